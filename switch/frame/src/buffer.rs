@@ -1,0 +1,163 @@
+//! The buffer that a frame lives in from ingress to egress.
+
+use crate::offload::Offload;
+use crate::vlan::{TAG_LEN, VlanTag};
+
+/// Bytes kept free in front of a received frame: room for a VLAN tag or the outer headers of a tunnel (outer IPv6,
+/// UDP, VXLAN and Ethernet need 70) without moving the frame.
+pub const HEADROOM: usize = 128;
+
+/// The longest frame that a buffer takes: a 64 KiB GSO packet behind an Ethernet header with two tags.
+pub const MAX_FRAME_LEN: usize = 65_535 + crate::ethernet::HEADER_LEN + 2 * TAG_LEN;
+
+/// Bytes of one buffer. Not a power of two, so that neighbouring buffers' first lines fall into different cache sets.
+const BUFFER_LEN: usize = (HEADROOM + MAX_FRAME_LEN).next_multiple_of(64) + 64;
+
+/// A reusable frame buffer with headroom, and the [`Offload`] of the frame in it.
+///
+/// A buffer is allocated once (zeroed memory that the kernel maps when first touched) and never grows.
+pub struct FrameBuf {
+    storage: Box<[u8]>,
+    start: usize,
+    len: usize,
+    /// The work that the sender left undone.
+    pub offload: Offload,
+}
+
+impl FrameBuf {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        let storage = vec![0; BUFFER_LEN].into_boxed_slice();
+        FrameBuf { storage, start: HEADROOM, len: 0, offload: Offload::NONE }
+    }
+
+    /// A buffer that holds a copy of `frame`.
+    ///
+    /// # Panics
+    /// When `frame` is longer than [`MAX_FRAME_LEN`].
+    #[must_use]
+    pub fn from_frame(frame: &[u8], offload: Offload) -> Self {
+        let mut buffer = FrameBuf::new();
+        buffer.fill(frame, offload);
+        buffer
+    }
+
+    /// Replaces the content by a copy of `frame`.
+    ///
+    /// # Panics
+    /// When `frame` is longer than [`MAX_FRAME_LEN`].
+    #[inline]
+    pub fn fill(&mut self, frame: &[u8], offload: Offload) {
+        self.receive_area()[..frame.len()].copy_from_slice(frame);
+        self.received(frame.len(), offload);
+    }
+
+    /// Empties the buffer and returns the [`MAX_FRAME_LEN`] bytes into which a frame is received.
+    #[inline]
+    pub fn receive_area(&mut self) -> &mut [u8] {
+        self.start = HEADROOM;
+        self.len = 0;
+        &mut self.storage[HEADROOM..HEADROOM + MAX_FRAME_LEN]
+    }
+
+    /// Says that the first `len` bytes of [`FrameBuf::receive_area`] now hold a frame; more than fit are cut.
+    #[inline]
+    pub fn received(&mut self, len: usize, offload: Offload) {
+        self.start = HEADROOM;
+        self.len = len.min(MAX_FRAME_LEN);
+        self.offload = offload;
+    }
+
+    /// The frame.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self) -> &[u8] {
+        &self.storage[self.start..self.start + self.len]
+    }
+
+    /// The frame, to rewrite in place.
+    #[inline]
+    pub fn frame_mut(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.start + self.len]
+    }
+
+    /// Frame length in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the buffer holds no frame.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Cuts the frame to `len` bytes; a shorter frame stays as it is.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Puts a VLAN tag behind the addresses, using four bytes of headroom, and moves the offload's offsets with the
+    /// bytes they name. A runt, and a frame with no headroom left, stays as it is and `false` is returned.
+    pub fn insert_vlan(&mut self, tag: VlanTag) -> bool {
+        if self.len < crate::ethernet::HEADER_LEN || self.start < TAG_LEN {
+            return false;
+        }
+        let old = self.start;
+        self.start -= TAG_LEN;
+        self.len += TAG_LEN;
+        self.storage.copy_within(old..old + 12, self.start);
+        self.storage[self.start + 12..self.start + 16].copy_from_slice(&tag.to_bytes());
+        self.offload = self.offload.moved_back(TAG_LEN);
+        true
+    }
+}
+
+impl Default for FrameBuf {
+    fn default() -> Self {
+        FrameBuf::new()
+    }
+}
+
+impl std::fmt::Debug for FrameBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameBuf").field("frame", &self.frame()).field("offload", &self.offload).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EtherType;
+    use crate::offload::{Gso, GsoKind, PartialChecksum};
+
+    /// C30-C33: a tag put back lies behind the addresses, and csum_start and hdr_len move by its four bytes.
+    #[test]
+    fn vlan_tag_is_put_back() {
+        let frame: Vec<u8> = (0..60).collect();
+        let offload = Offload {
+            checksum: Some(PartialChecksum { start: 34, offset: 16 }),
+            gso: Some(Gso { kind: GsoKind::TcpV4, size: 1448, header_len: 66, ecn: false }),
+        };
+        let mut buffer = FrameBuf::from_frame(&frame, offload);
+        assert!(buffer.insert_vlan(VlanTag { tpid: EtherType::VLAN, tci: 0xa064 }));
+        assert_eq!(buffer.frame()[..12], frame[..12]);
+        assert_eq!(buffer.frame()[12..16], [0x81, 0x00, 0xa0, 0x64]);
+        assert_eq!(buffer.frame()[16..], frame[12..]);
+        assert_eq!(buffer.offload.checksum.unwrap().start, 38);
+        assert_eq!(buffer.offload.gso.unwrap().header_len, 70);
+    }
+
+    /// A runt takes no tag; the longest frame takes one.
+    #[test]
+    fn tag_limits() {
+        let tag = VlanTag { tpid: EtherType::VLAN, tci: 0 };
+        assert!(!FrameBuf::from_frame(&[0; 13], Offload::NONE).insert_vlan(tag));
+        let mut longest = FrameBuf::from_frame(&vec![1; MAX_FRAME_LEN], Offload::NONE);
+        assert!(longest.insert_vlan(tag));
+        assert_eq!(longest.len(), MAX_FRAME_LEN + 4);
+    }
+}
