@@ -1,1 +1,3 @@
-//! (being written)
+//! `vswitchd` and its agent.
+
+pub mod agent;

@@ -1,1 +1,36 @@
-//! (being written)
+//! The control vocabulary of vswitch: what a client and `vswitchd` say to each other.
+//!
+//! The control socket speaks HTTP/1.1 with JSON over a Unix socket. Two dialects share it:
+//!
+//! - `/networks…`, `/_ping`, `/version` (each also behind `/v1.NN`) follow the Docker Engine API: the shapes are in
+//!   [`network`], the field names are Docker's, errors are [`ErrorBody`];
+//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`stats`], [`version`].
+//!   Field names are `snake_case`.
+//!
+//! Wire types carry addresses as text. The daemon turns them into domain types once, where it answers with one sentence
+//! per fault; clients print them as they are. [`client`] is the one client that every command line of the project uses,
+//! and [`stdio`] says how a container's standard streams are handed over.
+//!
+//! Deliberately absent: any knowledge of namespaces, frames in flight or stored state.
+
+pub mod client;
+pub mod container;
+pub mod endpoint;
+mod error;
+pub mod fdb;
+pub mod network;
+pub mod stats;
+pub mod stdio;
+pub mod version;
+
+pub use client::Client;
+pub use error::{ClientError, ErrorBody};
+
+/// Path prefix of vswitch's own API.
+pub const PREFIX: &str = "/vswitch/v1";
+
+/// The Docker Engine API version whose network shapes are spoken.
+pub const DOCKER_API_VERSION: &str = "1.47";
+
+/// Longest request body that the daemon reads, in bytes.
+pub const MAX_BODY_BYTES: usize = 1 << 20;

@@ -1,0 +1,143 @@
+//! Containers: `/vswitch/v1/containers…`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{endpoint::Endpoint, network::EndpointConfig};
+
+/// Body of `POST /containers`. The container is created, addressed and named, not started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerCreate {
+    /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`; chosen by vswitchd if absent.
+    pub name: Option<String>,
+    /// The first 12 digits of the id if absent.
+    pub hostname: Option<String>,
+    /// Program and arguments; the program is looked up in the `PATH` of `env`.
+    pub command: Vec<String>,
+    /// The whole environment, `KEY=VALUE` each.
+    pub env: Vec<String>,
+    /// Absolute; `/` if absent.
+    pub working_dir: Option<String>,
+    /// `bridge` (if empty), `none`, `host`, `container:NAME`, or the name or id of a network.
+    pub network: String,
+    /// What the endpoint on `network` should be like.
+    pub endpoint: EndpointConfig,
+    /// Further networks.
+    pub more_networks: Vec<NetworkRequest>,
+    /// The streams are a terminal: the process gets a session and a controlling terminal.
+    pub tty: bool,
+    /// Remove when the process ends.
+    pub auto_remove: bool,
+    /// Nameservers for /etc/resolv.conf instead of the host's.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Lines of /etc/hosts, `NAME:ADDRESS` each.
+    pub extra_hosts: Vec<String>,
+    /// Capabilities on top of Docker's default set, with or without `CAP_`; `ALL` for all.
+    pub cap_add: Vec<String>,
+    /// Capabilities to take away.
+    pub cap_drop: Vec<String>,
+    /// Published ports, `[IP:][HOST]:CONTAINER[/PROTO]` each.
+    pub publish: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A network and what the endpoint on it should be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkRequest {
+    /// Name or id.
+    pub network: String,
+    /// What the endpoint should be like.
+    pub endpoint: EndpointConfig,
+}
+
+/// Answer of `POST /containers` (201).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerCreated {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Given or chosen.
+    pub name: String,
+    /// Sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The life of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    /// Not started yet.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its process ended.
+    Exited,
+}
+
+/// A container as `GET /containers` and `GET /containers/{id}` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Container {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// The hostname inside.
+    pub hostname: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// RFC 3339.
+    pub created: String,
+    /// RFC 3339, once started.
+    pub started: Option<String>,
+    /// RFC 3339, once ended.
+    pub finished: Option<String>,
+    /// Where it is in its life.
+    pub state: ContainerState,
+    /// Process id on the host, while running.
+    pub pid: Option<u32>,
+    /// Exit status, once ended (128 + N for signal N).
+    pub exit_code: Option<i32>,
+    /// As asked.
+    pub auto_remove: bool,
+    /// As asked.
+    pub tty: bool,
+    /// As asked; `container:` carries the full id.
+    pub network_mode: String,
+    /// Nameservers as asked.
+    pub dns: Vec<String>,
+    /// Lines of /etc/hosts as asked.
+    pub extra_hosts: Vec<String>,
+    /// Published ports as asked.
+    pub publish: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// One per network.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Body of `POST /containers/{id}/exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// The whole environment; the container's own if empty.
+    pub env: Vec<String>,
+    /// Absolute; the container's own if absent.
+    pub working_dir: Option<String>,
+    /// The streams are a terminal.
+    pub tty: bool,
+}
+
+/// Answer of `GET /containers/{id}/wait` and of `POST …/exec` without streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExitStatus {
+    /// Exit status (128 + N for signal N).
+    pub exit_code: i32,
+}

@@ -1,0 +1,71 @@
+//! Endpoints: a container's or a namespace's attachment to a network. `/vswitch/v1/endpoints…`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::network::EndpointConfig;
+
+/// Body of `POST /endpoints`: give an existing network namespace an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttachRequest {
+    /// Name for `detach`; chosen by vswitchd if absent.
+    pub name: Option<String>,
+    /// The namespace of this process …
+    pub pid: Option<u32>,
+    /// … or the namespace bound at this absolute path.
+    pub netns: Option<String>,
+    /// Name or id of the network.
+    pub network: String,
+    /// What the endpoint should be like.
+    pub endpoint: EndpointConfig,
+    /// Interface name inside; the first free `ethN` if absent.
+    pub interface: Option<String>,
+}
+
+/// What became of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointState {
+    /// It has a port on the switch.
+    Up,
+    /// Its container does not run.
+    Down,
+    /// Its namespace vanished.
+    Lost,
+}
+
+/// An endpoint as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Endpoint {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Name of the container, or the name given to `attach`.
+    pub name: String,
+    /// Name of the network.
+    pub network: String,
+    /// Id of the network.
+    pub network_id: String,
+    /// Id of the container; absent for an attached namespace.
+    pub container_id: Option<String>,
+    /// What became of it.
+    pub state: EndpointState,
+    /// Interface name inside, once up.
+    pub interface: Option<String>,
+    /// MAC address.
+    pub mac_address: String,
+    /// `a.b.c.d/len`.
+    pub ipv4_address: Option<String>,
+    /// `…/len`.
+    pub ipv6_address: Option<String>,
+    /// IPv4 gateway.
+    pub ipv4_gateway: Option<String>,
+    /// IPv6 gateway.
+    pub ipv6_gateway: Option<String>,
+    /// Bytes of IP packet.
+    pub mtu: u32,
+    /// Port number on the switch, while up.
+    pub port: Option<u32>,
+    /// Further names on this network.
+    pub aliases: Vec<String>,
+}

@@ -1,0 +1,40 @@
+//! Errors as a client sees them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The body of every answer with a status of 400 or above, in Docker's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// One sentence that says what is wrong and what to do.
+    pub message: String,
+}
+
+/// Why a call did not give an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody serves the socket.
+    #[error("cannot reach vswitchd at {socket} ({source}); start it with 'vswitchd' or name its socket with --socket")]
+    Unreachable {
+        /// The socket's path.
+        socket: String,
+        /// What the connect call said.
+        source: std::io::Error,
+    },
+    /// The daemon refused; the sentence is its own.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The daemon's sentence.
+        message: String,
+    },
+    /// The connection broke or the answer made no sense.
+    #[error("vswitchd at {socket} did not answer properly ({detail}); see its log, and compare 'vswitchctl version'")]
+    Broken {
+        /// The socket's path.
+        socket: String,
+        /// What went wrong.
+        detail: String,
+    },
+}

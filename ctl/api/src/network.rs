@@ -1,0 +1,223 @@
+//! Networks, in the shapes of the Docker Engine API 1.47 (`api/types/network/network.go` of moby 28).
+//!
+//! `vswitchctl`, the docker command line and the Docker SDKs all speak these.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+/// Body of `POST /networks/create`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkCreate {
+    /// The name, unique among networks.
+    pub name: String,
+    /// `bridge` (also when empty).
+    pub driver: String,
+    /// `local` (also when empty).
+    pub scope: String,
+    /// Nothing leaves the network.
+    pub internal: bool,
+    /// Accepted and stored, as Docker does for local networks.
+    pub attachable: bool,
+    /// Swarm only: refused.
+    pub ingress: bool,
+    /// Swarm only: refused.
+    pub config_only: bool,
+    /// `false` switches IPv4 off; absent means on.
+    #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv4: Option<bool>,
+    /// IPv6 on: an automatic ULA /64 unless `IPAM` names one.
+    #[serde(rename = "EnableIPv6", skip_serializing_if = "Option::is_none")]
+    pub enable_ipv6: Option<bool>,
+    /// Address management.
+    #[serde(rename = "IPAM", skip_serializing_if = "Option::is_none")]
+    pub ipam: Option<Ipam>,
+    /// Driver options.
+    #[serde(deserialize_with = "null_as_default")]
+    pub options: BTreeMap<String, String>,
+    /// Labels.
+    #[serde(deserialize_with = "null_as_default")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Address management of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Ipam {
+    /// `default`, or `null` for a network without addresses.
+    pub driver: String,
+    /// Unused by both drivers.
+    pub options: Option<BTreeMap<String, String>>,
+    /// At most one entry of each address family.
+    #[serde(deserialize_with = "null_as_default")]
+    pub config: Vec<IpamConfig>,
+}
+
+/// One subnet of a network. All fields are text; an empty or absent one is left to vswitchd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct IpamConfig {
+    /// CIDR.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subnet: String,
+    /// CIDR inside the subnet that automatic addresses come from.
+    #[serde(rename = "IPRange", skip_serializing_if = "String::is_empty")]
+    pub ip_range: String,
+    /// Address of the gateway.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub gateway: String,
+    /// Name to address; never leased.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", alias = "AuxAddress", deserialize_with = "null_as_default")]
+    pub auxiliary_addresses: BTreeMap<String, String>,
+}
+
+/// Answer of `POST /networks/create` (201).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkCreated {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Empty, or a sentence.
+    #[serde(default)]
+    pub warning: String,
+}
+
+/// A network as `GET /networks` and `GET /networks/{id}` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct Network {
+    /// The name.
+    pub name: String,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// RFC 3339 with nanoseconds.
+    pub created: String,
+    /// `local`.
+    pub scope: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: String,
+    /// IPv4 on.
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: bool,
+    /// IPv6 on.
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: bool,
+    /// Address management, with what vswitchd chose filled in.
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    /// Nothing leaves the network.
+    pub internal: bool,
+    /// As given.
+    pub attachable: bool,
+    /// Always `false`.
+    pub ingress: bool,
+    /// Always empty.
+    pub config_from: ConfigFrom,
+    /// Always `false`.
+    pub config_only: bool,
+    /// Running containers and attached namespaces by container id (or endpoint id).
+    pub containers: BTreeMap<String, NetworkContainer>,
+    /// Driver options as given.
+    pub options: BTreeMap<String, String>,
+    /// Labels as given.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Part of [`Network`]; always empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct ConfigFrom {
+    /// Empty.
+    pub network: String,
+}
+
+/// One member of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkContainer {
+    /// Name of the container or attached namespace.
+    pub name: String,
+    /// 64 hexadecimal digits.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    /// `02:42:…`.
+    pub mac_address: String,
+    /// `a.b.c.d/len`, or empty.
+    #[serde(rename = "IPv4Address")]
+    pub ipv4_address: String,
+    /// `…/len`, or empty.
+    #[serde(rename = "IPv6Address")]
+    pub ipv6_address: String,
+}
+
+/// Body of `POST /networks/{id}/connect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkConnect {
+    /// Id or name of the container.
+    pub container: String,
+    /// What the endpoint should be like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_config: Option<EndpointConfig>,
+}
+
+/// What a client may ask of an endpoint. Everything is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EndpointConfig {
+    /// Static addresses.
+    #[serde(rename = "IPAMConfig", skip_serializing_if = "Option::is_none")]
+    pub ipam_config: Option<EndpointIpamConfig>,
+    /// Further names of the container on this network.
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// `CONTAINER[:ALIAS]`.
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+    /// Unicast MAC address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mac_address: String,
+    /// Endpoint options.
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_opts: BTreeMap<String, String>,
+    /// The endpoint of the highest priority gives the default route.
+    pub gw_priority: i64,
+}
+
+/// Static addresses of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct EndpointIpamConfig {
+    /// `A`, or in vswitch's own API also `A/LEN` and `A/LEN@GATEWAY`.
+    #[serde(rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
+    pub ipv4_address: String,
+    /// The same for IPv6.
+    #[serde(rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
+    pub ipv6_address: String,
+}
+
+/// Body of `POST /networks/{id}/disconnect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkDisconnect {
+    /// Id or name of the container.
+    pub container: String,
+    /// Also when the container is gone.
+    pub force: bool,
+}
+
+/// Answer of `POST /networks/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworksPruned {
+    /// Names.
+    #[serde(deserialize_with = "null_as_default")]
+    pub networks_deleted: Vec<String>,
+}
+
+/// Docker clients send `null` where they mean "nothing".
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}

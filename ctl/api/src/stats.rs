@@ -1,0 +1,95 @@
+//! Statistics: `GET /vswitch/v1/stats`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Everything that is counted, at one moment. Rates are differences of two answers over `uptime_ms`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    /// Milliseconds since the switch started.
+    pub uptime_ms: u64,
+    /// Pipelines.
+    pub workers: usize,
+    /// Generation of the snapshot that the workers run.
+    pub generation: u64,
+    /// Sum over all ports, removed ones included.
+    pub total: Counters,
+    /// By network.
+    pub networks: Vec<NetworkStats>,
+    /// By port.
+    pub ports: Vec<PortStats>,
+    /// The forwarding database.
+    pub fdb: FdbStats,
+}
+
+/// Frames and bytes. "In" is from the container into the switch. A GSO frame counts as one frame.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counters {
+    /// Frames received from the port.
+    pub in_frames: u64,
+    /// Bytes received from the port.
+    pub in_bytes: u64,
+    /// Frames sent to the port.
+    pub out_frames: u64,
+    /// Bytes sent to the port.
+    pub out_bytes: u64,
+    /// Frames received that ended forwarded to at least one port.
+    pub forwarded: u64,
+    /// Frames received that were sent to all ports of their network.
+    pub flooded: u64,
+    /// Frames received that the switch itself took (ARP, ND and echo for the gateway).
+    pub consumed: u64,
+    /// Frames dropped, by reason; reasons never met are absent.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// Counters of one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkStats {
+    /// Name of the network.
+    pub network: String,
+    /// Its ports' sums, removed ports included.
+    pub counters: Counters,
+}
+
+/// Counters of one port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortStats {
+    /// Port number on the switch.
+    pub port: u32,
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// Name of the network.
+    pub network: String,
+    /// `packet`, `tap` or `memory`.
+    pub kind: String,
+    /// The pipeline that receives from it.
+    pub worker: usize,
+    /// Learned and static FDB entries that point at it.
+    pub fdb_entries: u64,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// Counters of the forwarding database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FdbStats {
+    /// Entries now.
+    pub entries: u64,
+    /// Most entries allowed.
+    pub capacity: u64,
+    /// Addresses learned.
+    pub learned: u64,
+    /// Addresses that moved to another port.
+    pub moved: u64,
+    /// Entries that grew too old.
+    pub aged: u64,
+    /// Entries pushed out by newer ones.
+    pub evicted: u64,
+    /// Addresses not learned: the port holds its limit.
+    pub limited: u64,
+    /// Addresses damped by the loop guard.
+    pub damped: u64,
+}

@@ -1,0 +1,3 @@
+//! The agent: the only process that creates namespaces, interfaces and container processes.
+
+pub mod protocol;

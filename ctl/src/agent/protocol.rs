@@ -1,0 +1,269 @@
+//! What `vswitchd` and its agent say to each other.
+//!
+//! Transport: a SOCK_SEQPACKET Unix socket, one JSON message a packet, descriptors as SCM_RIGHTS beside it. Every
+//! request carries a number that its answer repeats; events carry none. A message fits [`MAX_MESSAGE`] bytes.
+//!
+//! The agent is trusted by vswitchd and parses nothing that a container sends. vswitchd is *not* trusted to be
+//! well-behaved after it was taken over by a hostile frame: the agent therefore offers only these operations, on objects
+//! it made itself or that the same user may enter anyway.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use vswitch_frame::MacAddr;
+
+/// Largest message, bytes.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+
+/// A request with its number.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// Chosen by the asker; repeated in the answer.
+    pub seq: u64,
+    /// The message.
+    pub body: T,
+}
+
+/// What vswitchd asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// First message of a connection. Answer: [`Reply::Hello`].
+    Hello {
+        /// [`PROTOCOL_VERSION`].
+        version: u32,
+    },
+    /// Make a sandbox's namespaces (network, and a holder for mount, uts and pid). Answer: [`Reply::Done`].
+    SandboxCreate {
+        /// Id of the sandbox (the container's id, or `host-…` for an attached namespace).
+        sandbox: String,
+    },
+    /// Know the network namespace of a process or path as a sandbox. Answer: [`Reply::Done`].
+    SandboxAttach {
+        /// Id that later requests use.
+        sandbox: String,
+        /// Where it is.
+        netns: NetnsRef,
+    },
+    /// Forget a sandbox; a created one disappears once no process is left in it. Answer: [`Reply::Done`].
+    SandboxRemove {
+        /// Id of the sandbox.
+        sandbox: String,
+    },
+    /// Put an interface into a sandbox. Answer: [`Reply::Endpoint`] and the descriptor of the switch side.
+    EndpointAttach {
+        /// Id of the endpoint.
+        endpoint: String,
+        /// Id of the sandbox.
+        sandbox: String,
+        /// What the interface is like.
+        link: Link,
+    },
+    /// Open a new descriptor for the switch side of an existing endpoint. Answer as for `EndpointAttach`.
+    EndpointReopen {
+        /// Id of the endpoint.
+        endpoint: String,
+    },
+    /// Remove an endpoint's interface. Removing what is gone already is no error. Answer: [`Reply::Done`].
+    EndpointDetach {
+        /// Id of the endpoint.
+        endpoint: String,
+    },
+    /// Replace the default routes of a sandbox (`None` removes). Answer: [`Reply::Done`].
+    DefaultRoute {
+        /// Id of the sandbox.
+        sandbox: String,
+        /// IPv4 default gateway and the endpoint that leads to it.
+        ipv4: Option<(String, Ipv4Addr)>,
+        /// IPv6 default gateway and the endpoint that leads to it.
+        ipv6: Option<(String, Ipv6Addr)>,
+    },
+    /// Start the container's process, with exactly three descriptors: standard input, output, error (none: input is
+    /// /dev/null, output and error go to `log`). Answer: [`Reply::Started`]; later [`Event::Exited`].
+    ProcessStart {
+        /// Id of the process (the container's id).
+        process: String,
+        /// What to run.
+        spec: Box<ProcessSpec>,
+    },
+    /// Start one more process in a running container. Descriptors, answer and event as for `ProcessStart`.
+    ProcessExec {
+        /// Id of the new process.
+        process: String,
+        /// Id of the container's process.
+        container: String,
+        /// What to run.
+        exec: ExecSpec,
+    },
+    /// Send a signal. A process that ended already is no error. Answer: [`Reply::Done`].
+    ProcessSignal {
+        /// Id of the process.
+        process: String,
+        /// Signal number.
+        signal: i32,
+    },
+    /// Forget an ended process (vswitchd has stored its exit status). Answer: [`Reply::Done`].
+    ProcessForget {
+        /// Id of the process.
+        process: String,
+    },
+    /// Kill every process, remove every interface and namespace and exit. Answer: [`Reply::Done`], then EOF.
+    Shutdown,
+}
+
+/// Protocol version of this build.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// A network namespace that exists already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetnsRef {
+    /// Of this process (seen from vswitchd's pid namespace).
+    Pid(u32),
+    /// Bound at this absolute path.
+    Path(String),
+}
+
+/// An interface to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Name inside; the first free `ethN` if absent.
+    pub interface: Option<String>,
+    /// Its address.
+    pub mac: MacAddr,
+    /// Bytes of IP packet.
+    pub mtu: u32,
+    /// Address and prefix length.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// Address and prefix length; set without duplicate address detection.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// IPv6 is on for this interface (off sets `disable_ipv6`).
+    pub enable_ipv6: bool,
+}
+
+/// The container's process and its surroundings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Id of the sandbox whose network namespace it gets; `None`: the host's (`--network host`).
+    pub sandbox: Option<String>,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Whole environment, `KEY=VALUE`.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub working_dir: String,
+    /// For the uts namespace.
+    pub hostname: String,
+    /// Whole text of /etc/hosts; `None` leaves the host's.
+    pub etc_hosts: Option<String>,
+    /// Whole text of /etc/resolv.conf; `None` leaves the host's.
+    pub etc_resolv_conf: Option<String>,
+    /// Standard input is a terminal to become the controlling one.
+    pub tty: bool,
+    /// Linux capability numbers to keep.
+    pub capabilities: Vec<u8>,
+    /// Where output goes when no descriptors are passed.
+    pub log: Option<String>,
+}
+
+/// A further process in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Whole environment, `KEY=VALUE`.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub working_dir: String,
+    /// Standard input is a terminal to become the controlling one.
+    pub tty: bool,
+    /// Linux capability numbers to keep.
+    pub capabilities: Vec<u8>,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// What still exists. Sent at once after a connect, so that a restarted vswitchd finds everything again.
+    Hello {
+        /// [`PROTOCOL_VERSION`].
+        version: u32,
+        /// Process id of the agent.
+        pid: u32,
+        /// Whether it lives in a user namespace of its own.
+        rootless: bool,
+        /// Ids of sandboxes whose namespace still exists.
+        sandboxes: Vec<String>,
+        /// Ids of endpoints whose interface still exists.
+        endpoints: Vec<String>,
+        /// Running processes: id and host pid.
+        running: Vec<(String, u32)>,
+        /// Ended and not yet forgotten: id and exit status.
+        exited: Vec<(String, i32)>,
+    },
+    /// It is done.
+    Done,
+    /// The interface exists; one descriptor comes with this message: an AF_PACKET socket, bound, with the vnet header
+    /// on, non-blocking.
+    Endpoint {
+        /// Name inside the sandbox.
+        interface: String,
+    },
+    /// The process runs.
+    Started {
+        /// Process id on the host.
+        pid: u32,
+    },
+    /// It could not be done; nothing was changed.
+    Failed(Failure),
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// One sentence that says what to do.
+    pub message: String,
+}
+
+/// Kinds of failure that vswitchd treats differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The namespace, sandbox, endpoint or process does not exist (any more).
+    Gone,
+    /// The user may not do that.
+    NotPermitted,
+    /// The program was not found (exit status 127).
+    CommandNotFound,
+    /// The program cannot be executed (exit status 126).
+    CommandNotExecutable,
+    /// An interface of that name, or an address, is there already.
+    Exists,
+    /// Anything else.
+    Other,
+}
+
+/// What the agent reports unasked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A process ended.
+    Exited {
+        /// Its id.
+        process: String,
+        /// Exit status (128 + N for signal N).
+        exit_code: i32,
+    },
+    /// An attached namespace, or an interface in it, vanished.
+    EndpointLost {
+        /// Id of the endpoint.
+        endpoint: String,
+    },
+}
+
+/// Any message from the agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromAgent {
+    /// To a request.
+    Reply(Envelope<Reply>),
+    /// Unasked.
+    Event(Event),
+}

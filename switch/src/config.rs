@@ -1,0 +1,94 @@
+//! What control tells the switch: settings, networks and ports.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use vswitch_frame::{MacAddr, NetworkIndex};
+
+/// Settings of a [`crate::Switch`], fixed at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Pipelines; `None`: as many as there are cores, at most four.
+    pub workers: Option<usize>,
+    /// Most FDB entries, all networks together.
+    pub fdb_capacity: usize,
+    /// Seconds after which an entry that was not seen is forgotten.
+    pub fdb_ageing_seconds: u64,
+    /// Moves of one address in a second after which the loop guard damps it.
+    pub loop_guard_moves: u32,
+    /// Seconds for which it stays damped.
+    pub loop_guard_seconds: u64,
+    /// Largest burst and number of receive buffers of each worker.
+    pub burst: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            workers: None,
+            fdb_capacity: 65_536,
+            fdb_ageing_seconds: 300,
+            loop_guard_moves: 16,
+            loop_guard_seconds: 10,
+            burst: 64,
+        }
+    }
+}
+
+/// One broadcast domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Shown in statistics; control keeps it unique.
+    pub name: String,
+    /// The switch's own leg, if the network has one.
+    pub gateway: Option<Gateway>,
+    /// Ports may talk to each other (`icc`); otherwise only to the gateway.
+    pub inter_port: bool,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+}
+
+/// The switch's own leg in a network: it answers ARP, ND and echo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address and the subnet's prefix length.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// Its IPv6 address and the subnet's prefix length. It also has the link-local address made from its MAC.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+}
+
+/// An attachment point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Shown in statistics.
+    pub name: String,
+    /// From [`crate::Switch::add_network`].
+    pub network: NetworkIndex,
+    /// With it, frames that claim to be from anybody else are dropped (anti-spoofing).
+    pub identity: Option<Identity>,
+    /// Most learned addresses behind this port; `None`: only the FDB's own bound.
+    pub mac_limit: Option<usize>,
+}
+
+/// Who is behind a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address; the link-local address made from its MAC is its own, too.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// Where a port's frames come from and go to.
+#[derive(Debug)]
+pub enum PortDevice {
+    /// An AF_PACKET socket from [`crate::sys::packet::open`].
+    Packet(std::os::fd::OwnedFd),
+    /// A TAP descriptor from [`crate::sys::tap::open`].
+    Tap(std::os::fd::OwnedFd),
+    /// The switch's end of a [`crate::memory_link`].
+    Memory(crate::MemoryDevice),
+}
