@@ -16,13 +16,13 @@ pub enum SwitchError {
         source: std::io::Error,
     },
     /// No such network.
-    #[error("network index {0} does not exist")]
+    #[error("{0:?} does not exist")]
     UnknownNetwork(NetworkIndex),
     /// No such port.
     #[error("port {0} does not exist")]
     UnknownPort(PortId),
     /// Ports are on the network.
-    #[error("network index {0} still has ports")]
+    #[error("{0:?} still has ports")]
     NetworkBusy(NetworkIndex),
     /// All indices are taken.
     #[error("the switch has no room for another network")]
