@@ -1,3 +1,9 @@
 //! `vswitchd` and its agent.
 
 pub mod agent;
+pub mod clock;
+pub mod error;
+pub mod ids;
+pub mod ipam;
+pub mod model;
+pub mod names;
