@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
 };
 use serde::Serialize;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{io::Interest, net::UnixStream};
 
 use super::protocol::MAX_MESSAGE;
 
@@ -21,7 +21,8 @@ pub(crate) const MAX_DESCRIPTORS: usize = 8;
 /// One end of the connection between vswitchd and its agent.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    socket: AsyncFd<OwnedFd>,
+    // Used for its place in the reactor only: every packet goes through `send` and `receive` below.
+    socket: UnixStream,
 }
 
 impl Channel {
@@ -30,18 +31,18 @@ impl Channel {
         rustix::io::ioctl_fionbio(&socket, true)?;
         // The default is below MAX_MESSAGE on most hosts.
         sockopt::set_socket_send_buffer_size(&socket, MAX_MESSAGE)?;
-        Ok(Channel { socket: AsyncFd::register(socket)? })
+        Ok(Channel { socket: UnixStream::from_std(socket.into())? })
     }
 
     /// Sends one message.
     pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = encode(message)?;
-        self.socket.async_io(Interest::WRITABLE, |socket| send(socket.as_fd(), &bytes, descriptors)).await
+        self.socket.async_io(Interest::WRITABLE, || send(self.socket.as_fd(), &bytes, descriptors)).await
     }
 
     /// Receives one message; `None` when the other side is gone.
     pub(crate) async fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-        self.socket.async_io(Interest::READABLE, |socket| receive(socket.as_fd())).await
+        self.socket.async_io(Interest::READABLE, || receive(self.socket.as_fd())).await
     }
 }
 
