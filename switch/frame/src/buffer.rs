@@ -1,6 +1,7 @@
 //! The buffer that a frame lives in from ingress to egress.
 
-use crate::offload::Offload;
+use crate::Malformed;
+use crate::offload::{Offload, VNET_HEADER_LEN};
 use crate::vlan::{TAG_LEN, VlanTag};
 
 /// Bytes kept free in front of a received frame: room for a VLAN tag or the outer headers of a tunnel (outer IPv6,
@@ -69,6 +70,40 @@ impl FrameBuf {
         self.offload = offload;
     }
 
+    /// Empties the buffer and returns the bytes into which a virtio-net header and the frame behind it are received.
+    #[inline]
+    pub fn vnet_receive_area(&mut self) -> &mut [u8] {
+        self.start = HEADROOM;
+        self.len = 0;
+        &mut self.storage[HEADROOM - VNET_HEADER_LEN..HEADROOM + MAX_FRAME_LEN]
+    }
+
+    /// Says that the first `len` bytes of [`FrameBuf::vnet_receive_area`] now hold a virtio-net header and a frame.
+    ///
+    /// # Errors
+    /// When they are fewer than a header, or the header contradicts the frame; the buffer then holds no offload.
+    #[inline]
+    pub fn vnet_received(&mut self, len: usize) -> Result<(), Malformed> {
+        self.start = HEADROOM;
+        self.offload = Offload::NONE;
+        let Some(frame_len) = len.checked_sub(VNET_HEADER_LEN) else {
+            self.len = 0;
+            return Err(Malformed::Truncated("virtio-net"));
+        };
+        self.len = frame_len.min(MAX_FRAME_LEN);
+        let header = crate::array::<VNET_HEADER_LEN>(&self.storage, HEADROOM - VNET_HEADER_LEN);
+        self.offload = Offload::decode(header, self.len)?;
+        Ok(())
+    }
+
+    /// Writes the offload as a virtio-net header in front of the frame and returns both in one piece.
+    #[inline]
+    pub fn vnet_frame(&mut self) -> &[u8] {
+        let at = self.start - VNET_HEADER_LEN;
+        self.storage[at..self.start].copy_from_slice(&self.offload.encode());
+        &self.storage[at..self.start + self.len]
+    }
+
     /// The frame.
     #[inline]
     #[must_use]
@@ -103,7 +138,7 @@ impl FrameBuf {
     /// Puts a VLAN tag behind the addresses, using four bytes of headroom, and moves the offload's offsets with the
     /// bytes they name. A runt, and a frame with no headroom left, stays as it is and `false` is returned.
     pub fn insert_vlan(&mut self, tag: VlanTag) -> bool {
-        if self.len < crate::ethernet::HEADER_LEN || self.start < TAG_LEN {
+        if self.len < crate::ethernet::HEADER_LEN || self.start < TAG_LEN + VNET_HEADER_LEN {
             return false;
         }
         let old = self.start;
@@ -149,6 +184,20 @@ mod tests {
         assert_eq!(buffer.frame()[16..], frame[12..]);
         assert_eq!(buffer.offload.checksum.unwrap().start, 38);
         assert_eq!(buffer.offload.gso.unwrap().header_len, 70);
+    }
+
+    /// What goes out with a virtio-net header comes in again as it was; a lone header or half of one is no frame.
+    #[test]
+    fn vnet_round_trip() {
+        let offload = Offload { checksum: Some(PartialChecksum { start: 34, offset: 16 }), gso: None };
+        let mut out = FrameBuf::from_frame(&[7; 60], offload);
+        let bytes = out.vnet_frame().to_vec();
+        let mut back = FrameBuf::new();
+        back.vnet_receive_area()[..bytes.len()].copy_from_slice(&bytes);
+        back.vnet_received(bytes.len()).unwrap();
+        assert_eq!((back.frame(), back.offload), (&[7; 60][..], offload));
+        assert!(back.vnet_received(9).is_err());
+        assert!(back.vnet_received(10).is_err(), "a checksum beyond the frame");
     }
 
     /// A runt takes no tag; the longest frame takes one.

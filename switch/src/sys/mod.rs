@@ -1,4 +1,15 @@
 //! The only unsafe code of vswitch: one syscall family a file, a safe function around each call.
+//!
+//! Every block names the invariant that it rests on and who keeps it.
+#![allow(unsafe_code)]
 
+pub mod burst;
 pub mod packet;
 pub mod tap;
+
+use std::io;
+
+/// The result of a libc call that says -1 and sets errno when it fails.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
