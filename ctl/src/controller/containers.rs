@@ -1,8 +1,9 @@
 //! Containers: create, remove, list, wait, output, further processes.
 
+use std::future::Future;
 use std::os::fd::OwnedFd;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::state::State;
 use super::{Controller, unexpected, view};
@@ -152,13 +153,56 @@ impl Controller {
     /// # Errors
     /// When it is unknown, or removed without ever having run.
     pub async fn wait_container(&self, text: &str) -> Result<i32, ControlError> {
+        let waiting = {
+            let state = self.state();
+            ended(state.container(text)?.phase.subscribe())
+        };
+        waiting.await.ok_or_else(|| ControlError::ContainerNotFound(text.to_owned()))
+    }
+
+    /// The exit status of the next end of a container's process; `None` when the container is removed before.
+    ///
+    /// # Errors
+    /// When it is unknown.
+    pub fn watch_container(
+        &self,
+        text: &str,
+    ) -> Result<impl Future<Output = Option<i32>> + Send + use<>, ControlError> {
         let mut phase = self.state().container(text)?.phase.subscribe();
-        let ended = |phase: &Phase| matches!(phase, Phase::Exited { .. });
-        // The sender goes with the container; its last word stays.
-        let _ = phase.wait_for(ended).await;
-        match *phase.borrow() {
-            Phase::Exited { code, .. } => Ok(code),
-            _ => Err(ControlError::ContainerNotFound(text.to_owned())),
+        Ok(async move {
+            // An end that is there already is that of an earlier run.
+            phase.mark_unchanged();
+            while phase.changed().await.is_ok() {
+                if let Phase::Exited { code, .. } = *phase.borrow_and_update() {
+                    return Some(code);
+                }
+            }
+            match *phase.borrow() {
+                Phase::Exited { code, .. } => Some(code),
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether a start could begin.
+    ///
+    /// # Errors
+    /// When the container is unknown or runs already.
+    pub fn check_startable(&self, text: &str) -> Result<(), ControlError> {
+        match self.state().container(text)?.container.running() {
+            true => Err(ControlError::AlreadyRunning(text.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a further process could begin.
+    ///
+    /// # Errors
+    /// When the container is unknown or does not run.
+    pub fn check_running(&self, text: &str) -> Result<(), ControlError> {
+        match self.state().container(text)?.container.running() {
+            true => Ok(()),
+            false => Err(ControlError::NotRunning(text.to_owned())),
         }
     }
 
@@ -224,6 +268,17 @@ impl Controller {
     /// The gate of a container.
     pub(super) fn gate(&self, id: &Id) -> Result<std::sync::Arc<tokio::sync::Mutex<()>>, ControlError> {
         Ok(self.state().container_by_id(id)?.gate.clone())
+    }
+}
+
+/// The exit status, once there is one; `None` when the container is removed before.
+async fn ended(mut phase: watch::Receiver<Phase>) -> Option<i32> {
+    let ended = |phase: &Phase| matches!(phase, Phase::Exited { .. });
+    // The sender goes with the container; its last word stays.
+    let _ = phase.wait_for(ended).await;
+    match *phase.borrow() {
+        Phase::Exited { code, .. } => Some(code),
+        _ => None,
     }
 }
 

@@ -58,19 +58,9 @@ impl Controller {
     /// # Errors
     /// When there is no such endpoint.
     pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), ControlError> {
-        let id = {
-            let state = self.state();
-            let on = state.network(network)?;
-            match state.container(container) {
-                Ok(one) => one.container.id.clone(),
-                Err(unknown) => {
-                    let attached = state.endpoint(container).map(|one| one.endpoint.clone());
-                    let attached = attached.ok().filter(|endpoint| endpoint.network == on.network.id);
-                    let id = attached.ok_or(unknown)?.id.to_string();
-                    drop(state);
-                    return self.detach(&id).await;
-                }
-            }
+        let id = match self.member(network, container)? {
+            Member::Container(id) => id,
+            Member::Attached(id) => return self.detach(id.as_str()).await,
         };
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
@@ -108,6 +98,19 @@ impl Controller {
         Ok(())
     }
 
+    /// Whom `container` means on a network.
+    fn member(&self, network: &str, container: &str) -> Result<Member, ControlError> {
+        let state = self.state();
+        let on = state.network(network)?;
+        let unknown = match state.container(container) {
+            Ok(one) => return Ok(Member::Container(one.container.id.clone())),
+            Err(unknown) => unknown,
+        };
+        let attached = state.endpoint(container).ok().map(|one| &one.endpoint);
+        let attached = attached.filter(|endpoint| endpoint.network == on.network.id && endpoint.container().is_none());
+        attached.map(|endpoint| Member::Attached(endpoint.id.clone())).ok_or(unknown)
+    }
+
     /// A container that leaves `none` may join networks.
     fn leave_none(&self, state: &mut super::State, id: &Id) -> Result<(), ControlError> {
         let mut container = state.container_by_id(id)?.container.clone();
@@ -116,4 +119,10 @@ impl Controller {
         state.container_by_id(id)?.container = container;
         Ok(())
     }
+}
+
+/// Somebody on a network.
+enum Member {
+    Container(Id),
+    Attached(Id),
 }
