@@ -216,7 +216,7 @@ fn ipv4(l4: &[u8], number: u8, (source, destination): (IpAddr, IpAddr), words: &
         source,
         destination,
     );
-    packet[0] = u8::try_from(0x40 | (20 + options) / 4).unwrap();
+    packet[0] = u8::try_from(0x40 + (20 + options) / 4).unwrap();
     packet[8] = u8::try_from(words.or("ttl", 64)).unwrap();
     packet[4..6].copy_from_slice(&u16::try_from(words.or("ip-id", 0)).unwrap().to_be_bytes());
     let flags = if words.has("more") { 0x2000 } else { 0 } | if words.has("df") { 0x4000 } else { 0 };
