@@ -29,9 +29,7 @@ pub fn unshare(what: Unshare) -> io::Result<()> {
     let flags = match what {
         Unshare::User => UnshareFlags::NEWUSER,
         Unshare::Network => UnshareFlags::NEWNET,
-        Unshare::Container => {
-            UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC
-        }
+        Unshare::Container => UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC,
         Unshare::FileSystem => UnshareFlags::FS,
     };
     // SAFETY: only CLONE_FILES endangers descriptors of other threads, and no variant contains it.
