@@ -2,6 +2,10 @@
 //!
 //! A worker blocks only in its poll, which is edge-triggered: a port that became readable stays in the worker's own queue
 //! until a receive comes back short, which says that it was drained. Ports in the queue take turns, one burst each.
+//!
+//! Before it blocks, a worker looks a few more times (`Settings::spins`) and yields the core in between: waking a sleeping
+//! thread costs several times the rest of a round trip. An idle switch uses no CPU: the looks end some 30 us after the
+//! last frame (docs/decisions/0002-spin-before-sleep.md).
 
 use std::collections::VecDeque;
 use std::io;
@@ -47,6 +51,8 @@ const MAILBOX: usize = 1024;
 const WAKER: Token = Token(0);
 /// Bursts between two looks at the poll while ports are busy.
 const TURNS: usize = 16;
+/// Buffers for frames that the router makes during a burst: errors, questions, fragments.
+const SPARE: usize = 64;
 /// The least number of frames asked for at once.
 const MIN_BURST: usize = 8;
 
@@ -59,7 +65,7 @@ impl Handle {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, commands) = bounded(MAILBOX);
-        let burst = datapath.settings.burst.clamp(1, usize::from(u16::MAX));
+        let burst = datapath.settings.burst.clamp(1, usize::from(u16::MAX) - SPARE);
         let mut worker = Worker {
             index,
             clock: datapath.clock(),
@@ -69,7 +75,8 @@ impl Handle {
             ready: VecDeque::new(),
             queued: Vec::new(),
             burst: Burst::new(burst),
-            buffers: std::iter::repeat_with(FrameBuf::new).take(burst).collect(),
+            buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
+            most: burst,
             asked: MIN_BURST.min(burst),
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
@@ -108,7 +115,10 @@ struct Worker {
     /// Whether a port is in `ready`, by index.
     queued: Vec<bool>,
     burst: Burst,
+    /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
+    /// Most frames of a burst.
+    most: usize,
     /// How many frames the next receive asks for: twice what came last, so that a lone frame costs little.
     asked: usize,
 }
@@ -116,8 +126,11 @@ struct Worker {
 impl Worker {
     fn run(&mut self) {
         let mut events = Events::with_capacity(256);
+        let spins = self.pipeline.settings().spins;
+        let mut looks = spins;
         loop {
-            let timeout = if self.ready.is_empty() { None } else { Some(Duration::ZERO) };
+            let sleeps = self.ready.is_empty() && looks >= spins;
+            let timeout = if sleeps { None } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -126,6 +139,12 @@ impl Worker {
                     return;
                 }
             }
+            if events.is_empty() && self.ready.is_empty() {
+                looks += 1;
+                rustix::thread::sched_yield();
+                continue;
+            }
+            looks = 0;
             for event in &events {
                 if event.token() == WAKER {
                     if !self.obey() {
@@ -168,11 +187,10 @@ impl Worker {
                 return false;
             }
         };
-        self.asked = (2 * received).clamp(MIN_BURST.min(self.buffers.len()), self.buffers.len());
+        self.asked = (2 * received).clamp(MIN_BURST.min(self.most), self.most);
         if received > 0 {
-            let buffers = &mut self.buffers[..received];
-            self.pipeline.process(&port, buffers, self.clock.now());
-            self.pipeline.flush(&mut self.burst, buffers);
+            self.pipeline.process(&port, &mut self.buffers, received, self.clock.now());
+            self.pipeline.flush(&mut self.burst, &mut self.buffers);
         }
         received == asked
     }
