@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Headers, NetworkIndex, Offload, Timestamp, checksum, ipv4};
-use vswitch_nat::rules::{NetworkSpec, Reach, SubnetSpec, Translation};
+use vswitch_nat::rules::{Filtering, Mapping, NetworkSpec, Reach, SubnetSpec, Translation};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
-use vswitch_nat::{Context, Decision, Nat, Outcome, Rules, RulesSpec};
+use vswitch_nat::{Context, Decision, Nat, NatDrop, Outcome, Rules, RulesSpec};
 
 const INSIDE: Leg = Leg::Inside(NetworkIndex::new(1));
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -33,14 +33,21 @@ struct Bench {
 
 impl Bench {
     fn new(flows: usize) -> Bench {
+        Bench::with(flows, flows.max(1 << 20) * 2, Mapping::PortPreserving)
+    }
+
+    fn with(flows: usize, capacity: usize, mapping: Mapping) -> Bench {
         let subnet = SubnetSpec {
             net: "10.0.0.0/8".parse().expect("a subnet"),
             gateway: Some(Ipv4Addr::new(10, 255, 255, 254).into()),
             translation: Translation::Masquerade,
         };
         let network = NetworkSpec { index: NetworkIndex::new(1), subnets: vec![subnet], reach: Reach::Uplink };
-        let spec = RulesSpec { networks: vec![network], external: vec![EXTERNAL.into()], ..RulesSpec::default() };
-        let limits = Limits { flows: flows.max(1 << 20) * 2, flows_per_endpoint: flows * 2, ..Limits::default() };
+        let mut spec = RulesSpec { networks: vec![network], external: vec![EXTERNAL.into()], ..RulesSpec::default() };
+        // Strict mapping needs an external address for each 64,512 sources.
+        spec.external.extend((2..32).map(|last| IpAddr::from([203, 0, 113, last])));
+        spec.settings.mapping = mapping;
+        let limits = Limits { flows: capacity, flows_per_endpoint: flows * 2, ..Limits::default() };
         Bench {
             nat: Nat::new(limits, FragmentLimits::default(), 1),
             rules: Rules::try_from(spec).expect("good rules"),
@@ -51,19 +58,28 @@ impl Bench {
 
     /// Sends a frame; panics when it does not go through, as a figure for drops would mean nothing.
     fn send(&mut self, ingress: Leg, frame: &mut [u8]) {
+        let reason = self.offer(ingress, frame);
+        assert_eq!(reason, None);
+    }
+
+    /// Sends a frame and says why it was dropped, if it was.
+    fn offer(&mut self, ingress: Leg, frame: &mut [u8]) -> Option<NatDrop> {
         let headers = Headers::parse(frame).expect("a frame");
         let context = Context { rules: &self.rules, ingress, now: self.now };
         match self.nat.lookup(&context, frame, &headers, &Offload::NONE) {
             Decision::Forward(passage) => {
-                let outcome = self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng);
-                assert_eq!(outcome, Outcome::Forward);
+                match self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng) {
+                    Outcome::Forward => None,
+                    Outcome::Drop(reason) => Some(reason),
+                }
             }
             other => panic!("{other:?}"),
         }
     }
 
     fn connect(&mut self, client: SocketAddr, server: SocketAddr) {
-        let outside = SocketAddr::new(EXTERNAL.into(), client.port());
+        let external = self.rules.external_for(client.ip()).expect("an external address");
+        let outside = SocketAddr::new(external, client.port());
         self.send(INSIDE, &mut tcp(client, server, 2, 100, 0));
         self.send(Leg::Uplink, &mut tcp(server, outside, 0x12, 500, 101));
         self.send(INSIDE, &mut tcp(client, server, 0x10, 101, 501));
@@ -174,6 +190,30 @@ fn main() {
     let bytes = (resident_bytes() - before) / flows;
     assert_eq!(bench.nat.table().len(), flows);
     println!("memory at {flows} flows: {bytes} bytes a flow");
+
+    {
+        let before = resident_bytes();
+        let mapping = Mapping::EndpointIndependent(Filtering::EndpointIndependent);
+        let mut strict = Bench::with(flows, flows * 2, mapping);
+        for index in 0..flows {
+            strict.send(INSIDE, &mut udp(client(index), server(index)));
+        }
+        let bytes = (resident_bytes() - before) / flows;
+        println!("the same with strict mapping, every source another: {bytes} bytes a flow");
+    }
+    {
+        let mut full = Bench::with(flows, 100_000, Mapping::PortPreserving);
+        for index in 0..100_000 {
+            full.send(INSIDE, &mut udp(client(index), server(index)));
+        }
+        let start = Instant::now();
+        let mut refused = 0;
+        for index in 100_000..300_000 {
+            refused += usize::from(full.offer(INSIDE, &mut udp(client(index), server(index))).is_some());
+        }
+        let rate = rate(200_000, start.elapsed());
+        println!("new flows into a full table: {rate:.0} a second, {refused} of 200,000 refused");
+    }
 
     // The same thousand flows looked up among a thousand and among all, and others all over the table.
     let mut few = Bench::new(flows);
