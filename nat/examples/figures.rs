@@ -3,12 +3,7 @@
 //! Lines are `name: value unit`. New connections are whole ones (SYN, SYN-ACK, ACK). Frames have 64 bytes; each is copied
 //! afresh, parsed, looked up, tracked and rewritten. Times are of the thread on its core. Memory is the growth of the process's resident size.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "it measures and prints; it is no engine"
-)]
+#![expect(clippy::print_stdout, clippy::panic, reason = "it measures and prints; it is no engine")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
