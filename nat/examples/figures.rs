@@ -1,7 +1,8 @@
 //! Prints what the engine does on one core: `cargo run --release -p vswitch-nat --example figures [FLOWS]`.
 //!
 //! Lines are `name: value unit`. New connections are whole ones (SYN, SYN-ACK, ACK). Frames have 64 bytes; each is copied
-//! afresh, parsed, looked up, tracked and rewritten. Times are of the thread on its core. Memory is the growth of the process's resident size.
+//! afresh, parsed, looked up, tracked and rewritten. Times are of the thread on its core. Memory is the growth of the
+//! resident size of the process.
 
 #![expect(clippy::print_stdout, clippy::panic, reason = "it measures and prints; it is no engine")]
 
