@@ -7,8 +7,8 @@ use vswitch_frame::offload::{Gso, GsoKind};
 use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, NetworkIndex, Timestamp};
 use vswitch_nat::route::{
     Actions, ErrorLimiter, Fit, IcmpError, Interface, NeighbourLimits, NeighbourState, Neighbours, News, Resolution,
-    Route, RouteDrop, RouteTable, Sender, Solicitation, Sources, check, decrement_hops, fit, fragment, heard,
-    may_be_answered,
+    Route, RouteDrop, RouteTable, Sender, Solicitation, Sources, check, clamp_mss, decrement_hops, fit, fragment,
+    heard, may_be_answered, refuse_connection,
 };
 use vswitch_nat::table::Leg;
 
@@ -354,4 +354,49 @@ fn reasons() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), RouteDrop::ALL.len());
+}
+
+// G17
+/// A connection to the switch itself is refused by a reset that the asker believes, and a reset is not answered.
+#[test]
+fn g17_reset() {
+    let mut out = FrameBuf::new();
+    let mut refuse = |text: &str| {
+        let sent = frame(text);
+        let headers = Headers::parse(&sent.bytes).unwrap();
+        refuse_connection(&sent.bytes, &headers, &mut out).then(|| out.frame().to_vec())
+    };
+    for (sent, expected) in [
+        ("tcp A:4000 > GW:80 S seq=1000", "tcp GW:80 > A:4000 RA seq=0 ack=1001 win=0 df"),
+        ("tcp A6:4000 > GW6:80 S seq=1000", "tcp GW6:80 > A6:4000 RA seq=0 ack=1001 win=0"),
+        ("tcp A:4000 > GW:80 A seq=1000 ack=77 len=9", "tcp GW:80 > A:4000 R seq=77 win=0 df"),
+    ] {
+        let reset = refuse(sent).unwrap();
+        assert_eq!(reset[14..], frame(expected).bytes[14..], "{sent}");
+        assert_eq!((&reset[..6], &reset[6..12]), (&[2, 0, 0, 0, 0, 2][..], &[2, 0, 0, 0, 0, 1][..]));
+    }
+    assert_eq!(refuse("tcp A:4000 > GW:80 R seq=1000"), None);
+    assert_eq!(refuse("udp A:4000 > GW:80"), None);
+}
+
+// G24
+/// The segment size that a SYN offers is lowered to what fits, under a right checksum wherever the option lies.
+#[test]
+fn g24_mss_clamp() {
+    for sum in ["", "partial"] {
+        for place in ["", "odd"] {
+            for (ends, expected) in [("A:4000 > S:80", 1410), ("A6:4000 > S6:80", 1390)] {
+                let mut sent = frame(&format!("tcp {ends} S mss=1460 {place} {sum}"));
+                let headers = Headers::parse(&sent.bytes).unwrap();
+                assert!(clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450));
+                assert_eq!(sent.bytes, frame(&format!("tcp {ends} S mss={expected} {place} {sum}")).bytes);
+                assert!(!clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450));
+            }
+        }
+    }
+    for text in ["tcp A:4000 > S:80 A mss=1460", "tcp A:4000 > S:80 S", "udp A:4000 > S:80"] {
+        let mut sent = frame(text);
+        let headers = Headers::parse(&sent.bytes).unwrap();
+        assert!(!clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450), "{text}");
+    }
 }
