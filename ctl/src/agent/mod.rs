@@ -18,6 +18,7 @@ mod processes;
 pub mod protocol;
 mod server;
 mod socket;
+mod uplink;
 mod user;
 pub(crate) mod wire;
 
