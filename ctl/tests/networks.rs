@@ -165,7 +165,7 @@ fn a_thousand_networks() {
     }
     let nets: Vec<ipnet::IpNet> = subnets.iter().map(|text| text.parse().unwrap()).collect();
     let mut sorted = nets.clone();
-    sorted.sort_by_key(|net| net.network());
+    sorted.sort_by_key(ipnet::IpNet::network);
     assert!(sorted.windows(2).all(|pair| !pair[0].contains(&pair[1])));
     let host: ipnet::IpNet = "172.18.0.0/16".parse().unwrap();
     assert!(nets.iter().all(|net| !net.contains(&host) && !host.contains(net)));

@@ -6,7 +6,7 @@ mod common;
 
 use common::Daemon;
 use serde_json::{Value, json};
-use vswitch_ctl::agent::protocol::Request;
+use vswitch_ctl::agent::protocol::{NetnsRef, Request};
 
 /// Networks, leases and ids are back, running containers get their ports again, and the next lease is a free one.
 #[test]
@@ -60,6 +60,29 @@ fn ends_are_noticed() {
     assert_eq!(daemon.agent.counts(), (0, 0, 0));
     assert!(daemon.agent.state.lock().unwrap().exited.is_empty());
     assert_eq!(daemon.post("/vswitch/v1/containers/lost/start", "").0, 204);
+}
+
+/// A container whose process outlived its agent gets its interface from the new one, and its end is noticed.
+#[test]
+fn orphans_are_taken_over() {
+    let daemon = Daemon::start();
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    daemon.agent.state.lock().unwrap().pid = Some(child.id());
+    daemon.running("c1", "bridge");
+    let (dir, agent) = daemon.crash();
+    *agent.state.lock().unwrap() = Default::default();
+    let daemon = Daemon::start_in(dir, agent);
+    assert_eq!(daemon.inspect("c1")["endpoints"][0]["state"], "up");
+    let asked = daemon.agent.asked();
+    let attached =
+        |one: &Request| matches!(one, Request::SandboxAttach { netns, .. } if *netns == NetnsRef::Pid(child.id()));
+    assert!(asked.iter().any(attached), "{asked:?}");
+    assert_eq!(daemon.post("/vswitch/v1/containers/c1/kill?signal=0", "").0, 400);
+    let reaper = std::thread::spawn(move || child.wait());
+    assert_eq!(daemon.post("/vswitch/v1/containers/c1/stop", "").0, 204);
+    reaper.join().unwrap().unwrap();
+    assert_eq!(daemon.inspect("c1")["exit_code"], 137);
+    assert_eq!(daemon.agent.counts(), (0, 0, 0));
 }
 
 /// What the agent has and the store does not know (a crash in the middle of an operation) is taken down.

@@ -93,7 +93,7 @@ fn silent_clients() {
             0 => {}
             1 => stream.write_all(b"GET /netw").unwrap(),
             2 => {
-                stream.write_all(b"POST /networks/create HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").unwrap()
+                stream.write_all(b"POST /networks/create HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").unwrap();
             }
             _ => stream.write_all(&b"GET /vswitch/v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50)).unwrap(),
         }

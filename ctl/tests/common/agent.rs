@@ -31,6 +31,8 @@ pub struct FakeState {
     pub exited: BTreeMap<String, i32>,
     /// Requests whose debug text contains this fail, with this reason.
     pub fail: Option<(String, FailureKind)>,
+    /// The pid of the next process, if it is to be a real one.
+    pub pid: Option<u32>,
     next_pid: u32,
 }
 
@@ -79,7 +81,7 @@ fn serve(socket: BorrowedFd<'_>, state: &Mutex<FakeState>) {
         let Envelope { seq, body } = serde_json::from_slice::<Envelope<Request>>(&buffer[..received.bytes]).unwrap();
         let (reply, device, event) = state.lock().unwrap().answer(body);
         let reply = FromAgent::Reply(Envelope { seq, body: reply });
-        if send(socket, &reply, device).is_err() {
+        if send(socket, &reply, device.as_ref()).is_err() {
             return;
         }
         if let Some(event) = event {
@@ -88,11 +90,11 @@ fn serve(socket: BorrowedFd<'_>, state: &Mutex<FakeState>) {
     }
 }
 
-fn send(socket: BorrowedFd<'_>, message: &FromAgent, device: Option<UnixDatagram>) -> rustix::io::Result<usize> {
+fn send(socket: BorrowedFd<'_>, message: &FromAgent, device: Option<&UnixDatagram>) -> rustix::io::Result<usize> {
     let bytes = serde_json::to_vec(message).unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<_> = device.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = device.into_iter().map(AsFd::as_fd).collect();
     if !descriptors.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
     }
@@ -171,7 +173,7 @@ impl FakeState {
     /// `exit N` ends at once; everything else runs until it is signalled.
     fn begin(&mut self, process: String, command: &[String]) -> Answer {
         self.next_pid += 1;
-        let pid = 1_000_000 + self.next_pid;
+        let pid = self.pid.take().unwrap_or(1_000_000_000 + self.next_pid);
         if let [word, code] = command
             && word == "exit"
         {
