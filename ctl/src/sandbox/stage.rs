@@ -74,11 +74,17 @@ fn execute(exec: &ExecSpec) -> Failure {
     };
     let env = exec.env.iter().filter_map(|pair| pair.split_once('='));
     let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
-    if error.kind() == io::ErrorKind::NotFound {
+    if error.kind() == io::ErrorKind::NotFound || !is_anywhere(program, &exec.env) {
         let message = format!("cannot run {program:?}: no such program; check its spelling and PATH");
         return Failure::new(FailureKind::CommandNotFound, message);
     }
     Failure::new(FailureKind::CommandNotExecutable, format!("cannot run {program:?}: {error}"))
+}
+
+/// Whether a program is there at all: execvp(3) says "permission denied" also where only a folder of PATH is closed.
+fn is_anywhere(program: &str, env: &[String]) -> bool {
+    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
+    program.contains('/') || std::env::split_paths(path).any(|folder| folder.join(program).exists())
 }
 
 /// That of Docker's containers.
