@@ -223,7 +223,9 @@ impl ControlError {
             E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,
             // Docker answers 500 to these as well.
-            E::NoAddress { .. } | E::PortUnavailable { .. } | E::NotConnected { .. } | E::Internal(_) => Class::Internal,
+            E::NoAddress { .. } | E::PortUnavailable { .. } | E::NotConnected { .. } | E::Internal(_) => {
+                Class::Internal
+            }
         }
     }
 }

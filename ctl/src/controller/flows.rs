@@ -62,9 +62,8 @@ impl FlowWatch {
                 Ok(taking) => {
                     lost += taking.lost;
                     let names = names(&self.controller.state());
-                    let matching = taking.events.iter().filter(|one| {
-                        self.filter.iter().any(|filter| matches(filter, &one.flow))
-                    });
+                    let matching =
+                        taking.events.iter().filter(|one| self.filter.iter().any(|filter| matches(filter, &one.flow)));
                     let mut events: Vec<FlowEvent> = matching.map(|one| event(one, &names)).collect();
                     if let Some(first) = events.first_mut() {
                         first.lost = lost;
@@ -89,8 +88,7 @@ impl Controller {
             let state = self.state();
             (filters(&state, query)?, names(&state))
         };
-        let mut records: Vec<FlowRecord> =
-            filters.iter().flat_map(|filter| self.inner.switch.flows(filter)).collect();
+        let mut records: Vec<FlowRecord> = filters.iter().flat_map(|filter| self.inner.switch.flows(filter)).collect();
         records.sort_by_key(|record| std::cmp::Reverse(record.age.0));
         Ok(records.iter().map(|record| flow(record, &names)).collect())
     }
@@ -165,7 +163,9 @@ fn protocol(text: &str) -> Result<Protocol, ControlError> {
     let named = [Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol::ICMPV6, Protocol::SCTP];
     let found = named.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(text));
     found.or_else(|| text.parse().ok().map(Protocol)).ok_or_else(|| {
-        ControlError::invalid(format!("{text:?} is no protocol; use tcp, udp, icmp, icmpv6, sctp or a number up to 255"))
+        ControlError::invalid(format!(
+            "{text:?} is no protocol; use tcp, udp, icmp, icmpv6, sctp or a number up to 255"
+        ))
     })
 }
 

@@ -23,6 +23,7 @@ mod journal;
 mod lifecycle;
 mod membership;
 mod networks;
+mod orphans;
 mod ports;
 mod reconcile;
 mod routes;
@@ -44,8 +45,8 @@ use flows::FlowFeed;
 pub use flows::FlowWatch;
 pub use networks::NetworkFilter;
 pub use state::State;
-pub use uplink::{Interface, OpenUplink};
 use uplink::UplinkState;
+pub use uplink::{Interface, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};

@@ -82,12 +82,14 @@ impl Controller {
         self.check_uplink(&first.target_port.to_string())?;
         let ways = routes::ways(&state, id);
         let endpoint = ways.ipv4.or(ways.ipv6).map(|endpoint| endpoint.id.to_string()).unwrap_or_default();
-        let refused = |detail: String| ControlError::PortUnavailable { name: name.clone(), endpoint: endpoint.clone(), detail };
+        let refused =
+            |detail: String| ControlError::PortUnavailable { name: name.clone(), endpoint: endpoint.clone(), detail };
         let families = self.families(ways.ipv4, ways.ipv6);
         let mut ports = Vec::new();
         for spec in &specs {
             let checked = self.check_host(spec, families);
-            let leased = checked.and_then(|()| state.ports.lease(spec, families, id).map_err(|error| error.to_string()));
+            let leased =
+                checked.and_then(|()| state.ports.lease(spec, families, id).map_err(|error| error.to_string()));
             match leased {
                 Ok(bindings) => ports.extend(bindings),
                 Err(detail) => {
@@ -103,10 +105,7 @@ impl Controller {
     /// The families in which the uplink and the container can meet.
     fn families(&self, ipv4: Option<&Endpoint>, ipv6: Option<&Endpoint>) -> Families {
         let Some(on) = &self.inner.uplink else { return Families::default() };
-        Families {
-            ipv4: ipv4.is_some() && on.uplink.ipv4.is_some(),
-            ipv6: ipv6.is_some() && on.uplink.ipv6.is_some(),
-        }
+        Families { ipv4: ipv4.is_some() && on.uplink.ipv4.is_some(), ipv6: ipv6.is_some() && on.uplink.ipv6.is_some() }
     }
 
     fn check_host(&self, spec: &PublishSpec, families: Families) -> Result<(), String> {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Controller;
+use super::orphans::UNSEEN_END;
+use super::{Controller, routes};
 use crate::agent::client::Hello;
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
@@ -35,11 +36,11 @@ impl Controller {
         for (id, was_running, endpoints) in &containers {
             match (was_running, running.get(id.as_str())) {
                 (true, Some(pid)) => self.reattach(id, *pid, endpoints).await,
-                (true, None) => {
-                    // Without a word from the agent the process was lost with it: Docker's 137, as if killed.
-                    let code = exited.get(id.as_str()).copied().unwrap_or(137);
-                    self.container_ended(id, code).await;
-                }
+                (true, None) => match exited.get(id.as_str()) {
+                    Some(code) => self.container_ended(id, *code).await,
+                    None if self.adopt(id, endpoints).await => {}
+                    None => self.container_ended(id, UNSEEN_END).await,
+                },
                 (false, _) => {}
             }
         }
@@ -53,16 +54,28 @@ impl Controller {
     }
 
     async fn reattach(&self, id: &Id, pid: u32, endpoints: &[Id]) {
+        let mut rebuilt = false;
         for endpoint in endpoints {
-            if let Err(error) = self.reopen(endpoint).await {
-                tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+            if self.reopen(endpoint).await.is_ok() {
+                continue;
             }
+            // The agent was killed, too, and the interface went with its namespace; the sandbox is known to the new one.
+            match self.bring_up(endpoint).await {
+                Ok(()) => rebuilt = true,
+                Err(error) => {
+                    tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+                }
+            }
+        }
+        if rebuilt {
+            let request = routes::default_routes(&self.state(), id);
+            self.ask_anyway(request).await;
         }
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)
-            && let Phase::Running { started, .. } = one.container.phase
+            && let Phase::Running { started, birth, .. } = one.container.phase
         {
-            one.container.phase = Phase::Running { pid, started };
+            one.container.phase = Phase::Running { pid, started, birth };
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container re-attached");

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::port::PortBinding;
 use vswitch_api::container::{Container, ContainerState as ApiState};
 use vswitch_api::endpoint::{Endpoint, EndpointState as ApiEndpointState};
 use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContainer};
+use vswitch_api::port::PortBinding;
 
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
 use crate::ipam::SubnetPlan;
-use crate::publish::Binding;
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
+use crate::publish::Binding;
 
 /// A network in Docker's shape.
 pub(super) fn network(state: &State, on: &NetworkState) -> Network {

@@ -82,11 +82,7 @@ pub fn save(
 ///
 /// # Errors
 /// When the file cannot be read, or its header makes no sense.
-pub fn load(
-    state_dir: &Path,
-    now: Moment,
-    networks: &BTreeMap<Id, NetworkIndex>,
-) -> Result<Loaded, JournalError> {
+pub fn load(state_dir: &Path, now: Moment, networks: &BTreeMap<Id, NetworkIndex>) -> Result<Loaded, JournalError> {
     let path = state_dir.join(FILE);
     match std::fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::default()),
@@ -99,8 +95,7 @@ pub fn load(
 
 fn parse(text: &str, now: Moment, networks: &BTreeMap<Id, NetworkIndex>) -> Result<Loaded, JournalError> {
     let mut lines = text.lines();
-    let header: Header =
-        lines.next().and_then(|line| serde_json::from_str(line).ok()).ok_or(JournalError::Foreign)?;
+    let header: Header = lines.next().and_then(|line| serde_json::from_str(line).ok()).ok_or(JournalError::Foreign)?;
     if header.vswitch_flows != VERSION {
         return Err(JournalError::Foreign);
     }
@@ -192,7 +187,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (now, none) = (Moment::from_unix_seconds(1000), BTreeMap::new());
         assert_eq!(load(dir.path(), now, &none).unwrap(), Loaded::default());
-        for garbage in [&b""[..], b"\n", b"x", b"{}", b"\xff\xfe\x00", b"{\"vswitch_flows\":9,\"saved\":0,\"networks\":{}}"] {
+        for garbage in
+            [&b""[..], b"\n", b"x", b"{}", b"\xff\xfe\x00", b"{\"vswitch_flows\":9,\"saved\":0,\"networks\":{}}"]
+        {
             std::fs::write(dir.path().join(FILE), garbage).unwrap();
             assert!(load(dir.path(), now, &none).is_err());
         }

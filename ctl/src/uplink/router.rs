@@ -47,11 +47,8 @@ pub fn plan<'a>(
     for (index, network) in inside {
         let translation = if network.options.masquerade { Translation::Masquerade } else { Translation::Routed };
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
-        let subnets = network.subnets().map(|plan| SubnetSpec {
-            net: plan.net,
-            gateway: Some(plan.gateway),
-            translation,
-        });
+        let subnets =
+            network.subnets().map(|plan| SubnetSpec { net: plan.net, gateway: Some(plan.gateway), translation });
         routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
         networks.push(NetworkSpec { index, subnets: subnets.collect(), reach });
     }
