@@ -132,7 +132,8 @@ pub fn fingerprint(records: &[FlowRecord]) -> u64 {
         let mut hasher = DefaultHasher::new();
         record.original.hash(&mut hasher);
         record.reply.hash(&mut hasher);
-        (record.state.map(|state| state.name()), record.replied, record.assured).hash(&mut hasher);
+        (record.state.map(vswitch_switch::nat::table::tcp::TcpState::name), record.replied, record.assured)
+            .hash(&mut hasher);
         hasher.finish()
     };
     records.iter().map(of).fold(u64::try_from(records.len()).unwrap_or(0), u64::wrapping_add)

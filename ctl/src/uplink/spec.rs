@@ -17,7 +17,7 @@ pub enum Uplink {
     #[default]
     None,
     /// An interface of the host that the switch has an address on.
-    Packet(PacketUplink),
+    Packet(Box<PacketUplink>),
 }
 
 /// `packet:IFACE,address=…,gateway=…`.
@@ -143,7 +143,7 @@ impl FromStr for Uplink {
         for part in parts {
             given.take(part)?;
         }
-        given.finish(interface, text).map(Uplink::Packet)
+        given.finish(interface, text).map(Box::new).map(Uplink::Packet)
     }
 }
 
