@@ -106,8 +106,14 @@ impl Controller {
     /// What happens to the flows that match, from now on.
     ///
     /// # Errors
-    /// When the question makes no sense or names something unknown.
+    /// When the question makes no sense or names something unknown, or there is no uplink and so never a flow.
     pub fn watch_flows(&self, query: &FlowQuery) -> Result<FlowWatch, ControlError> {
+        if self.inner.uplink.is_none() {
+            return Err(ControlError::invalid(
+                "there are no flows to watch: this vswitchd runs with --uplink none; start it with --uplink \
+                 packet:IFACE,address=A/LEN,gateway=A",
+            ));
+        }
         let filter = filters(&self.state(), query)?;
         let takings = self.inner.feed.sender.subscribe();
         self.inner.switch.listen_to_flows(true);
