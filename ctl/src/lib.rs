@@ -1,3 +1,4 @@
 //! `vswitchd` and its agent.
 
 pub mod agent;
+pub mod sandbox;

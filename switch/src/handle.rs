@@ -1,8 +1,15 @@
 //! The switch as control sees it.
 
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
-use crate::{Counters, FdbEntry, FdbStats, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
+use crate::datapath::Datapath;
+use crate::worker::{Command, Handle};
+use crate::{FdbEntry, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
 
 /// Why the switch refused.
 #[derive(Debug, thiserror::Error)]
@@ -36,57 +43,169 @@ pub enum SwitchError {
     /// The FDB is full of static entries.
     #[error("the forwarding database is full of static entries; remove some")]
     FdbFull,
+    /// A worker thread ended.
+    #[error("a worker thread of the switch ended; see the log and restart vswitchd")]
+    WorkerGone,
 }
 
-/// A running switch.
+/// A running switch: a [`Datapath`] with its worker threads. Dropping it ends them.
 #[derive(Debug)]
-pub struct Switch;
+pub struct Switch {
+    datapath: Arc<Datapath>,
+    workers: Vec<Handle>,
+    sweeper: Option<(Sender<()>, JoinHandle<()>)>,
+}
 
-#[allow(missing_docs, clippy::missing_errors_doc, clippy::needless_pass_by_value)]
+/// Workers when the settings do not say.
+const DEFAULT_MAX_WORKERS: usize = 4;
+
 impl Switch {
-    pub fn start(_settings: Settings) -> Result<Switch, SwitchError> {
-        Ok(Switch)
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// When the kernel has no thread or poll left.
+    pub fn start(settings: Settings) -> Result<Switch, SwitchError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = settings.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS)).max(1);
+        let datapath = Datapath::new(settings, count);
+        let mut switch = Switch { workers: Vec::new(), sweeper: None, datapath };
+        for index in 0..count {
+            let worker = Handle::start(&switch.datapath, index);
+            switch.workers.push(worker.map_err(|source| SwitchError::Io { action: "start a worker", source })?);
+        }
+        let sweeper = start_sweeper(Arc::clone(&switch.datapath));
+        switch.sweeper = Some(sweeper.map_err(|source| SwitchError::Io { action: "start the sweeper", source })?);
+        Ok(switch)
     }
-    pub fn add_network(&self, _config: NetworkConfig) -> Result<NetworkIndex, SwitchError> {
-        Err(SwitchError::TooManyNetworks)
+
+    /// Adds a network.
+    ///
+    /// # Errors
+    /// When every index is taken.
+    pub fn add_network(&self, config: NetworkConfig) -> Result<NetworkIndex, SwitchError> {
+        self.datapath.add_network(config)
     }
-    pub fn update_network(&self, _network: NetworkIndex, _config: NetworkConfig) -> Result<(), SwitchError> {
-        Ok(())
+
+    /// Changes a network while traffic runs.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn update_network(&self, network: NetworkIndex, config: NetworkConfig) -> Result<(), SwitchError> {
+        self.datapath.update_network(network, config)
     }
-    pub fn remove_network(&self, _network: NetworkIndex) -> Result<(), SwitchError> {
-        Ok(())
+
+    /// Removes a network, which must have no ports any more.
+    ///
+    /// # Errors
+    /// When there is no such network, or ports are on it.
+    pub fn remove_network(&self, network: NetworkIndex) -> Result<(), SwitchError> {
+        self.datapath.remove_network(network)
     }
-    pub fn add_port(&self, _config: PortConfig, _device: PortDevice) -> Result<PortId, SwitchError> {
-        Err(SwitchError::TooManyPorts)
-    }
-    pub fn remove_port(&self, _port: PortId) -> Result<(), SwitchError> {
-        Ok(())
-    }
-    pub fn fdb_entries(&self, _network: NetworkIndex) -> Vec<FdbEntry> {
-        Vec::new()
-    }
-    pub fn fdb_add_static(&self, _network: NetworkIndex, _mac: MacAddr, _port: PortId) -> Result<(), SwitchError> {
-        Ok(())
-    }
-    pub fn fdb_remove(&self, _network: NetworkIndex, _mac: MacAddr) -> bool {
-        false
-    }
-    pub fn fdb_flush(&self, _network: NetworkIndex) -> usize {
-        0
-    }
-    pub fn lost_ports(&self) -> Vec<PortId> {
-        Vec::new()
-    }
-    pub fn stats(&self) -> Stats {
-        Stats {
-            uptime_ms: 0,
-            workers: 0,
-            generation: 0,
-            total: Counters::default(),
-            networks: Vec::new(),
-            ports: Vec::new(),
-            fdb: FdbStats::default(),
+
+    /// Adds a port while traffic runs.
+    ///
+    /// # Errors
+    /// When there is no such network, every index is taken, or the device cannot be polled.
+    pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<PortId, SwitchError> {
+        let port = self.datapath.add_port(config, device)?;
+        let (done, watched) = bounded(1);
+        self.workers[port.worker].post(Command::Watch(Arc::clone(&port), done));
+        match watched.recv() {
+            Ok(Ok(())) => Ok(port.id),
+            Ok(Err(source)) => {
+                self.remove_port(port.id)?;
+                Err(SwitchError::Io { action: "watch a port", source })
+            }
+            Err(_) => Err(SwitchError::WorkerGone),
         }
     }
-    pub fn stop(self) {}
+
+    /// Removes a port while traffic runs. When this returns, no worker uses it, its descriptor is closed, its FDB entries
+    /// are gone and its counts are in its network's sums.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn remove_port(&self, port: PortId) -> Result<(), SwitchError> {
+        let port = self.datapath.take_port(port)?;
+        let (done, answers) = bounded(self.workers.len());
+        for worker in &self.workers {
+            worker.post(Command::LetGo(Arc::clone(&port), done.clone()));
+        }
+        drop(done);
+        for _ in &self.workers {
+            answers.recv().map_err(|_| SwitchError::WorkerGone)?;
+        }
+        self.datapath.release_port(&port);
+        Ok(())
+    }
+
+    /// The FDB entries of a network, by MAC address.
+    #[must_use]
+    pub fn fdb_entries(&self, network: NetworkIndex) -> Vec<FdbEntry> {
+        self.datapath.fdb_entries(network)
+    }
+
+    /// Binds a station to a port until it is removed.
+    ///
+    /// # Errors
+    /// When the address is no station's, the port is not on the network, or the table is full of static entries.
+    pub fn fdb_add_static(&self, network: NetworkIndex, mac: MacAddr, port: PortId) -> Result<(), SwitchError> {
+        self.datapath.fdb_add_static(network, mac, port)
+    }
+
+    /// Removes one FDB entry; `false` when there is none.
+    #[must_use]
+    pub fn fdb_remove(&self, network: NetworkIndex, mac: MacAddr) -> bool {
+        self.datapath.fdb.remove(network, mac)
+    }
+
+    /// Removes the learned FDB entries of a network and returns how many there were.
+    #[must_use]
+    pub fn fdb_flush(&self, network: NetworkIndex) -> usize {
+        self.datapath.fdb.flush_network(network)
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.datapath.stats()
+    }
+
+    /// Ports whose interface is gone for good; control should remove them.
+    #[must_use]
+    pub fn lost_ports(&self) -> Vec<PortId> {
+        self.datapath.lost_ports()
+    }
+
+    /// Ends the workers and closes every port.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            worker.stop();
+        }
+        if let Some((stop, thread)) = self.sweeper.take() {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("the sweeper panicked");
+            }
+        }
+    }
+}
+
+/// Starts the thread that removes aged FDB entries, a tenth of the ageing time apart. It ends when the sender is dropped.
+fn start_sweeper(datapath: Arc<Datapath>) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
+    let pause = Duration::from_secs((datapath.settings.fdb_ageing_seconds / 10).clamp(1, 60));
+    let (stop, stopped) = bounded::<()>(0);
+    let sweep = move || {
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            datapath.fdb.sweep(datapath.clock().now());
+        }
+    };
+    let thread = std::thread::Builder::new().name("fdb-sweeper".to_owned()).spawn(sweep)?;
+    Ok((stop, thread))
 }

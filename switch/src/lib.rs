@@ -1,14 +1,58 @@
-//! The data plane (being written).
+//! The data plane of vswitch: many ports, learned stations, one decision per frame.
+//!
+//! # Nouns
+//!
+//! - A [`Switch`] runs *workers*; each receives from its own ports and may send to any.
+//! - A *network* is one broadcast domain; it may have a [`Gateway`], the switch's own leg in it.
+//! - A *port* attaches a device ([`PortDevice`]: AF_PACKET on a veth, TAP, memory) to a network. With an [`Identity`] it
+//!   is checked for spoofing.
+//! - The [`fdb`] says which port a station is behind. A [`snapshot`] is what control told the workers.
+//!
+//! # Life of a frame
+//!
+//! ```text
+//!  recvmmsg ─► buffer ─► bridge::decide ──────────► egress list of a port ─► sendmmsg from the same buffer
+//!  (port,      (frame,   parse, anti-spoof, learn,  of every port (flood)
+//!   sys)        offload)  look up                    of the ingress port: gateway::answer made a reply in place
+//!                                                  └► counted drop, with its reason
+//! ```
+//!
+//! A burst is received, decided and sent before the next one is received ([`worker`], [`pipeline`]): buffers never change
+//! hands, nothing is allocated and nothing is copied. Only a memory port that takes finished frames copies.
+//!
+//! # Shared state
+//!
+//! Workers share the FDB (sharded, with a cache of each worker's own), the snapshot (immutable, replaced as a whole) and
+//! the ports. Each counts in cells of its own. Control changes things through [`datapath`] and a worker's mailbox; it
+//! waits for workers, they never wait for it.
+//!
+//! # Limits
+//!
+//! FDB entries and learned addresses per port are bounded (`Settings::fdb_capacity`, `PortConfig::mac_limit`), a mailbox
+//! holds 1,024 commands, a burst has `Settings::burst` frames and an egress list no more than a burst.
+//!
+//! # Deliberately absent
+//!
+//! Namespaces and links (the agent makes them and passes descriptors), addresses to lease, names, persistence.
 
+mod anti_spoof;
+pub mod bridge;
+mod clock;
 mod config;
+mod counters;
+pub mod datapath;
+pub mod fdb;
+mod gateway;
 mod handle;
+pub mod pipeline;
+pub mod port;
+pub mod snapshot;
 mod stats;
 pub mod sys;
+pub mod worker;
 
+pub use clock::Clock;
 pub use config::*;
 pub use handle::*;
+pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;
-
-/// An in-memory port's device.
-#[derive(Debug)]
-pub struct MemoryDevice;

@@ -66,17 +66,13 @@ fn bind(socket: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// The pending error of a socket (SO_ERROR), which reading clears; `ENETDOWN` says that the interface went down.
-///
-/// # Errors
-/// The pending error, or what the kernel says about the question.
-pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut value: libc::c_int = 0;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
-    // SAFETY: both pointers are to live variables and the length is that of the int.
-    checked(unsafe {
-        let value = (&raw mut value).cast();
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, value, &raw mut length)
-    })?;
-    if value == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(value)) }
+/// Whether the interface that a packet socket was bound to is gone for good (the kernel then unbinds the socket).
+#[must_use]
+pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: sockaddr_ll is plain data for which zero is valid.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("20 bytes");
+    // SAFETY: both pointers are to live variables and the length is that of the address.
+    let asked = checked(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length) });
+    asked.is_err() || address.sll_ifindex <= 0
 }

@@ -1,0 +1,64 @@
+//! Whether a frame is from whom it says. Read first: RFC 2827 (ingress filtering), RFC 5227 (ARP probes), RFC 4861/4862
+//! (Neighbor Discovery, duplicate address detection).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use vswitch_frame::arp::Arp;
+use vswitch_frame::icmp::v6;
+use vswitch_frame::ndp::Neighbor;
+use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, ipv4};
+
+use crate::Identity;
+
+/// Checks that every claim in a frame is `identity`'s own: source MAC, ARP sender, source IP address, and the target of a
+/// neighbor advertisement. The unspecified address may be used where a standard uses it: in an ARP probe, and as the
+/// source of Neighbor Discovery before an address is taken.
+///
+/// # Errors
+/// The reason to drop the frame.
+pub(crate) fn check(frame: &[u8], headers: &Headers, source: MacAddr, identity: &Identity) -> Result<(), DropReason> {
+    if source != identity.mac {
+        return Err(DropReason::SpoofedMac);
+    }
+    match headers.l3() {
+        L3::Ipv4 if identity.ipv4 == Some(headers.source_v4(frame)) => Ok(()),
+        L3::Ipv4 => Err(DropReason::SpoofedIp),
+        L3::Ipv6 => check_ipv6(frame, headers, identity),
+        L3::Arp => check_arp(headers.packet(frame), identity),
+        L3::Other => Ok(()),
+        L3::Malformed => Err(DropReason::Malformed),
+    }
+}
+
+fn check_arp(packet: &[u8], identity: &Identity) -> Result<(), DropReason> {
+    let arp = Arp::parse(packet).map_err(|_| DropReason::Malformed)?;
+    let sender = arp.sender_ip();
+    let own = sender == Ipv4Addr::UNSPECIFIED || Some(sender) == identity.ipv4;
+    if own && arp.sender_mac() == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
+}
+
+fn check_ipv6(frame: &[u8], headers: &Headers, identity: &Identity) -> Result<(), DropReason> {
+    let source = headers.source_v6(frame);
+    let own = |address: Ipv6Addr| Some(address) == identity.ipv6 || address == identity.mac.link_local_ipv6();
+    let discovery = headers.protocol() == ipv4::protocol::ICMPV6 && headers.fragment() == Fragment::None;
+    let kind = if discovery { headers.l4(frame).first().copied() } else { None };
+    match kind {
+        _ if !own(source) && source != Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        Some(v6::NEIGHBOR_ADVERTISEMENT) => {
+            let message = Neighbor::parse(headers.l4(frame)).map_err(|_| DropReason::Malformed)?;
+            let mac = message.link_layer_address().unwrap_or(identity.mac);
+            if own(message.target()) && mac == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
+        }
+        Some(v6::NEIGHBOR_SOLICITATION) => {
+            let message = Neighbor::parse(headers.l4(frame)).map_err(|_| DropReason::Malformed)?;
+            let mac = message.link_layer_address().unwrap_or(identity.mac);
+            if mac == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
+        }
+        // Advertising a router or redirecting is a claim to be the network's router, which no endpoint is.
+        Some(v6::ROUTER_ADVERTISEMENT | v6::REDIRECT) => Err(DropReason::SpoofedArp),
+        // MLD reports (RFC 3810 5.2.13) and solicitations may come from the unspecified address; nothing else may.
+        Some(131 | 132 | 143 | v6::ROUTER_SOLICITATION) => Ok(()),
+        _ if source == Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        _ => Ok(()),
+    }
+}

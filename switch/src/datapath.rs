@@ -1,0 +1,277 @@
+//! What all workers share, and how control changes it.
+//!
+//! Readers (the workers) load the current [`Snapshot`] between bursts. Writers (control) take one mutex, copy the tables,
+//! change the copy and publish it. An index is given away again only after [`Datapath::release_port`], which control
+//! calls when no worker can hold the port any more: thus an FDB entry never leads to a port that took an old one's place.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use vswitch_frame::{MacAddr, NetworkIndex, PortId};
+
+use crate::clock::Clock;
+use crate::fdb::Fdb;
+use crate::port::Port;
+use crate::snapshot::{Network, Snapshot, put};
+use crate::{
+    Counters, FdbEntry, NetworkConfig, NetworkStats, PortConfig, PortDevice, PortStats, Settings, Stats, SwitchError,
+};
+
+/// The shared state of a switch.
+#[derive(Debug)]
+pub struct Datapath {
+    /// The settings it was made with.
+    pub settings: Settings,
+    /// How many workers it serves.
+    pub workers: usize,
+    /// The forwarding database.
+    pub fdb: Fdb,
+    clock: Clock,
+    snapshot: ArcSwap<Snapshot>,
+    control: Mutex<Control>,
+}
+
+/// Most ports of one switch.
+const MAX_PORTS: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+struct Control {
+    /// Indices that may be given away.
+    free_networks: Vec<NetworkIndex>,
+    free_ports: Vec<PortId>,
+    /// How many ports each worker receives from.
+    load: Vec<usize>,
+    /// What ports and networks counted that are gone.
+    retired: Counters,
+}
+
+impl Datapath {
+    /// An empty switch for `workers` workers.
+    #[must_use]
+    pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
+        Arc::new(Datapath {
+            fdb: Fdb::new(&settings),
+            settings,
+            workers,
+            clock: Clock::start(),
+            snapshot: ArcSwap::default(),
+            control: Mutex::new(Control { load: vec![0; workers], ..Control::default() }),
+        })
+    }
+
+    /// The current snapshot.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Replaces `snapshot` if a newer one was published.
+    #[inline]
+    pub fn refresh(&self, snapshot: &mut Arc<Snapshot>) {
+        let current = self.snapshot.load();
+        if !Arc::ptr_eq(&current, snapshot) {
+            *snapshot = arc_swap::Guard::into_inner(current);
+        }
+    }
+
+    /// The switch's clock.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Adds a network.
+    ///
+    /// # Errors
+    /// When every index is taken.
+    pub fn add_network(&self, config: NetworkConfig) -> Result<NetworkIndex, SwitchError> {
+        let mut control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let fresh = || u16::try_from(next.networks.len()).ok().map(NetworkIndex::new);
+        let index = control.free_networks.pop().or_else(fresh).ok_or(SwitchError::TooManyNetworks)?;
+        let network = Network { index, config, members: Vec::new(), retired: Arc::default() };
+        put(&mut next.networks, index.index(), Some(Arc::new(network)));
+        self.publish(next);
+        Ok(index)
+    }
+
+    /// Changes a network.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn update_network(&self, index: NetworkIndex, config: NetworkConfig) -> Result<(), SwitchError> {
+        self.change_network(index, |network| network.config = config)
+    }
+
+    /// Removes a network without ports, and its FDB entries.
+    ///
+    /// # Errors
+    /// When there is no such network, or ports are on it.
+    pub fn remove_network(&self, index: NetworkIndex) -> Result<(), SwitchError> {
+        let mut control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let network = next.network(index).ok_or(SwitchError::UnknownNetwork(index))?;
+        if !network.members.is_empty() {
+            return Err(SwitchError::NetworkBusy(index));
+        }
+        control.retired.add(&lock(&network.retired));
+        next.networks[index.index()] = None;
+        self.publish(next);
+        self.fdb.forget_network(index);
+        control.free_networks.push(index);
+        Ok(())
+    }
+
+    /// Adds a port, received from by the worker that has fewest.
+    ///
+    /// # Errors
+    /// When there is no such network, or every index is taken.
+    pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<Arc<Port>, SwitchError> {
+        let mut control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let mut network =
+            Network::clone(next.network(config.network).ok_or(SwitchError::UnknownNetwork(config.network))?);
+        let fresh = || Some(next.ports.len()).filter(|&len| len < MAX_PORTS).and_then(|len| u32::try_from(len).ok());
+        let id = control.free_ports.pop().or_else(|| fresh().map(PortId::new)).ok_or(SwitchError::TooManyPorts)?;
+        let worker = (0..self.workers).min_by_key(|&worker| control.load[worker]).unwrap_or(0);
+        control.load[worker] += 1;
+        self.fdb.limit_port(id, config.mac_limit);
+        let port = Arc::new(Port::new(id, config, device, worker, self.workers));
+        network.members.push(id);
+        put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
+        put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
+        self.publish(next);
+        Ok(port)
+    }
+
+    /// Takes a port out of the snapshot. Workers may hold it for the rest of a burst; when none does,
+    /// [`Datapath::release_port`] must follow.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn take_port(&self, id: PortId) -> Result<Arc<Port>, SwitchError> {
+        let mut control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let slot = next.ports.get_mut(id.index());
+        let port = slot.and_then(Option::take).ok_or(SwitchError::UnknownPort(id))?;
+        if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
+            network.members.retain(|&member| member != id);
+            put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
+        }
+        control.load[port.worker] -= 1;
+        self.publish(next);
+        Ok(port)
+    }
+
+    /// Gives a taken port's index back, keeps its counts in its network's sums and forgets its FDB entries.
+    pub fn release_port(&self, port: &Port) {
+        let mut control = self.control();
+        let sum = port.counters.sum();
+        match self.snapshot().network(port.config.network) {
+            Some(network) => lock(&network.retired).add(&sum),
+            None => control.retired.add(&sum),
+        }
+        self.fdb.forget_port(port.id);
+        control.free_ports.push(port.id);
+    }
+
+    /// Binds a station to a port.
+    ///
+    /// # Errors
+    /// When the address is no station's, the port is not on the network, or the table is full of static entries.
+    pub fn fdb_add_static(&self, network: NetworkIndex, mac: MacAddr, port: PortId) -> Result<(), SwitchError> {
+        if !mac.is_station() {
+            return Err(SwitchError::NotUnicast(mac));
+        }
+        // Held, so that the port cannot be removed meanwhile.
+        let _control = self.control();
+        let snapshot = self.snapshot();
+        let known = snapshot.port(port).is_some_and(|port| port.config.network == network);
+        if !known {
+            return Err(SwitchError::UnknownPort(port));
+        }
+        if self.fdb.add_static(network, mac, port) { Ok(()) } else { Err(SwitchError::FdbFull) }
+    }
+
+    /// The FDB entries of a network.
+    #[must_use]
+    pub fn fdb_entries(&self, network: NetworkIndex) -> Vec<FdbEntry> {
+        self.fdb.entries(network, self.clock.now())
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let control = self.control();
+        let snapshot = self.snapshot();
+        let mut total = control.retired;
+        drop(control);
+        let mut by_network: Vec<Option<Counters>> = Vec::new();
+        for network in snapshot.networks.iter().flatten() {
+            put(&mut by_network, network.index.index(), Some(*lock(&network.retired)));
+        }
+        let mut ports = Vec::new();
+        for port in snapshot.ports.iter().flatten() {
+            let counters = port.counters.sum();
+            if let Some(Some(sum)) = by_network.get_mut(port.config.network.index()) {
+                sum.add(&counters);
+            }
+            ports.push(PortStats {
+                port: port.id,
+                name: port.config.name.clone(),
+                network: port.config.network,
+                kind: port.kind(),
+                worker: port.worker,
+                fdb_entries: u64::try_from(self.fdb.count_of(port.id)).unwrap_or(u64::MAX),
+                counters,
+            });
+        }
+        let networks = snapshot.networks.iter().flatten().map(|network| {
+            let counters = by_network[network.index.index()].unwrap_or_default();
+            total.add(&counters);
+            NetworkStats { index: network.index, name: network.config.name.clone(), counters }
+        });
+        Stats {
+            networks: networks.collect(),
+            uptime_ms: self.clock.now().as_millis(),
+            workers: self.workers,
+            generation: snapshot.generation.value(),
+            total,
+            ports,
+            fdb: self.fdb.stats(),
+        }
+    }
+
+    /// Ports whose interface is gone for good.
+    #[must_use]
+    pub fn lost_ports(&self) -> Vec<PortId> {
+        let snapshot = self.snapshot();
+        let suspects = snapshot.ports.iter().flatten().filter(|port| port.suspect.load(Relaxed));
+        suspects.filter(|port| port.is_gone()).map(|port| port.id).collect()
+    }
+
+    fn change_network(&self, index: NetworkIndex, change: impl FnOnce(&mut Network)) -> Result<(), SwitchError> {
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
+        change(&mut network);
+        put(&mut next.networks, index.index(), Some(Arc::new(network)));
+        self.publish(next);
+        Ok(())
+    }
+
+    fn publish(&self, mut next: Snapshot) {
+        next.generation = next.generation.next();
+        self.snapshot.store(Arc::new(next));
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        lock(&self.control)
+    }
+}
+
+/// Locks a table of plain numbers, which a panic elsewhere cannot leave half-written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

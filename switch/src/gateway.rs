@@ -1,0 +1,202 @@
+//! The switch's own leg in a network: it answers ARP, Neighbor Discovery and echo requests.
+//!
+//! An answer is made in the buffer of the question and goes back to the port that asked. Fragments of a long echo are
+//! turned around one by one: they share the identification, so the asker's stack puts the answer together, and the
+//! switch keeps no state for it.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use vswitch_frame::arp::{self, Arp};
+use vswitch_frame::checksum::Update;
+use vswitch_frame::ethernet::{self, Ethernet};
+use vswitch_frame::icmp::{self, Icmp, v4, v6};
+use vswitch_frame::ipv4::{self, Ipv4, protocol};
+use vswitch_frame::ipv6::{self, Ipv6};
+use vswitch_frame::ndp::{self, Neighbor};
+use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, Headers, L3, Offload, offload};
+
+use crate::Gateway;
+
+/// What the gateway did with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The buffer now holds a reply for the port that asked.
+    Reply,
+    /// It needs no reply.
+    Silent,
+    /// It cannot be served.
+    Drop(DropReason),
+}
+
+impl Gateway {
+    /// Whether a multicast frame asks for this gateway and nobody else: who-has or a solicitation for its address.
+    #[must_use]
+    pub fn is_asked_for(&self, frame: &[u8], headers: &Headers) -> bool {
+        if headers.vlan_tci().is_some() {
+            return false;
+        }
+        match headers.l3() {
+            L3::Arp => Arp::parse(headers.packet(frame)).is_ok_and(|arp| {
+                arp.operation() == arp::REQUEST && self.ipv4.is_some_and(|(address, _)| address == arp.target_ip())
+            }),
+            L3::Ipv6 if headers.protocol() == protocol::ICMPV6 && headers.fragment() == Fragment::None => {
+                Neighbor::parse(headers.l4(frame))
+                    .is_ok_and(|message| message.is_solicitation() && self.owns_v6(message.target()))
+            }
+            _ => false,
+        }
+    }
+
+    /// Serves a frame addressed to the gateway.
+    pub fn answer(&self, buffer: &mut FrameBuf) -> Answer {
+        let Ok(headers) = Headers::parse(buffer.frame()) else { return Answer::Drop(DropReason::Runt) };
+        if headers.vlan_tci().is_some() {
+            return Answer::Drop(DropReason::GatewayUnsupported);
+        }
+        match headers.l3() {
+            L3::Arp => self.answer_arp(buffer, &headers),
+            L3::Ipv4 => self.answer_ipv4(buffer, &headers),
+            L3::Ipv6 => self.answer_ipv6(buffer, &headers),
+            L3::Other => Answer::Drop(DropReason::GatewayUnsupported),
+            L3::Malformed => Answer::Drop(DropReason::Malformed),
+        }
+    }
+
+    fn owns_v6(&self, address: Ipv6Addr) -> bool {
+        self.ipv6.is_some_and(|(own, _)| own == address || address == self.mac.link_local_ipv6())
+    }
+
+    fn answer_arp(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+        let Ok(mut packet) = Arp::parse(&mut buffer.frame_mut()[headers.l3_offset()..]) else {
+            return Answer::Drop(DropReason::Malformed);
+        };
+        if packet.operation() != arp::REQUEST || self.ipv4.is_none_or(|(own, _)| own != packet.target_ip()) {
+            return Answer::Silent;
+        }
+        packet.answer(self.mac);
+        self.turn_around(buffer)
+    }
+
+    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+        let destination = headers.destination_v4(buffer.frame());
+        if self.ipv4.is_none_or(|(own, _)| own != destination) {
+            return Answer::Drop(DropReason::NotRouted);
+        }
+        if headers.protocol() != protocol::ICMP {
+            return Answer::Drop(DropReason::GatewayUnsupported);
+        }
+        if let Err(answer) = turn_echo(buffer, headers, (v4::ECHO_REQUEST, v4::ECHO_REPLY)) {
+            return answer;
+        }
+        let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
+        let Ok(mut packet) = Ipv4::parse(packet) else { return Answer::Drop(DropReason::Malformed) };
+        let (source, destination) = (packet.source(), packet.destination());
+        packet.set_source(destination);
+        packet.set_destination(source);
+        packet.set_ttl(ipv4::DEFAULT_TTL);
+        self.turn_around(buffer)
+    }
+
+    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+        let frame = buffer.frame();
+        let (source, destination) = (headers.source_v6(frame), headers.destination_v6(frame));
+        if headers.protocol() == protocol::ICMPV6
+            && headers.fragment() == Fragment::None
+            && let Ok(message) = Neighbor::parse(headers.l4(frame))
+        {
+            let hops = Ipv6::parse(headers.packet(frame)).map(|packet| packet.hop_limit());
+            return match (message.is_solicitation(), hops) {
+                // RFC 4861 7.1.1: another hop limit shows that a router passed it on.
+                (_, Ok(hops)) if hops != ndp::HOP_LIMIT => Answer::Drop(DropReason::Malformed),
+                (true, _) if self.owns_v6(message.target()) => {
+                    let target = message.target();
+                    self.advertise(buffer, source, target)
+                }
+                _ => Answer::Silent,
+            };
+        }
+        if destination.is_multicast() {
+            return Answer::Silent;
+        }
+        if !self.owns_v6(destination) {
+            return Answer::Drop(DropReason::NotRouted);
+        }
+        if headers.protocol() != protocol::ICMPV6 {
+            return Answer::Drop(DropReason::GatewayUnsupported);
+        }
+        if let Err(answer) = turn_echo(buffer, headers, (v6::ECHO_REQUEST, v6::ECHO_REPLY)) {
+            return answer;
+        }
+        let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
+        let Ok(mut packet) = Ipv6::parse(packet) else { return Answer::Drop(DropReason::Malformed) };
+        // Swapped addresses leave the pseudo-header's sum as it is.
+        packet.set_source(destination);
+        packet.set_destination(source);
+        packet.set_hop_limit(ipv4::DEFAULT_TTL);
+        self.turn_around(buffer)
+    }
+
+    fn advertise(&self, buffer: &mut FrameBuf, asker: Ipv6Addr, target: Ipv6Addr) -> Answer {
+        const LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + ndp::LEN_WITH_OPTION;
+        let Ok(question) = Ethernet::parse(buffer.frame()) else { return Answer::Drop(DropReason::Runt) };
+        let asker_mac = question.source();
+        // A solicitation from the unspecified address is a duplicate address check and answered to all nodes
+        // (RFC 4861 7.2.4).
+        let solicited = !asker.is_unspecified();
+        let (destination, mac) = if solicited {
+            (asker, asker_mac)
+        } else {
+            let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+            (all_nodes, vswitch_frame::MacAddr::ipv6_multicast(all_nodes))
+        };
+        let mut reply = [0u8; LEN];
+        if let Ok(mut ethernet) = Ethernet::parse(&mut reply[..]) {
+            ethernet.set_destination(mac);
+            ethernet.set_source(self.mac);
+            ethernet.set_ether_type(EtherType::IPV6);
+        }
+        ndp::write_advertisement(&mut reply[ethernet::HEADER_LEN..], self.mac, target, destination, solicited);
+        buffer.fill(&reply, Offload::NONE);
+        Answer::Reply
+    }
+
+    /// Sends the frame back to its source, from the gateway.
+    fn turn_around(&self, buffer: &mut FrameBuf) -> Answer {
+        let Ok(mut ethernet) = Ethernet::parse(buffer.frame_mut()) else { return Answer::Drop(DropReason::Runt) };
+        let asker = ethernet.source();
+        ethernet.set_destination(asker);
+        ethernet.set_source(self.mac);
+        Answer::Reply
+    }
+
+    /// Its addresses, for statistics and tests.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.map(|(a, _)| IpAddr::V4(a)).into_iter().chain(self.ipv6.map(|(a, _)| IpAddr::V6(a)))
+    }
+}
+
+/// Turns an echo request into its reply; a later fragment of one stays as it is. `Err`: what to do instead.
+fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8)) -> Result<(), Answer> {
+    if buffer.offload.gso.is_some() {
+        return Err(Answer::Drop(DropReason::GatewayUnsupported));
+    }
+    if headers.fragment() == Fragment::Later {
+        return Ok(());
+    }
+    let mut work = std::mem::take(&mut buffer.offload);
+    offload::complete_checksum(buffer.frame_mut(), &mut work);
+    let message = &mut buffer.frame_mut()[headers.l4_offset()..headers.l3_end()];
+    let Ok(mut message) = Icmp::parse(message) else { return Err(Answer::Drop(DropReason::Malformed)) };
+    if message.kind() != request || message.code() != 0 {
+        return Err(if icmp::v4::ECHO_REPLY == message.kind() || v6::ECHO_REPLY == message.kind() {
+            Answer::Silent
+        } else {
+            Answer::Drop(DropReason::GatewayUnsupported)
+        });
+    }
+    let word = |kind: u8| u16::from_be_bytes([kind, 0]);
+    let checksum = Update::new().word(word(request), word(reply)).finished(message.checksum());
+    message.set_kind(reply);
+    message.set_checksum(checksum);
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Worker threads: poll, receive a burst, process it, send it.
+//!
+//! A worker blocks only in its poll, which is edge-triggered: a port that became readable stays in the worker's own queue
+//! until a receive comes back short, which says that it was drained. Ports in the queue take turns, one burst each.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use vswitch_frame::{FrameBuf, PortId};
+
+use crate::clock::Clock;
+use crate::datapath::Datapath;
+use crate::pipeline::Pipeline;
+use crate::port::Port;
+use crate::sys::burst::Burst;
+
+/// What control asks of a worker. Each is answered on the channel that comes with it, between two bursts.
+#[derive(Debug)]
+pub enum Command {
+    /// Receive from this port.
+    Watch(Arc<Port>, Sender<io::Result<()>>),
+    /// Load the newest snapshot; stop watching this port if it is one of the worker's own.
+    LetGo(Arc<Port>, Sender<()>),
+    /// End the thread.
+    Stop,
+}
+
+/// Control's side of a worker.
+#[derive(Debug)]
+pub struct Handle {
+    mailbox: Sender<Command>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Commands that may wait in a mailbox.
+const MAILBOX: usize = 1024;
+/// The waker's token; ports have their index plus one.
+const WAKER: Token = Token(0);
+/// Bursts between two looks at the poll while ports are busy.
+const TURNS: usize = 16;
+/// The least number of frames asked for at once.
+const MIN_BURST: usize = 8;
+
+impl Handle {
+    /// Starts worker `index`.
+    ///
+    /// # Errors
+    /// When there is no poll or thread left.
+    pub fn start(datapath: &Arc<Datapath>, index: usize) -> io::Result<Handle> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let (mailbox, commands) = bounded(MAILBOX);
+        let burst = datapath.settings.burst.clamp(1, usize::from(u16::MAX));
+        let mut worker = Worker {
+            index,
+            clock: datapath.clock(),
+            pipeline: Pipeline::new(Arc::clone(datapath), index),
+            poll,
+            commands,
+            ready: VecDeque::new(),
+            queued: Vec::new(),
+            burst: Burst::new(burst),
+            buffers: std::iter::repeat_with(FrameBuf::new).take(burst).collect(),
+            asked: MIN_BURST.min(burst),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
+        Ok(Handle { mailbox, waker, thread: Some(thread) })
+    }
+
+    /// Puts a command into the mailbox.
+    pub fn post(&self, command: Command) {
+        // The worker ends only by Stop, after which control posts nothing.
+        if self.mailbox.send(command).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "cannot wake a worker");
+        }
+    }
+
+    /// Ends the thread.
+    pub fn stop(&mut self) {
+        self.post(Command::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+struct Worker {
+    index: usize,
+    clock: Clock,
+    pipeline: Pipeline,
+    poll: Poll,
+    commands: Receiver<Command>,
+    /// Own ports that may have frames waiting, in turn.
+    ready: VecDeque<PortId>,
+    /// Whether a port is in `ready`, by index.
+    queued: Vec<bool>,
+    burst: Burst,
+    buffers: Vec<FrameBuf>,
+    /// How many frames the next receive asks for: twice what came last, so that a lone frame costs little.
+    asked: usize,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(256);
+        loop {
+            let timeout = if self.ready.is_empty() { None } else { Some(Duration::ZERO) };
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(worker = self.index, %error, "the poll failed; the worker ends");
+                    return;
+                }
+            }
+            for event in &events {
+                if event.token() == WAKER {
+                    if !self.obey() {
+                        return;
+                    }
+                } else if let Ok(port) = u32::try_from(event.token().0 - 1) {
+                    self.queue(PortId::new(port));
+                }
+            }
+            for _ in 0..TURNS {
+                let Some(port) = self.ready.pop_front() else { break };
+                self.queued[port.index()] = false;
+                self.pipeline.refresh();
+                if self.serve(port) {
+                    self.queue(port);
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, port: PortId) {
+        if self.queued.len() <= port.index() {
+            self.queued.resize(port.index() + 1, false);
+        }
+        if !self.queued[port.index()] {
+            self.queued[port.index()] = true;
+            self.ready.push_back(port);
+        }
+    }
+
+    /// Moves one burst; `true` when more may wait.
+    fn serve(&mut self, id: PortId) -> bool {
+        let Some(port) = self.pipeline.port(id).filter(|port| port.worker == self.index) else { return false };
+        let asked = self.asked;
+        let received = match port.receive(&mut self.burst, &mut self.buffers[..asked]) {
+            Ok(received) => received,
+            Err(error) => {
+                tracing::debug!(port = %id, %error, "cannot receive");
+                port.suspect.store(true, Relaxed);
+                return false;
+            }
+        };
+        self.asked = (2 * received).clamp(MIN_BURST.min(self.buffers.len()), self.buffers.len());
+        if received > 0 {
+            let buffers = &mut self.buffers[..received];
+            self.pipeline.process(&port, buffers, self.clock.now());
+            self.pipeline.flush(&mut self.burst, buffers);
+        }
+        received == asked
+    }
+
+    /// Empties the mailbox; `false` when the thread shall end.
+    fn obey(&mut self) -> bool {
+        while let Ok(command) = self.commands.try_recv() {
+            self.pipeline.refresh();
+            match command {
+                Command::Watch(port, done) => {
+                    let fd = port.raw_fd();
+                    let token = Token(port.id.index() + 1);
+                    let watched = self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
+                    reply(&done, watched);
+                }
+                Command::LetGo(port, done) => {
+                    if port.worker == self.index {
+                        self.forget(port.raw_fd());
+                    }
+                    reply(&done, ());
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn forget(&self, fd: RawFd) {
+        if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
+            tracing::debug!(%error, "cannot stop watching a port");
+        }
+    }
+}
+
+/// Control waits for every answer; if it does not, it is gone.
+fn reply<T>(to: &Sender<T>, value: T) {
+    let _ = to.send(value);
+}
