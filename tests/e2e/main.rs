@@ -3,4 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time")]
 
+mod api;
+mod attach;
+mod command_line;
+mod containers;
+mod docker;
+mod fdb;
 mod harness;
+mod lifecycle;
+mod modes;
+mod networks;
+mod privileges;
+mod reach;
+mod refusals;
+mod restart;
+mod spoofing;
+mod statistics;
+mod traffic;

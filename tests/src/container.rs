@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 use vswitch_api::{container::Container as Details, endpoint::Endpoint};
 
-use crate::{Background, Output, Vswitch};
+use crate::{Background, Output, Vswitch, eventually, frames};
 
 /// A container that only waits; commands are run inside it.
 #[derive(Debug)]
@@ -53,6 +53,28 @@ impl<'v> Container<'v> {
     #[track_caller]
     pub fn spawn(&self, script: &str) -> Background {
         self.vswitch.spawn(&["exec", &self.name, "sh", "-c", script])
+    }
+
+    /// Sends each of `frames` `count` times from eth0, as they are.
+    ///
+    /// # Panics
+    /// When that does not work.
+    #[track_caller]
+    pub fn sends(&self, count: u32, frames: &[&[u8]]) {
+        let hex = frames.iter().map(|frame| frames::hex(frame)).collect::<Vec<_>>().join(" ");
+        self.ok(&format!("vswitch-probe eth0 send {count} {hex}"));
+    }
+
+    /// Watches what arrives on eth0.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[must_use]
+    #[track_caller]
+    pub fn sniff(&self) -> Sniffer {
+        let sniffer = Sniffer(self.spawn("exec vswitch-probe eth0 sniff 60"));
+        eventually("the sniffer is ready", 10, || sniffer.0.output().starts_with("ready"));
+        sniffer
     }
 
     /// What `inspect` shows.
@@ -129,6 +151,28 @@ impl<'v> Container<'v> {
     pub fn cannot_ping(&self, target: impl std::fmt::Display) {
         let said = self.sh(&format!("ping -n -c 2 -i 0.1 -W 1 {target}"));
         assert!(said.code != 0 && said.stdout.contains(" 0 received"), "nothing should come back:\n{said}");
+    }
+}
+
+/// Watches what arrives in a container, until dropped.
+#[derive(Debug)]
+pub struct Sniffer(Background);
+
+impl Sniffer {
+    /// How often `frame` has arrived until now.
+    #[must_use]
+    pub fn count(&self, frame: &[u8]) -> usize {
+        let hex = frames::hex(frame);
+        self.0.output().lines().filter(|line| *line == hex).count()
+    }
+
+    /// Waits for `frame`.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[track_caller]
+    pub fn expect(&self, frame: &[u8]) {
+        eventually("a frame arrives", 10, || self.count(frame) > 0);
     }
 }
 

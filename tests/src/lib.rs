@@ -30,7 +30,7 @@ mod vswitch;
 mod wait;
 
 pub use command::{Background, Output, run, sh, spawn};
-pub use container::Container;
+pub use container::{Container, Sniffer};
 pub use guard::guard;
 pub use vswitch::Vswitch;
 pub use wait::{eventually, until};
