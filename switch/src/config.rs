@@ -19,6 +19,8 @@ pub struct Settings {
     pub loop_guard_seconds: u64,
     /// Largest burst and number of receive buffers of each worker.
     pub burst: usize,
+    /// How often a worker looks again for frames, yielding the core in between, before it sleeps.
+    pub spins: u32,
 }
 
 impl Default for Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             loop_guard_moves: 16,
             loop_guard_seconds: 10,
             burst: 64,
+            spins: 64,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use vswitch_frame::{DropReason, FrameBuf, PortId, Timestamp};
 
+use crate::Settings;
 use crate::bridge::{Decision, decide};
 use crate::datapath::Datapath;
 use crate::fdb::Cache;
@@ -53,6 +54,12 @@ impl Pipeline {
     pub fn new(datapath: Arc<Datapath>, worker: usize) -> Self {
         let snapshot = datapath.snapshot();
         Pipeline { datapath, worker, snapshot, cache: Cache::new(), egress: Egress::default() }
+    }
+
+    /// The settings of the switch.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.datapath.settings
     }
 
     /// Takes the newest snapshot. To be called between bursts.

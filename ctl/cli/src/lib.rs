@@ -1,1 +1,56 @@
-//! (being written)
+//! vswitchctl, the command line of vswitch.
+//!
+//! It answers "what would a user of Docker's networks type?": a stateless translator between words on a command line
+//! and the control API. It knows nothing of namespaces, frames or stored state; all of that is asked of `vswitchd`.
+//!
+//! - `cli` is the grammar's root; each noun's grammar sits beside its code in `commands`;
+//! - `foreground` lends the caller's streams or terminal to a process (`run`, `exec`);
+//! - `listing`, `table`, `template` and `output` turn answers into what people and programs read;
+//! - `demo` is a tour: a private daemon, two containers and traffic between them.
+//!
+//! One rule for every command: answers go to standard output, one sentence that says what to do goes to standard error,
+//! and the exit status is 0 (done), 1 (failed) or 2 (the command line is wrong). `run` and `exec` pass on the status of
+//! the process, and use Docker's 125, 126 and 127 for what went wrong before it ran. Whoever closes our standard
+//! output early has read enough: that is no failure.
+//!
+//! Deliberately absent: a configuration file, colours in tables, and any fact that only the daemon can know (address
+//! syntax, name rules), so that there is one place that refuses them.
+
+mod cli;
+mod clock;
+mod commands;
+mod demo;
+mod failure;
+mod foreground;
+mod listing;
+mod natural;
+mod output;
+mod table;
+mod template;
+mod units;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Parse the process's arguments, do what they say, and say how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Fails only if nobody reads, which needs no answer.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&anyhow::anyhow!("the kernel refuses an event queue ({error})")),
+    };
+    let outcome = runtime.block_on(cli.run());
+    // A thread may still sit in a read of the terminal: do not wait for it.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|error| failure::report(&error))
+}

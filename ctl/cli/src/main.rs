@@ -1,1 +1,5 @@
-fn main() {}
+//! `vswitchctl`: see the library.
+
+fn main() -> std::process::ExitCode {
+    vswitch_cli::main()
+}

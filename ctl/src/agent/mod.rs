@@ -1,13 +1,24 @@
 //! The agent: the only process that creates namespaces, interfaces and container processes.
+//!
+//! ```text
+//! vswitchd ══ SEQPACKET ══ agent ─── network thread: namespaces, interfaces, packet sockets
+//!                            ├────── a thread for each start: container processes
+//!                            └────── porter (ordinary users only) ── a helper for each foreign user namespace
+//! ```
+//!
+//! Started as root it acts in the host's user namespace; started by an ordinary user it first enters a user namespace in
+//! which that user is root. From there on both do the same.
 
 pub mod client;
+mod entry;
+mod failure;
+mod foreign;
+mod network;
+mod processes;
 pub mod protocol;
+mod server;
 mod socket;
-mod wire;
+mod user;
+pub(crate) mod wire;
 
-use std::{ffi::OsString, process::ExitCode};
-
-/// `vswitchd agent ARGS`: runs the agent. Must be called before the process has a second thread.
-pub fn main(_args: impl Iterator<Item = OsString>) -> ExitCode {
-    ExitCode::FAILURE
-}
+pub use entry::main;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::checked;
 
 /// Receive buffer asked for, in bytes. Without privilege over the host the kernel grants `net.core.rmem_max`.
-const RECEIVE_BUFFER: libc::c_int = 16 << 20;
+const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 
 /// Opens a raw packet socket on `interface` in the calling thread's network namespace: bound, non-blocking, with the
 /// virtio-net header on every frame, with VLAN tags in the auxiliary data, without the frames that it sends itself and

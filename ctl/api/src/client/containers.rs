@@ -1,0 +1,122 @@
+//! Containers.
+
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::body::Bytes;
+
+use super::transport::escape;
+use super::{ANSWER_TIMEOUT, Client, Session, Streams};
+use crate::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
+use crate::{ClientError, PREFIX};
+
+impl Client {
+    /// The containers that run, or `all` of them.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn containers(&self, all: bool) -> Result<Vec<Container>, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/containers?all={all}")).answer().await
+    }
+
+    /// One container, by name, id or unique start of its id.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn container(&self, container: &str) -> Result<Container, ClientError> {
+        self.call(Method::GET, path(container, "")).answer().await
+    }
+
+    /// Create a container; it does not run yet.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn create_container(&self, request: &ContainerCreate) -> Result<ContainerCreated, ClientError> {
+        self.call(Method::POST, format!("{PREFIX}/containers")).json(request).answer().await
+    }
+
+    /// Start a container without streams: its output goes to its log.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn start_container(&self, container: &str) -> Result<(), ClientError> {
+        self.call(Method::POST, path(container, "/start")).done().await
+    }
+
+    /// Start a container with these streams.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`]. That the program does not start is an event of the [`Session`].
+    pub async fn start_container_with(&self, container: &str, streams: Streams<'_>) -> Result<Session, ClientError> {
+        let (stream, early) = self.call(Method::POST, path(container, "/start")).upgrade().await?;
+        Session::open(self.clone(), stream, early, streams).await
+    }
+
+    /// Run one more process in a container without streams; returns when it ended.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn exec(&self, container: &str, request: &ExecRequest) -> Result<ExitStatus, ClientError> {
+        self.call(Method::POST, path(container, "/exec")).json(request).patience(None).answer().await
+    }
+
+    /// Run one more process in a container with these streams.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`]. That the program does not start is an event of the [`Session`].
+    pub async fn exec_with(
+        &self,
+        container: &str,
+        request: &ExecRequest,
+        streams: Streams<'_>,
+    ) -> Result<Session, ClientError> {
+        let (stream, early) = self.call(Method::POST, path(container, "/exec")).json(request).upgrade().await?;
+        Session::open(self.clone(), stream, early, streams).await
+    }
+
+    /// Wait, however long, until a container has ended.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn wait_container(&self, container: &str) -> Result<ExitStatus, ClientError> {
+        self.call(Method::GET, path(container, "/wait")).patience(None).answer().await
+    }
+
+    /// Ask a container's process to end, and kill it after `grace` (by default the daemon's).
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), ClientError> {
+        let query = grace.map_or_else(String::new, |grace| format!("?timeout={}", grace.as_secs()));
+        let patience = ANSWER_TIMEOUT.saturating_add(grace.unwrap_or_default());
+        self.call(Method::POST, path(container, "/stop") + &query).patience(Some(patience)).done().await
+    }
+
+    /// Send a container's process a signal.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn kill_container(&self, container: &str, signal: i32) -> Result<(), ClientError> {
+        self.call(Method::POST, path(container, "/kill") + &format!("?signal={signal}")).done().await
+    }
+
+    /// Remove a container; with `force` also one that runs.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn remove_container(&self, container: &str, force: bool) -> Result<(), ClientError> {
+        self.call(Method::DELETE, path(container, "") + &format!("?force={force}")).done().await
+    }
+
+    /// What a container without streams has written so far.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn container_logs(&self, container: &str) -> Result<Bytes, ClientError> {
+        self.call(Method::GET, path(container, "/logs")).bytes().await
+    }
+}
+
+fn path(container: &str, rest: &str) -> String {
+    format!("{PREFIX}/containers/{}{rest}", escape(container))
+}

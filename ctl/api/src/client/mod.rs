@@ -1,0 +1,49 @@
+//! The client of the control socket.
+//!
+//! One connection a call: the daemon is on the same host, a connect costs microseconds, and a call that waits for hours
+//! (a container's exit) holds up nobody. [`Client`] is a path and nothing else, so it is free to clone and to share.
+//!
+//! - `transport` connects, sends one request and reads one answer;
+//! - `networks`, `containers`, `endpoints`, `system` are one method a route;
+//! - [`Session`] is a call that was upgraded: a process with the caller's own standard streams.
+
+mod containers;
+mod endpoints;
+mod networks;
+mod session;
+mod socket;
+mod system;
+mod transport;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use networks::Filters;
+pub use session::{Session, Streams};
+pub use socket::{SOCKET_VARIABLE, default_socket};
+
+/// How long the daemon may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the daemon may take to answer a call that does not wait for a process.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Speaks to one daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client for the daemon at `socket`. Connects with the first call, so this cannot fail.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Client { socket: socket.into() }
+    }
+
+    /// The socket's path.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}

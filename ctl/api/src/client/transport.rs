@@ -1,0 +1,187 @@
+//! One request, one answer, over one connection.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Client};
+use crate::{ClientError, ErrorBody, stdio};
+
+/// A Unix socket's address holds this many bytes, the closing zero included (unix(7)).
+const SUN_PATH: usize = 108;
+
+/// What RFC 3986 calls unreserved stays as it is.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `text` as one segment of a path, or one value of a query.
+pub(super) fn escape(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
+/// A request that is being put together.
+pub(super) struct Call<'a> {
+    client: &'a Client,
+    method: Method,
+    path: String,
+    body: Result<Option<Bytes>, serde_json::Error>,
+    patience: Option<Duration>,
+}
+
+impl Client {
+    /// A call of `path`, which is escaped already.
+    pub(super) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
+        Call { client: self, method, path: path.into(), body: Ok(None), patience: Some(ANSWER_TIMEOUT) }
+    }
+
+    pub(super) fn broken(&self, detail: &dyn Display) -> ClientError {
+        ClientError::Broken { socket: self.socket.display().to_string(), detail: detail.to_string() }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { socket: self.socket.display().to_string(), source };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.socket)).await {
+            Ok(connected) => connected.map_err(unreachable),
+            Err(_) => Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, "it does not accept connections"))),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// With `value` as JSON.
+    pub(super) fn json(mut self, value: &impl Serialize) -> Self {
+        self.body = serde_json::to_vec(value).map(|bytes| Some(Bytes::from(bytes)));
+        self
+    }
+
+    /// With another patience than [`ANSWER_TIMEOUT`]; `None` waits for ever.
+    pub(super) fn patience(mut self, patience: Option<Duration>) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Send; the answer is JSON.
+    pub(super) async fn answer<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        let client = self.client;
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| client.broken(&format!("an answer that is not as agreed: {error}")))
+    }
+
+    /// Send; the answer's body, if any, does not matter.
+    pub(super) async fn done(self) -> Result<(), ClientError> {
+        self.bytes().await.map(drop)
+    }
+
+    /// Send; the answer's body as it is.
+    pub(super) async fn bytes(self) -> Result<Bytes, ClientError> {
+        let client = self.client;
+        let patience = self.patience;
+        client
+            .within(patience, async move {
+                let response = self.send(false).await?;
+                let response = client.refusal(response).await?;
+                client.body(response).await
+            })
+            .await
+    }
+
+    /// Send and ask for the upgrade of [`stdio`]; what the connection carries from then on.
+    pub(super) async fn upgrade(self) -> Result<(UnixStream, Bytes), ClientError> {
+        let client = self.client;
+        let patience = self.patience;
+        client
+            .within(patience, async move {
+                let response = self.send(true).await?;
+                let response = client.refusal(response).await?;
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(client.broken(&format!("status {} instead of an upgrade", response.status())));
+                }
+                let upgraded = hyper::upgrade::on(response).await.map_err(|error| client.broken(&error))?;
+                let parts = upgraded
+                    .downcast::<TokioIo<UnixStream>>()
+                    .map_err(|_| client.broken(&"the upgraded connection is of another kind"))?;
+                Ok((parts.io.into_inner(), parts.read_buf))
+            })
+            .await
+    }
+
+    async fn send(self, upgrade: bool) -> Result<Response<Incoming>, ClientError> {
+        let client = self.client;
+        let body = self.body.map_err(|error| client.broken(&error))?;
+        let mut request = Request::builder().method(self.method).uri(self.path).header(header::HOST, "vswitch");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if upgrade {
+            request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, stdio::UPGRADE);
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(|error| client.broken(&error))?;
+        let stream = client.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| client.broken(&error))?;
+        // Ends by itself: with the answer, or when the caller drops it.
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(|error| client.broken(&error))
+    }
+}
+
+impl Client {
+    async fn within<T>(
+        &self,
+        patience: Option<Duration>,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let Some(patience) = patience else { return work.await };
+        match tokio::time::timeout(patience, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.broken(&format!("no answer within {} s", patience.as_secs()))),
+        }
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn refusal(&self, response: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(response);
+        }
+        let body = self.body(response).await?;
+        let message = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => body.message,
+            Err(_) if body.is_empty() => format!("vswitchd refused the request with status {status}"),
+            Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+        };
+        Err(ClientError::Refused { status: status.as_u16(), message })
+    }
+
+    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let collected = response.into_body().collect().await.map_err(|error| self.broken(&error))?;
+        Ok(collected.to_bytes())
+    }
+}
+
+/// Connect to a socket, also where its path is longer than a socket address can hold.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    if path.as_os_str().len() < SUN_PATH {
+        return UnixStream::connect(path).await;
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let directory: File =
+        rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.into();
+    UnixStream::connect(Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name)).await
+}

@@ -1,0 +1,115 @@
+//! The root of the grammar.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use vswitch_api::Client;
+use vswitch_api::client::{SOCKET_VARIABLE, default_socket};
+
+use crate::commands::{
+    attach, completions, containers, endpoint, exec, fdb, inspect, network, ps, run, stats, version,
+};
+use crate::demo;
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl demo                                         see it work, nothing remains
+  vswitchctl network create --subnet 10.9.0.0/24 blue     make a network
+  vswitchctl run --network blue --ip 10.9.0.5 -- bash     a shell in a container on it
+  vswitchctl run -d --name web --network blue -- python3 -m http.server
+  vswitchctl ps
+  vswitchctl stats --watch
+
+The daemon is looked for at --socket, $VSWITCH_SOCKET, $XDG_RUNTIME_DIR/vswitch/vswitch.sock (users) and
+/run/vswitch/vswitch.sock (root). Exit status: 0 done, 1 failed, 2 wrong command line.";
+
+/// Networks for containers through a userspace switch
+#[derive(Debug, Parser)]
+#[command(name = "vswitchctl", version, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true)]
+#[command(arg_required_else_help = true, infer_long_args = false)]
+pub(crate) struct Cli {
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", env = SOCKET_VARIABLE, hide_env = true)]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, show, remove networks; connect containers to them
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
+    /// Run a command in a new container
+    Run(Box<run::RunArgs>),
+    /// Run one more command in a running container
+    Exec(exec::ExecArgs),
+    /// List containers
+    Ps(ps::PsArgs),
+    /// Start containers that do not run
+    Start(containers::StartArgs),
+    /// Ask containers to end, then kill them
+    Stop(containers::StopArgs),
+    /// Send containers a signal
+    Kill(containers::KillArgs),
+    /// Remove containers
+    Rm(containers::RmArgs),
+    /// Wait until containers have ended and print their exit status
+    Wait(containers::WaitArgs),
+    /// Print what a container without streams has written
+    Logs(containers::LogsArgs),
+    /// Show everything about containers, networks or endpoints as JSON
+    Inspect(inspect::InspectArgs),
+    /// Connect an existing network namespace to a network
+    Attach(attach::AttachArgs),
+    /// Undo attach
+    Detach(attach::DetachArgs),
+    /// Show endpoints
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Show and change forwarding databases
+    #[command(subcommand)]
+    Fdb(fdb::FdbCommand),
+    /// Show counters of ports, networks and drop reasons
+    Stats(stats::StatsArgs),
+    /// See vswitch work: two containers, real traffic, nothing remains
+    Demo(demo::DemoArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+    /// Show the versions of vswitchctl and vswitchd
+    Version(version::VersionArgs),
+    /// What the demo runs inside its containers.
+    #[command(subcommand, hide = true)]
+    DemoWorker(demo::worker::WorkerCommand),
+}
+
+impl Cli {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let client =
+            Client::new(self.socket.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(default_socket));
+        let done = |()| ExitCode::SUCCESS;
+        match self.command {
+            Command::Network(command) => command.run(&client).await,
+            Command::Run(args) => args.run(&client).await,
+            Command::Exec(args) => args.run(&client).await,
+            Command::Ps(args) => args.run(&client).await.map(done),
+            Command::Start(args) => args.run(&client).await,
+            Command::Stop(args) => args.run(&client).await,
+            Command::Kill(args) => args.run(&client).await,
+            Command::Rm(args) => args.run(&client).await,
+            Command::Wait(args) => args.run(&client).await,
+            Command::Logs(args) => args.run(&client).await.map(done),
+            Command::Inspect(args) => args.run(&client).await,
+            Command::Attach(args) => args.run(&client).await.map(done),
+            Command::Detach(args) => args.run(&client).await,
+            Command::Endpoint(command) => command.run(&client).await.map(done),
+            Command::Fdb(command) => command.run(&client).await,
+            Command::Stats(args) => args.run(&client).await.map(done),
+            Command::Demo(args) => args.run().await,
+            Command::Completions(args) => args.run().map(done),
+            Command::Version(args) => args.run(&client).await,
+            Command::DemoWorker(command) => command.run().map(done),
+        }
+    }
+}

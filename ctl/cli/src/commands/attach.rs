@@ -1,0 +1,104 @@
+//! `attach` and `detach`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use vswitch_api::Client;
+use vswitch_api::endpoint::AttachRequest;
+
+use crate::failure::{Tally, Usage};
+use crate::output;
+use crate::values;
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl attach --pid 4242 --network blue
+  vswitchctl attach --netns /run/netns/lab --network blue --name lab --ip 10.0.0.220/24@10.0.0.254
+
+Prints the name that detach takes.";
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("namespace").required(true).args(["pid", "netns"]))]
+pub(crate) struct AttachArgs {
+    /// The network namespace of this process
+    #[arg(long)]
+    pid: Option<u32>,
+    /// The network namespace bound at this path
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// The network, by name or id
+    #[arg(long, value_name = "NETWORK")]
+    network: String,
+    /// A name for the endpoint, to detach it by
+    #[arg(long)]
+    name: Option<String>,
+    /// IPv4 address, optionally with prefix length and gateway
+    #[arg(long, value_name = "ADDRESS[/LEN][@GATEWAY]")]
+    ip: Option<String>,
+    /// IPv6 address, optionally with prefix length and gateway
+    #[arg(long, value_name = "ADDRESS[/LEN][@GATEWAY]")]
+    ip6: Option<String>,
+    /// MAC address
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Further name on the network (repeat for more)
+    #[arg(long = "network-alias", visible_alias = "alias", value_name = "NAME")]
+    alias: Vec<String>,
+    /// Interface name inside [default: the first free ethN]
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+    /// Print the endpoint as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl AttachArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let mut request = AttachRequest {
+            name: self.name,
+            pid: self.pid,
+            netns: self.netns.map(absolute).transpose()?,
+            network: self.network,
+            interface: self.interface,
+            ..AttachRequest::default()
+        };
+        let endpoint = &mut request.endpoint;
+        if let Some(address) = self.ip {
+            values::addresses(&mut endpoint.ipam_config).ipv4_address = address;
+        }
+        if let Some(address) = self.ip6 {
+            values::addresses(&mut endpoint.ipam_config).ipv6_address = address;
+        }
+        endpoint.mac_address = self.mac_address.unwrap_or_default();
+        endpoint.aliases = self.alias;
+        let endpoint = client.attach(&request).await?;
+        if self.json { output::json(&endpoint) } else { Ok(output::print(&format!("{}\n", endpoint.name))?) }
+    }
+}
+
+/// The daemon may run in another directory.
+fn absolute(path: PathBuf) -> anyhow::Result<String> {
+    let path = std::path::absolute(path)?;
+    path.into_os_string().into_string().map_err(|_| Usage("the path of --netns must be text (UTF-8)".into()).into())
+}
+
+/// Arguments of `detach`.
+#[derive(Debug, Args)]
+pub(crate) struct DetachArgs {
+    /// Names or ids of endpoints made by attach
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl DetachArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let mut tally = Tally::default();
+        for name in &self.names {
+            tally.note(client.detach(name).await, Some(name))?;
+        }
+        Ok(tally.exit())
+    }
+}

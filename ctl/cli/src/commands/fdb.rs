@@ -1,0 +1,119 @@
+//! `fdb`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use vswitch_api::Client;
+use vswitch_api::fdb::{FdbAdd, FdbEntry, FdbKind};
+
+use crate::failure::Tally;
+use crate::table::Table;
+use crate::{natural, output};
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl fdb show blue
+  vswitchctl fdb add blue 02:42:0a:09:00:05 web      frames to that address go to web only
+  vswitchctl fdb flush blue                          forget what was learned";
+
+/// What can be done with a network's forwarding database.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum FdbCommand {
+    /// Show which MAC address is behind which port
+    #[command(visible_alias = "ls")]
+    Show(ShowArgs),
+    /// Add a static entry
+    Add(AddArgs),
+    /// Remove entries, learned or static
+    Rm(RmArgs),
+    /// Forget all learned entries
+    Flush(FlushArgs),
+}
+
+/// Arguments of `fdb show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The network, by name or id
+    network: String,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `fdb add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// The network, by name or id
+    network: String,
+    /// The MAC address
+    #[arg(value_name = "MAC")]
+    mac_address: String,
+    /// The endpoint or container that it leads to, by name or id
+    endpoint: String,
+}
+
+/// Arguments of `fdb rm`.
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// The network, by name or id
+    network: String,
+    /// The MAC addresses
+    #[arg(required = true, value_name = "MAC")]
+    mac_addresses: Vec<String>,
+}
+
+/// Arguments of `fdb flush`.
+#[derive(Debug, Args)]
+pub(crate) struct FlushArgs {
+    /// The network, by name or id
+    network: String,
+}
+
+impl FdbCommand {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let mut tally = Tally::default();
+        match self {
+            FdbCommand::Show(args) => {
+                let mut entries = client.fdb(&args.network).await?;
+                entries
+                    .sort_by(|a, b| natural::compare(&a.endpoint, &b.endpoint).then(a.mac_address.cmp(&b.mac_address)));
+                if args.json {
+                    output::json(&entries)?;
+                } else {
+                    output::print(&render(&entries))?;
+                }
+            }
+            FdbCommand::Add(args) => {
+                let request = FdbAdd { mac_address: args.mac_address, endpoint: args.endpoint };
+                client.add_fdb(&args.network, &request).await?;
+            }
+            FdbCommand::Rm(args) => {
+                for address in &args.mac_addresses {
+                    let removed = client.remove_fdb(&args.network, address).await;
+                    tally.note(removed.map(drop), Some(address))?;
+                }
+            }
+            FdbCommand::Flush(args) => {
+                let removed = client.flush_fdb(&args.network).await?.removed;
+                let entries = if removed == 1 { "entry" } else { "entries" };
+                output::print(&format!("{removed} {entries} forgotten\n"))?;
+            }
+        }
+        Ok(tally.exit())
+    }
+}
+
+/// The forwarding database as a table.
+pub(crate) fn render(entries: &[FdbEntry]) -> String {
+    let mut table = Table::new(["MAC ADDRESS", "PORT", "ENDPOINT", "KIND", "AGE"]).numbers([1]);
+    for entry in entries {
+        let kind = match entry.kind {
+            FdbKind::Learned => "learned",
+            FdbKind::Static => "static",
+        };
+        let age = entry.age_seconds.map(|seconds| format!("{seconds} s")).unwrap_or_default();
+        table.row([&entry.mac_address, &entry.port.to_string(), &entry.endpoint, kind, &age]);
+    }
+    table.render()
+}

@@ -1,0 +1,14 @@
+//! One module a noun or verb: its grammar and what it does.
+
+pub(crate) mod attach;
+pub(crate) mod completions;
+pub(crate) mod containers;
+pub(crate) mod endpoint;
+pub(crate) mod exec;
+pub(crate) mod fdb;
+pub(crate) mod inspect;
+pub(crate) mod network;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod stats;
+pub(crate) mod version;

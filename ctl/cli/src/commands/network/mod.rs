@@ -1,0 +1,84 @@
+//! `network`.
+
+mod create;
+mod list;
+mod members;
+mod remove;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use vswitch_api::Client;
+
+use super::inspect;
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl network create blue
+  vswitchctl network create --subnet 10.9.0.0/24 --gateway 10.9.0.254 --ipv6 --opt mtu=9000 blue
+  vswitchctl network ls --filter driver=bridge --format '{{.Name}}'
+  vswitchctl network connect --alias db blue web";
+
+/// What can be done with networks.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum NetworkCommand {
+    /// Make a network and print its id
+    Create(Box<create::CreateArgs>),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(list::LsArgs),
+    /// Show everything about networks as JSON
+    Inspect(InspectArgs),
+    /// Remove networks that nobody uses
+    #[command(visible_alias = "remove")]
+    Rm(remove::RmArgs),
+    /// Remove all networks that nobody uses
+    Prune(remove::PruneArgs),
+    /// Connect a container to one more network
+    Connect(members::ConnectArgs),
+    /// Disconnect a container from a network
+    Disconnect(members::DisconnectArgs),
+}
+
+/// Arguments of `network inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A template such as '{{.Name}} {{json .IPAM.Config}}', or 'json' for one object a line
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Print as JSON (which is what happens without it)
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Accepted for Docker's sake
+    #[arg(short, long, hide = true)]
+    verbose: bool,
+    /// Networks, by name or id
+    #[arg(required = true, value_name = "NETWORK")]
+    networks: Vec<String>,
+}
+
+impl NetworkCommand {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
+        match self {
+            NetworkCommand::Create(args) => args.run(client).await.map(done),
+            NetworkCommand::Ls(args) => args.run(client).await.map(done),
+            NetworkCommand::Inspect(args) => args.run(client).await,
+            NetworkCommand::Rm(args) => args.run(client).await,
+            NetworkCommand::Prune(args) => args.run(client).await,
+            NetworkCommand::Connect(args) => args.run(client).await.map(done),
+            NetworkCommand::Disconnect(args) => args.run(client).await.map(done),
+        }
+    }
+}
+
+impl InspectArgs {
+    async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let mut found = Vec::new();
+        for network in &self.networks {
+            found.push(client.network(network).await.map(|network| serde_json::json!(network)));
+        }
+        inspect::print(found, self.format.as_deref())
+    }
+}

@@ -1,0 +1,200 @@
+//! `run`.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{ArgAction, Args};
+use vswitch_api::Client;
+use vswitch_api::container::{ContainerCreate, NetworkRequest};
+
+use crate::failure::{self, Usage};
+use crate::foreground::{self, Job, TtyArgs};
+use crate::{output, values};
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl run --rm -- bash                                   a shell on the default network
+  vswitchctl run -d --name web --network blue --ip 10.9.0.5 -- python3 -m http.server
+  vswitchctl run --rm --network blue -- curl http://web:8000    names resolve within a network
+  vswitchctl run --rm --network container:web -- ss -ltn        share another container's network
+
+The container has its own network, mounts, hostname and processes, and the host's root filesystem. The exit status is the
+command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there is no such command.";
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, disable_help_flag = true)]
+pub(crate) struct RunArgs {
+    /// Leave it running and print its id
+    #[arg(short, long, conflicts_with_all = ["tty", "interactive"])]
+    detach: bool,
+    /// Remove it when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// Its name
+    #[arg(long)]
+    name: Option<String>,
+    /// Its hostname [default: its short id]
+    #[arg(short, long)]
+    hostname: Option<String>,
+    /// Network name, 'none', 'host' or 'container:NAME'; also name=NETWORK,ip=A,alias=N,… (repeat for more)
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = values::network)]
+    networks: Vec<NetworkRequest>,
+    /// IPv4 address on the (first) network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// IPv6 address on the (first) network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
+    /// MAC address on the (first) network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Further name on the (first) network (repeat for more)
+    #[arg(long = "network-alias", visible_alias = "net-alias", value_name = "NAME")]
+    aliases: Vec<String>,
+    /// Reach a container under another name
+    #[arg(long = "link", value_name = "CONTAINER[:ALIAS]")]
+    links: Vec<String>,
+    /// Publish a port on the host
+    #[arg(short, long, value_name = "[IP:][HOST]:PORT[/PROTO]")]
+    publish: Vec<String>,
+    /// Nameserver instead of the host's (repeat for more)
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// DNS search domain (repeat for more)
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Line for /etc/hosts (repeat for more)
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = values::host)]
+    hosts: Vec<String>,
+    /// Environment variable; others are handed on (repeat for more)
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::variable)]
+    env: Vec<String>,
+    /// Working directory [default: the current one]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Label (repeat for more)
+    #[arg(short, long = "label", value_name = "KEY[=VALUE]", value_parser = values::label)]
+    labels: Vec<(String, String)>,
+    /// Capability on top of Docker's default ones (repeat for more)
+    #[arg(long, value_name = "CAP")]
+    cap_add: Vec<String>,
+    /// Capability to take away, or ALL (repeat for more)
+    #[arg(long, value_name = "CAP")]
+    cap_drop: Vec<String>,
+    #[command(flatten)]
+    tty: TtyArgs,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl RunArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        daemon_failure(self.create_and_start(client).await)
+    }
+
+    async fn create_and_start(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let (detach, rm, tty) = (self.detach, self.rm, !self.detach && self.tty.wanted());
+        let created = client.create_container(&self.request(tty)?).await?;
+        for warning in &created.warnings {
+            output::note(&format!("warning: {warning}"));
+        }
+        let started = if detach {
+            client.start_container(&created.id).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        } else {
+            foreground::run(client, Job::Start(&created.id), tty).await
+        };
+        if started.is_err() && rm {
+            // It never ran, so nothing else removes it; it may be gone already.
+            let _ = client.remove_container(&created.id, true).await;
+        }
+        if detach && started.is_ok() {
+            output::print(&format!("{}\n", created.id))?;
+        }
+        started
+    }
+
+    fn request(self, tty: bool) -> anyhow::Result<ContainerCreate> {
+        let mut networks = self.networks.into_iter();
+        let NetworkRequest { network, mut endpoint } = networks.next().unwrap_or_default();
+        if let Some(address) = self.ip {
+            values::addresses(&mut endpoint.ipam_config).ipv4_address = address;
+        }
+        if let Some(address) = self.ip6 {
+            values::addresses(&mut endpoint.ipam_config).ipv6_address = address;
+        }
+        if let Some(address) = self.mac_address {
+            endpoint.mac_address = address;
+        }
+        endpoint.aliases.extend(self.aliases);
+        endpoint.links.extend(self.links);
+        Ok(ContainerCreate {
+            name: self.name,
+            hostname: self.hostname,
+            command: self.command,
+            env: environment(&self.env),
+            working_dir: Some(working_dir(self.workdir)?),
+            network,
+            endpoint,
+            more_networks: networks.collect(),
+            tty,
+            auto_remove: self.rm,
+            dns: self.dns,
+            dns_search: self.dns_search,
+            extra_hosts: self.hosts,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            publish: self.publish,
+            labels: self.labels.into_iter().collect(),
+        })
+    }
+}
+
+/// Docker's exit status for whatever kept the command from running, except for a wrong command line.
+pub(crate) fn daemon_failure(outcome: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    outcome.or_else(|error| {
+        if error.is::<Usage>() {
+            return Err(error);
+        }
+        failure::report(&error);
+        Ok(ExitCode::from(failure::DAEMON))
+    })
+}
+
+/// Our own environment with `changes`: `KEY=VALUE` sets, `KEY` is there already if we have it.
+pub(crate) fn environment(changes: &[String]) -> Vec<String> {
+    let changed = |key: &str| changes.iter().any(|change| change.split_once('=').is_some_and(|(name, _)| name == key));
+    let own = std::env::vars_os().filter_map(|(key, value)| {
+        let key = key.into_string().ok().filter(|key| !changed(key))?;
+        Some(format!("{key}={}", value.into_string().ok()?))
+    });
+    own.chain(changes.iter().filter(|change| change.contains('=')).cloned()).collect()
+}
+
+fn working_dir(wanted: Option<String>) -> anyhow::Result<String> {
+    let path = match wanted {
+        Some(wanted) => std::path::absolute(wanted)?,
+        None => std::env::current_dir().context("the current directory is gone; name another with --workdir")?,
+    };
+    path.into_os_string().into_string().map_err(|_| {
+        Usage("the working directory's path must be text (UTF-8); name another with --workdir".into()).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The caller's environment is handed on, changes win, and later changes win over earlier ones when read in order.
+    #[test]
+    fn environments() {
+        let all = environment(&["PATH=/x".into(), "HOME".into(), "A=1".into(), "A=2".into(), "ABSENT_VARIABLE".into()]);
+        assert_eq!(all.iter().filter(|line| line.starts_with("PATH=")).collect::<Vec<_>>(), ["PATH=/x"]);
+        assert!(all.ends_with(&["A=1".into(), "A=2".into()]));
+        assert!(!all.iter().any(|line| line.starts_with("ABSENT_VARIABLE")));
+    }
+}

@@ -1,0 +1,229 @@
+//! Counters and rates as tables.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use vswitch_api::stats::{Counters, FdbStats, PortStats, Stats};
+
+use crate::table::Table;
+use crate::{natural, units};
+
+/// Everything since the switch started.
+pub(crate) fn totals(stats: &Stats) -> String {
+    let mut blocks = vec![ports(&stats.ports), networks(stats)];
+    blocks.extend(drops(stats));
+    blocks.push(fdb(&stats.fdb));
+    blocks.join("\n")
+}
+
+/// The ports' counters.
+pub(crate) fn ports(ports: &[PortStats]) -> String {
+    let mut table = Table::new([
+        "PORT",
+        "ENDPOINT",
+        "NETWORK",
+        "KIND",
+        "FRAMES IN",
+        "BYTES IN",
+        "FRAMES OUT",
+        "BYTES OUT",
+        "FLOODED",
+        "DROPPED",
+        "FDB",
+    ])
+    .numbers([0, 4, 5, 6, 7, 8, 9, 10]);
+    for port in sorted(ports) {
+        let counters = &port.counters;
+        table.row([
+            &port.port.to_string(),
+            &port.endpoint,
+            &port.network,
+            &port.kind,
+            &units::count(counters.in_frames),
+            &units::bytes(counters.in_bytes),
+            &units::count(counters.out_frames),
+            &units::bytes(counters.out_bytes),
+            &units::count(counters.flooded),
+            &units::count(dropped(counters)),
+            &units::count(port.fdb_entries),
+        ]);
+    }
+    table.render()
+}
+
+/// What happened in `time` between two looks, as rates.
+pub(crate) fn rates(before: &Stats, now: &Stats, time: Duration) -> String {
+    let mut ports = Table::new(["PORT", "ENDPOINT", "NETWORK", "FRAMES IN", "IN", "FRAMES OUT", "OUT", "DROPPED"])
+        .numbers([0, 3, 4, 5, 6, 7]);
+    let none = Counters::default();
+    for port in sorted(&now.ports) {
+        let same = |other: &&PortStats| other.port == port.port && other.endpoint == port.endpoint;
+        let earlier = before.ports.iter().find(same).map_or(&none, |port| &port.counters);
+        let rates = rate_cells(earlier, &port.counters, time);
+        let names = [port.port.to_string(), port.endpoint.clone(), port.network.clone()];
+        ports.row(names.iter().chain(&rates));
+    }
+    let mut networks = Table::new(["NETWORK", "FRAMES IN", "IN", "FRAMES OUT", "OUT", "DROPPED"]).numbers(1..=5);
+    for network in &now.networks {
+        let same = before.networks.iter().find(|other| other.network == network.network);
+        let earlier = same.map_or(&none, |network| &network.counters);
+        networks.row([&network.network].into_iter().chain(&rate_cells(earlier, &network.counters, time)));
+    }
+    let mut blocks = vec![ports.render(), networks.render()];
+    let drops = difference(&before.total.drops, &now.total.drops);
+    if !drops.is_empty() {
+        let mut table = Table::new(["DROP REASON", "RATE", "TOTAL"]).numbers([1, 2]);
+        for (reason, count) in drops {
+            let total = now.total.drops.get(reason).copied().unwrap_or_default();
+            table.row([reason, &units::rate(count, time), &units::count(total)]);
+        }
+        blocks.push(table.render());
+    }
+    blocks.push(fdb(&now.fdb));
+    blocks.join("\n")
+}
+
+fn rate_cells(before: &Counters, now: &Counters, time: Duration) -> [String; 5] {
+    let frames = |before: u64, now: u64| units::rate(now.saturating_sub(before), time);
+    let bits = |before: u64, now: u64| units::bit_rate(now.saturating_sub(before), time);
+    [
+        frames(before.in_frames, now.in_frames),
+        bits(before.in_bytes, now.in_bytes),
+        frames(before.out_frames, now.out_frames),
+        bits(before.out_bytes, now.out_bytes),
+        frames(dropped(before), dropped(now)),
+    ]
+}
+
+fn networks(stats: &Stats) -> String {
+    let mut table = Table::new([
+        "NETWORK",
+        "FRAMES IN",
+        "BYTES IN",
+        "FRAMES OUT",
+        "BYTES OUT",
+        "FORWARDED",
+        "FLOODED",
+        "CONSUMED",
+        "DROPPED",
+    ])
+    .numbers(1..=8);
+    let total = [("(all)", &stats.total)];
+    let mut networks: Vec<_> = stats.networks.iter().map(|network| (&*network.network, &network.counters)).collect();
+    networks.sort_by(|a, b| natural::compare(a.0, b.0));
+    for (name, counters) in networks.into_iter().chain(total) {
+        table.row([
+            name,
+            &units::count(counters.in_frames),
+            &units::bytes(counters.in_bytes),
+            &units::count(counters.out_frames),
+            &units::bytes(counters.out_bytes),
+            &units::count(counters.forwarded),
+            &units::count(counters.flooded),
+            &units::count(counters.consumed),
+            &units::count(dropped(counters)),
+        ]);
+    }
+    table.render()
+}
+
+/// By reason, with the ports that it happened at.
+fn drops(stats: &Stats) -> Option<String> {
+    if stats.total.drops.is_empty() {
+        return None;
+    }
+    let mut table = Table::new(["DROP REASON", "FRAMES", "FROM"]).numbers([1]);
+    for (reason, count) in &stats.total.drops {
+        let ports = sorted(&stats.ports).into_iter().filter_map(|port| {
+            let count = port.counters.drops.get(reason).copied().filter(|count| *count > 0)?;
+            Some(format!("{} {}", port.endpoint, units::count(count)))
+        });
+        table.row([reason, &units::count(*count), &ports.collect::<Vec<_>>().join(", ")]);
+    }
+    Some(table.render())
+}
+
+fn fdb(fdb: &FdbStats) -> String {
+    let mut text = format!("FDB: {} of {} entries", units::count(fdb.entries), units::count(fdb.capacity));
+    let events = [
+        (fdb.learned, "learned"),
+        (fdb.moved, "moved"),
+        (fdb.aged, "aged"),
+        (fdb.evicted, "evicted"),
+        (fdb.limited, "limited"),
+        (fdb.damped, "damped"),
+    ];
+    for (count, event) in events.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!(", {} {event}", units::count(count));
+    }
+    text + "\n"
+}
+
+fn dropped(counters: &Counters) -> u64 {
+    counters.drops.values().sum()
+}
+
+/// What is more now, by reason.
+fn difference<'a>(before: &BTreeMap<String, u64>, now: &'a BTreeMap<String, u64>) -> Vec<(&'a str, u64)> {
+    let more = now.iter().map(|(reason, count)| {
+        (reason.as_str(), count.saturating_sub(before.get(reason).copied().unwrap_or_default()))
+    });
+    more.filter(|(_, count)| *count > 0).collect()
+}
+
+fn sorted(ports: &[PortStats]) -> Vec<&PortStats> {
+    let mut ports: Vec<_> = ports.iter().collect();
+    ports.sort_by(|a, b| natural::compare(&a.network, &b.network).then(natural::compare(&a.endpoint, &b.endpoint)));
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::stats::NetworkStats;
+
+    use super::*;
+
+    fn look(frames: u64) -> Stats {
+        let counters = Counters {
+            in_frames: frames,
+            in_bytes: frames * 1000,
+            drops: BTreeMap::from([("runt".into(), frames / 10), ("reflection".into(), 7)]),
+            ..Counters::default()
+        };
+        let port = |port, endpoint: &str| PortStats {
+            port,
+            endpoint: endpoint.into(),
+            network: "blue".into(),
+            kind: "packet".into(),
+            counters: counters.clone(),
+            ..PortStats::default()
+        };
+        Stats {
+            uptime_ms: frames,
+            total: counters.clone(),
+            networks: vec![NetworkStats { network: "blue".into(), counters: counters.clone() }],
+            ports: vec![port(2, "web10"), port(1, "web9")],
+            fdb: FdbStats { entries: 2, capacity: 65_536, learned: 2, ..FdbStats::default() },
+            ..Stats::default()
+        }
+    }
+
+    /// Ports come in natural order, drops by reason with their ports, and the database in one line.
+    #[test]
+    fn since_start() {
+        let text = totals(&look(1000));
+        assert!(text.contains("\n   1   web9 ") && text.find("web9") < text.find("web10"), "{text}");
+        assert!(text.contains("\nrunt             100   web9 100, web10 100\n"), "{text}");
+        assert!(text.ends_with("FDB: 2 of 65,536 entries, 2 learned\n"), "{text}");
+    }
+
+    /// Rates are differences over time; reasons that did not occur in between are not shown.
+    #[test]
+    fn in_between() {
+        let text = rates(&look(1000), &look(3000), Duration::from_secs(2));
+        assert!(text.contains("1.00 k/s   8.00 Mbit/s"), "{text}");
+        assert!(text.contains("\nrunt          100/s     300\n") && !text.contains("reflection"), "{text}");
+        let restarted = rates(&look(3000), &look(0), Duration::from_secs(1));
+        assert!(restarted.contains("0/s") && !restarted.contains("runt"), "{restarted}");
+    }
+}

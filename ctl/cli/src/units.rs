@@ -1,0 +1,132 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+/// Bytes in powers of 1000, three digits: `1.23 MB`.
+pub(crate) fn bytes(count: u64) -> String {
+    scaled(count as f64, "B")
+}
+
+/// Bits a second, from bytes in a time: `35.2 Gbit/s`.
+pub(crate) fn bit_rate(bytes: u64, time: Duration) -> String {
+    scaled(per_second(bytes, time) * 8.0, "bit/s")
+}
+
+/// Events a second: `12.3 k/s`.
+pub(crate) fn rate(count: u64, time: Duration) -> String {
+    scaled(per_second(count, time), "/s")
+}
+
+/// A count with its thousands apart: `1,234,567`.
+pub(crate) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time as Docker says it: `3 minutes`, `About an hour`.
+pub(crate) fn duration(time: Duration) -> String {
+    const HOUR: u64 = 3600;
+    const DAY: u64 = 24 * HOUR;
+    match time.as_secs() {
+        0 => "Less than a second".into(),
+        1 => "1 second".into(),
+        seconds @ 2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".into(),
+        seconds @ 120..HOUR => format!("{} minutes", seconds / 60),
+        seconds if (seconds + HOUR / 2) / HOUR < 2 => "About an hour".into(),
+        seconds if seconds < 2 * DAY => format!("{} hours", (seconds + HOUR / 2) / HOUR),
+        seconds if seconds < 14 * DAY => format!("{} days", seconds / DAY),
+        seconds if seconds < 60 * DAY => format!("{} weeks", seconds / DAY / 7),
+        seconds if seconds < 730 * DAY => format!("{} months", seconds / DAY / 30),
+        seconds => format!("{} years", seconds / DAY / 365),
+    }
+}
+
+/// A measured time, three digits: `45.2 µs`, `1.32 ms`, `2.05 s`.
+pub(crate) fn interval(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match time.as_nanos() {
+        0..1_000_000 => format!("{} µs", three_digits(seconds * 1e6)),
+        1_000_000..1_000_000_000 => format!("{} ms", three_digits(seconds * 1e3)),
+        _ => format!("{} s", three_digits(seconds)),
+    }
+}
+
+fn per_second(count: u64, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+}
+
+/// Three digits with the prefix that fits; whole below a thousand.
+fn scaled(mut value: f64, unit: &str) -> String {
+    let mut prefixes = ["", "k", "M", "G", "T", "P"].into_iter();
+    let mut prefix = prefixes.next().unwrap_or_default();
+    for next in prefixes {
+        if value < 999.5 {
+            break;
+        }
+        (value, prefix) = (value / 1000.0, next);
+    }
+    let number = if prefix.is_empty() { format!("{value:.0}") } else { three_digits(value) };
+    if prefix.is_empty() && unit.starts_with('/') {
+        format!("{number}{unit}")
+    } else {
+        format!("{number} {prefix}{unit}")
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    match value {
+        _ if value < 9.995 => format!("{value:.2}"),
+        _ if value < 99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three digits everywhere, also where rounding lifts a number over the next thousand.
+    #[test]
+    fn numbers() {
+        assert_eq!(
+            [0, 999, 1000, 1234, 999_499, 999_500, 12_345_678].map(bytes),
+            ["0 B", "999 B", "1.00 kB", "1.23 kB", "999 kB", "1.00 MB", "12.3 MB"]
+        );
+        assert_eq!(bit_rate(4_400_000_000, Duration::from_secs(1)), "35.2 Gbit/s");
+        assert_eq!(bit_rate(5, Duration::ZERO), "0 bit/s");
+        assert_eq!(rate(24_600, Duration::from_secs(2)), "12.3 k/s");
+        assert_eq!(rate(24, Duration::from_secs(2)), "12/s");
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(bytes(u64::MAX), "18447 PB");
+    }
+
+    /// Times read as Docker's do.
+    #[test]
+    fn times() {
+        let cases = [
+            (0, "Less than a second"),
+            (59, "59 seconds"),
+            (61, "About a minute"),
+            (200, "3 minutes"),
+            (3700, "About an hour"),
+            (7200, "2 hours"),
+            (3 * 86_400, "3 days"),
+            (15 * 86_400, "2 weeks"),
+            (800 * 86_400, "2 years"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(interval(Duration::from_nanos(45_240)), "45.2 µs");
+        assert_eq!(interval(Duration::from_micros(1320)), "1.32 ms");
+        assert_eq!(interval(Duration::from_millis(2050)), "2.05 s");
+    }
+}

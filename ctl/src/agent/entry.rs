@@ -1,0 +1,164 @@
+//! How the agent starts.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use rustix::{
+    fs::FlockOperation,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    client::READY,
+    foreign::{self, Porter},
+    network::Network,
+    processes::{Processes, Settings},
+    server::{self, Agent},
+    socket, user,
+};
+
+/// The hidden subcommand `agent`.
+#[derive(Debug, Parser)]
+#[command(name = "vswitchd agent")]
+struct Args {
+    /// Directory of the socket.
+    #[arg(long, required_unless_present_any = ["porter", "foreign"])]
+    state_dir: Option<PathBuf>,
+    /// Take everything down when the connection to vswitchd ends.
+    #[arg(long)]
+    ephemeral: bool,
+    /// Start helpers for foreign user namespaces.
+    #[arg(long)]
+    porter: bool,
+    /// Be such a helper.
+    #[arg(long)]
+    foreign: bool,
+}
+
+/// `vswitchd agent ARGS`: runs the agent. Must be called before the process has a second thread.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(std::iter::once(OsString::from("vswitchd agent")).chain(args)) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    log();
+    let ran = match args.state_dir {
+        _ if args.porter => foreign::porter_main().map_err(|error| error.to_string()),
+        _ if args.foreign => foreign::helper_main().map_err(|error| error.to_string()),
+        Some(state_dir) => run(&state_dir, args.ephemeral),
+        None => Err("the agent needs --state-dir".to_owned()),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            tracing::error!("{sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The agent's log goes to its standard error; nobody may read that any more.
+pub(crate) fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let _ = subscriber.log_internal_errors(false).try_init();
+}
+
+fn run(state_dir: &Path, ephemeral: bool) -> Result<(), String> {
+    match prepare(state_dir, ephemeral) {
+        Ok(prepared) => prepared.serve(),
+        Err(sentence) => {
+            // To vswitchd, which waits for it.
+            let _ = io::stdout().write_all(sentence.as_bytes());
+            Err(sentence)
+        }
+    }
+}
+
+/// All that is done while there is one thread.
+struct Prepared {
+    state_dir: PathBuf,
+    listener: OwnedFd,
+    porter: Option<Porter>,
+    settings: Settings,
+    rootless: bool,
+    /// Held while the agent lives.
+    _lock: File,
+}
+
+fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
+    let failed = |what: &str, error: io::Error| format!("cannot {what} in {}: {error}", state_dir.display());
+    // Neither the terminal nor the session of vswitchd is the agent's. Fails only for a leader of a session.
+    let _ = rustix::process::setsid();
+    let lock = lock(state_dir).map_err(|error| failed("lock the agent's file", error))?;
+    let scratch = state_dir.join("scratch");
+    match fs::DirBuilder::new().mode(0o700).create(&scratch) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make a directory", error)),
+        _ => {}
+    }
+    let limit = getrlimit(Resource::Nofile);
+    // A descriptor for each sandbox, three for each process.
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let settings = Settings { scratch, ephemeral, open_files: raised.ok().and(limit.current) };
+    let rootless = user::is_ordinary();
+    let porter = if rootless {
+        // From outside of the agent's user namespace, so before it is entered.
+        let porter = Porter::start().map_err(|error| failed("start the agent's porter", error))?;
+        user::enter()?;
+        Some(porter)
+    } else {
+        None
+    };
+    let listener = socket::listen(state_dir).map_err(|error| failed("listen", error))?;
+    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, _lock: lock })
+}
+
+impl Prepared {
+    fn serve(self) -> Result<(), String> {
+        let Prepared { state_dir, listener, porter, settings, rootless, _lock } = self;
+        let say = |text: &str| {
+            let mut stdout = io::stdout();
+            let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            // vswitchd reads until the end.
+            let null = File::options().write(true).open("/dev/null");
+            let _ = null.map(rustix::stdio::dup2_stdout);
+        };
+        let (lost, lost_endpoints) = mpsc::unbounded_channel();
+        let network = Network::start(lost.clone()).map_err(|error| {
+            let sentence = match error.kind() {
+                io::ErrorKind::PermissionDenied if rootless => user::forbidden(&error),
+                _ => format!("cannot make a network namespace: {error}"),
+            };
+            say(&sentence);
+            sentence
+        })?;
+        let ephemeral = settings.ephemeral;
+        let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let served = runtime.block_on(async {
+            let listener = server::Listener::new(listener)?;
+            say(READY);
+            server::serve(agent, Some(listener), None, lost_endpoints).await
+        });
+        let _ = fs::remove_file(state_dir.join(socket::NAME));
+        let _ = fs::remove_dir(state_dir.join("scratch"));
+        served.map_err(|error: io::Error| error.to_string())
+    }
+}
+
+/// One agent for a state directory.
+fn lock(state_dir: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).open(state_dir.join("agent.lock"))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}

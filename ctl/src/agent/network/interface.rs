@@ -1,0 +1,238 @@
+//! Interfaces over netlink. Read first: rtnetlink(7), veth(4).
+//!
+//! Every function works in the namespace in which its [`Netlink`] was opened, whatever the calling thread does later.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsRawFd, BorrowedFd},
+    pin::Pin,
+};
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, MulticastGroup, RouteMessageBuilder,
+    packet_core::NetlinkPayload,
+    packet_route::{
+        RouteNetlinkMessage,
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
+        link::{InfoData, InfoVeth, LinkAttribute},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
+    },
+};
+
+use crate::agent::{
+    failure::netlink_io,
+    protocol::{Failure, FailureKind, Link},
+};
+
+/// A netlink socket of one namespace. Lives within a tokio runtime.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    handle: Handle,
+    connection: tokio::task::AbortHandle,
+}
+
+impl Netlink {
+    /// Opens one in the calling thread's namespace.
+    pub(crate) fn open() -> io::Result<Netlink> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Netlink { handle, connection: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// Opens one that also hears of interfaces that are removed.
+    pub(crate) fn open_watching() -> io::Result<(Netlink, Removed)> {
+        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let connection = tokio::spawn(connection).abort_handle();
+        let indices = messages.filter_map(async |(message, _)| match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link.header.index),
+            _ => None,
+        });
+        Ok((Netlink { handle, connection }, Removed { indices: Box::pin(indices) }))
+    }
+
+    /// Makes a veth pair: `name` here, switched on, and the other end in `netns`, switched off. `inside` may contain `%d`.
+    pub(crate) async fn make_veth(
+        &self,
+        name: &str,
+        netns: BorrowedFd<'_>,
+        inside: &str,
+        link: &Link,
+    ) -> Result<(), rtnetlink::Error> {
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(inside)
+            .address(link.mac.octets().to_vec())
+            .mtu(link.mtu)
+            .setns_by_fd(netns.as_raw_fd())
+            .build();
+        let message = LinkMessageBuilder::<LinkVeth>::new(name, "")
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .mtu(link.mtu)
+            .link_group(GROUP)
+            .up()
+            .build();
+        self.handle.link().add(message).execute().await
+    }
+
+    /// Index of an interface here and that of its other end.
+    pub(crate) async fn pair_of(&self, name: &str) -> Result<(u32, u32), rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_name(name)).await?;
+        let other = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Link(index) => Some(*index),
+            _ => None,
+        });
+        other.map(|other| (message.header.index, other)).ok_or(rtnetlink::Error::RequestFailed)
+    }
+
+    /// Name of an interface.
+    pub(crate) async fn name_of(&self, index: u32) -> Result<String, rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_index(index)).await?;
+        let name = message.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        name.ok_or(rtnetlink::Error::RequestFailed)
+    }
+
+    async fn one(
+        &self,
+        request: rtnetlink::LinkGetRequest,
+    ) -> Result<rtnetlink::packet_route::link::LinkMessage, rtnetlink::Error> {
+        let mut messages = std::pin::pin!(request.execute());
+        messages.next().await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
+    }
+
+    /// Indices of all interfaces.
+    pub(crate) async fn indices(&self) -> Result<Vec<u32>, rtnetlink::Error> {
+        self.handle.link().get().execute().map_ok(|message| message.header.index).try_collect().await
+    }
+
+    /// Switches an interface on.
+    pub(crate) async fn up(&self, index: u32) -> Result<(), rtnetlink::Error> {
+        self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
+    }
+
+    /// Gives an interface an address; an IPv6 address without duplicate address detection.
+    pub(crate) async fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> Result<(), rtnetlink::Error> {
+        let mut request = self.handle.address().add(index, address, prefix);
+        if address.is_ipv6() {
+            let message = request.message_mut();
+            message.header.flags |= AddressHeaderFlags::Nodad;
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        request.execute().await
+    }
+
+    /// Removes an interface; one that is gone already is no error.
+    pub(crate) async fn remove(&self, index: u32) -> Result<(), rtnetlink::Error> {
+        gone_is_fine(self.handle.link().del(index).execute().await)
+    }
+
+    /// Removes every interface that [`Netlink::make_veth`] made here, in one go.
+    pub(crate) async fn remove_all(&self) -> Result<(), rtnetlink::Error> {
+        let message = LinkMessageBuilder::<LinkUnspec>::new().link_group(GROUP).build();
+        gone_is_fine(self.handle.link().del_with_message(message).execute().await)
+    }
+
+    /// Makes the IPv4 default route of the interfaces `ours` this one (or none).
+    pub(crate) async fn default_ipv4(&self, ours: &[u32], wanted: Option<Via<Ipv4Addr>>) -> Result<(), Failure> {
+        let query = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let gateway = wanted.map(|via| IpAddr::V4(via.gateway));
+        self.clear_defaults(query, ours, gateway.zip(wanted.map(|via| via.interface))).await?;
+        let Some(Via { gateway, interface, onlink }) = wanted else { return Ok(()) };
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(interface);
+        let route = if onlink { route.onlink() } else { route };
+        self.add_default(route.build(), gateway.into()).await
+    }
+
+    /// Makes the IPv6 default route of the interfaces `ours` this one (or none).
+    pub(crate) async fn default_ipv6(&self, ours: &[u32], wanted: Option<Via<Ipv6Addr>>) -> Result<(), Failure> {
+        let query = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let gateway = wanted.map(|via| IpAddr::V6(via.gateway));
+        self.clear_defaults(query, ours, gateway.zip(wanted.map(|via| via.interface))).await?;
+        let Some(Via { gateway, interface, onlink }) = wanted else { return Ok(()) };
+        let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(interface);
+        let route = if onlink { route.onlink() } else { route };
+        self.add_default(route.build(), gateway.into()).await
+    }
+
+    async fn add_default(&self, route: RouteMessage, gateway: IpAddr) -> Result<(), Failure> {
+        let added = self.handle.route().add(route).replace().execute().await;
+        added.map_err(|error| Failure::netlink(format!("set the default route by {gateway}"), &error))
+    }
+
+    /// Removes the default routes over `ours` except the wanted one.
+    async fn clear_defaults(
+        &self,
+        query: RouteMessage,
+        ours: &[u32],
+        keep: Option<(IpAddr, u32)>,
+    ) -> Result<(), Failure> {
+        let failed = |error: rtnetlink::Error| Failure::netlink("replace the default route", &error);
+        let family = query.header.address_family;
+        let routes: Vec<RouteMessage> = self.handle.route().get(query).execute().try_collect().await.map_err(failed)?;
+        for route in routes {
+            let (mut interface, mut gateway) = (None, None);
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Oif(index) => interface = Some(*index),
+                    RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
+                    RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
+                    _ => {}
+                }
+            }
+            let header = &route.header;
+            let is_default = header.address_family == family
+                && header.destination_prefix_length == 0
+                && header.table == RouteHeader::RT_TABLE_MAIN
+                && gateway.is_some();
+            if is_default && interface.is_some_and(|index| ours.contains(&index)) && gateway.zip(interface) != keep {
+                gone_is_fine(self.handle.route().del(route).execute().await).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Interfaces that were removed from a namespace.
+pub(crate) struct Removed {
+    indices: Pin<Box<dyn Stream<Item = u32>>>,
+}
+
+impl Removed {
+    /// Index of the next one.
+    pub(crate) async fn next(&mut self) -> Option<u32> {
+        self.indices.next().await
+    }
+}
+
+/// Where a default route leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Via<A> {
+    /// The router.
+    pub(crate) gateway: A,
+    /// Index of the interface that leads to it.
+    pub(crate) interface: u32,
+    /// The router is outside the interface's subnet.
+    pub(crate) onlink: bool,
+}
+
+/// Interface group of the switch's ends ("vs"), by which all can be removed at once.
+const GROUP: u32 = 0x7673;
+
+fn gone_is_fine(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(error) => match Failure::io("", &netlink_io(&error)).kind {
+            FailureKind::Gone => Ok(()),
+            _ if netlink_io(&error).raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(()),
+            _ => Err(error),
+        },
+        done => done,
+    }
+}

@@ -1,0 +1,127 @@
+//! The network thread: the one thread that makes namespaces and interfaces.
+//!
+//! It lives in the namespace of the switch-side ends and visits a sandbox's for single calls only. A netlink socket
+//! stays in the namespace in which it was opened, so that nothing waits inside a visit. One request at a time: the
+//! kernel has one lock for all of this anyway, and so no state here needs one.
+
+mod interface;
+mod namespace;
+mod table;
+
+use std::{io, os::fd::OwnedFd, thread};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns};
+use table::Table;
+
+use super::protocol::{Failure, Reply, Request};
+
+/// An answer to vswitchd: a reply and the descriptors beside it.
+pub(crate) type Answer = Result<(Reply, Vec<OwnedFd>), Failure>;
+
+/// A handle on the network thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    jobs: mpsc::UnboundedSender<Job>,
+}
+
+/// What exists.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Ids of sandboxes whose namespace exists.
+    pub(crate) sandboxes: Vec<String>,
+    /// Ids of endpoints whose interface exists.
+    pub(crate) endpoints: Vec<String>,
+}
+
+/// What the thread is asked.
+#[derive(Debug)]
+enum Job {
+    Request(Request, oneshot::Sender<Answer>),
+    Netns(String, oneshot::Sender<Result<OwnedFd, Failure>>),
+    Survey(oneshot::Sender<Survey>),
+    Clear(oneshot::Sender<Result<(), Failure>>),
+}
+
+impl Network {
+    /// Starts the thread. Ids of endpoints whose interface vanished go to `lost`.
+    pub(crate) fn start(lost: mpsc::UnboundedSender<String>) -> io::Result<Network> {
+        let (jobs, receiver) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::channel();
+        thread::Builder::new().name("network".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            runtime.block_on(async {
+                match Table::new() {
+                    Ok((table, removed)) => {
+                        let _ = ready.send(Ok(()));
+                        run(table, removed, receiver, lost).await;
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            });
+        })?;
+        started.recv().unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::BrokenPipe)))?;
+        Ok(Network { jobs })
+    }
+
+    /// Does a request about sandboxes and endpoints.
+    pub(crate) async fn request(&self, request: Request) -> Answer {
+        self.ask(|answer| Job::Request(request, answer)).await?
+    }
+
+    /// The network namespace of a sandbox.
+    pub(crate) async fn netns(&self, sandbox: &str) -> Result<OwnedFd, Failure> {
+        self.ask(|answer| Job::Netns(sandbox.to_owned(), answer)).await?
+    }
+
+    /// What exists now.
+    pub(crate) async fn survey(&self) -> Survey {
+        self.ask(Job::Survey).await.unwrap_or_default()
+    }
+
+    /// Removes everything.
+    pub(crate) async fn clear(&self) -> Result<(), Failure> {
+        self.ask(Job::Clear).await?
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Failure> {
+        let ended = || Failure::other("the agent's network thread ended; restart vswitchd");
+        let (sender, answer) = oneshot::channel();
+        self.jobs.send(job(sender)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
+    }
+}
+
+async fn run(
+    mut table: Table,
+    mut removed: interface::Removed,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    lost: mpsc::UnboundedSender<String>,
+) {
+    loop {
+        tokio::select! {
+            job = jobs.recv() => match job {
+                // An asker that went away needs no answer.
+                Some(Job::Request(request, answer)) => drop(answer.send(table.request(request).await)),
+                Some(Job::Netns(sandbox, answer)) => drop(answer.send(table.netns(&sandbox))),
+                Some(Job::Survey(answer)) => drop(answer.send(table.survey().await)),
+                Some(Job::Clear(answer)) => drop(answer.send(table.clear().await)),
+                None => return,
+            },
+            Some(index) = removed.next() => {
+                if let Some(endpoint) = table.lost(index) {
+                    let _ = lost.send(endpoint);
+                }
+            }
+        }
+    }
+}

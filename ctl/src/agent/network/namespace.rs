@@ -1,0 +1,159 @@
+//! Network namespaces of the agent's network thread. Read first: network_namespaces(7), setns(2).
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+};
+
+use rustix::{
+    process::{Pid, PidfdFlags},
+    thread::LinkNameSpaceType,
+};
+use vswitch_switch::sys::namespace::{Unshare, unshare};
+
+use crate::agent::protocol::{Failure, FailureKind, NetnsRef};
+
+/// The namespace of the switch-side ends, which the network thread never leaves for longer than one call.
+#[derive(Debug)]
+pub(crate) struct Home {
+    netns: OwnedFd,
+}
+
+impl Home {
+    /// Moves the calling thread into a new namespace, for good.
+    pub(crate) fn make() -> io::Result<Home> {
+        unshare(Unshare::Network)?;
+        // Before there is any link: the switch's ends must not speak IPv6. Where /proc/sys is read-only (inside some
+        // containers) they do, and the switch's anti-spoofing never sees it, for these frames leave on the other side.
+        for scope in ["all", "default"] {
+            sysctl_ipv6(scope, "disable_ipv6", "1");
+        }
+        Ok(Home { netns: current()? })
+    }
+
+    /// Runs `work` inside `netns` on the calling thread.
+    pub(crate) fn visit<T>(&self, netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> io::Result<T> {
+        enter(netns)?;
+        let result = work();
+        enter(self.netns.as_fd()).expect("a thread may always return to a namespace that its user namespace owns");
+        Ok(result)
+    }
+
+    /// Makes a new network namespace.
+    pub(crate) fn create(&self) -> io::Result<OwnedFd> {
+        unshare(Unshare::Network)?;
+        let made = current();
+        enter(self.netns.as_fd()).expect("a thread may always return to a namespace that its user namespace owns");
+        made
+    }
+}
+
+/// Moves the calling thread.
+pub(crate) fn enter(netns: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::thread::move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))?)
+}
+
+/// The calling thread's network namespace.
+fn current() -> io::Result<OwnedFd> {
+    Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+/// Sets an IPv6 setting of an interface, of `all` or of `default` in the calling thread's namespace. A kernel without
+/// IPv6, or a read-only /proc/sys, has none to set.
+pub(crate) fn sysctl_ipv6(interface: &str, key: &str, value: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{interface}/{key}");
+    if let Err(error) = std::fs::write(&path, value) {
+        tracing::debug!("cannot set {path} to {value}: {error}");
+    }
+}
+
+/// Somebody else's namespace. It is not held open, so that it ends when its owner wants it to.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    netns: NetnsRef,
+    /// Of the process, so that a reused number is noticed.
+    pidfd: Option<OwnedFd>,
+    identity: (u64, u64),
+}
+
+impl Attached {
+    /// Finds it. The kind `NotPermitted` may mean that another user namespace owns it.
+    pub(crate) fn find(netns: NetnsRef) -> Result<Attached, Failure> {
+        let pidfd = match &netns {
+            NetnsRef::Pid(pid) => Some(pidfd(*pid).map_err(|error| failure(&netns, &error))?),
+            NetnsRef::Path(_) => None,
+        };
+        let file = open(&netns).map_err(|error| failure(&netns, &error))?;
+        let identity = identity(&file).map_err(|error| failure(&netns, &error))?;
+        Ok(Attached { netns, pidfd, identity })
+    }
+
+    /// Opens it once more; the kind is `Gone` when it is not there any more.
+    pub(crate) fn open(&self) -> Result<OwnedFd, Failure> {
+        let file = open(&self.netns).map_err(|error| failure(&self.netns, &error))?;
+        let alive = self.pidfd.as_ref().is_none_or(|pidfd| !ended(pidfd));
+        match identity(&file) {
+            Ok(identity) if alive && identity == self.identity => Ok(file.into()),
+            _ => Err(gone(&self.netns)),
+        }
+    }
+}
+
+/// Opens a reference.
+pub(crate) fn open(netns: &NetnsRef) -> io::Result<File> {
+    match netns {
+        NetnsRef::Pid(pid) => File::open(format!("/proc/{pid}/ns/net")),
+        NetnsRef::Path(path) => File::open(path),
+    }
+}
+
+/// Whether the process of a pidfd has ended.
+fn ended(pidfd: &OwnedFd) -> bool {
+    let mut poll = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// A descriptor of a process.
+fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Device and inode, which name a namespace while it lives.
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// What became of a reference.
+pub(crate) fn failure(netns: &NetnsRef, error: &io::Error) -> Failure {
+    let vanished = [rustix::io::Errno::SRCH, rustix::io::Errno::NOENT, rustix::io::Errno::INVAL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    match error.kind() {
+        _ if vanished => gone(netns),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            FailureKind::NotPermitted,
+            format!("{netns} belongs to somebody else; attach one of your own or run vswitchd as root"),
+        ),
+        _ => Failure::io(format!("enter {netns}"), error),
+    }
+}
+
+fn gone(netns: &NetnsRef) -> Failure {
+    Failure::new(FailureKind::Gone, format!("{netns} does not exist (any more); attach a living one"))
+}
+
+impl std::fmt::Display for NetnsRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NetnsRef::Pid(pid) => write!(f, "the network namespace of process {pid}"),
+            NetnsRef::Path(path) => write!(f, "the network namespace at {path}"),
+        }
+    }
+}

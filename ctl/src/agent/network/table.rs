@@ -1,0 +1,305 @@
+//! Sandboxes and endpoints as the network thread knows them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use vswitch_switch::sys::packet;
+
+use super::{
+    Answer, Survey,
+    interface::{Netlink, Removed, Via},
+    namespace::{Attached, Home, failure, sysctl_ipv6},
+};
+use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, Reply, Request};
+
+/// Everything that the network thread owns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    home: Home,
+    netlink: Netlink,
+    sandboxes: BTreeMap<String, Sandbox>,
+    endpoints: BTreeMap<String, Endpoint>,
+    /// Number in the name of the next switch-side interface.
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Sandbox {
+    /// Made by the agent, and alive as long as this descriptor is.
+    Created(OwnedFd),
+    /// Somebody else's.
+    Attached(Attached),
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    sandbox: String,
+    /// Name of the switch's end.
+    port: String,
+    /// Index of the switch's end.
+    port_index: u32,
+    /// Index inside the sandbox.
+    index: u32,
+    /// Name inside the sandbox when it was made.
+    interface: String,
+    ipv4: Option<(Ipv4Addr, u8)>,
+    ipv6: Option<(Ipv6Addr, u8)>,
+}
+
+impl Table {
+    /// Moves the calling thread into the namespace of the switch's ends.
+    pub(crate) fn new() -> io::Result<(Table, Removed)> {
+        let home = Home::make()?;
+        let (netlink, removed) = Netlink::open_watching()?;
+        let table = Table { home, netlink, sandboxes: BTreeMap::new(), endpoints: BTreeMap::new(), next: 0 };
+        Ok((table, removed))
+    }
+
+    /// Does a request about sandboxes and endpoints.
+    pub(crate) async fn request(&mut self, request: Request) -> Answer {
+        match request {
+            Request::SandboxCreate { sandbox } => self.create(sandbox).await,
+            Request::SandboxAttach { sandbox, netns } => self.attach_sandbox(sandbox, &netns),
+            Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
+            Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
+            Request::EndpointReopen { endpoint } => self.reopen(&endpoint),
+            Request::EndpointDetach { endpoint } => self.detach(&endpoint).await,
+            Request::DefaultRoute { sandbox, ipv4, ipv6 } => self.default_route(&sandbox, ipv4, ipv6).await,
+            _ => Err(Failure::other("this request is not about the network; update vswitchd")),
+        }
+    }
+
+    async fn create(&mut self, sandbox: String) -> Answer {
+        if self.sandboxes.contains_key(&sandbox) {
+            return Err(Failure::new(
+                FailureKind::Exists,
+                format!("sandbox {sandbox} exists already; remove it first"),
+            ));
+        }
+        let netns = self.home.create().map_err(|error| Failure::io("make a network namespace", &error))?;
+        let netlink = self.netlink_in(netns.as_fd())?;
+        netlink.up(LOOPBACK).await.map_err(|error| Failure::netlink("switch the loopback interface on", &error))?;
+        self.sandboxes.insert(sandbox, Sandbox::Created(netns));
+        DONE
+    }
+
+    fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef) -> Answer {
+        let attached = Attached::find(netns.clone())?;
+        // Opening it may be allowed where entering is not.
+        let opened = attached.open()?;
+        self.home.visit(opened.as_fd(), || ()).map_err(|error| failure(netns, &error))?;
+        if let Some(Sandbox::Created(_)) = self.sandboxes.get(&sandbox) {
+            return Err(Failure::new(
+                FailureKind::Exists,
+                format!("sandbox {sandbox} exists already; remove it first"),
+            ));
+        }
+        self.sandboxes.insert(sandbox, Sandbox::Attached(attached));
+        DONE
+    }
+
+    async fn remove_sandbox(&mut self, sandbox: &str) -> Answer {
+        let inside: Vec<String> =
+            self.endpoints.iter().filter(|(_, e)| e.sandbox == sandbox).map(|(id, _)| id.clone()).collect();
+        for endpoint in inside {
+            self.detach(&endpoint).await?;
+        }
+        self.sandboxes.remove(sandbox);
+        DONE
+    }
+
+    async fn attach(&mut self, id: String, sandbox: String, link: &Link) -> Answer {
+        if self.endpoints.contains_key(&id) {
+            return Err(Failure::new(
+                FailureKind::Exists,
+                format!("endpoint {id} is attached already; detach it first"),
+            ));
+        }
+        let netns = self.netns(&sandbox)?;
+        let inside = self.netlink_in(netns.as_fd())?;
+        self.next += 1;
+        let port = format!("port{}", self.next);
+        let name = link.interface.as_deref().unwrap_or("eth%d");
+        self.netlink.make_veth(&port, netns.as_fd(), name, link).await.map_err(|error| {
+            Failure::netlink(format!("make interface {}", link.interface.as_deref().unwrap_or("ethN")), &error)
+        })?;
+        let failed = |error: rtnetlink::Error| Failure::netlink("find the interface that was just made", &error);
+        let (port_index, index) = self.netlink.pair_of(&port).await.map_err(failed)?;
+        let done = async {
+            let interface = inside.name_of(index).await.map_err(failed)?;
+            self.configure(netns.as_fd(), &inside, index, &interface, link).await?;
+            let socket = packet::open(&port).map_err(|error| Failure::io("open a packet socket", &error))?;
+            Ok((interface, socket))
+        };
+        match done.await {
+            Ok((interface, socket)) => {
+                let (ipv4, ipv6) = (link.ipv4, link.ipv6);
+                let endpoint = Endpoint { sandbox, port, port_index, index, interface: interface.clone(), ipv4, ipv6 };
+                self.endpoints.insert(id, endpoint);
+                Ok((Reply::Endpoint { interface }, vec![socket]))
+            }
+            Err(failure) => {
+                if let Err(error) = self.netlink.remove(port_index).await {
+                    tracing::warn!("cannot remove interface {port} again: {error}");
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Addresses and settings of a new interface.
+    async fn configure(
+        &self,
+        netns: BorrowedFd<'_>,
+        inside: &Netlink,
+        index: u32,
+        interface: &str,
+        link: &Link,
+    ) -> Result<(), Failure> {
+        let off = if link.enable_ipv6 { "0" } else { "1" };
+        self.home
+            .visit(netns, || sysctl_ipv6(interface, "disable_ipv6", off))
+            .map_err(|error| Failure::io("enter the sandbox", &error))?;
+        inside.up(index).await.map_err(|error| Failure::netlink(format!("switch {interface} on"), &error))?;
+        let ipv4 = link.ipv4.map(|(address, prefix)| (IpAddr::V4(address), prefix));
+        let ipv6 = link.ipv6.map(|(address, prefix)| (IpAddr::V6(address), prefix));
+        for (address, prefix) in ipv4.into_iter().chain(ipv6) {
+            inside.add_address(index, address, prefix).await.map_err(|error| {
+                Failure::netlink(format!("give {interface} the address {address}/{prefix}"), &error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reopen(&self, id: &str) -> Answer {
+        let endpoint = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
+        let socket = packet::open(&endpoint.port).map_err(|error| Failure::io("open a packet socket", &error))?;
+        Ok((Reply::Endpoint { interface: endpoint.interface.clone() }, vec![socket]))
+    }
+
+    async fn detach(&mut self, id: &str) -> Answer {
+        // Out of the table first: its end is then no loss to report.
+        if let Some(endpoint) = self.endpoints.remove(id)
+            && let Err(error) = self.netlink.remove(endpoint.port_index).await
+        {
+            let failure = Failure::netlink(format!("remove interface {}", endpoint.interface), &error);
+            self.endpoints.insert(id.to_owned(), endpoint);
+            return Err(failure);
+        }
+        DONE
+    }
+
+    async fn default_route(
+        &self,
+        sandbox: &str,
+        ipv4: Option<(String, Ipv4Addr)>,
+        ipv6: Option<(String, Ipv6Addr)>,
+    ) -> Answer {
+        let ours: Vec<u32> = self.endpoints.values().filter(|e| e.sandbox == sandbox).map(|e| e.index).collect();
+        let find = |id: &str| match self.endpoints.get(id) {
+            Some(endpoint) if endpoint.sandbox == sandbox => Ok(endpoint),
+            _ => Err(Failure::no_endpoint(id)),
+        };
+        let via4 = match &ipv4 {
+            Some((id, gateway)) => {
+                let endpoint = find(id)?;
+                let onlink = !endpoint.ipv4.is_some_and(|(address, prefix)| {
+                    same_subnet(address.to_bits().into(), gateway.to_bits().into(), 96 + u32::from(prefix))
+                });
+                Some(Via { gateway: *gateway, interface: endpoint.index, onlink })
+            }
+            None => None,
+        };
+        let via6 = match &ipv6 {
+            Some((id, gateway)) => {
+                let endpoint = find(id)?;
+                let near = endpoint
+                    .ipv6
+                    .is_some_and(|(address, prefix)| same_subnet(address.to_bits(), gateway.to_bits(), prefix.into()));
+                let onlink = !near && !gateway.is_unicast_link_local();
+                Some(Via { gateway: *gateway, interface: endpoint.index, onlink })
+            }
+            None => None,
+        };
+        let netns = self.netns(sandbox)?;
+        let inside = self.netlink_in(netns.as_fd())?;
+        inside.default_ipv4(&ours, via4).await?;
+        inside.default_ipv6(&ours, via6).await?;
+        DONE
+    }
+
+    /// Opens the network namespace of a sandbox.
+    pub(crate) fn netns(&self, sandbox: &str) -> Result<OwnedFd, Failure> {
+        match self.sandboxes.get(sandbox) {
+            Some(Sandbox::Created(netns)) => {
+                netns.try_clone().map_err(|error| Failure::io("copy a descriptor", &error))
+            }
+            Some(Sandbox::Attached(attached)) => attached.open(),
+            None => Err(Failure::no_sandbox(sandbox)),
+        }
+    }
+
+    fn netlink_in(&self, netns: BorrowedFd<'_>) -> Result<Netlink, Failure> {
+        let opened = self.home.visit(netns, Netlink::open).and_then(|opened| opened);
+        opened.map_err(|error| Failure::io("enter the sandbox", &error))
+    }
+
+    /// The endpoint whose switch-side interface had this index, if its end is a loss.
+    pub(crate) fn lost(&mut self, index: u32) -> Option<String> {
+        let id = self.endpoints.iter().find(|(_, e)| e.port_index == index).map(|(id, _)| id.clone())?;
+        self.endpoints.remove(&id);
+        Some(id)
+    }
+
+    /// What exists now.
+    pub(crate) async fn survey(&mut self) -> Survey {
+        match self.netlink.indices().await {
+            Ok(indices) => self.endpoints.retain(|_, endpoint| indices.contains(&endpoint.port_index)),
+            Err(error) => tracing::warn!("cannot list the interfaces: {error}"),
+        }
+        let living = |sandbox: &&String| self.netns(sandbox).is_ok();
+        let sandboxes = self.sandboxes.keys().filter(living).cloned().collect();
+        Survey { sandboxes, endpoints: self.endpoints.keys().cloned().collect() }
+    }
+
+    /// Removes everything.
+    pub(crate) async fn clear(&mut self) -> Result<(), Failure> {
+        self.sandboxes.clear();
+        let any = !self.endpoints.is_empty();
+        self.endpoints.clear();
+        if any {
+            let removed = self.netlink.remove_all().await;
+            removed.map_err(|error| Failure::netlink("remove the interfaces", &error))?;
+        }
+        Ok(())
+    }
+}
+
+const DONE: Answer = Ok((Reply::Done, Vec::new()));
+
+/// The loopback interface is the first of every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Whether two addresses of 128 bits (IPv4 ones fill the last 32) agree in their first bits.
+fn same_subnet(one: u128, other: u128, prefix: u32) -> bool {
+    prefix == 0 || (one ^ other).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gateway is on the link exactly when it shares the prefix.
+    #[test]
+    fn compares_subnets() {
+        let bits = |text: &str| u128::from(text.parse::<Ipv4Addr>().unwrap().to_bits());
+        assert!(same_subnet(bits("10.0.0.2"), bits("10.0.0.1"), 96 + 24));
+        assert!(!same_subnet(bits("10.0.0.2"), bits("10.0.1.1"), 96 + 24));
+        assert!(!same_subnet(bits("10.0.0.2"), bits("10.0.0.1"), 96 + 32));
+        assert!(same_subnet(bits("10.0.0.2"), bits("11.0.1.1"), 0));
+    }
+}

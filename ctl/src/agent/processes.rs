@@ -1,0 +1,369 @@
+//! Container processes: starting, signalling, collecting.
+//!
+//! A namespace can be left or entered by a thread only, so each start has a thread of its own that moves, spawns and
+//! ends. Children are collected one by one by number, never "any child", for the standard library waits for its own.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid},
+    thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
+};
+use tokio::sync::oneshot;
+use vswitch_switch::sys::namespace::{Unshare, unshare};
+
+use super::{
+    network::{self, Answer},
+    protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
+    wire::Channel,
+};
+use crate::sandbox::{
+    exit_code,
+    message::{Control, InitOrder, StageOrder, Status, command, drive_stage},
+};
+
+/// Every process that vswitchd asked for and has not forgotten.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    settings: Settings,
+    table: Mutex<Table>,
+}
+
+/// What is the same for all.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// An empty directory on which a container's init may mount.
+    pub(crate) scratch: PathBuf,
+    /// Containers end when the agent does.
+    pub(crate) ephemeral: bool,
+    /// Soft limit of open descriptors.
+    pub(crate) open_files: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    processes: BTreeMap<String, State>,
+    /// Children that never became a process of vswitchd's, still to be collected.
+    failed: Vec<Pid>,
+}
+
+#[derive(Debug)]
+enum State {
+    Starting,
+    Running(Arc<Process>),
+    Exited(i32),
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// vswitchd knows that it runs, so that it may hear of its end.
+    announced: std::sync::atomic::AtomicBool,
+    /// Of a container's first process.
+    init: Option<Init>,
+}
+
+#[derive(Debug)]
+struct Init {
+    channel: Channel,
+    /// It has a network namespace of its own, which the agent may enter.
+    netns: bool,
+}
+
+impl Processes {
+    /// None yet.
+    pub(crate) fn new(settings: Settings) -> Processes {
+        Processes { settings, table: Mutex::default() }
+    }
+
+    /// Starts a container in `netns` (`None`: the host's network).
+    pub(crate) async fn start(
+        &self,
+        id: &str,
+        spec: ProcessSpec,
+        netns: Option<OwnedFd>,
+        streams: Vec<OwnedFd>,
+    ) -> Answer {
+        let streams = self.streams(streams, spec.log.as_deref())?;
+        self.reserve(id)?;
+        let order = InitOrder {
+            spec,
+            scratch: self.settings.scratch.clone(),
+            ephemeral: self.settings.ephemeral,
+            open_files: self.settings.open_files,
+        };
+        let own_netns = netns.is_some();
+        let spawned = on_thread(move || {
+            if let Some(netns) = netns {
+                network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
+            }
+            unshare(Unshare::Container).map_err(|error| Failure::io("make the container's namespaces", &error))?;
+            spawn(&["sandbox-init"])
+        });
+        let started = async {
+            let (pid, pidfd, socket) = spawned.await?;
+            match drive_init(socket, &order, streams).await {
+                Ok(channel) => {
+                    let init = Some(Init { channel, netns: own_netns });
+                    Ok(Process { pid, pidfd, announced: false.into(), init })
+                }
+                Err(failure) => Err(self.abandon(pid, failure)),
+            }
+        };
+        self.settle(id, started.await)
+    }
+
+    /// Starts one more process in a container.
+    pub(crate) async fn exec(&self, id: &str, container: &str, exec: ExecSpec, streams: Vec<OwnedFd>) -> Answer {
+        let streams = self.streams(streams, None)?;
+        let inside = self.running(container).filter(|process| process.init.is_some());
+        let inside = inside.ok_or_else(|| Failure::no_process(container))?;
+        self.reserve(id)?;
+        let order = StageOrder { exec, open_files: self.settings.open_files };
+        let gone = Failure::no_process(container);
+        let spawned = on_thread(move || {
+            let mut which = ThreadNameSpaceType::MOUNT
+                | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+                | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+                | ThreadNameSpaceType::PROCESS_ID;
+            if inside.init.as_ref().is_some_and(|init| init.netns) {
+                which |= ThreadNameSpaceType::NETWORK;
+            }
+            let entered = unshare(Unshare::FileSystem)
+                .and_then(|()| Ok(move_into_thread_name_spaces(inside.pidfd.as_fd(), which)?));
+            entered.map_err(|error| match error.raw_os_error() {
+                Some(number) if number == rustix::io::Errno::SRCH.raw_os_error() => gone,
+                _ => Failure::io("enter the container", &error),
+            })?;
+            spawn(&["sandbox-init", "--exec"])
+        });
+        let started = async {
+            let (pid, pidfd, socket) = spawned.await?;
+            match drive_stage(socket, &order, streams).await {
+                Ok(()) => Ok(Process { pid, pidfd, announced: false.into(), init: None }),
+                Err(failure) => Err(self.abandon(pid, failure)),
+            }
+        };
+        self.settle(id, started.await)
+    }
+
+    /// Tells that vswitchd has been told that a process runs.
+    pub(crate) fn announce(&self, id: &str) {
+        if let Some(process) = self.running(id) {
+            process.announced.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// Sends a signal; one that ended already needs none.
+    pub(crate) async fn signal(&self, id: &str, number: i32) -> Answer {
+        let Some(signal) = Signal::from_named_raw(number) else {
+            return Err(Failure::other(format!("there is no signal {number}; name one between 1 and 31")));
+        };
+        let process = match self.table().processes.get(id) {
+            Some(State::Running(process)) => Arc::clone(process),
+            Some(_) => return DONE,
+            None => return Err(Failure::no_process(id)),
+        };
+        // The kernel hands a container's init no signal from outside but this one; for the others it is asked.
+        if signal != Signal::KILL
+            && let Some(init) = &process.init
+            && init.channel.send(&Control::Signal(number), &[]).await.is_ok()
+        {
+            return DONE;
+        }
+        match pidfd_send_signal(&process.pidfd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => DONE,
+            Err(error) => Err(Failure::io("send the signal", &error.into())),
+        }
+    }
+
+    /// Forgets an ended process.
+    pub(crate) fn forget(&self, id: &str) -> Answer {
+        let mut table = self.table();
+        if let Some(State::Exited(_)) = table.processes.get(id) {
+            table.processes.remove(id);
+        }
+        DONE
+    }
+
+    /// Ids and process numbers of those that run.
+    pub(crate) fn list_running(&self) -> Vec<(String, u32)> {
+        let table = self.table();
+        let running = table.processes.iter().filter_map(|(id, state)| match state {
+            State::Running(process) => Some((id.clone(), number(process.pid))),
+            _ => None,
+        });
+        running.collect()
+    }
+
+    /// Ids and exit statuses of those that ended.
+    pub(crate) fn list_exited(&self) -> Vec<(String, i32)> {
+        let table = self.table();
+        let exited = table.processes.iter().filter_map(|(id, state)| match state {
+            State::Exited(code) => Some((id.clone(), *code)),
+            _ => None,
+        });
+        exited.collect()
+    }
+
+    /// Collects children that ended; returns those that vswitchd should hear of.
+    pub(crate) fn reap(&self) -> Vec<(String, i32)> {
+        let mut table = self.table();
+        table.failed.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
+        let mut ended = Vec::new();
+        for (id, state) in &mut table.processes {
+            let State::Running(process) = state else { continue };
+            if !process.announced.load(std::sync::atomic::Ordering::Relaxed) {
+                continue;
+            }
+            if let Ok(Some((_, status))) = waitpid(Some(process.pid), WaitOptions::NOHANG) {
+                let code = exit_code(status);
+                *state = State::Exited(code);
+                ended.push((id.clone(), code));
+            }
+        }
+        ended
+    }
+
+    /// Kills every process and waits until they are gone.
+    pub(crate) async fn clear(&self) -> Result<(), Failure> {
+        for _ in 0..PATIENCE.0 {
+            {
+                let mut table = self.table();
+                table.processes.retain(|_, state| match state {
+                    State::Running(process) => {
+                        let _ = pidfd_send_signal(&process.pidfd, Signal::KILL);
+                        matches!(waitpid(Some(process.pid), WaitOptions::NOHANG), Ok(None))
+                    }
+                    State::Starting => true,
+                    State::Exited(_) => false,
+                });
+                table.failed.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
+                if table.processes.is_empty() && table.failed.is_empty() {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(PATIENCE.1).await;
+        }
+        let left: Vec<String> = self.list_running().into_iter().map(|(_, pid)| pid.to_string()).collect();
+        Err(Failure::other(format!("some processes do not end though they were killed: {}", left.join(", "))))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self, id: &str) -> Option<Arc<Process>> {
+        match self.table().processes.get(id) {
+            Some(State::Running(process)) => Some(Arc::clone(process)),
+            _ => None,
+        }
+    }
+
+    fn reserve(&self, id: &str) -> Result<(), Failure> {
+        let mut table = self.table();
+        match table.processes.get(id) {
+            Some(State::Starting | State::Running(_)) => {
+                Err(Failure::new(FailureKind::Exists, format!("process {id} runs already; stop it first")))
+            }
+            _ => {
+                table.processes.insert(id.to_owned(), State::Starting);
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(&self, id: &str, started: Result<Process, Failure>) -> Answer {
+        let mut table = self.table();
+        match started {
+            Ok(process) => {
+                let pid = number(process.pid);
+                table.processes.insert(id.to_owned(), State::Running(Arc::new(process)));
+                Ok((Reply::Started { pid }, Vec::new()))
+            }
+            Err(failure) => {
+                table.processes.remove(id);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Leaves a child that did not become a process to be collected.
+    fn abandon(&self, pid: Pid, failure: Failure) -> Failure {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        self.table().failed.push(pid);
+        failure
+    }
+
+    /// Standard input, output and error.
+    fn streams(&self, streams: Vec<OwnedFd>, log: Option<&str>) -> Result<[OwnedFd; 3], Failure> {
+        if !streams.is_empty() {
+            let wrong = |given: Vec<OwnedFd>| {
+                Failure::other(format!("a process needs three streams, not {}; pass input, output, error", given.len()))
+            };
+            return <[OwnedFd; 3]>::try_from(streams).map_err(wrong);
+        }
+        let failed = |error: std::io::Error| Failure::io("open the container's log", &error);
+        let input = File::open("/dev/null").map_err(failed)?;
+        let output = File::options().append(true).create(true).open(log.unwrap_or("/dev/null")).map_err(failed)?;
+        let errors = output.try_clone().map_err(failed)?;
+        Ok([input.into(), output.into(), errors.into()])
+    }
+}
+
+const DONE: Answer = Ok((Reply::Done, Vec::new()));
+
+/// How often, and how far apart, killed processes are looked for.
+const PATIENCE: (u32, Duration) = (1000, Duration::from_millis(5));
+
+/// Runs `work` on a thread of its own, which may leave namespaces.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let failed = || Failure::other("a thread of the agent ended early; see agent.log");
+    let (sender, result) = oneshot::channel();
+    let spawned = thread::Builder::new().name("spawn".to_owned()).spawn(move || drop(sender.send(work())));
+    spawned.map_err(|error| Failure::io("start a thread", &error))?;
+    result.await.map_err(|_| failed())?
+}
+
+/// Starts one of the stages in the calling thread's namespaces.
+fn spawn(arguments: &[&str]) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
+    let failed = |error: std::io::Error| Failure::io("start the container's init", &error);
+    let (mut command, socket) = command(arguments).map_err(failed)?;
+    let child = command.spawn().map_err(failed)?;
+    let pid = Pid::from_child(&child);
+    // Nobody has collected it yet, so that the number is still its own.
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
+    Ok((pid, pidfd, socket))
+}
+
+/// Sends an init its order and waits until the command runs.
+async fn drive_init(socket: OwnedFd, order: &InitOrder, streams: [OwnedFd; 3]) -> Result<Channel, Failure> {
+    let failed = |error: std::io::Error| Failure::io("start the container", &error);
+    let channel = Channel::new(socket).map_err(failed)?;
+    let [input, output, errors] = &streams;
+    channel.send(order, &[input.as_fd(), output.as_fd(), errors.as_fd()]).await.map_err(failed)?;
+    drop(streams);
+    let Some((bytes, _)) = channel.receive().await.map_err(failed)? else {
+        return Err(Failure::other("the container's init ended early; see agent.log in the state directory"));
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Status::Ready) => Ok(channel),
+        Ok(Status::Failed(failure)) => Err(failure),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}

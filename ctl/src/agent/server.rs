@@ -1,0 +1,290 @@
+//! The agent's side of the connection to vswitchd.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, mpsc},
+};
+
+use super::{
+    foreign::{Foreign, Porter},
+    network::{Answer, Network},
+    processes::Processes,
+    protocol::{Envelope, Event, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request},
+    wire::Channel,
+};
+
+/// Everything that the agent owns.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    network: Network,
+    processes: Processes,
+    foreign: Foreign,
+    rootless: bool,
+    ephemeral: bool,
+    /// To the vswitchd that is connected now.
+    connection: Mutex<Option<Arc<Channel>>>,
+    /// The agent has taken everything down and should end.
+    finished: Notify,
+}
+
+/// The socket on which vswitchd connects.
+#[derive(Debug)]
+pub(crate) struct Listener(UnixListener);
+
+impl Listener {
+    /// Takes a listening socket; needs a running tokio reactor.
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Listener> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Listener(UnixListener::from_std(socket.into())?))
+    }
+
+    async fn accept(&self) -> io::Result<Channel> {
+        let (stream, _) = self.0.accept().await?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        if peer.uid != rustix::process::geteuid() {
+            return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+        }
+        Channel::new(stream.into_std()?.into())
+    }
+}
+
+/// Serves until everything is taken down. A helper has one connection from the beginning and no listener.
+pub(crate) async fn serve(
+    agent: Agent,
+    listener: Option<Listener>,
+    connected: Option<Channel>,
+    mut lost: mpsc::UnboundedReceiver<String>,
+) -> io::Result<()> {
+    let agent = Arc::new(agent);
+    let mut children = signal(SignalKind::child())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // A hangup of a terminal that vswitchd was started from is not for the agent.
+    let _hangup = signal(SignalKind::hangup())?;
+    if let Some(channel) = connected {
+        tokio::spawn(Arc::clone(&agent).converse(channel));
+    }
+    loop {
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = agent.finished.notified() => return Ok(()),
+            channel = accepted => match channel {
+                Ok(channel) => drop(tokio::spawn(Arc::clone(&agent).converse(channel))),
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    // Out of descriptors, most likely: do not spin.
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            _ = children.recv() => agent.reap().await,
+            Some(endpoint) = lost.recv() => agent.tell(Event::EndpointLost { endpoint }).await,
+            _ = terminate.recv() => drop(tokio::spawn(Arc::clone(&agent).finish())),
+        }
+    }
+}
+
+impl Agent {
+    /// An agent that nobody is connected to.
+    pub(crate) fn new(
+        network: Network,
+        processes: Processes,
+        porter: Option<Porter>,
+        lost: mpsc::UnboundedSender<String>,
+        rootless: bool,
+        ephemeral: bool,
+    ) -> Agent {
+        Agent {
+            network,
+            processes,
+            foreign: Foreign::new(porter, lost),
+            rootless,
+            ephemeral,
+            connection: Mutex::default(),
+            finished: Notify::new(),
+        }
+    }
+
+    /// Speaks with one vswitchd until it is gone.
+    async fn converse(self: Arc<Agent>, channel: Channel) {
+        let channel = Arc::new(channel);
+        if !self.take_over(&channel).await {
+            return self.refuse(&channel).await;
+        }
+        loop {
+            let (bytes, descriptors) = match channel.receive().await {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!("the connection to vswitchd broke: {error}");
+                    break;
+                }
+            };
+            match serde_json::from_slice::<Envelope<Request>>(&bytes) {
+                Ok(Envelope { seq, body }) => {
+                    drop(tokio::spawn(Arc::clone(&self).handle(Arc::clone(&channel), seq, body, descriptors)));
+                }
+                Err(error) => tracing::warn!("vswitchd sent a message that makes no sense: {error}"),
+            }
+        }
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|current| Arc::ptr_eq(current, &channel));
+        if self.ephemeral {
+            self.finish().await;
+        }
+    }
+
+    /// Makes this the connection to vswitchd. The last one may be about to end.
+    async fn take_over(&self, channel: &Arc<Channel>) -> bool {
+        for _ in 0..10 {
+            {
+                let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                if connection.is_none() {
+                    *connection = Some(Arc::clone(channel));
+                    return true;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        false
+    }
+
+    async fn refuse(&self, channel: &Channel) {
+        if let Ok(Some((bytes, _))) = channel.receive().await
+            && let Ok(Envelope { seq, body: _ }) = serde_json::from_slice::<Envelope<Request>>(&bytes)
+        {
+            let sentence = "another vswitchd uses this state directory; stop it, or choose another with --state-dir";
+            let body = Reply::Failed(Failure::new(FailureKind::Exists, sentence));
+            let _ = channel.send(&FromAgent::Reply(Envelope { seq, body }), &[]).await;
+        }
+    }
+
+    async fn handle(self: Arc<Agent>, channel: Arc<Channel>, seq: u64, request: Request, descriptors: Vec<OwnedFd>) {
+        let started = match &request {
+            Request::ProcessStart { process, .. } | Request::ProcessExec { process, .. } => Some(process.clone()),
+            _ => None,
+        };
+        let last = matches!(request, Request::Shutdown);
+        let (body, descriptors) = match self.answer(request, descriptors).await {
+            Ok(answer) => answer,
+            Err(failure) => (Reply::Failed(failure), Vec::new()),
+        };
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        if let Err(error) = channel.send(&FromAgent::Reply(Envelope { seq, body }), &borrowed).await {
+            tracing::warn!("cannot answer vswitchd: {error}");
+        }
+        if let Some(process) = started {
+            // Only now, so that vswitchd hears of the end after it heard of the start.
+            self.processes.announce(&process);
+            self.reap().await;
+        }
+        if last {
+            self.finished.notify_one();
+        }
+    }
+
+    async fn answer(&self, request: Request, descriptors: Vec<OwnedFd>) -> Answer {
+        tracing::debug!(?request, "asked");
+        match request {
+            Request::Hello { version } => self.hello(version).await,
+            Request::ProcessStart { process, spec } => {
+                let netns = match &spec.sandbox {
+                    Some(sandbox) => Some(self.network.netns(sandbox).await?),
+                    None => None,
+                };
+                self.processes.start(&process, *spec, netns, descriptors).await
+            }
+            Request::ProcessExec { process, container, exec } => {
+                self.processes.exec(&process, &container, exec, descriptors).await
+            }
+            Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
+            Request::ProcessForget { process } => self.processes.forget(&process),
+            Request::Shutdown => self.clear().await,
+            Request::SandboxAttach { sandbox, netns } => self.attach(sandbox, netns).await,
+            request => match self.foreign.request(&request).await {
+                Some(answer) => answer,
+                None => self.network.request(request).await,
+            },
+        }
+    }
+
+    /// A namespace that the agent may not enter can belong to another user namespace of the same user.
+    async fn attach(&self, sandbox: String, netns: NetnsRef) -> Answer {
+        let direct = self.network.request(Request::SandboxAttach { sandbox: sandbox.clone(), netns: netns.clone() });
+        match direct.await {
+            Err(failure) if failure.kind == FailureKind::NotPermitted => {
+                self.foreign.attach(sandbox, netns, failure).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn hello(&self, version: u32) -> Answer {
+        if version != PROTOCOL_VERSION {
+            return Err(Failure::other(format!(
+                "the running agent speaks version {PROTOCOL_VERSION} and this vswitchd {version}; stop the containers and end \
+                 process {} before starting this vswitchd",
+                std::process::id()
+            )));
+        }
+        self.reap().await;
+        let mut survey = self.network.survey().await;
+        self.foreign.survey(&mut survey);
+        let reply = Reply::Hello {
+            version: PROTOCOL_VERSION,
+            pid: std::process::id(),
+            rootless: self.rootless,
+            sandboxes: survey.sandboxes,
+            endpoints: survey.endpoints,
+            running: self.processes.list_running(),
+            exited: self.processes.list_exited(),
+        };
+        Ok((reply, Vec::new()))
+    }
+
+    async fn reap(&self) {
+        for (process, exit_code) in self.processes.reap() {
+            self.tell(Event::Exited { process, exit_code }).await;
+        }
+    }
+
+    /// Tells vswitchd; one that connects later finds it in the hello.
+    async fn tell(&self, event: Event) {
+        let channel = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(channel) = channel
+            && let Err(error) = channel.send(&FromAgent::Event(event), &[]).await
+        {
+            tracing::debug!("cannot tell vswitchd of an event: {error}");
+        }
+    }
+
+    /// Takes everything down, whatever fails on the way.
+    async fn clear(&self) -> Answer {
+        let results = [self.processes.clear().await, self.foreign.clear().await, self.network.clear().await];
+        let failures: Vec<String> = results.into_iter().filter_map(Result::err).map(|f| f.message).collect();
+        if failures.is_empty() { Ok((Reply::Done, Vec::new())) } else { Err(Failure::other(failures.join("; "))) }
+    }
+
+    async fn finish(self: Arc<Agent>) {
+        if let Err(failure) = self.clear().await {
+            tracing::error!("{}", failure.message);
+        }
+        self.finished.notify_one();
+    }
+}
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,34 @@
+//! The user namespace of an agent that an ordinary user started. Read first: user_namespaces(7).
+
+use std::{fs, io};
+
+use rustix::thread::{CapabilitySet, capabilities};
+use vswitch_switch::sys::namespace::{Unshare, unshare};
+
+/// Whether the calling process lacks what the agent needs on the host.
+pub(crate) fn is_ordinary() -> bool {
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
+    !capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+}
+
+/// Enters a new user namespace in which the caller's user is root. The process must have one thread.
+pub(crate) fn enter() -> Result<(), String> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    unshare(Unshare::User).map_err(|error| forbidden(&error))?;
+    // A user may map its group only after it has given up setgroups(2).
+    for (file, text) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        fs::write(format!("/proc/self/{file}"), text).map_err(|error| forbidden(&error))?;
+    }
+    Ok(())
+}
+
+/// What to do where the host does not let its users have namespaces.
+pub(crate) fn forbidden(error: &io::Error) -> String {
+    format!(
+        "this host does not let ordinary users make user namespaces ({error}); start vswitchd as root, or allow them with \
+         'sysctl kernel.unprivileged_userns_clone=1', 'sysctl user.max_user_namespaces=15000' or 'sysctl \
+         kernel.apparmor_restrict_unprivileged_userns=0', whichever of these settings the host has"
+    )
+}

@@ -1,0 +1,174 @@
+//! The first process of a container: sets the container up, starts its command, forwards signals, collects orphans, and
+//! ends when the command does (and with it, by the kernel's hand, everything else in the container).
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+};
+
+use rustix::{
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait},
+    thread::CapabilitySet,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{
+    capability,
+    message::{Control, InitOrder, StageOrder, Status, command, drive_stage, receive_order, report, take_socket},
+    mounts,
+};
+use crate::agent::{
+    protocol::{ExecSpec, Failure},
+    wire::Channel,
+};
+
+/// Runs the container that the standard input's socket describes.
+pub(crate) fn main() -> ExitCode {
+    let Ok(agent) = take_socket() else { return ExitCode::FAILURE };
+    match run(&agent) {
+        Ok(code) => std::process::exit(code),
+        Err(failure) => {
+            report(&agent, &Status::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(agent: &OwnedFd) -> Result<i32, Failure> {
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    let (order, streams) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
+    // Fails only for one that leads a session already.
+    let _ = rustix::process::setsid();
+    mounts::set_up(&order.spec, &order.scratch)?;
+    rustix::system::sethostname(order.spec.hostname.as_bytes())
+        .map_err(|error| Failure::io("set the host name", &error.into()))?;
+    std::env::set_current_dir("/").map_err(failed("enter the root directory"))?;
+    // It must be able to signal its command whatever that becomes.
+    capability::restrict(capability::set(&order.spec.capabilities) | CapabilitySet::KILL | CapabilitySet::SETPCAP)
+        .map_err(failed("give up capabilities"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.map_err(failed("start the container's init"))?.block_on(serve(agent, order, streams))
+}
+
+async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Result<i32, Failure> {
+    let failed = |error: io::Error| Failure::io("start the container's init", &error);
+    // Before there is a command whose end could be missed.
+    let mut children = signal(SignalKind::child()).map_err(failed)?;
+    let mut signals = forwarded().map_err(failed)?;
+    let main = start(order.spec, order.open_files, streams).await?;
+    report(agent, &Status::Ready);
+    let channel = Channel::new(agent.try_clone().map_err(failed)?).map_err(failed)?;
+    let mut listening = true;
+    loop {
+        if let Some(code) = reap(main) {
+            return Ok(code);
+        }
+        tokio::select! {
+            _ = children.recv() => {}
+            Some(number) = signals.recv() => forward(main, number),
+            received = channel.receive(), if listening => match received {
+                Ok(Some((bytes, _))) => {
+                    if let Ok(Control::Signal(number)) = serde_json::from_slice(&bytes) {
+                        forward(main, number);
+                    }
+                }
+                _ if order.ephemeral => return Ok(KILLED),
+                _ => listening = false,
+            },
+        }
+    }
+}
+
+/// Starts the command.
+async fn start(
+    spec: crate::agent::protocol::ProcessSpec,
+    open_files: Option<u64>,
+    streams: [OwnedFd; 3],
+) -> Result<Pid, Failure> {
+    let failed = |error: io::Error| Failure::io("start the command", &error);
+    let (mut stage, socket) = command(&["sandbox-init", "--exec"]).map_err(failed)?;
+    let child = stage.spawn().map_err(failed)?;
+    // Closes our copy of the stage's end of the socket.
+    drop(stage);
+    let exec = ExecSpec {
+        command: spec.command,
+        env: spec.env,
+        working_dir: spec.working_dir,
+        tty: spec.tty,
+        capabilities: spec.capabilities,
+    };
+    drive_stage(socket, &StageOrder { exec, open_files }, streams).await?;
+    Ok(Pid::from_child(&child))
+}
+
+/// Collects every child that ended; the exit status once the command is among them.
+fn reap(main: Pid) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid == main {
+            code = Some(exit_code(status));
+        }
+    }
+    code
+}
+
+/// The exit status as a shell tells it: 128 + N for signal N.
+pub(crate) fn exit_code(status: WaitStatus) -> i32 {
+    status.exit_status().or_else(|| status.terminating_signal().map(|number| 128 + number)).unwrap_or(KILLED)
+}
+
+/// Exit status of a process that SIGKILL ended.
+pub(crate) const KILLED: i32 = 128 + 9;
+
+fn forward(main: Pid, number: i32) {
+    if let Some(signal) = Signal::from_named_raw(number) {
+        // It may just have ended.
+        let _ = kill_process(main, signal);
+    }
+}
+
+/// The signals that whoever signals the container means for its command.
+fn forwarded() -> io::Result<mpsc::UnboundedReceiver<i32>> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    for number in 1..=LAST_NAMED {
+        let kind = SignalKind::from_raw(number);
+        let own = [SignalKind::child(), SignalKind::pipe()];
+        // Those that cannot be caught, or that a fault of this process would raise, are refused.
+        let caught = !own.contains(&kind) && !UNCATCHABLE.contains(&number);
+        if caught {
+            let mut stream = signal(kind)?;
+            let sender = sender.clone();
+            tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(number).is_ok() {} });
+        }
+    }
+    Ok(receiver)
+}
+
+/// SIGILL, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGSTOP.
+const UNCATCHABLE: [i32; 6] = [4, 7, 8, 9, 11, 19];
+
+/// SIGSYS.
+const LAST_NAMED: i32 = 31;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A status reads as a shell would tell it.
+    #[test]
+    fn exit_codes() {
+        use std::process::Command;
+        for (script, code) in [("exit 7", 7), ("kill -TERM $$", 143)] {
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let pid = Pid::from_child(&child);
+            let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+            assert_eq!(exit_code(status), code);
+            // Collected above already.
+            let _ = child.wait();
+        }
+    }
+}

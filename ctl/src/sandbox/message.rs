@@ -1,0 +1,105 @@
+//! What the agent, the init of a container and the stage before its command say to each other.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::{
+    protocol::{ExecSpec, Failure, ProcessSpec},
+    wire,
+};
+
+/// First message to an init, with the command's three standard streams.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct InitOrder {
+    /// What to run, and its surroundings.
+    pub(crate) spec: ProcessSpec,
+    /// An empty directory on which it may mount.
+    pub(crate) scratch: PathBuf,
+    /// End when the agent does.
+    pub(crate) ephemeral: bool,
+    /// Soft limit of open descriptors.
+    pub(crate) open_files: Option<u64>,
+}
+
+/// First message to a stage, with the command's three standard streams.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StageOrder {
+    /// What to run.
+    pub(crate) exec: ExecSpec,
+    /// Soft limit of open descriptors.
+    pub(crate) open_files: Option<u64>,
+}
+
+/// What an init or a stage reports. A stage that said `Ready` and then closes its socket has become the command.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Status {
+    /// A stage is about to become the command; an init has started it.
+    Ready,
+    /// The command could not be started.
+    Failed(Failure),
+}
+
+/// What the agent tells an init later.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// Send this signal to the command.
+    Signal(i32),
+}
+
+/// A process that starts with a socket as its standard input.
+pub(crate) fn command(arguments: &[&str]) -> io::Result<(Command, OwnedFd)> {
+    let (ours, theirs) = wire::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(arguments).stdin(theirs).stdout(Stdio::null()).current_dir("/");
+    Ok((command, ours))
+}
+
+/// Takes the socket from standard input and puts /dev/null there.
+pub(crate) fn take_socket() -> io::Result<OwnedFd> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_FREE)?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
+/// Receives an order and exactly three streams. Blocking.
+pub(crate) fn receive_order<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, [OwnedFd; 3])> {
+    let (bytes, descriptors) = wire::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let streams = descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok((serde_json::from_slice(&bytes)?, streams))
+}
+
+/// Reports. Blocking; nobody listens any more when it fails.
+pub(crate) fn report(socket: &OwnedFd, status: &Status) {
+    let sent = wire::encode(status).and_then(|bytes| wire::send(socket.as_fd(), &bytes, &[]));
+    if let Err(error) = sent {
+        tracing::debug!("cannot report {status:?}: {error}");
+    }
+}
+
+/// Sends a stage its order and waits until it has become the command.
+pub(crate) async fn drive_stage(stage: OwnedFd, order: &StageOrder, streams: [OwnedFd; 3]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::io("start the command", &error);
+    let channel = wire::Channel::new(stage).map_err(failed)?;
+    let [input, output, errors] = &streams;
+    channel.send(order, &[input.as_fd(), output.as_fd(), errors.as_fd()]).await.map_err(failed)?;
+    drop(streams);
+    let mut ready = false;
+    while let Some((bytes, _)) = channel.receive().await.map_err(failed)? {
+        match serde_json::from_slice(&bytes) {
+            Ok(Status::Ready) => ready = true,
+            Ok(Status::Failed(failure)) => return Err(failure),
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
+    if ready { Ok(()) } else { Err(Failure::other("the command's first stage ended early; see agent.log")) }
+}
+
+/// Below are the standard streams.
+const FIRST_FREE: i32 = 3;

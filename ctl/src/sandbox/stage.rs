@@ -1,0 +1,81 @@
+//! The last step before a command: session, terminal, capabilities, working directory, then exec.
+
+use std::{
+    io,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use rustix::{
+    fs::Mode,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+
+use super::{
+    capability,
+    message::{StageOrder, Status, receive_order, report, take_socket},
+};
+use crate::agent::protocol::{ExecSpec, Failure, FailureKind};
+
+/// Becomes the command that the standard input's socket names.
+pub(crate) fn main() -> ExitCode {
+    let Ok(socket) = take_socket() else { return ExitCode::FAILURE };
+    let failure = match receive_order::<StageOrder>(std::os::fd::AsFd::as_fd(&socket)) {
+        Ok((order, streams)) => match prepare(&order, streams) {
+            Ok(()) => {
+                report(&socket, &Status::Ready);
+                execute(&order.exec)
+            }
+            Err(failure) => failure,
+        },
+        Err(error) => Failure::io("read what to run", &error),
+    };
+    report(&socket, &Status::Failed(failure));
+    ExitCode::FAILURE
+}
+
+fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(), Failure> {
+    let StageOrder { exec, open_files } = order;
+    let failed = |what: &'static str| move |error: io::Error| Failure::other(format!("cannot {what}: {error}"));
+    // Fails only for one that leads a session already.
+    let _ = rustix::process::setsid();
+    let [input, output, errors] = streams;
+    rustix::stdio::dup2_stdin(&input)
+        .and_then(|()| rustix::stdio::dup2_stdout(&output))
+        .and_then(|()| rustix::stdio::dup2_stderr(&errors))
+        .map_err(|error| failed("set the standard streams")(error.into()))?;
+    if exec.tty {
+        rustix::process::ioctl_tiocsctty(&input)
+            .map_err(|error| failed("make standard input the controlling terminal")(error.into()))?;
+    }
+    if let Some(soft) = *open_files {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum })
+            .map_err(|error| failed("set the limit of open files")(error.into()))?;
+    }
+    rustix::process::umask(Mode::from_bits_truncate(UMASK));
+    std::env::set_current_dir(&exec.working_dir).map_err(|error| {
+        Failure::other(format!(
+            "cannot enter the working directory {}: {error}; choose another with -w",
+            exec.working_dir
+        ))
+    })?;
+    capability::restrict(capability::set(&exec.capabilities)).map_err(failed("give up capabilities"))
+}
+
+/// Only returns when it fails.
+fn execute(exec: &ExecSpec) -> Failure {
+    let Some((program, arguments)) = exec.command.split_first() else {
+        return Failure::new(FailureKind::CommandNotFound, "no command was given; name one after --");
+    };
+    let env = exec.env.iter().filter_map(|pair| pair.split_once('='));
+    let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
+    if error.kind() == io::ErrorKind::NotFound {
+        let message = format!("cannot run {program:?}: no such program; check its spelling and PATH");
+        return Failure::new(FailureKind::CommandNotFound, message);
+    }
+    Failure::new(FailureKind::CommandNotExecutable, format!("cannot run {program:?}: {error}"))
+}
+
+/// That of Docker's containers.
+const UMASK: u32 = 0o022;

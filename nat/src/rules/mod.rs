@@ -1,0 +1,158 @@
+//! What is to be translated: the immutable snapshot that control publishes.
+
+mod network;
+mod ports;
+mod publish;
+mod settings;
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+pub use network::{NetworkSpec, Reach, SubnetSpec, Translation};
+use network::{Place, Places};
+pub use ports::{InvalidPorts, PortRange};
+use publish::Publishes;
+pub use publish::{Publish, Transport};
+use serde::{Deserialize, Serialize};
+pub use settings::{Between, Filtering, Hairpin, Mapping, PortSelection, Settings};
+use vswitch_frame::NetworkIndex;
+
+use crate::tuple::{Tuple, mapped};
+
+/// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesSpec {
+    /// The networks inside.
+    pub networks: Vec<NetworkSpec>,
+    /// The addresses on the uplink that masqueraded flows leave from and published ports are reached at. With several
+    /// of a family, each endpoint always leaves from the same one (RFC 4787 REQ-2, "paired").
+    pub external: Vec<IpAddr>,
+    /// The published ports.
+    pub publish: Vec<Publish>,
+    /// How translation and tracking behave.
+    pub settings: Settings,
+}
+
+/// A checked snapshot, with what lookups need.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    places: Places,
+    external_v4: Vec<IpAddr>,
+    external_v6: Vec<IpAddr>,
+    /// External addresses and gateways, sorted.
+    own: Vec<Ipv6Addr>,
+    publishes: Publishes,
+    settings: Settings,
+}
+
+/// Why a [`RulesSpec`] cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RulesError {
+    /// Two subnets share addresses, so that an address would be in two networks.
+    #[error("subnets {0} and {1} overlap; give each network addresses of its own")]
+    Overlap(IpNet, IpNet),
+    /// The gateway is not in its subnet.
+    #[error("gateway {gateway} is not in {subnet}; use an address of the subnet")]
+    GatewayOutside {
+        /// The gateway.
+        gateway: IpAddr,
+        /// Its subnet.
+        subnet: IpNet,
+    },
+    /// An external address that no host can have.
+    #[error("{0} cannot be an external address; use a unicast address of the uplink")]
+    External(IpAddr),
+    /// An external address is also inside.
+    #[error("external address {0} lies in the inside subnet {1}; use an address of the uplink")]
+    ExternalInside(IpAddr, IpNet),
+    /// The target is in no network.
+    #[error("{0} is published to an address that is in no network")]
+    TargetUnknown(Publish),
+    /// The target is in an internal network.
+    #[error("{0} is published to an internal network, which has no way in")]
+    TargetInternal(Publish),
+    /// Host and target range differ in length.
+    #[error("{0} has {1} host ports for {2} target ports; use ranges of one length")]
+    UnequalRanges(Publish, usize, usize),
+    /// Host address and target are of different families.
+    #[error("{0} mixes address families; publish IPv4 to IPv4 and IPv6 to IPv6")]
+    Family(Publish),
+    /// Two published ports claim the same host port.
+    #[error("{0} and {1} claim the same host port")]
+    PortTaken(Publish, Publish),
+}
+
+impl TryFrom<RulesSpec> for Rules {
+    type Error = RulesError;
+
+    fn try_from(spec: RulesSpec) -> Result<Rules, RulesError> {
+        let places = Places::new(&spec.networks)?;
+        let mut own: Vec<Ipv6Addr> = places.gateways().map(mapped).collect();
+        for &address in &spec.external {
+            if address.is_unspecified() || address.is_multicast() || address.is_loopback() || is_mapped(address) {
+                return Err(RulesError::External(address));
+            }
+            if let Some(place) = places.of(address) {
+                return Err(RulesError::ExternalInside(address, place.net));
+            }
+            own.push(mapped(address));
+        }
+        own.sort_unstable();
+        own.dedup();
+        let publishes = Publishes::new(spec.publish, &places)?;
+        let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
+        Ok(Rules { places, external_v4, external_v6, own, publishes, settings: spec.settings })
+    }
+}
+
+impl Rules {
+    /// How translation and tracking behave.
+    #[inline]
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The network that an address is in.
+    #[must_use]
+    pub fn network_of(&self, address: IpAddr) -> Option<NetworkIndex> {
+        self.places.of(address).map(|place| place.network)
+    }
+
+    pub(crate) fn place_of(&self, address: IpAddr) -> Option<&Place> {
+        self.places.of(address)
+    }
+
+    /// Whether the switch itself has this address: an external one or a gateway's.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.binary_search(&mapped(address)).is_ok()
+    }
+
+    /// The external address that flows of `endpoint` leave from.
+    #[must_use]
+    pub fn external_for(&self, endpoint: IpAddr) -> Option<IpAddr> {
+        let pool = if endpoint.is_ipv4() { &self.external_v4 } else { &self.external_v6 };
+        // Neighbouring addresses take turns: this spreads a subnet evenly, and each endpoint stays with its own.
+        let last = mapped(endpoint).octets()[15];
+        pool.get(usize::from(last).checked_rem(pool.len())?).copied()
+    }
+
+    /// Where a packet to one of the switch's own addresses goes because that port is published: target and port.
+    #[must_use]
+    pub fn published(&self, tuple: &Tuple) -> Option<(IpAddr, u16)> {
+        self.publishes.target(tuple.protocol(), tuple.destination(), tuple.destination_port())
+    }
+
+    /// Whether some published port leads to this address and port.
+    #[must_use]
+    pub fn is_target(&self, tuple: &Tuple) -> bool {
+        self.publishes.is_target(tuple.protocol(), tuple.destination(), tuple.destination_port())
+    }
+}
+
+/// Whether this is an IPv4 address in IPv6 clothes, which no packet may carry (RFC 4291 section 2.5.5.2).
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
+}

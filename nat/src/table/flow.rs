@@ -1,0 +1,391 @@
+//! One tracked flow.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use vswitch_frame::{NetworkIndex, Timestamp};
+
+use super::tcp::{Connection, Seen, Segment, TcpSettings, TcpState, Tracked};
+use super::timeouts::{Seconds, Timeouts};
+use crate::tuple::{Protocol, Tuple};
+
+/// Which way a packet of a flow goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the side that sent the first packet.
+    #[default]
+    Original,
+    /// Towards it.
+    Reply,
+}
+
+impl Direction {
+    /// 0 or 1.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The other way.
+    #[inline]
+    #[must_use]
+    pub const fn opposite(self) -> Direction {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+}
+
+/// A side of the translator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leg {
+    /// The gateway leg of a network.
+    Inside(NetworkIndex),
+    /// The uplink.
+    Uplink,
+}
+
+/// Why a flow exists, which says what is translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowKind {
+    /// From the inside, its source replaced by an external address.
+    Masquerade,
+    /// From the uplink to a published port.
+    Publish,
+    /// From the inside to a published port: both ends are inside, and both addresses are replaced.
+    Hairpin,
+    /// From the inside, not translated.
+    RoutedOut,
+    /// From the uplink, not translated.
+    RoutedIn,
+}
+
+/// A flow: its two tuples, which never change, and what packets have told of it so far.
+#[derive(Debug)]
+pub struct Flow {
+    original: Tuple,
+    reply: Tuple,
+    /// Where packets of each direction leave.
+    egress: [Leg; 2],
+    kind: FlowKind,
+    /// It holds a reference to its source's port mapping, to be released with it.
+    pub(crate) holds_mapping: bool,
+    dead: AtomicBool,
+    created: u32,
+    expires: AtomicU64,
+    tracking: Mutex<Tracking>,
+}
+
+#[derive(Debug)]
+pub(super) struct Tracking {
+    pub(super) protocol: ProtocolState,
+    pub(super) replied: bool,
+    pub(super) assured: bool,
+    pub(super) traffic: [Traffic; 2],
+}
+
+#[derive(Debug)]
+pub(super) enum ProtocolState {
+    Tcp(Connection),
+    /// UDP and whatever else has no states: since when it is tracked.
+    Datagrams {
+        since: Timestamp,
+    },
+}
+
+/// What has passed in one direction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets; a super-frame counts as one.
+    pub packets: u64,
+    /// Bytes of these packets, IP header included.
+    pub bytes: u64,
+}
+
+/// What a packet is to the flow's tracking.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting<'a> {
+    pub(crate) direction: Direction,
+    pub(crate) segment: Option<&'a Segment>,
+    pub(crate) bytes: usize,
+    pub(crate) now: Timestamp,
+    pub(crate) timeouts: &'a Timeouts,
+    pub(crate) tcp: TcpSettings,
+}
+
+/// What tracking says of a packet of a known flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sighted {
+    /// It belongs to the flow.
+    Part,
+    /// It is the flow's first packet.
+    First,
+    /// As `Part`, and listings show the flow differently now.
+    Changed,
+    /// It belongs to the flow and is its last packet.
+    Last,
+    /// It opened the connection of an old flow anew.
+    Renewed,
+    /// No packet of this flow looks like that.
+    Invalid,
+    /// It is out of the flow's window.
+    OutOfWindow,
+}
+
+/// What a new flow is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewFlow {
+    pub(crate) original: Tuple,
+    pub(crate) reply: Tuple,
+    pub(crate) egress: [Leg; 2],
+    pub(crate) kind: FlowKind,
+    pub(crate) holds_mapping: bool,
+}
+
+impl Flow {
+    /// A flow without a packet yet; `None` when `segment` opens no connection.
+    pub(crate) fn new(new: NewFlow, segment: Option<&Segment>, settings: TcpSettings, now: Timestamp) -> Option<Flow> {
+        let protocol = match segment {
+            Some(segment) => ProtocolState::Tcp(Connection::open(segment, settings)?),
+            None => ProtocolState::Datagrams { since: now },
+        };
+        Some(Flow::with(new, protocol, now))
+    }
+
+    /// A flow that was kept over a restart.
+    pub(crate) fn restored(new: NewFlow, state: Option<TcpState>, now: Timestamp) -> Flow {
+        let protocol = match state {
+            Some(state) => ProtocolState::Tcp(Connection::restored(state)),
+            None => ProtocolState::Datagrams { since: now },
+        };
+        Flow::with(new, protocol, now)
+    }
+
+    fn with(new: NewFlow, protocol: ProtocolState, now: Timestamp) -> Flow {
+        let NewFlow { original, reply, egress, kind, holds_mapping } = new;
+        let tracking = Tracking { protocol, replied: false, assured: false, traffic: [Traffic::default(); 2] };
+        Flow {
+            original,
+            reply,
+            egress,
+            kind,
+            holds_mapping,
+            dead: AtomicBool::new(false),
+            created: now.as_secs(),
+            expires: AtomicU64::new(now.as_millis()),
+            tracking: Mutex::new(tracking),
+        }
+    }
+
+    /// What packets from the opener look like when they arrive.
+    #[inline]
+    #[must_use]
+    pub const fn original(&self) -> &Tuple {
+        &self.original
+    }
+
+    /// What their answers look like when they arrive.
+    #[inline]
+    #[must_use]
+    pub const fn reply(&self) -> &Tuple {
+        &self.reply
+    }
+
+    /// What packets of `direction` look like when they arrive.
+    #[inline]
+    #[must_use]
+    pub const fn arriving(&self, direction: Direction) -> &Tuple {
+        match direction {
+            Direction::Original => &self.original,
+            Direction::Reply => &self.reply,
+        }
+    }
+
+    /// What packets of `direction` look like when they leave.
+    #[inline]
+    #[must_use]
+    pub const fn leaving(&self, direction: Direction) -> Tuple {
+        self.arriving(direction.opposite()).inverted()
+    }
+
+    /// Where packets of `direction` leave. Those of the other direction arrive there.
+    #[inline]
+    #[must_use]
+    pub const fn egress(&self, direction: Direction) -> Leg {
+        self.egress[direction.index()]
+    }
+
+    /// Why the flow exists.
+    #[must_use]
+    pub const fn kind(&self) -> FlowKind {
+        self.kind
+    }
+
+    /// The address inside that the flow is accounted to.
+    #[must_use]
+    pub const fn endpoint(&self) -> IpAddr {
+        self.endpoint_key().to_canonical()
+    }
+
+    pub(crate) const fn endpoint_key(&self) -> Ipv6Addr {
+        match self.kind {
+            FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut => self.original.source_key(),
+            FlowKind::Publish | FlowKind::RoutedIn => self.reply.source_key(),
+        }
+    }
+
+    /// When the flow was made, in seconds of the engine's clock.
+    pub(super) const fn created(&self) -> u32 {
+        self.created
+    }
+
+    /// When the flow ends unless a packet comes.
+    #[inline]
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        Timestamp::from_millis(self.expires.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_expires(&self, at: Timestamp) {
+        self.expires.store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Marks the flow as gone; true for the one caller that is to take it out of the table.
+    pub(super) fn bury(&self) -> bool {
+        !self.dead.swap(true, Ordering::AcqRel)
+    }
+
+    #[inline]
+    pub(super) fn tracking(&self) -> MutexGuard<'_, Tracking> {
+        // A panic elsewhere leaves numbers that are at worst a packet old.
+        self.tracking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the connection is over and a SYN with `sequence` may take over its ports.
+    pub(crate) fn is_outrun_by(&self, sequence: u32) -> bool {
+        match &self.tracking().protocol {
+            ProtocolState::Tcp(connection) => {
+                connection.state() == TcpState::TimeWait && connection.is_outrun_by(sequence)
+            }
+            ProtocolState::Datagrams { .. } => false,
+        }
+    }
+
+    /// Takes note of a packet.
+    pub(crate) fn sight(&self, sighting: Sighting<'_>) -> Sighted {
+        let Sighting { direction, segment, bytes, now, timeouts, tcp } = sighting;
+        let mut tracking = self.tracking();
+        let is_first = tracking.traffic == [Traffic::default(); 2];
+        let mut outcome = Sighted::Part;
+        let (timeout, confirmed) = match (&mut tracking.protocol, segment) {
+            (ProtocolState::Tcp(_), Some(segment)) => {
+                match tracking.take(direction, segment, tcp, timeouts, &mut outcome) {
+                    Ok(Some(taken)) => taken,
+                    Ok(None) => return outcome,
+                    Err(refused) => return refused,
+                }
+            }
+            (ProtocolState::Tcp(_), None) => return Sighted::Invalid,
+            (ProtocolState::Datagrams { since }, _) => {
+                let since = *since;
+                self.datagram(&tracking, direction, since, now, timeouts)
+            }
+        };
+        if direction == Direction::Reply && !tracking.replied {
+            tracking.replied = true;
+            outcome = changed(outcome);
+        }
+        if confirmed && !tracking.assured {
+            tracking.assured = true;
+            outcome = changed(outcome);
+        }
+        let traffic = &mut tracking.traffic[direction.index()];
+        traffic.packets += 1;
+        traffic.bytes += bytes as u64;
+        self.set_expires(now + timeout.into());
+        if is_first { Sighted::First } else { outcome }
+    }
+
+    fn datagram(
+        &self,
+        tracking: &Tracking,
+        direction: Direction,
+        since: Timestamp,
+        now: Timestamp,
+        timeouts: &Timeouts,
+    ) -> (Seconds, bool) {
+        let replied = tracking.replied || direction == Direction::Reply;
+        match self.original.protocol() {
+            Protocol::UDP => {
+                let is_stream = replied && now > since + STREAM_AGE;
+                (if is_stream { timeouts.udp_stream } else { timeouts.udp }, is_stream)
+            }
+            Protocol::ICMP | Protocol::ICMPV6 => (timeouts.icmp, false),
+            Protocol::SCTP => (timeouts.sctp, replied),
+            _ => (timeouts.generic, replied),
+        }
+    }
+}
+
+impl Tracking {
+    /// Takes a TCP segment: the new timer and whether the flow is assured now, nothing when it leaves no trace, or why
+    /// it is refused.
+    fn take(
+        &mut self,
+        direction: Direction,
+        segment: &Segment,
+        settings: TcpSettings,
+        timeouts: &Timeouts,
+        outcome: &mut Sighted,
+    ) -> Result<Option<(Seconds, bool)>, Sighted> {
+        let seen = Seen { reply: self.replied, assured: self.assured };
+        let ProtocolState::Tcp(connection) = &mut self.protocol else { return Err(Sighted::Invalid) };
+        let before = connection.state();
+        let mut tracked = connection.track(direction, segment, seen, settings, timeouts);
+        if tracked == Tracked::Reopened {
+            let Some(new) = Connection::open(segment, settings) else { return Err(Sighted::Invalid) };
+            *connection = new;
+            let fresh = Seen { reply: false, assured: false };
+            tracked = connection.track(direction, segment, fresh, settings, timeouts);
+            (self.replied, self.assured) = (false, false);
+            *outcome = Sighted::Renewed;
+        } else if connection.state() != before {
+            *outcome = Sighted::Changed;
+        }
+        match tracked {
+            Tracked::Accepted { timeout, confirmed } => Ok(Some((timeout, confirmed))),
+            Tracked::Ignored => Ok(None),
+            Tracked::Finished => {
+                *outcome = Sighted::Last;
+                Ok(None)
+            }
+            Tracked::Invalid | Tracked::Reopened => Err(Sighted::Invalid),
+            Tracked::OutOfWindow => Err(Sighted::OutOfWindow),
+        }
+    }
+}
+
+fn changed(outcome: Sighted) -> Sighted {
+    if outcome == Sighted::Part { Sighted::Changed } else { outcome }
+}
+
+/// A UDP flow with packets both ways is a stream once it is older than this (as in Linux).
+const STREAM_AGE: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flow with the counters of its allocation stays within its share of the 384 bytes that one may take in all.
+    #[test]
+    fn a_flow_is_small() {
+        assert!(size_of::<Flow>() <= 256, "{}", size_of::<Flow>());
+    }
+}

@@ -1,0 +1,241 @@
+//! What a frame is, and where it would go.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use vswitch_frame::{Fragment, Headers, L3, NetworkIndex, Offload};
+
+use super::fragments::{FragmentKey, Noted, Route};
+use super::{Context, Decision, Kind, Nat, Opening, Passage};
+use crate::NatDrop;
+use crate::classify::{Class, addresses, classify};
+use crate::rules::{Between, Filtering, Hairpin, Mapping, Reach, Translation};
+use crate::table::tcp::Segment;
+use crate::table::{Direction, Flow, FlowKind, Leg};
+use crate::tuple::{Protocol, Tuple, is_query};
+
+impl Nat {
+    /// Says what becomes of a frame that arrived for the gateway: looks its flow up, or plans one. The frame's IP header
+    /// checksum and its source are the router's to check (see [`crate::route`]), before this.
+    #[must_use]
+    pub fn lookup(&self, context: &Context<'_>, frame: &[u8], headers: &Headers, offload: &Offload) -> Decision {
+        let decision = self.decide(context, frame, headers, offload);
+        match decision {
+            Ok(decision) => decision,
+            Err(reason) => {
+                self.drops.count(reason, 1);
+                Decision::Drop(reason)
+            }
+        }
+    }
+
+    #[inline]
+    fn decide(
+        &self,
+        context: &Context<'_>,
+        frame: &[u8],
+        headers: &Headers,
+        offload: &Offload,
+    ) -> Result<Decision, NatDrop> {
+        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+            return Err(NatDrop::Malformed);
+        }
+        if headers.fragment() == Fragment::None {
+            return self.whole(context, frame, headers, offload, None);
+        }
+        if offload.checksum.is_some() || offload.gso.is_some() {
+            return Err(NatDrop::BadOffload);
+        }
+        let (key, span) = FragmentKey::of(context.ingress, frame, headers).ok_or(NatDrop::Malformed)?;
+        let noted = self.fragments().note(key, span, frame, context.now)?;
+        match (headers.fragment(), noted) {
+            (Fragment::Later, Noted::Known(Route::Forward { from, to, egress })) => {
+                let kind = Kind::Fragment { from, to };
+                Ok(Decision::Forward(Passage { kind, egress, destination: to.destination(), fragment: None }))
+            }
+            (Fragment::Later, Noted::Known(Route::ToSelf)) => Ok(Decision::ToSelf),
+            (Fragment::Later, Noted::Held) => Ok(Decision::Held),
+            _ => {
+                let decision = self.whole(context, frame, headers, offload, Some(key));
+                match &decision {
+                    Ok(Decision::ToSelf) => self.fragments().establish(key, Ok(Route::ToSelf)),
+                    Err(reason) => self.fragments().establish(key, Err(*reason)),
+                    Ok(_) => {}
+                }
+                decision
+            }
+        }
+    }
+
+    /// A whole datagram, or a first fragment.
+    #[inline]
+    fn whole(
+        &self,
+        context: &Context<'_>,
+        frame: &[u8],
+        headers: &Headers,
+        offload: &Offload,
+        fragment: Option<FragmentKey>,
+    ) -> Result<Decision, NatDrop> {
+        match classify(frame, headers, offload)? {
+            Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
+                Some((flow, direction)) => {
+                    check_leg(context, &flow, direction)?;
+                    let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
+                    let kind = Kind::Known { flow, direction, segment };
+                    Ok(Decision::Forward(Passage { kind, egress, destination, fragment }))
+                }
+                None => self.plan(context, tuple, segment, fragment),
+            },
+            Class::Error(_) if fragment.is_some() => Err(NatDrop::BadQuotation),
+            Class::Error(quotation) => {
+                let (source, destination) = addresses(frame, headers);
+                if context.ingress == Leg::Uplink && is_inside(context, source) {
+                    return Err(NatDrop::SpoofedSource);
+                }
+                // The error goes the way of an answer to the packet that it quotes.
+                let answer = quotation.tuple.inverted();
+                let (flow, direction) = self.table.find(&answer, context.now).ok_or(NatDrop::NoFlowForError)?;
+                check_leg(context, &flow, direction)?;
+                if destination != answer.destination() {
+                    return Err(NatDrop::MismatchedError);
+                }
+                let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
+                let kind = Kind::Error { flow, direction, quotation };
+                Ok(Decision::Forward(Passage { kind, egress, destination, fragment: None }))
+            }
+        }
+    }
+
+    /// What a packet of no known flow may become.
+    fn plan(
+        &self,
+        context: &Context<'_>,
+        tuple: Tuple,
+        segment: Option<Segment>,
+        fragment: Option<FragmentKey>,
+    ) -> Result<Decision, NatDrop> {
+        let destination = tuple.destination();
+        if !is_unicast(destination) || !is_unicast(tuple.source()) {
+            return Err(NatDrop::BadTuple);
+        }
+        let plan = match context.ingress {
+            Leg::Inside(network) => self.plan_from_inside(context, network, &tuple)?,
+            Leg::Uplink => self.plan_from_uplink(context, &tuple)?,
+        };
+        let passage = |kind, egress, destination| Decision::Forward(Passage { kind, egress, destination, fragment });
+        Ok(match plan {
+            Plan::ToSelf => Decision::ToSelf,
+            Plan::Untracked(egress) => passage(Kind::Untracked, egress, destination),
+            Plan::Flow { kind, egress, target, source } => {
+                if tuple.protocol().is_icmp() && !is_query(tuple.protocol(), tuple.icmp_type()) {
+                    return Err(NatDrop::UnsolicitedReply);
+                }
+                let egress = [egress, context.ingress];
+                let opening = Box::new(Opening { tuple, segment, kind, egress, target, source });
+                let destination = target.map_or(destination, |(address, _)| address);
+                passage(Kind::New(opening), egress[0], destination)
+            }
+        })
+    }
+
+    fn plan_from_inside(&self, context: &Context<'_>, network: NetworkIndex, tuple: &Tuple) -> Result<Plan, NatDrop> {
+        let rules = context.rules;
+        let place = rules.place_of(tuple.source()).filter(|place| place.network == network);
+        let place = place.ok_or(NatDrop::SpoofedSource)?;
+        if rules.is_own(tuple.destination()) {
+            let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
+            let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            let external = rules.external_for(tuple.source());
+            let source = match rules.settings().hairpin {
+                Hairpin::External => external.or(there.gateway),
+                Hairpin::Gateway => there.gateway.or(external),
+            };
+            let source = Some(source.ok_or(NatDrop::NoExternalAddress)?);
+            let egress = Leg::Inside(there.network);
+            return Ok(Plan::Flow { kind: FlowKind::Hairpin, egress, target: Some(target), source });
+        }
+        match rules.place_of(tuple.destination()) {
+            Some(there) if there.network == network => Ok(Plan::Untracked(context.ingress)),
+            Some(there) => match rules.settings().between {
+                Between::Isolated => Err(NatDrop::Isolated),
+                Between::Routed if place.reach == Reach::Internal || there.reach == Reach::Internal => {
+                    Err(NatDrop::Internal)
+                }
+                Between::Routed => Ok(Plan::routed(FlowKind::RoutedOut, Leg::Inside(there.network))),
+            },
+            None if place.reach == Reach::Internal => Err(NatDrop::Internal),
+            None if place.translation == Translation::Routed => Ok(Plan::routed(FlowKind::RoutedOut, Leg::Uplink)),
+            None => {
+                let source = Some(rules.external_for(tuple.source()).ok_or(NatDrop::NoExternalAddress)?);
+                Ok(Plan::Flow { kind: FlowKind::Masquerade, egress: Leg::Uplink, target: None, source })
+            }
+        }
+    }
+
+    fn plan_from_uplink(&self, context: &Context<'_>, tuple: &Tuple) -> Result<Plan, NatDrop> {
+        let rules = context.rules;
+        if is_inside(context, tuple.source()) {
+            return Err(NatDrop::SpoofedSource);
+        }
+        if rules.is_own(tuple.destination()) {
+            let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
+            let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            let egress = Leg::Inside(there.network);
+            return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source: None });
+        }
+        let place = rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+        if place.reach == Reach::Internal {
+            return Err(NatDrop::Internal);
+        }
+        // Straight to an endpoint, by a route that the uplink's side has: to published ports, and of routed subnets an
+        // echo request, as Docker's rules let through.
+        let is_query = tuple.protocol().is_icmp() && place.translation == Translation::Routed;
+        if !is_query && !rules.is_target(tuple) {
+            return Err(NatDrop::NotPublished);
+        }
+        Ok(Plan::routed(FlowKind::RoutedIn, Leg::Inside(place.network)))
+    }
+
+    /// Where a packet to one of the switch's addresses is to go: to where its port is published, else to the source
+    /// inside that has the port, if filtering lets it.
+    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple) -> Option<(IpAddr, u16)> {
+        let published = tuple.protocol().has_ports().then(|| context.rules.published(tuple)).flatten();
+        let filtering = match context.rules.settings().mapping {
+            Mapping::EndpointIndependent(filtering) => filtering,
+            Mapping::PortPreserving | Mapping::Random => Filtering::AddressAndPortDependent,
+        };
+        let by_mapping = || matches!(tuple.protocol(), Protocol::TCP | Protocol::UDP | Protocol::SCTP);
+        published.or_else(|| by_mapping().then(|| self.table.mappings.owner(tuple, filtering)).flatten())
+    }
+}
+
+/// What a packet of no known flow may become.
+enum Plan {
+    ToSelf,
+    Untracked(Leg),
+    Flow { kind: FlowKind, egress: Leg, target: Option<(IpAddr, u16)>, source: Option<IpAddr> },
+}
+
+impl Plan {
+    const fn routed(kind: FlowKind, egress: Leg) -> Plan {
+        Plan::Flow { kind, egress, target: None, source: None }
+    }
+}
+
+/// Packets of one direction arrive where those of the other leave; anything else is spoofed, or routed in a circle.
+#[inline]
+fn check_leg(context: &Context<'_>, flow: &Arc<Flow>, direction: Direction) -> Result<(), NatDrop> {
+    if context.ingress == flow.egress(direction.opposite()) { Ok(()) } else { Err(NatDrop::WrongLeg) }
+}
+
+fn is_inside(context: &Context<'_>, source: IpAddr) -> bool {
+    context.rules.is_own(source) || context.rules.network_of(source).is_some()
+}
+
+/// Whether one host can have this address. (The router has checked more; this keeps flows from being made of less.)
+fn is_unicast(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    let mapped = matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
+    !(address.is_multicast() || address.is_unspecified() || address.is_loopback() || broadcast || mapped)
+}

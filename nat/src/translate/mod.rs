@@ -1,0 +1,264 @@
+//! The translator: from an arriving frame to the frame that leaves.
+//!
+//! A frame takes two steps, so that the router between them sees it as it arrived and knows where it is going:
+//! [`Nat::lookup`] finds or plans its flow and says where it leaves; the caller checks TTL, route and MTU, and may answer
+//! with an ICMP error that quotes the frame unchanged; [`Nat::translate`] then makes the flow if it is new, tracks the
+//! packet and rewrites it. A frame that is not translated after its lookup leaves no trace.
+
+mod create;
+mod errors;
+mod fragments;
+mod lookup;
+mod ports;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use fragments::{FragmentCounters, FragmentLimits, HeldFrame};
+use fragments::{FragmentKey, Fragments};
+pub use ports::PORT_DRAWS;
+use rand::RngCore;
+use vswitch_frame::{Headers, Offload, Timestamp};
+
+use crate::drop::DropCounters;
+use crate::quotation::{Quotation, rewrite_addresses};
+use crate::rewrite::rewrite;
+use crate::table::tcp::Segment;
+use crate::table::{Direction, EventKind, Flow, FlowKind, FlowRecord, Leg, Limits, Restored, Sighted, Sighting, Table};
+use crate::tuple::Tuple;
+use crate::{NatDrop, Rules};
+
+/// The translator's state. All methods take `&self`; workers share it.
+#[derive(Debug)]
+pub struct Nat {
+    table: Table,
+    fragments: Mutex<Fragments>,
+    drops: DropCounters,
+}
+
+/// What a call needs beside the frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The snapshot in force.
+    pub rules: &'a Rules,
+    /// Where the frame came from.
+    pub ingress: Leg,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What a lookup says of a frame.
+#[derive(Debug)]
+pub enum Decision {
+    /// It goes on, by way of [`Nat::translate`].
+    Forward(Passage),
+    /// It is for the switch itself. The shell answers it, or counts it by [`Nat::refuse`] with
+    /// [`NatDrop::Unsolicited`].
+    ToSelf,
+    /// It is a fragment whose first has not come yet. It was copied and comes back from [`Nat::released`].
+    Held,
+    /// It goes nowhere, and is counted.
+    Drop(NatDrop),
+}
+
+/// A frame's way through the translator, between lookup and translation.
+#[derive(Debug)]
+pub struct Passage {
+    kind: Kind,
+    egress: Leg,
+    destination: IpAddr,
+    fragment: Option<FragmentKey>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Of a known flow.
+    Known { flow: Arc<Flow>, direction: Direction, segment: Option<Segment> },
+    /// To open a flow.
+    New(Box<Opening>),
+    /// An ICMP error about a packet of a flow.
+    Error { flow: Arc<Flow>, direction: Direction, quotation: Quotation },
+    /// A later fragment: its addresses now and then.
+    Fragment { from: Tuple, to: Tuple },
+    /// Routed and not tracked: within one network.
+    Untracked,
+}
+
+/// A flow that is to be made.
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    tuple: Tuple,
+    segment: Option<Segment>,
+    kind: FlowKind,
+    egress: [Leg; 2],
+    /// Where it really goes, if that is not where it was sent.
+    target: Option<(IpAddr, u16)>,
+    /// The address that replaces its source.
+    source: Option<IpAddr>,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was rewritten and leaves by [`Passage::egress`].
+    Forward,
+    /// It goes nowhere, and is counted.
+    Drop(NatDrop),
+}
+
+impl Passage {
+    /// Where the frame leaves.
+    #[must_use]
+    pub const fn egress(&self) -> Leg {
+        self.egress
+    }
+
+    /// The address that it is for once it is translated: what a route is looked up for.
+    #[must_use]
+    pub const fn destination(&self) -> IpAddr {
+        self.destination
+    }
+}
+
+impl Nat {
+    /// A translator without flows. `seed` makes its hashing unpredictable to those who choose ports and addresses.
+    #[must_use]
+    pub fn new(limits: Limits, fragments: FragmentLimits, seed: u64) -> Self {
+        Nat {
+            table: Table::new(limits, seed),
+            fragments: Mutex::new(Fragments::new(fragments, seed.rotate_left(47))),
+            drops: DropCounters::new(),
+        }
+    }
+
+    /// The connection table, to list, flush and listen to.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// How many packets were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: NatDrop) -> u64 {
+        self.drops.of(reason)
+    }
+
+    /// Counts a drop that the shell decided on.
+    pub fn refuse(&self, reason: NatDrop) {
+        self.drops.count(reason, 1);
+    }
+
+    /// What has happened to fragments.
+    #[must_use]
+    pub fn fragment_counters(&self) -> FragmentCounters {
+        self.fragments().counters()
+    }
+
+    /// Fragments that were held and may go on, in the order of their offsets: the shell looks each up again, as if it
+    /// had just arrived. To be called after a frame that was a first fragment; cheap when there is nothing.
+    #[must_use]
+    pub fn released(&self) -> Vec<HeldFrame> {
+        self.fragments().take_released()
+    }
+
+    /// Brings flows back from before a restart; see [`Table::restore`].
+    pub fn restore(&self, records: &[FlowRecord], rules: &Rules, now: Timestamp) -> Restored {
+        self.table.restore(records, rules.settings().mapping, now)
+    }
+
+    /// When [`Nat::handle_timeout`] is to be called next; never while there is neither flow nor fragment.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let fragments = self.fragments().next_timeout();
+        [self.table.next_timeout(), fragments].into_iter().flatten().min()
+    }
+
+    /// Forgets what has outlived its time. Any worker may call it, at any time.
+    pub fn handle_timeout(&self, now: Timestamp) {
+        self.table.handle_timeout(now);
+        let lost = self.fragments().handle_timeout(now);
+        if lost > 0 {
+            self.drops.count(NatDrop::FragmentTimeout, lost);
+        }
+    }
+
+    fn fragments(&self) -> MutexGuard<'_, Fragments> {
+        self.fragments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tracks and rewrites a frame that [`Nat::lookup`] let through, in place. `frame`, `headers` and `offload` are those
+    /// of the lookup (but for the TTL, which the router may have changed); they stay right, as no length changes.
+    pub fn translate(
+        &self,
+        context: &Context<'_>,
+        passage: Passage,
+        frame: &mut [u8],
+        headers: &Headers,
+        offload: &Offload,
+        rng: &mut dyn RngCore,
+    ) -> Outcome {
+        let bytes = headers.l3_end() - headers.l3_offset();
+        let Passage { kind, egress, fragment, .. } = passage;
+        let result = match kind {
+            Kind::Known { flow, direction, segment } => self
+                .sight(context, &flow, direction, segment.as_ref(), bytes)
+                .map(|()| (*flow.arriving(direction), flow.leaving(direction))),
+            Kind::New(opening) => self.create(context, &opening, rng).and_then(|(flow, direction)| {
+                self.sight(context, &flow, direction, opening.segment.as_ref(), bytes)?;
+                Ok((*flow.arriving(direction), flow.leaving(direction)))
+            }),
+            Kind::Error { flow, direction, quotation } => {
+                errors::rewrite(frame, headers, offload, &flow, direction, &quotation);
+                return Outcome::Forward;
+            }
+            Kind::Fragment { from, to } => {
+                rewrite_addresses(&mut frame[headers.l3_offset()..headers.l3_end()], &from, &to);
+                return Outcome::Forward;
+            }
+            Kind::Untracked => return Outcome::Forward,
+        };
+        if let Some(key) = fragment {
+            self.fragments().establish(key, result.map(|(from, to)| fragments::Route::Forward { from, to, egress }));
+        }
+        match result {
+            Ok((from, to)) => {
+                rewrite(frame, headers, offload, &from, &to);
+                Outcome::Forward
+            }
+            Err(reason) => {
+                self.drops.count(reason, 1);
+                Outcome::Drop(reason)
+            }
+        }
+    }
+
+    /// Lets the flow take note of a packet.
+    #[inline]
+    fn sight(
+        &self,
+        context: &Context<'_>,
+        flow: &Arc<Flow>,
+        direction: Direction,
+        segment: Option<&Segment>,
+        bytes: usize,
+    ) -> Result<(), NatDrop> {
+        let settings = context.rules.settings();
+        let now = context.now;
+        let sighting = Sighting { direction, segment, bytes, now, timeouts: &settings.timeouts, tcp: settings.tcp };
+        match flow.sight(sighting) {
+            Sighted::Part => {}
+            Sighted::First => self.table.tell(EventKind::New, flow, now),
+            Sighted::Changed => self.table.tell(EventKind::Update, flow, now),
+            Sighted::Renewed => {
+                self.table.tell(EventKind::Destroy, flow, now);
+                self.table.tell(EventKind::New, flow, now);
+            }
+            Sighted::Last => {
+                self.table.remove(flow, now);
+            }
+            Sighted::Invalid => return Err(NatDrop::InvalidSegment),
+            Sighted::OutOfWindow => return Err(NatDrop::OutOfWindow),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Leaving and asking about namespaces. Read first: namespaces(7), unshare(2), ioctl_ns(2).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use super::checked;
+
+/// What a thread stops sharing with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unshare {
+    /// A new user namespace. Only while the process has one thread.
+    User,
+    /// A new network namespace.
+    Network,
+    /// New mount, process id, host name and System V IPC namespaces: those of a container. The process id namespace is
+    /// that of the thread's future children.
+    Container,
+    /// Root and working directory: needed before a mount namespace can be entered.
+    FileSystem,
+}
+
+/// Moves the calling thread, and no other, out of what it shares.
+///
+/// # Errors
+/// What the kernel says.
+pub fn unshare(what: Unshare) -> io::Result<()> {
+    let flags = match what {
+        Unshare::User => UnshareFlags::NEWUSER,
+        Unshare::Network => UnshareFlags::NEWNET,
+        Unshare::Container => UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC,
+        Unshare::FileSystem => UnshareFlags::FS,
+    };
+    // SAFETY: only CLONE_FILES endangers descriptors of other threads, and no variant contains it.
+    Ok(unsafe { unshare_unsafe(flags) }?)
+}
+
+/// The user namespace that owns a namespace.
+///
+/// # Errors
+/// What the kernel says; `PermissionDenied` when the owner is not below the caller's own user namespace.
+pub fn owner(namespace: impl AsFd) -> io::Result<OwnedFd> {
+    // SAFETY: NS_GET_USERNS takes no argument; the result is checked.
+    let raw = checked(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS) })?;
+    // SAFETY: `raw` was just returned by the kernel (with close-on-exec set) and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// `NS_GET_USERNS` of `linux/nsfs.h`, missing in the libc crate.
+const NS_GET_USERNS: libc::Ioctl = 0xb701;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread's network namespace has an owner, and a file that is no namespace has none.
+    #[test]
+    fn asks_for_the_owner() {
+        assert!(owner(std::fs::File::open("/proc/self/ns/net").unwrap()).is_ok());
+        assert!(owner(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
+}

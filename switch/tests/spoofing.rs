@@ -1,0 +1,96 @@
+//! Anti-spoofing: an endpoint speaks only for itself.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod lab;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use lab::{Lab, arp, ethernet, network, plain, station, udp4, udp6};
+use vswitch_frame::{DropReason, MacAddr, PortId, ndp};
+use vswitch_switch::{Identity, Settings};
+
+fn setup() -> (Lab, PortId, PortId) {
+    let mut lab = Lab::new(Settings::default());
+    let net = lab.datapath.add_network(network("net")).unwrap();
+    let (a, b) = (lab.port(net, Some(station(2))), lab.port(net, Some(station(3))));
+    (lab, a, b)
+}
+
+/// Frames that say the truth pass: IPv4, IPv6 from the own and the link-local address, ARP, probes, other protocols.
+#[test]
+fn truth_passes() {
+    let (mut lab, a, b) = setup();
+    let (me, you) = (station(2), station(3));
+    let link_local = Identity { ipv6: Some(me.mac.link_local_ipv6()), ..me };
+    for frame in [
+        udp4(&me, &you, b"x"),
+        udp6(&me, &you, b"x"),
+        udp6(&link_local, &you, b"x"),
+        plain(you.mac, me.mac),
+        arp(1, (me.mac, me.ipv4.unwrap()), (MacAddr::ZERO, you.ipv4.unwrap())),
+        arp(1, (me.mac, Ipv4Addr::UNSPECIFIED), (MacAddr::ZERO, you.ipv4.unwrap())),
+        solicitation(me.mac, me.mac, Ipv6Addr::UNSPECIFIED),
+    ] {
+        assert_eq!(lab.ports_reached(a, &frame), [b]);
+    }
+    assert_eq!(lab.counters(a).total_dropped(), 0);
+}
+
+fn solicitation(source: MacAddr, option: MacAddr, address: Ipv6Addr) -> Vec<u8> {
+    let mut packet = [0; 72];
+    ndp::write_solicitation(&mut packet, option, address, station(3).ipv6.unwrap());
+    ethernet(station(3).mac, source, 0x86dd, &packet)
+}
+
+fn advertisement(source: &Identity, target: Ipv6Addr) -> Vec<u8> {
+    let mut packet = [0; 72];
+    ndp::write_advertisement(&mut packet, source.mac, target, station(3).ipv6.unwrap(), true);
+    packet[8..24].copy_from_slice(&source.ipv6.unwrap().octets());
+    ethernet(station(3).mac, source.mac, 0x86dd, &packet)
+}
+
+/// Each kind of lie is dropped with its own reason, and nothing of it is learned.
+#[test]
+fn lies_are_dropped() {
+    let (mut lab, a, _) = setup();
+    let (me, you, other) = (station(2), station(3), station(9));
+    lab.assert_dropped(a, &plain(you.mac, other.mac), DropReason::SpoofedMac);
+    let wrong_ip = Identity { ipv4: other.ipv4, ipv6: other.ipv6, ..me };
+    lab.assert_dropped(a, &udp4(&wrong_ip, &you, b"x"), DropReason::SpoofedIp);
+    lab.assert_dropped(a, &udp6(&wrong_ip, &you, b"x"), DropReason::SpoofedIp);
+    let unspecified = Identity { ipv6: Some(Ipv6Addr::UNSPECIFIED), ..me };
+    lab.assert_dropped(a, &udp6(&unspecified, &you, b"x"), DropReason::SpoofedIp);
+    lab.assert_dropped(a, &arp(2, (me.mac, other.ipv4.unwrap()), (you.mac, you.ipv4.unwrap())), DropReason::SpoofedArp);
+    let mut wrong_sender = arp(2, (other.mac, me.ipv4.unwrap()), (you.mac, you.ipv4.unwrap()));
+    wrong_sender[6..12].copy_from_slice(&me.mac.octets());
+    lab.assert_dropped(a, &wrong_sender, DropReason::SpoofedArp);
+    lab.assert_dropped(a, &solicitation(me.mac, other.mac, me.ipv6.unwrap()), DropReason::SpoofedArp);
+    lab.assert_dropped(a, &advertisement(&me, other.ipv6.unwrap()), DropReason::SpoofedArp);
+    let mut router = advertisement(&me, me.ipv6.unwrap());
+    router[54] = 134;
+    lab.assert_dropped(a, &router, DropReason::SpoofedArp);
+    lab.assert_dropped(a, &ethernet(you.mac, me.mac, 0x0800, &[0x45; 10]), DropReason::Malformed);
+    lab.assert_dropped(a, &ethernet(you.mac, me.mac, 0x0806, &[0; 10]), DropReason::Malformed);
+    assert!(lab.datapath.fdb.stats().entries == 0, "nothing was learned");
+}
+
+/// A lie inside a VLAN tag is a lie, too.
+#[test]
+fn tagged_lies() {
+    let (mut lab, a, _) = setup();
+    let wrong_ip = Identity { ipv4: station(9).ipv4, ..station(2) };
+    let frame = udp4(&wrong_ip, &station(3), b"x");
+    let mut buffer = vswitch_frame::FrameBuf::from_frame(&frame, vswitch_frame::Offload::NONE);
+    buffer.insert_vlan(vswitch_frame::vlan::VlanTag { tpid: vswitch_frame::EtherType::VLAN, tci: 5 });
+    lab.assert_dropped(a, buffer.frame(), DropReason::SpoofedIp);
+}
+
+/// A port without an identity is an ordinary bridge port.
+#[test]
+fn no_identity_no_check() {
+    let (mut lab, p) = Lab::with_ports(2);
+    let wrong_ip = Identity { ipv4: station(9).ipv4, ..station(2) };
+    assert_eq!(lab.ports_reached(p[0], &udp4(&wrong_ip, &station(3), b"x")), [p[1]]);
+    assert_eq!(lab.ports_reached(p[0], &plain(station(3).mac, station(8).mac)), [p[1]]);
+}

@@ -1,0 +1,103 @@
+//! The VXLAN header (RFC 7348 section 5).
+
+use vswitch_frame::Vni;
+
+/// Bytes of the VXLAN header.
+pub const LEN: usize = 8;
+/// The destination UDP port that IANA assigned (RFC 7348 section 5).
+pub const PORT: u16 = 4789;
+/// Bytes that encapsulation adds to an inner IP packet over IPv4: Ethernet, VXLAN, UDP, IPv4.
+pub const OVERHEAD_V4: u32 = 14 + 8 + 8 + 20;
+/// The same over IPv6.
+pub const OVERHEAD_V6: u32 = 14 + 8 + 8 + 40;
+
+/// The I flag: the VNI is valid.
+const FLAG_VNI: u8 = 0x08;
+/// The dynamic ports that the outer source port is taken from (RFC 7348 section 5, RFC 6335).
+const FIRST_SOURCE_PORT: u16 = 49_152;
+const SOURCE_PORTS: u32 = 16_384;
+
+/// Why a UDP payload is no VXLAN packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Shorter than the header.
+    #[error("the VXLAN header is cut short")]
+    Truncated,
+    /// The I flag is not set, so there is no VNI.
+    #[error("the VXLAN header names no VNI")]
+    NoVni,
+}
+
+/// Splits a UDP payload into its VNI and the inner frame. Reserved bits are ignored, as section 5 wants it.
+///
+/// # Errors
+/// When the payload is shorter than the header, or the header names no VNI.
+pub fn parse(payload: &[u8]) -> Result<(Vni, &[u8]), Malformed> {
+    let (header, inner) = payload.split_first_chunk::<LEN>().ok_or(Malformed::Truncated)?;
+    if header[0] & FLAG_VNI == 0 {
+        return Err(Malformed::NoVni);
+    }
+    let number = u32::from_be_bytes([0, header[4], header[5], header[6]]);
+    let vni = Vni::new(number).expect("three bytes are 24 bits");
+    Ok((vni, inner))
+}
+
+/// The header for `vni`, reserved bits zero.
+#[must_use]
+pub const fn encode(vni: Vni) -> [u8; LEN] {
+    let [_, a, b, c] = vni.value().to_be_bytes();
+    [FLAG_VNI, 0, 0, 0, a, b, c, 0]
+}
+
+/// The outer source port for an inner flow with this hash, so that the underlay spreads flows and keeps each in order.
+#[must_use]
+pub fn source_port(flow_hash: u32) -> u16 {
+    let offset = u16::try_from(flow_hash % SOURCE_PORTS).expect("below 16,384");
+    FIRST_SOURCE_PORT + offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The header of figure 1 in RFC 7348 with VNI 22, byte by byte.
+    #[test]
+    fn fixture() {
+        assert_eq!(encode(Vni::new(22).unwrap()), [8, 0, 0, 0, 0, 0, 22, 0]);
+        assert_eq!(parse(&[8, 0, 0, 0, 0x12, 0x34, 0x56, 0, 0xaa]), Ok((Vni::new(0x12_3456).unwrap(), &[0xaa][..])));
+        assert_eq!(
+            parse(&[0xff, 9, 9, 9, 0, 0, 1, 7]),
+            Ok((Vni::new(1).unwrap(), &[][..])),
+            "reserved bits are ignored"
+        );
+    }
+
+    /// Cut headers and headers without a VNI are refused.
+    #[test]
+    fn refused() {
+        for length in 0..LEN {
+            assert_eq!(parse(&[8; LEN][..length]), Err(Malformed::Truncated));
+        }
+        assert_eq!(parse(&[0xf7; LEN]), Err(Malformed::NoVni));
+    }
+
+    /// One flow keeps its port, and every port is a dynamic one.
+    #[test]
+    fn source_ports() {
+        assert_eq!(source_port(0), 49_152);
+        assert_eq!(source_port(u32::MAX), 65_535);
+        assert_eq!(source_port(7), source_port(7));
+    }
+
+    proptest! {
+        /// Every VNI and inner frame survives.
+        #[test]
+        fn round_trip(number in 0..=Vni::MAX, inner in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let vni = Vni::new(number).unwrap();
+            let mut packet = encode(vni).to_vec();
+            packet.extend(&inner);
+            prop_assert_eq!(parse(&packet), Ok((vni, &inner[..])));
+        }
+    }
+}
