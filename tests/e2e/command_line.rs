@@ -60,7 +60,7 @@ fn listings() {
         assert_eq!(vs.ok("ps --format {{.Names}}").trim(), "a");
         assert_eq!(vs.ok("network inspect -f {{.Name}} n").trim(), "n");
         assert!(vs.ok("version").contains(env!("CARGO_PKG_VERSION")));
-        assert_eq!(vs.json("version").is_object(), true);
+        assert!(vs.json("version").is_object());
         vs.refuses("inspect nobody", "nobody");
         vs.refuses("network inspect nowhere", "network nowhere not found");
     });

@@ -98,7 +98,7 @@ fn a_thousand_networks() {
             for config in network["IPAM"]["Config"].as_array().unwrap_or(&Vec::new()) {
                 let (address, length) = config["Subnet"].as_str().unwrap().split_once('/').unwrap();
                 let first = u32::from(address.parse::<Ipv4Addr>().unwrap());
-                ranges.push((first, first + ((1_u64 << (32 - length.parse::<u32>().unwrap())) - 1) as u32));
+                ranges.push((first, first | u32::MAX.checked_shr(length.parse().unwrap()).unwrap_or_default()));
             }
         }
         ranges.sort_unstable();

@@ -84,7 +84,7 @@ pub fn hex(frame: &[u8]) -> String {
 /// When it is something else.
 #[must_use]
 pub fn from_hex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0 && text.is_ascii(), "two hexadecimal digits a byte");
+    assert!(text.len().is_multiple_of(2) && text.is_ascii(), "two hexadecimal digits a byte");
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
