@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use vswitch_api::Client;
-use vswitch_api::client::{SOCKET_VARIABLE, default_socket};
+use vswitch_api::client::default_socket;
 
 use crate::commands::{
     attach, completions, containers, endpoint, exec, fdb, inspect, network, ps, run, stats, version,
@@ -21,16 +21,16 @@ Examples:
   vswitchctl ps
   vswitchctl stats --watch
 
-The daemon is looked for at --socket, $VSWITCH_SOCKET, $XDG_RUNTIME_DIR/vswitch/vswitch.sock (users) and
-/run/vswitch/vswitch.sock (root). Exit status: 0 done, 1 failed, 2 wrong command line.";
+The daemon is looked for at --socket, $VSWITCH_SOCKET, /run/vswitch/vswitch.sock (root) and
+$XDG_RUNTIME_DIR/vswitch/vswitch.sock (users). Exit status: 0 done, 1 failed, 2 wrong command line.";
 
 /// Networks for containers through a userspace switch
 #[derive(Debug, Parser)]
-#[command(name = "vswitchctl", version, after_help = EXAMPLES, max_term_width = 110, subcommand_required = true)]
+#[command(name = "vswitchctl", version, after_help = EXAMPLES, max_term_width = 104, subcommand_required = true)]
 #[command(arg_required_else_help = true, infer_long_args = false)]
 pub(crate) struct Cli {
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", env = SOCKET_VARIABLE, hide_env = true)]
+    #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -86,8 +86,7 @@ enum Command {
 
 impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client =
-            Client::new(self.socket.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(default_socket));
+        let client = Client::new(self.socket.unwrap_or_else(default_socket));
         let done = |()| ExitCode::SUCCESS;
         match self.command {
             Command::Network(command) => command.run(&client).await,

@@ -19,7 +19,8 @@ Examples:
   vswitchctl exec web bash
   vswitchctl exec -e LANG=C -w /tmp web ip addr
 
-The exit status is the command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there is no such command.";
+The exit status is the command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there
+is no such command.";
 
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
@@ -39,7 +40,7 @@ pub(crate) struct ExecArgs {
     /// The container, by name or id
     container: String,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 

@@ -18,8 +18,9 @@ Examples:
   vswitchctl run --rm --network blue -- curl http://web:8000    names resolve within a network
   vswitchctl run --rm --network container:web -- ss -ltn        share another container's network
 
-The container has its own network, mounts, hostname and processes, and the host's root filesystem. The exit status is the
-command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there is no such command.";
+The container has its own network, mounts, hostname and processes, and the host's root filesystem.
+The exit status is the command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there
+is no such command.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -88,7 +89,7 @@ pub(crate) struct RunArgs {
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 

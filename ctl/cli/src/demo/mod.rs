@@ -1,20 +1,176 @@
-//! stub
+//! `demo`: a tour that leaves nothing behind.
+//!
+//! A vswitchd of its own, a network, two containers, pings, a TCP stream, the tables, and all of it taken down again. It
+//! drives the daemon through the same client as every command, and needs no program but vswitchd and itself.
+
+mod build;
+mod container;
+mod daemon;
+mod picture;
+mod progress;
+pub(crate) mod worker;
+
+use std::path::Path;
 use std::process::ExitCode;
-#[derive(Debug, clap::Args)]
-pub(crate) struct DemoArgs {}
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use vswitch_api::Client;
+use vswitch_api::network::{Network, NetworkCreate};
+
+use crate::commands::{fdb, stats};
+use crate::{output, units, values};
+use container::Container;
+use daemon::Daemon;
+use progress::{Progress, Step};
+use worker::{Pings, Ready, Sent};
+
+const NETWORK: &str = "demo";
+const PORT: u16 = 5201;
+const PINGS: u32 = 200;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How long to send over TCP
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds)]
+    seconds: Duration,
+}
+
 impl DemoArgs {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        let program = build::vswitchd()?;
+        let mut progress = Progress::new();
+        progress.restart();
+        output::print("\n  vswitch: a switch in user space, two containers, real traffic\n\n")?;
+        let mut daemon = Daemon::start(&program)?;
+        let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds };
+        let outcome = tokio::select! {
+            outcome = tour.go(&mut daemon) => outcome,
+            _ = interrupted.recv() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminated.recv() => Err(anyhow::anyhow!("terminated")),
+        };
+        if let (Err(_), Some(step)) = (&outcome, &tour.step) {
+            progress.failed(step)?;
+        }
+        let step = progress.begin("taking everything down")?;
+        daemon.stop()?;
+        progress.done(&step, "down", "daemon, containers, namespaces, sockets and files are gone", "")?;
+        outcome?;
+        progress.line(&format!("\n  All of it in {}.\n", progress.bold(&units::interval(progress.elapsed()))))?;
         Ok(ExitCode::SUCCESS)
     }
 }
-pub(crate) mod worker {
-    #[derive(Debug, clap::Subcommand)]
-    pub(crate) enum WorkerCommand {
-        Ping,
-    }
-    impl WorkerCommand {
-        pub(crate) fn run(self) -> anyhow::Result<()> {
-            Ok(())
+
+struct Tour<'a> {
+    progress: &'a Progress,
+    /// The step on its way.
+    step: Option<Step>,
+    seconds: Duration,
+}
+
+impl Tour<'_> {
+    async fn go(&mut self, daemon: &mut Daemon) -> anyhow::Result<()> {
+        self.begin("starting vswitchd")?;
+        daemon.ready().await?;
+        let client = daemon.client();
+        let version = client.version().await?;
+        let place = if version.rootless { "rootless, in a user namespace" } else { "as root, privileges dropped" };
+        self.done("vswitchd", &format!("{} serves a private socket, {place}", version.version), "")?;
+
+        let network = self.network(&client).await?;
+        let (mut right, left) = self.containers(&client).await?;
+        let (from, to) = (left.endpoint().await?, right.endpoint().await?);
+        let subnets: Vec<_> = network.ipam.config.iter().map(|config| config.subnet.clone()).collect();
+        self.progress.block("", &picture::topology(&from, &to, &subnets))?;
+
+        right.hears::<Ready>().await?;
+        let addresses: Vec<_> = [to.ipv4_address, to.ipv6_address]
+            .into_iter()
+            .flatten()
+            .map(|address| picture::bare(&address).to_owned())
+            .collect();
+        for address in &addresses {
+            self.ping(&left, address).await?;
         }
+        let mut time = self.seconds;
+        for address in &addresses {
+            self.stream(&left, address, time).await?;
+            // Once more for the other family, but briefly.
+            time = self.seconds / 4;
+        }
+
+        let entries = client.fdb(NETWORK).await?;
+        self.progress.block("Forwarding database", &fdb::render(&entries))?;
+        let counters = client.stats().await?;
+        self.progress.block("Port counters", &stats::ports(&counters.ports))?;
+        self.begin("removing the containers and the network")?;
+        left.remove().await?;
+        right.remove().await?;
+        client.remove_network(NETWORK).await?;
+        self.done("removed", "both containers and the network", "")
+    }
+
+    async fn network(&mut self, client: &Client) -> anyhow::Result<Network> {
+        self.begin("making a network")?;
+        let request = NetworkCreate {
+            name: NETWORK.into(),
+            enable_ipv6: Some(Path::new("/proc/sys/net/ipv6").exists()),
+            ..NetworkCreate::default()
+        };
+        client.create_network(&request).await?;
+        let network = client.network(NETWORK).await?;
+        let subnets: Vec<_> = network.ipam.config.iter().map(|config| config.subnet.as_str()).collect();
+        self.done("network", &format!("{NETWORK}: {}", subnets.join(" and ")), "")?;
+        Ok(network)
+    }
+
+    /// The right one serves TCP, the left one is where the other workers run.
+    async fn containers(&mut self, client: &Client) -> anyhow::Result<(Container, Container)> {
+        self.begin("starting container left")?;
+        let left = Container::start(client, "left", NETWORK, &["idle"]).await?;
+        self.done("container", "left: own network, hostname, processes and mounts", "")?;
+        self.begin("starting container right")?;
+        let right = Container::start(client, "right", NETWORK, &["serve", "--port", &PORT.to_string()]).await?;
+        self.done("container", &format!("right: the same, serving TCP port {PORT}"), "")?;
+        Ok((right, left))
+    }
+
+    async fn ping(&mut self, from: &Container, address: &str) -> anyhow::Result<()> {
+        self.begin(&format!("left pings {address}"))?;
+        let pings: Pings = from.measure(&["ping", address, "--count", &PINGS.to_string()]).await?;
+        if pings.answered < pings.sent {
+            anyhow::bail!(
+                "{} of {} echo requests to {address} were not answered",
+                pings.sent - pings.answered,
+                pings.sent
+            );
+        }
+        let answered = format!("{address}: {} of {} answered, round trip ", pings.answered, pings.sent);
+        self.done("ping", &answered, &units::interval(pings.average))
+    }
+
+    async fn stream(&mut self, from: &Container, address: &str, time: Duration) -> anyhow::Result<()> {
+        let family = if address.contains(':') { "IPv6" } else { "IPv4" };
+        self.begin(&format!("left sends to right over TCP, {family}, for {} s", time.as_secs_f32()))?;
+        let target = if address.contains(':') { format!("[{address}]:{PORT}") } else { format!("{address}:{PORT}") };
+        let seconds = time.as_secs_f32().to_string();
+        let sent: Sent = from.measure(&["send", &target, "--seconds", &seconds]).await?;
+        let arrived = format!("{family}, one stream: {} arrived, ", units::bytes(sent.bytes));
+        self.done("TCP", &arrived, &units::bit_rate(sent.bytes, sent.time))
+    }
+
+    fn begin(&mut self, doing: &str) -> anyhow::Result<()> {
+        self.step = Some(self.progress.begin(doing)?);
+        Ok(())
+    }
+
+    fn done(&mut self, label: &str, what: &str, figure: &str) -> anyhow::Result<()> {
+        let step = self.step.take().context("no step was begun")?;
+        Ok(self.progress.done(&step, label, what, figure)?)
     }
 }

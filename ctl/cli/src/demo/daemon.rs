@@ -1,0 +1,135 @@
+//! A vswitchd of the demo's own, gone with the demo.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::unix::pipe;
+use vswitch_api::Client;
+
+use crate::clock;
+
+/// How long it may take to be ready, and to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(5);
+/// What its readiness line begins with.
+const READY: &str = "vswitchd ready";
+
+/// A running vswitchd with a state directory and socket of its own. Dropping it ends it and removes both.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    directory: TempDir,
+    ended: bool,
+}
+
+impl Daemon {
+    /// Start it; [`Daemon::ready`] says when it serves.
+    pub(crate) fn start(program: &Path) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("vswitch-demo-")
+            .tempdir()
+            .context("no temporary directory can be made; name another place with $TMPDIR")?;
+        let log = File::create(directory.path().join("vswitchd.log"))?;
+        let state = directory.path().join("state");
+        std::fs::create_dir(&state)?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["demo-worker", "daemon", "--"])
+            .arg(program)
+            .arg("--ephemeral")
+            .arg("--socket")
+            .arg(socket(&directory))
+            .arg("--state-dir")
+            .arg(state)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            // Ctrl-C is for the demo, which then takes everything down in order.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        Ok(Daemon { child, directory, ended: false })
+    }
+
+    /// Wait until it serves.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        let stdout: OwnedFd = self.child.stdout.take().context("vswitchd was waited for already")?.into();
+        let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(stdout)?).lines();
+        let served = async {
+            while let Some(line) = lines.next_line().await? {
+                if line.starts_with(READY) {
+                    return anyhow::Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        match tokio::time::timeout(PATIENCE, served).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(self.said("vswitchd ended before it was ready")),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.said(&format!("vswitchd was not ready within {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(socket(&self.directory))
+    }
+
+    /// End it and remove its files; complains if it had to be killed.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.end()?;
+        let path = self.directory.path().to_path_buf();
+        std::fs::remove_dir_all(&path).with_context(|| format!("{} cannot be removed", path.display()))
+    }
+
+    /// What happened, with vswitchd's own words.
+    pub(crate) fn said(&self, what: &str) -> anyhow::Error {
+        let mut log = String::new();
+        let read = File::open(self.directory.path().join("vswitchd.log"))
+            .and_then(|mut log_file| log_file.read_to_string(&mut log));
+        match (read, log.trim()) {
+            (Ok(_), words) if !words.is_empty() => anyhow!("{what}; it said:\n{words}"),
+            _ => anyhow!("{what} and said nothing"),
+        }
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.ended, true) || self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It is our child and not waited for, so the id is still its own.
+            rustix::process::kill_process(pid, Signal::TERM)?;
+        }
+        let deadline = clock::instant() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            if clock::instant() >= deadline {
+                self.child.kill()?;
+                self.child.wait()?;
+                bail!("vswitchd did not end within {} s and was killed", PATIENCE.as_secs());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Whatever went wrong before has been told; the directory removes itself.
+        let _ = self.end();
+    }
+}
+
+fn socket(directory: &TempDir) -> PathBuf {
+    directory.path().join("vswitch.sock")
+}

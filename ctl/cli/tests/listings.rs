@@ -1,0 +1,214 @@
+//! Tables, templates, JSON and filters against a fake daemon.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, helpers included")]
+
+mod common;
+
+use common::{Fake, Reply, stderr};
+use serde_json::{Value, json};
+
+fn network(name: &str, id: char, subnet: &str) -> Value {
+    json!({
+        "Name": name, "Id": id.to_string().repeat(64), "Created": "2020-01-01T00:00:00.000000000Z", "Scope": "local",
+        "Driver": "bridge", "EnableIPv4": true, "EnableIPv6": false,
+        "IPAM": {"Driver": "default", "Options": null, "Config": [{"Subnet": subnet, "Gateway": "10.0.0.1"}]},
+        "Internal": false, "Attachable": false, "Ingress": false, "ConfigFrom": {"Network": ""}, "ConfigOnly": false,
+        "Containers": {}, "Options": {}, "Labels": {"team": "net"}
+    })
+}
+
+fn networks() -> Fake {
+    Fake::new(|request| match request.path.as_str() {
+        path if path.starts_with("/networks/") && path.ends_with("missing") => {
+            Reply::Json(404, json!({"message": "network missing not found"}))
+        }
+        path if path.starts_with("/networks/") => Reply::Json(200, network("net2", 'a', "10.2.0.0/16")),
+        _ => Reply::Json(200, json!([network("net10", 'b', "10.10.0.0/16"), network("net2", 'a', "10.2.0.0/16")])),
+    })
+}
+
+/// Docker's look: upper-case headers, three spaces, ids of 12 digits, natural order, no lines, no blanks at ends.
+#[test]
+fn network_table() {
+    let expected = "\
+NETWORK ID     NAME    DRIVER   SCOPE   SUBNETS
+aaaaaaaaaaaa   net2    bridge   local   10.2.0.0/16
+bbbbbbbbbbbb   net10   bridge   local   10.10.0.0/16
+";
+    assert_eq!(networks().text(&["network", "ls"]), expected);
+    assert!(networks().text(&["network", "list", "--no-trunc"]).contains(&"a".repeat(64)));
+}
+
+/// `-q`, templates, tables by template, JSON lines with all values text, and JSON as the API has it.
+#[test]
+fn network_formats() {
+    let fake = networks();
+    assert_eq!(fake.text(&["network", "ls", "-q"]), "aaaaaaaaaaaa\nbbbbbbbbbbbb\n");
+    assert_eq!(
+        fake.text(&["network", "ls", "--format", r"{{.Name}}\t{{.Labels}}"]),
+        "net2\tteam=net\nnet10\tteam=net\n"
+    );
+    assert_eq!(fake.text(&["network", "ls", "--format", "table {{.Name}}"]), "NAME\nnet2\nnet10\n");
+    let lines = fake.text(&["network", "ls", "--format", "json"]);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert!(first.as_object().unwrap().values().all(Value::is_string), "{first}");
+    for key in ["CreatedAt", "Driver", "ID", "IPv4", "IPv6", "Internal", "Labels", "Name", "Scope"] {
+        assert!(first.get(key).is_some(), "{key} as Docker has it");
+    }
+    let whole: Value = serde_json::from_str(&fake.text(&["network", "ls", "--json"])).unwrap();
+    assert_eq!(whole[0]["IPAM"]["Config"][0]["Subnet"], "10.2.0.0/16");
+}
+
+/// An unknown field is a wrong command line, and the sentence lists the known ones.
+#[test]
+fn unknown_field() {
+    let output = networks().run(&["network", "ls", "--format", "{{.Nmae}}"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("'.Nmae' does not exist; known there are .CreatedAt .Driver .ID"));
+}
+
+/// Filters travel in Docker's shape: alternatives of a key together.
+#[test]
+fn network_filters() {
+    let fake = networks();
+    fake.text(&["network", "ls", "-f", "name=a", "--filter", "name=b", "--filter", "label=x=y"]);
+    let path = fake.lines().remove(0).replace("%22", "\"").replace("%3A", ":").replace("%2C", ",");
+    let path = path.replace("%7B", "{").replace("%7D", "}").replace("%5B", "[").replace("%5D", "]").replace("%3D", "=");
+    assert_eq!(path, r#"GET /networks?filters={"label":["x=y"],"name":["a","b"]}"#);
+}
+
+/// What is found is printed, what is missing is told, and the status is 1.
+#[test]
+fn network_inspect() {
+    let fake = networks();
+    let output = fake.run(&["network", "inspect", "net2", "missing"]);
+    assert_eq!(output.status.code(), Some(1));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["Name"]), (1, &json!("net2")));
+    assert_eq!(stderr(&output), "error: network missing not found\n");
+    assert_eq!(fake.text(&["network", "inspect", "-f", "{{.Name}} {{.IPAM.Driver}}", "net2"]), "net2 default\n");
+    assert_eq!(fake.text(&["network", "inspect", "-f", "{{json .Labels}}", "net2"]), "{\"team\":\"net\"}\n");
+    assert_eq!(fake.run(&["network", "inspect", "-f", "{{.IPAM.Foo}}", "net2"]).status.code(), Some(2));
+}
+
+/// A creation carries what was asked for, each address with the subnet of its family.
+#[test]
+fn network_create() {
+    let fake = Fake::new(|_| Reply::Json(201, json!({"Id": "c".repeat(64), "Warning": ""})));
+    let line = [
+        "network",
+        "create",
+        "--subnet",
+        "10.9.0.0/24",
+        "--subnet",
+        "fd09::/64",
+        "--gateway",
+        "10.9.0.254",
+        "--ipv6",
+        "--label",
+        "a",
+        "-o",
+        "mtu=1400",
+        "--aux-address",
+        "nas=10.9.0.9",
+        "--internal",
+        "blue",
+    ];
+    assert_eq!(fake.text(&line), "c".repeat(64) + "\n");
+    let body = &fake.seen()[0].body;
+    assert_eq!(body["Name"], "blue");
+    assert_eq!(body["EnableIPv6"], true);
+    assert!(body.get("EnableIPv4").is_none());
+    assert_eq!(body["Internal"], true);
+    assert_eq!(body["Options"], json!({"mtu": "1400"}));
+    assert_eq!(body["Labels"], json!({"a": ""}));
+    let first = json!({"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.254", "AuxiliaryAddresses": {"nas": "10.9.0.9"}});
+    assert_eq!(body["IPAM"]["Config"], json!([first, {"Subnet": "fd09::/64"}]));
+}
+
+fn container(name: &str, state: &str) -> Value {
+    json!({
+        "id": "d".repeat(64), "name": name, "hostname": name, "command": ["python3", "-m", "http.server", "8000"],
+        "created": "2020-01-01T00:00:00Z", "started": "2020-01-01T00:00:00Z", "finished": "2020-01-02T00:00:00Z",
+        "state": state, "pid": 42, "exit_code": if state == "exited" { json!(3) } else { Value::Null },
+        "auto_remove": false, "tty": false, "network_mode": "blue", "dns": [], "extra_hosts": [], "publish": [],
+        "labels": {}, "endpoints": [{
+            "id": "e".repeat(64), "name": name, "network": "blue", "network_id": "f".repeat(64),
+            "container_id": "d".repeat(64), "state": "up", "interface": "eth0", "mac_address": "02:42:0a:09:00:02",
+            "ipv4_address": "10.9.0.2/24", "ipv6_address": "fd09::2/64", "ipv4_gateway": null, "ipv6_gateway": null,
+            "mtu": 1500, "port": 3, "aliases": []
+        }]
+    })
+}
+
+/// Containers with Docker's words for their age and state.
+#[test]
+fn ps() {
+    let fake = Fake::new(|_| Reply::Json(200, json!([container("web", "running"), container("done", "exited")])));
+    let text = fake.text(&["ps", "-a"]);
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next().unwrap().split("   ").map(str::trim).filter(|word| !word.is_empty()).collect::<Vec<_>>(),
+        ["CONTAINER ID", "COMMAND", "CREATED", "STATUS", "NETWORKS", "ADDRESSES", "NAMES"]
+    );
+    let done = lines.next().unwrap();
+    assert!(done.contains("Exited (3) ") && done.contains(" years ago") && done.ends_with("done"), "{text}");
+    let web = lines.next().unwrap();
+    assert!(
+        web.contains("\"python3 -m http.ser…\"") && web.contains("Up ") && web.contains("10.9.0.2, fd09::2"),
+        "{text}"
+    );
+    assert_eq!(fake.lines(), ["GET /vswitch/v1/containers?all=true"]);
+    assert_eq!(fake.text(&["ps", "--format", "{{.Names}}:{{.State}}"]), "done:exited\nweb:running\n");
+    assert_eq!(fake.text(&["ps", "-q", "--no-trunc"]), ("d".repeat(64) + "\n").repeat(2));
+}
+
+/// Endpoints and forwarding databases.
+#[test]
+fn endpoints_and_fdb() {
+    let fake = Fake::new(|request| match request.line().as_str() {
+        line if line.starts_with("DELETE") => Reply::Json(200, json!({"removed": 1})),
+        line if line.ends_with("fdb") => Reply::Json(
+            200,
+            json!([
+                {"mac_address": "02:42:0a:09:00:02", "port": 3, "endpoint": "web", "kind": "learned", "age_seconds": 5},
+                {"mac_address": "02:42:0a:09:00:01", "port": 12, "endpoint": "db", "kind": "static", "age_seconds": null},
+            ]),
+        ),
+        _ => Reply::Json(200, json!([container("web", "running")["endpoints"][0]])),
+    });
+    let table = fake.text(&["endpoint", "ls"]);
+    assert!(table.contains("eeeeeeeeeeee   web") && table.contains("fd09::2/64") && table.contains("up"), "{table}");
+    let expected = "\
+MAC ADDRESS         PORT   ENDPOINT   KIND      AGE
+02:42:0a:09:00:01     12   db         static
+02:42:0a:09:00:02      3   web        learned   5 s
+";
+    assert_eq!(fake.text(&["fdb", "show", "blue"]), expected);
+    assert_eq!(fake.text(&["fdb", "flush", "blue"]), "1 entry forgotten\n");
+    assert_eq!(fake.text(&["fdb", "rm", "blue", "02:42:0a:09:00:02"]), "02:42:0a:09:00:02\n");
+}
+
+/// Attaching prints the name that detaching takes; relative paths are made whole for the daemon.
+#[test]
+fn attach() {
+    let fake = Fake::new(|_| Reply::Json(201, container("lab", "running")["endpoints"][0].clone()));
+    let line = ["attach", "--netns", "lab", "--network", "blue", "--ip", "10.9.0.220/24@10.9.0.254"];
+    assert_eq!(fake.text(&line), "lab\n");
+    let body = &fake.seen()[0].body;
+    assert!(body["netns"].as_str().unwrap().starts_with('/'), "{body}");
+    assert_eq!(body["endpoint"]["IPAMConfig"]["IPv4Address"], "10.9.0.220/24@10.9.0.254");
+}
+
+/// `inspect` finds networks where there is no such container, and says what it looked for.
+#[test]
+fn inspect_anything() {
+    let fake = Fake::new(|request| match request.path.as_str() {
+        "/networks/blue" => Reply::Json(200, network("blue", 'a', "10.2.0.0/16")),
+        _ => Reply::Json(404, json!({"message": "nothing"})),
+    });
+    assert_eq!(fake.text(&["inspect", "-f", "{{.Name}}", "blue"]), "blue\n");
+    let output = fake.run(&["inspect", "red"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no container, network or endpoint is called red"));
+}
