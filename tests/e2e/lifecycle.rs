@@ -119,6 +119,29 @@ fn corrupt_store() {
     });
 }
 
+/// A store that a later version wrote is refused with a sentence and stays as it is.
+#[test]
+fn newer_store() {
+    use redb::ReadableDatabase as _;
+    guard(|| {
+        let vs = Vswitch::start();
+        assert_eq!(vs.terminate(), 0);
+        let store = store(&vs);
+        let database = redb::Database::open(&store).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+        transaction.open_table(meta).unwrap().insert("schema", "1000".as_bytes()).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let newer = fs::read(&store).unwrap();
+        let output = run(&mut vs.daemon_command()).refused("use a newer vswitchd");
+        assert_eq!(output.stderr.trim().lines().count(), 1, "one sentence, please: {output}");
+        let schema = redb::Database::open(&store).unwrap().begin_read().unwrap().open_table(meta).unwrap();
+        assert_eq!(schema.get("schema").unwrap().unwrap().value(), b"1000");
+        assert_eq!(fs::read(&store).unwrap().len(), newer.len());
+    });
+}
+
 /// The largest file in the state directory is the store.
 fn store(vs: &Vswitch) -> std::path::PathBuf {
     let files =
