@@ -15,8 +15,9 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 static TABLE: [u32; 256] = {
     let mut table = [0u32; 256];
     let mut index = 0;
+    let mut first = 0;
     while index < 256 {
-        let mut value = index as u32;
+        let mut value: u32 = first;
         let mut bit = 0;
         while bit < 8 {
             value = if value & 1 == 1 { POLYNOMIAL ^ (value >> 1) } else { value >> 1 };
@@ -24,6 +25,7 @@ static TABLE: [u32; 256] = {
         }
         table[index] = value;
         index += 1;
+        first += 1;
     }
     table
 };

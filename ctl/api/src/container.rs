@@ -127,7 +127,7 @@ pub struct Container {
 pub struct ExecRequest {
     /// Program and arguments.
     pub command: Vec<String>,
-    /// The whole environment; the container's own if empty.
+    /// On top of the container's own environment, `KEY=VALUE` each.
     pub env: Vec<String>,
     /// Absolute; the container's own if absent.
     pub working_dir: Option<String>,

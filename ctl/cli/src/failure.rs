@@ -30,7 +30,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    output::complain(error);
+    // The daemon's errors carry their cause in their sentence.
+    if error.is::<ClientError>() {
+        output::complain(error);
+    } else {
+        output::complain(&format!("{error:#}"));
+    }
     if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 

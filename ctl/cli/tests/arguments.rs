@@ -20,8 +20,6 @@ fn wrong_command_lines() {
         &["network", "create", "--label", "=x", "a"],
         &["network", "create", "--opt", "mtu", "a"],
         &["network", "create", "--ipv6=maybe", "a"],
-        &["network", "create", "--gateway", "10.0.0.1", "a"],
-        &["network", "create", "--subnet", "10.0.0.0/24", "--gateway", "fd00::1", "a"],
         &["network", "ls", "--filter", "colour=blue"],
         &["network", "ls", "--filter", "name"],
         &["network", "ls", "--json", "-q"],

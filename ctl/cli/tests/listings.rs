@@ -126,6 +126,22 @@ fn network_create() {
     assert_eq!(body["IPAM"]["Config"], json!([first, {"Subnet": "fd09::/64"}]));
 }
 
+/// An address without a subnet of its family is refused in Docker's words before the daemon is asked.
+#[test]
+fn network_create_without_subnet() {
+    let fake = Fake::new(|_| Reply::HangUp);
+    let cases: [(&[&str], &str); 2] = [
+        (&["--gateway", "10.0.0.1"], "error: every ip-range or gateway must have a corresponding subnet\n"),
+        (&["--subnet", "10.0.0.0/8", "--gateway", "fd00::1"], "error: no matching subnet for gateway fd00::1;"),
+    ];
+    for (flags, sentence) in cases {
+        let output = fake.run(&[&["network", "create"], flags, &["blue"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).starts_with(sentence), "{}", stderr(&output));
+    }
+    assert!(fake.lines().is_empty());
+}
+
 fn container(name: &str, state: &str) -> Value {
     json!({
         "id": "d".repeat(64), "name": name, "hostname": name, "command": ["python3", "-m", "http.server", "8000"],

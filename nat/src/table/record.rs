@@ -38,12 +38,6 @@ pub struct FlowRecord {
     pub traffic: [Traffic; 2],
 }
 
-impl Default for Seconds {
-    fn default() -> Self {
-        Seconds(0)
-    }
-}
-
 impl FlowRecord {
     /// The flow as it is at `now`.
     #[must_use]

@@ -181,7 +181,7 @@ impl Fragments {
     pub(super) fn note(
         &mut self,
         key: FragmentKey,
-        span: Span,
+        span: &Span,
         frame: &[u8],
         now: Timestamp,
     ) -> Result<Noted, NatDrop> {
@@ -208,12 +208,12 @@ impl Fragments {
             return Err(NatDrop::FragmentOverflow);
         }
         if span.is_first {
-            datagram.add(&span)?;
+            datagram.add(span)?;
             return Ok(Noted::First);
         }
         match datagram.route {
             Some(Ok(route)) => {
-                datagram.add(&span)?;
+                datagram.add(span)?;
                 if datagram.is_complete {
                     release_source(&mut self.per_source, key.source);
                 }
@@ -221,7 +221,7 @@ impl Fragments {
             }
             Some(Err(reason)) => Err(reason),
             None => {
-                if self.counters.held_bytes as usize + frame.len() > self.limits.held_bytes {
+                if self.counters.held_bytes + frame.len() as u64 > self.limits.held_bytes as u64 {
                     return Err(NatDrop::FragmentOverflow);
                 }
                 self.counters.held_bytes += frame.len() as u64;

@@ -47,7 +47,7 @@ impl Nat {
             return Err(NatDrop::BadOffload);
         }
         let (key, span) = FragmentKey::of(context.ingress, frame, headers).ok_or(NatDrop::Malformed)?;
-        let noted = self.fragments().note(key, span, frame, context.now)?;
+        let noted = self.fragments().note(key, &span, frame, context.now)?;
         match (headers.fragment(), noted) {
             (Fragment::Later, Noted::Known(Route::Forward { from, to, egress })) => {
                 let kind = Kind::Fragment { from, to };

@@ -10,7 +10,7 @@ use vswitch_api::client::Streams;
 use vswitch_api::container::ExecRequest;
 use vswitch_api::stdio::StdioEvent;
 
-use super::run::{daemon_failure, environment};
+use super::run::{daemon_failure, variables};
 use crate::foreground::{self, Job, TtyArgs};
 use crate::{output, values};
 
@@ -29,7 +29,7 @@ pub(crate) struct ExecArgs {
     /// Leave it running
     #[arg(short, long, conflicts_with_all = ["tty", "interactive"])]
     detach: bool,
-    /// Environment variable on top of the caller's (repeat for more)
+    /// Environment variable on top of the container's (repeat for more)
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::variable)]
     env: Vec<String>,
     /// Working directory [default: the container's]
@@ -49,10 +49,16 @@ impl ExecArgs {
         daemon_failure(self.start(client).await)
     }
 
+    /// What was asked for; a terminal is of the caller's kind.
+    fn environment(&self, tty: bool) -> Vec<String> {
+        let terminal = tty.then(|| "TERM".to_owned());
+        variables(&terminal.into_iter().chain(self.env.iter().cloned()).collect::<Vec<_>>())
+    }
+
     async fn start(self, client: &Client) -> anyhow::Result<ExitCode> {
         let tty = !self.detach && self.tty.wanted();
-        let request =
-            ExecRequest { command: self.command, env: environment(&self.env), working_dir: self.workdir, tty };
+        let env = self.environment(tty);
+        let request = ExecRequest { command: self.command, env, working_dir: self.workdir, tty };
         if self.detach {
             return detached(client, &self.container, &request).await;
         }

@@ -1,5 +1,6 @@
 //! `run`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -166,14 +167,25 @@ pub(crate) fn daemon_failure(outcome: anyhow::Result<ExitCode>) -> anyhow::Resul
     })
 }
 
-/// Our own environment with `changes`: `KEY=VALUE` sets, `KEY` is there already if we have it.
-pub(crate) fn environment(changes: &[String]) -> Vec<String> {
+/// Our own environment with `changes`.
+fn environment(changes: &[String]) -> Vec<String> {
+    let changes = variables(changes);
     let changed = |key: &str| changes.iter().any(|change| change.split_once('=').is_some_and(|(name, _)| name == key));
     let own = std::env::vars_os().filter_map(|(key, value)| {
         let key = key.into_string().ok().filter(|key| !changed(key))?;
         Some(format!("{key}={}", value.into_string().ok()?))
     });
-    own.chain(changes.iter().filter(|change| change.contains('=')).cloned()).collect()
+    own.chain(changes.iter().cloned()).collect()
+}
+
+/// `KEY=VALUE` as it is, `KEY` with our own value if we have one; of the same key the last.
+pub(crate) fn variables(given: &[String]) -> Vec<String> {
+    let pairs = given.iter().filter_map(|given| match given.split_once('=') {
+        Some((key, value)) => Some((key, value.to_owned())),
+        None => Some((given.as_str(), std::env::var(given).ok()?)),
+    });
+    let last: BTreeMap<_, _> = pairs.collect();
+    last.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 fn working_dir(wanted: Option<String>) -> anyhow::Result<String> {
@@ -190,12 +202,14 @@ fn working_dir(wanted: Option<String>) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    /// The caller's environment is handed on, changes win, and later changes win over earlier ones when read in order.
+    /// The caller's environment is handed on, changes win, and the last of several changes wins.
     #[test]
     fn environments() {
         let all = environment(&["PATH=/x".into(), "HOME".into(), "A=1".into(), "A=2".into(), "ABSENT_VARIABLE".into()]);
-        assert_eq!(all.iter().filter(|line| line.starts_with("PATH=")).collect::<Vec<_>>(), ["PATH=/x"]);
-        assert!(all.ends_with(&["A=1".into(), "A=2".into()]));
-        assert!(!all.iter().any(|line| line.starts_with("ABSENT_VARIABLE")));
+        let of = |key: &str| all.iter().filter(|line| line.starts_with(key)).collect::<Vec<_>>();
+        assert_eq!(of("PATH="), ["PATH=/x"]);
+        assert_eq!(of("A="), ["A=2"]);
+        assert_eq!(of("HOME=").len(), usize::from(std::env::var_os("HOME").is_some()));
+        assert!(of("ABSENT_VARIABLE").is_empty());
     }
 }

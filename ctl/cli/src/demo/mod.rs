@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use vswitch_api::Client;
 use vswitch_api::network::{Network, NetworkCreate};
 
 use crate::commands::{fdb, stats};
-use crate::{output, units, values};
+use crate::{foreground, output, units, values};
 use container::Container;
 use daemon::Daemon;
 use progress::{Progress, Step};
@@ -50,17 +51,19 @@ impl DemoArgs {
         let mut daemon = Daemon::start(&program)?;
         let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds };
         let outcome = tokio::select! {
-            outcome = tour.go(&mut daemon) => outcome,
-            _ = interrupted.recv() => Err(anyhow::anyhow!("interrupted")),
-            _ = terminated.recv() => Err(anyhow::anyhow!("terminated")),
+            outcome = tour.go(&mut daemon) => outcome.map(|()| None),
+            _ = interrupted.recv() => Ok(Some(Signal::INT)),
+            _ = terminated.recv() => Ok(Some(Signal::TERM)),
         };
-        if let (Err(_), Some(step)) = (&outcome, &tour.step) {
+        if let (Err(_) | Ok(Some(_)), Some(step)) = (&outcome, &tour.step) {
             progress.failed(step)?;
         }
         let step = progress.begin("taking everything down")?;
         daemon.stop()?;
         progress.done(&step, "down", "daemon, containers, namespaces, sockets and files are gone", "")?;
-        outcome?;
+        if let Some(signal) = outcome? {
+            return Ok(foreground::exit_code(128 + signal.as_raw()));
+        }
         progress.line(&format!("\n  All of it in {}.\n", progress.bold(&units::interval(progress.elapsed()))))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -44,7 +44,8 @@ impl Segment {
         };
         let all = tcp.options();
         // By far the most frequent options: two no-operations and a timestamp (RFC 7323 appendix A).
-        if !all.is_empty() && !(all.len() == 12 && all[..4] == [1, 1, 8, 10]) {
+        let only_timestamp = all.len() == 12 && all[..4] == [1, 1, 8, 10];
+        if !(all.is_empty() || only_timestamp) {
             segment.read_options(all);
         }
         Ok(segment)

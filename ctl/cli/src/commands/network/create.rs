@@ -1,10 +1,10 @@
 //! `network create`.
 
+use anyhow::anyhow;
 use clap::{ArgAction, Args};
 use vswitch_api::Client;
 use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
 
-use crate::failure::Usage;
 use crate::{output, values};
 
 const EXAMPLES: &str = "\
@@ -74,7 +74,7 @@ impl CreateArgs {
         Ok(output::print(&format!("{}\n", created.id))?)
     }
 
-    fn request(self) -> Result<NetworkCreate, Usage> {
+    fn request(self) -> anyhow::Result<NetworkCreate> {
         let config = subnets(self.subnet, self.ip_range, self.gateway, self.aux_addresses)?;
         let ipam = Ipam {
             driver: self.ipam_driver,
@@ -103,19 +103,19 @@ fn subnets(
     ranges: Vec<String>,
     gateways: Vec<String>,
     reserved: Vec<(String, String)>,
-) -> Result<Vec<IpamConfig>, Usage> {
+) -> anyhow::Result<Vec<IpamConfig>> {
     let mut configs: Vec<_> =
         subnets.into_iter().map(|subnet| IpamConfig { subnet, ..IpamConfig::default() }).collect();
     if configs.is_empty() && !(ranges.is_empty() && gateways.is_empty()) {
-        return Err(Usage("every ip-range or gateway must have a corresponding subnet".into()));
+        return Err(anyhow!("every ip-range or gateway must have a corresponding subnet"));
     }
     for range in ranges {
         let config = of_family(&mut configs, "range", &range)?;
         if !config.ip_range.is_empty() {
             let IpamConfig { ip_range, subnet, .. } = config;
-            return Err(Usage(format!(
+            return Err(anyhow!(
                 "cannot configure multiple ranges ({range}, {ip_range}) on the same subnet ({subnet})"
-            )));
+            ));
         }
         config.ip_range = range;
     }
@@ -123,9 +123,9 @@ fn subnets(
         let config = of_family(&mut configs, "gateway", &gateway)?;
         if !config.gateway.is_empty() {
             let IpamConfig { gateway: first, subnet, .. } = config;
-            return Err(Usage(format!(
+            return Err(anyhow!(
                 "cannot configure multiple gateways ({gateway}, {first}) for the same subnet ({subnet})"
-            )));
+            ));
         }
         config.gateway = gateway;
     }
@@ -135,10 +135,10 @@ fn subnets(
     Ok(configs)
 }
 
-fn of_family<'a>(configs: &'a mut [IpamConfig], what: &str, address: &str) -> Result<&'a mut IpamConfig, Usage> {
+fn of_family<'a>(configs: &'a mut [IpamConfig], what: &str, address: &str) -> anyhow::Result<&'a mut IpamConfig> {
     let ipv6 = |text: &str| text.contains(':');
     let found = configs.iter_mut().find(|config| ipv6(&config.subnet) == ipv6(address));
-    found.ok_or_else(|| Usage(format!("no matching subnet for {what} {address}; give one with --subnet")))
+    found.ok_or_else(|| anyhow!("no matching subnet for {what} {address}; give one with --subnet"))
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn refusals() {
         let refused = |subnet: &[&str], range: &[&str], gateway: &[&str]| {
-            subnets(strings(subnet), strings(range), strings(gateway), Vec::new()).unwrap_err().0
+            subnets(strings(subnet), strings(range), strings(gateway), Vec::new()).unwrap_err().to_string()
         };
         assert_eq!(refused(&[], &[], &["10.0.0.1"]), "every ip-range or gateway must have a corresponding subnet");
         assert!(refused(&["10.0.0.0/8"], &[], &["fd00::1"]).starts_with("no matching subnet for gateway fd00::1"));
