@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -75,12 +75,14 @@ pub struct Hello {
 #[derive(Debug)]
 pub struct AgentConnection {
     socket: OwnedFd,
+    child: Option<Child>,
 }
 
 impl AgentConnection {
-    /// Of a helper whose socket is at hand.
-    pub(crate) fn new(socket: OwnedFd) -> AgentConnection {
-        AgentConnection { socket }
+    /// Of an agent whose SEQPACKET socket is at hand.
+    #[must_use]
+    pub const fn new(socket: OwnedFd) -> AgentConnection {
+        AgentConnection { socket, child: None }
     }
 }
 
@@ -95,13 +97,13 @@ const RETRY: (u32, Duration) = (100, Duration::from_millis(10));
 pub fn launch(options: &AgentOptions) -> Result<AgentConnection, AgentError> {
     let state_dir = options.state_dir.canonicalize().map_err(AgentError::Io)?;
     if let Ok(socket) = socket::connect(&state_dir) {
-        return Ok(AgentConnection { socket });
+        return Ok(AgentConnection::new(socket));
     }
-    spawn(&state_dir, options.ephemeral)?;
+    let mut child = Some(spawn(&state_dir, options.ephemeral)?);
     let mut last = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..RETRY.0 {
         match socket::connect(&state_dir) {
-            Ok(socket) => return Ok(AgentConnection { socket }),
+            Ok(socket) => return Ok(AgentConnection { socket, child: child.take() }),
             Err(error) => last = error,
         }
         thread::sleep(RETRY.1);
@@ -158,6 +160,11 @@ impl AgentClient {
     pub async fn connect(
         connection: AgentConnection,
     ) -> Result<(AgentClient, Hello, mpsc::UnboundedReceiver<Event>), AgentError> {
+        if let Some(mut child) = connection.child {
+            // Its end is seen on the socket; this only collects its exit status. A thread may start here, and not in
+            // `launch`: vswitchd has dropped its privileges by now.
+            thread::spawn(move || child.wait());
+        }
         let channel = Arc::new(Channel::new(connection.socket).map_err(AgentError::Io)?);
         let pending = Arc::<Mutex<Pending>>::default();
         let (closed_sender, closed) = watch::channel(false);
@@ -256,7 +263,7 @@ async fn read(
 }
 
 /// Starts `vswitchd agent` and waits until it serves its socket or says why it cannot.
-fn spawn(state_dir: &Path, ephemeral: bool) -> Result<(), AgentError> {
+fn spawn(state_dir: &Path, ephemeral: bool) -> Result<Child, AgentError> {
     let log = std::fs::File::create(state_dir.join("agent.log")).map_err(AgentError::Io)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg("agent").arg("--state-dir").arg(state_dir);
@@ -270,9 +277,7 @@ fn spawn(state_dir: &Path, ephemeral: bool) -> Result<(), AgentError> {
         stdout.read_to_string(&mut said).map_err(AgentError::Io)?;
     }
     if said == READY {
-        // Its end is seen on the socket; this only collects its exit status.
-        thread::spawn(move || child.wait());
-        return Ok(());
+        return Ok(child);
     }
     let _ = child.wait();
     if said.is_empty() {

@@ -1,0 +1,213 @@
+//! `/vswitch/v1/containers…`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body as HttpBody, Bytes};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use vswitch_api::ErrorBody;
+use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
+
+use super::answer::{Answer, Refusal};
+use super::extract::{Asked, Body, Segments};
+use super::{App, stdio};
+use crate::model::{parse_container, parse_exec};
+
+/// Query of a listing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Listing {
+    all: Flag,
+}
+
+/// `true`, `1` or nothing; `false` or `0`.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Flag(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "" | "1" | "true" | "True" => Ok(Flag(true)),
+            "0" | "false" | "False" => Ok(Flag(false)),
+            other => Err(serde::de::Error::custom(format!("{other:?} is neither true nor false"))),
+        }
+    }
+}
+
+/// Containers, newest first.
+#[utoipa::path(get, path = "/vswitch/v1/containers",
+    params(("all" = Option<bool>, Query, description = "also those that do not run")),
+    responses((status = 200, body = [Container])))]
+pub(super) async fn list(State(app): State<App>, Asked(query): Asked<Listing>) -> Json<Vec<Container>> {
+    Json(app.controller.list_containers(query.all.0))
+}
+
+/// Makes a container, named and addressed, not started.
+#[utoipa::path(post, path = "/vswitch/v1/containers", request_body = ContainerCreate,
+    responses((status = 201, body = ContainerCreated), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    Body(wire): Body<ContainerCreate>,
+) -> Answer<(StatusCode, Json<ContainerCreated>)> {
+    let (id, name) = app.controller.create_container(parse_container(wire)?)?;
+    Ok((StatusCode::CREATED, Json(ContainerCreated { id: id.to_string(), name, warnings: Vec::new() })))
+}
+
+/// One container.
+#[utoipa::path(get, path = "/vswitch/v1/containers/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = Container), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn inspect(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Container>> {
+    Ok(Json(app.controller.inspect_container(&id)?))
+}
+
+/// Query of a removal.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Removal {
+    force: Flag,
+}
+
+/// Removes a container.
+#[utoipa::path(delete, path = "/vswitch/v1/containers/{id}",
+    params(("id" = String, Path), ("force" = Option<bool>, Query, description = "kill it first")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn remove(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Removal>,
+) -> Answer<StatusCode> {
+    app.controller.remove_container(&id, query.force.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Starts a container. With `Upgrade: vswitch-stdio` the client hands over its streams.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/start", params(("id" = String, Path)),
+    responses((status = 204), (status = 101, description = "the streams may be sent"), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn start(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    mut request: Request,
+) -> Answer<Response> {
+    let Some(upgrade) = stdio::requested(&mut request)? else {
+        app.controller.start_container(&id, Vec::new()).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    app.controller.check_startable(&id)?;
+    Ok(stdio::accept(upgrade, move |streams| async move {
+        // Waiting must begin before the start: a container that is removed at its end is gone at once.
+        let waiting = app.controller.watch_container(&id)?;
+        let pid = app.controller.start_container(&id, streams).await?;
+        Ok((pid, waiting))
+    }))
+}
+
+/// Waits until a container's process has ended.
+#[utoipa::path(get, path = "/vswitch/v1/containers/{id}/wait", params(("id" = String, Path)),
+    responses((status = 200, body = ExitStatus), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn wait(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<ExitStatus>> {
+    Ok(Json(ExitStatus { exit_code: app.controller.wait_container(&id).await? }))
+}
+
+/// Query of a stop.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Stopping {
+    timeout: Option<u32>,
+}
+
+/// Docker's patience.
+const STOP_SECONDS: u32 = 10;
+
+/// Ends a container's process: SIGTERM, and SIGKILL after the timeout. Stopping what does not run is no error.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/stop",
+    params(("id" = String, Path), ("timeout" = Option<u32>, Query, description = "seconds, 10 if absent")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn stop(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Stopping>,
+) -> Answer<StatusCode> {
+    let patience = Duration::from_secs(query.timeout.unwrap_or(STOP_SECONDS).into());
+    app.controller.stop_container(&id, patience).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query of a kill.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Killing {
+    signal: Option<i32>,
+}
+
+/// SIGKILL.
+const DEFAULT_SIGNAL: i32 = 9;
+
+/// Sends a signal.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/kill",
+    params(("id" = String, Path), ("signal" = Option<i32>, Query, description = "number, 9 if absent")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn kill(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Killing>,
+) -> Answer<StatusCode> {
+    app.controller.kill_container(&id, query.signal.unwrap_or(DEFAULT_SIGNAL)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs one more process. With `Upgrade: vswitch-stdio` the client hands over its streams; without, there are none and
+/// the answer comes when the process has ended.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/exec", params(("id" = String, Path)),
+    request_body = ExecRequest,
+    responses((status = 200, body = ExitStatus), (status = 101, description = "the streams may be sent"), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn exec(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    mut request: Request,
+) -> Answer<Response> {
+    let upgrade = stdio::requested(&mut request)?;
+    let Body(wire) = Body::<ExecRequest>::from_request(request, &()).await?;
+    let spec = parse_exec(wire)?;
+    let Some(upgrade) = upgrade else {
+        let (_, ended) = app.controller.exec(&id, spec, Vec::new()).await?;
+        let lost = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the process was lost with its container");
+        let exit_code = ended.await.map_err(lost)?;
+        return Ok(Json(ExitStatus { exit_code }).into_response());
+    };
+    app.controller.check_running(&id)?;
+    Ok(stdio::accept(upgrade, move |streams| async move {
+        let (pid, ended) = app.controller.exec(&id, spec, streams).await?;
+        Ok((pid, async move { ended.await.ok() }))
+    }))
+}
+
+/// Bytes of output that are read at a time.
+const LOG_CHUNK: usize = 64 << 10;
+
+/// What a container wrote that was started without streams.
+#[utoipa::path(get, path = "/vswitch/v1/containers/{id}/logs", params(("id" = String, Path)),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn logs(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Response> {
+    let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    let Some(file) = app.controller.container_log(&id)? else { return Ok((text, "").into_response()) };
+    // Up to where it is now: a container that goes on writing must not make the answer endless.
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let chunks = futures_util::stream::unfold((file, length), |(mut file, left)| async move {
+        use std::io::Read;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(LOG_CHUNK);
+        let mut chunk = vec![0; want];
+        match file.read(&mut chunk) {
+            Ok(0) => None,
+            Ok(count) => {
+                chunk.truncate(count);
+                let left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+                Some((Ok(Bytes::from(chunk)), (file, left)))
+            }
+            Err(error) => Some((Err(error), (file, 0))),
+        }
+    });
+    Ok((text, HttpBody::from_stream(chunks)).into_response())
+}

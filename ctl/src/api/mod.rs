@@ -1,0 +1,159 @@
+//! The control socket: HTTP/1.1 with JSON over a Unix socket.
+//!
+//! - [`listen`] makes the socket, so that nobody but the owner (and a group) ever reaches it;
+//! - [`serve`] accepts: a bound on connections, time limits for slow clients, credentials in the log;
+//! - [`router`] maps both dialects of `vswitch-api` onto the controller, and describes itself at `openapi.json`;
+//! - `stdio` takes a container's streams over a connection that the client asked to upgrade.
+//!
+//! Handlers translate: wire types become domain types, the controller decides, refusals become Docker's status codes.
+
+mod answer;
+mod containers;
+mod docker;
+mod endpoints;
+mod extract;
+mod fdb;
+pub mod listen;
+pub mod serve;
+mod stdio;
+mod stream;
+mod system;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use answer::Refusal;
+
+use crate::controller::Controller;
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The owner of the desired state.
+    pub controller: Controller,
+    /// `none`.
+    pub uplink: String,
+    /// Pipelines.
+    pub workers: usize,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "vswitch",
+    description = "The control socket of vswitchd. Paths without /vswitch/v1 follow the Docker Engine API 1.47 and \
+                   are served behind /v1.NN, too."
+))]
+struct Description;
+
+/// All routes of both dialects, and the document that describes them.
+#[must_use]
+pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(system::version))
+        .routes(routes!(system::openapi))
+        .routes(routes!(system::stats))
+        .routes(routes!(containers::list, containers::create))
+        .routes(routes!(containers::inspect, containers::remove))
+        .routes(routes!(containers::start))
+        .routes(routes!(containers::wait))
+        .routes(routes!(containers::stop))
+        .routes(routes!(containers::kill))
+        .routes(routes!(containers::exec))
+        .routes(routes!(containers::logs))
+        .routes(routes!(endpoints::list, endpoints::attach))
+        .routes(routes!(endpoints::inspect, endpoints::detach))
+        .routes(routes!(fdb::show, fdb::add, fdb::flush))
+        .routes(routes!(fdb::remove))
+        .routes(routes!(docker::ping))
+        .routes(routes!(docker::version))
+        .routes(routes!(docker::list))
+        .routes(routes!(docker::create))
+        .routes(routes!(docker::prune))
+        .routes(routes!(docker::inspect, docker::remove))
+        .routes(routes!(docker::connect))
+        .routes(routes!(docker::disconnect))
+        .split_for_parts()
+}
+
+/// The router that [`serve`] runs.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let (router, _) = describe();
+    router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)
+}
+
+async fn unknown_path(uri: Uri) -> Refusal {
+    let first = uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
+    if DOCKER_PATHS.contains(&first) {
+        return Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!(
+                "vswitch serves the networks of the Docker Engine API only, not /{first}; for containers on its \
+                 networks use vswitchctl"
+            ),
+        );
+    }
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("page not found: {} is not served; see /vswitch/v1/openapi.json", uri.path()),
+    )
+}
+
+async fn unknown_method(method: Method, uri: Uri) -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not allowed on {}; see /vswitch/v1/openapi.json", uri.path()),
+    )
+}
+
+/// First path segments of the Docker Engine API 1.47 that are Docker's own.
+const DOCKER_PATHS: [&str; 17] = [
+    "auth",
+    "build",
+    "commit",
+    "configs",
+    "containers",
+    "distribution",
+    "events",
+    "exec",
+    "images",
+    "info",
+    "nodes",
+    "plugins",
+    "secrets",
+    "services",
+    "swarm",
+    "system",
+    "volumes",
+];
+
+/// Docker's clients put `/v1.NN` before their paths; one implementation serves them all.
+pub(crate) fn without_docker_version(uri: &Uri) -> Option<Uri> {
+    let text = uri.path_and_query()?.as_str();
+    let rest = text.strip_prefix("/v1.")?;
+    let slash = rest.find('/')?;
+    let digits = &rest[..slash];
+    if digits.is_empty() || digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    rest[slash..].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only Docker's own version prefix is taken off.
+    #[test]
+    fn version_prefix() {
+        let strip = |text: &str| without_docker_version(&text.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(strip("/v1.47/networks?filters=%7B%7D").as_deref(), Some("/networks?filters=%7B%7D"));
+        assert_eq!(strip("/v1.24/_ping").as_deref(), Some("/_ping"));
+        for kept in ["/networks", "/v2.0/networks", "/v1./networks", "/v1.x/networks", "/v1.47", "/vswitch/v1/stats"] {
+            assert_eq!(strip(kept), None, "{kept}");
+        }
+    }
+}

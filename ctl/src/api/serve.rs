@@ -1,0 +1,107 @@
+//! Accepting clients. A slow, silent or dead one costs one connection for a bounded time, and nobody else waits for it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::os::unix::net::UnixListener as StdListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_service::Service;
+
+use super::stream::FdStream;
+use super::without_docker_version;
+
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a client may take to send the head of a request; an idle connection ends after it, too.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Largest head of a request, in bytes.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// How long to wait when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves clients until dropped.
+///
+/// # Errors
+/// When the listener cannot be given to the runtime.
+pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot accept a client: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        log_peer(&stream);
+        match Arc::clone(&room).try_acquire_owned() {
+            Ok(permit) => drop(tokio::spawn(one(stream, router.clone(), permit))),
+            Err(_) => drop(tokio::spawn(refuse(stream))),
+        }
+    }
+}
+
+async fn one(stream: UnixStream, router: Router, _permit: OwnedSemaphorePermit) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(FdStream::new(stream)), Routed { router })
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!("a client's connection ended: {error}");
+    }
+}
+
+/// More clients than [`MAX_CONNECTIONS`] learn it at once.
+async fn refuse(mut stream: UnixStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+        content-length: 74\r\nconnection: close\r\n\r\n\
+        {\"message\":\"vswitchd serves as many clients as it can; try again shortly\"}";
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(ANSWER)).await;
+}
+
+fn log_peer(stream: &UnixStream) {
+    match stream.peer_cred() {
+        Ok(peer) => tracing::info!(uid = peer.uid(), gid = peer.gid(), pid = peer.pid(), "client connected"),
+        Err(error) => tracing::info!("client connected; its credentials cannot be read: {error}"),
+    }
+}
+
+/// The router behind Docker's version prefix.
+#[derive(Clone)]
+struct Routed {
+    router: Router,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Routed {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(uri) = without_docker_version(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let mut router = self.router.clone();
+        Box::pin(async move { router.call(request.map(Body::new)).await })
+    }
+}

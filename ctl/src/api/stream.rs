@@ -1,0 +1,111 @@
+//! A client's connection: a Unix stream that keeps descriptors which come beside bytes, and gives up on a client that
+//! does not read.
+//!
+//! Descriptors must be caught by every read, not only after an upgrade: the HTTP layer may read ahead, and a plain
+//! `read` would let the kernel drop them.
+
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::Sleep;
+
+use super::stdio::STREAMS;
+
+/// How long a client may leave an answer unread.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Descriptors that one message may carry without the kernel cutting it.
+const MAX_DESCRIPTORS: usize = 8;
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct FdStream {
+    stream: UnixStream,
+    descriptors: Vec<OwnedFd>,
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl FdStream {
+    pub(crate) const fn new(stream: UnixStream) -> Self {
+        FdStream { stream, descriptors: Vec::new(), stuck: None }
+    }
+
+    /// The descriptors that have come so far.
+    pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
+    }
+
+    fn receive(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        stream.try_io(Interest::READABLE, || {
+            let mut control = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+            let mut control = RecvAncillaryBuffer::new(&mut control);
+            let received =
+                recvmsg(stream.as_fd(), &mut [IoSliceMut::new(space)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(more) = message {
+                    // What is more than anybody needs is closed at once.
+                    let room = STREAMS.saturating_sub(descriptors.len());
+                    descriptors.extend(more.take(room));
+                }
+            }
+            Ok(received.bytes)
+        })
+    }
+
+    /// Answers an error once the client has left its answer unread for too long.
+    fn check_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_PATIENCE)));
+        ready!(stuck.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for FdStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            match self.receive(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for FdStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(result) => {
+                self.stuck = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.check_patience(context),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,68 @@
+//! The one place of vswitchd that reads the clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: nanoseconds since 1970. Written as RFC 3339 with nanoseconds, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// This moment.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the clock that everybody else is given")]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// This many seconds after 1970.
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: u64) -> Self {
+        Moment(seconds.saturating_mul(1_000_000_000))
+    }
+
+    /// `seconds` earlier.
+    #[must_use]
+    pub const fn earlier(self, seconds: u64) -> Self {
+        Moment(self.0.saturating_sub(seconds.saturating_mul(1_000_000_000)))
+    }
+}
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(self.0)).fmt(f)
+    }
+}
+
+/// `until=` of a filter: a Unix time, an RFC 3339 time, or a duration such as `24h` before `now`.
+#[must_use]
+pub fn parse_until(text: &str, now: Moment) -> Option<Moment> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let whole = Duration::try_from_secs_f64(seconds).ok()?;
+        return Some(Moment(u64::try_from(whole.as_nanos()).ok()?));
+    }
+    if let Ok(duration) = humantime::parse_duration(text) {
+        return Some(now.earlier(duration.as_secs()));
+    }
+    let moment = humantime::parse_rfc3339_weak(text).ok()?;
+    Some(Moment(u64::try_from(moment.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Moments print as RFC 3339, and a filter may say a time or an age.
+    #[test]
+    fn forms() {
+        let moment = Moment::from_unix_seconds(1_700_000_000);
+        assert_eq!(moment.to_string(), "2023-11-14T22:13:20.000000000Z");
+        assert_eq!(parse_until("1700000000", moment), Some(moment));
+        assert_eq!(parse_until("2023-11-14T22:13:20Z", Moment::now()), Some(moment));
+        assert_eq!(parse_until("1h30m", moment), Some(Moment::from_unix_seconds(1_700_000_000 - 5400)));
+        assert_eq!(parse_until("soon", moment), None);
+    }
+}

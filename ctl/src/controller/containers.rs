@@ -1,0 +1,330 @@
+//! Containers: create, remove, list, wait, output, further processes.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+
+use tokio::sync::{oneshot, watch};
+
+use super::state::State;
+use super::{Controller, unexpected, view};
+use crate::agent::protocol::{self, Reply, Request};
+use crate::clock::Moment;
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{Container, Driver, Endpoint, EndpointSpec, ExecSpec, NetworkMode, Owner, Phase, Wanted};
+use crate::names;
+use crate::store::Change;
+
+/// Standard input, output and error of a process, or none (output goes to the container's log).
+pub type Streams = Vec<OwnedFd>;
+
+impl Controller {
+    /// Makes a container: named, addressed, not started.
+    ///
+    /// # Errors
+    /// When a name is taken or a network or address cannot be had.
+    pub fn create_container(&self, wanted: Wanted) -> Result<(Id, String), ControlError> {
+        let mut state = self.state();
+        let name = match wanted.name {
+            Some(name) => {
+                if let Some(other) = state.containers.values().find(|one| one.container.name == name) {
+                    let id = other.container.id.to_string();
+                    return Err(ControlError::ContainerExists { name, id });
+                }
+                if state.name_taken(&name) {
+                    return Err(ControlError::AttachmentExists(name));
+                }
+                name
+            }
+            None => names::generate(&mut rand::rng(), |name| state.name_taken(name)),
+        };
+        let id = Id::random(&mut rand::rng());
+        let (mode, mode_text) = resolve_mode(&state, &wanted.network, &wanted.endpoint, wanted.more.is_empty())?;
+        let mut wishes: Vec<(Id, EndpointSpec)> = Vec::new();
+        if mode == NetworkMode::Networks {
+            let all = std::iter::once((wanted.network, wanted.endpoint)).chain(wanted.more);
+            for (network, spec) in all {
+                let on = state.network(&network)?;
+                if wishes.iter().any(|(id, _)| *id == on.network.id) {
+                    let network = on.network.name.clone();
+                    return Err(ControlError::EndpointExists { container: name, network });
+                }
+                wishes.push((on.network.id.clone(), spec));
+            }
+        }
+        let container = Container {
+            hostname: wanted.hostname.unwrap_or_else(|| id.short().to_owned()),
+            id: id.clone(),
+            name: name.clone(),
+            created: Moment::now(),
+            mode,
+            mode_text,
+            phase: Phase::Created,
+            spec: wanted.spec,
+        };
+        state.insert_container(container.clone());
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        let result = wishes.iter().try_for_each(|(network, spec)| {
+            endpoints.push(state.add_endpoint(network, Owner::Container(id.clone()), &name, spec)?);
+            Ok::<_, ControlError>(())
+        });
+        let result = result.and_then(|()| {
+            Ok(self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?)
+        });
+        if let Err(error) = result {
+            for endpoint in &endpoints {
+                state.remove_endpoint(&endpoint.id);
+            }
+            state.containers.remove(&id);
+            return Err(error);
+        }
+        tracing::info!(container = name, id = id.short(), "container created");
+        Ok((id, name))
+    }
+
+    /// Removes a container; a running one only by `force`, which kills it.
+    ///
+    /// # Errors
+    /// When it is unknown, or running without `force`.
+    pub async fn remove_container(&self, text: &str, force: bool) -> Result<(), ControlError> {
+        let (id, running, auto_remove) = {
+            let state = self.state();
+            let one = &state.container(text)?.container;
+            (one.id.clone(), one.running(), one.spec.auto_remove)
+        };
+        if running {
+            if !force {
+                return Err(ControlError::ContainerRunning(text.to_owned()));
+            }
+            self.stop_container(id.as_str(), std::time::Duration::ZERO).await?;
+            if auto_remove {
+                return Ok(());
+            }
+        }
+        let gate = self.gate(&id)?;
+        let _held = gate.lock().await;
+        if self.state().container_by_id(&id)?.container.running() {
+            return Err(ControlError::ContainerRunning(text.to_owned()));
+        }
+        self.forget_container(&id)
+    }
+
+    /// Drops the record, the addresses and the output of a container that does not run. Its gate is held.
+    pub(super) fn forget_container(&self, id: &Id) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let endpoints = state.container_by_id(id)?.endpoints.clone();
+        self.inner.store.commit(&Change::new().drop_container(id).drop_endpoints(&endpoints))?;
+        for endpoint in &endpoints {
+            state.remove_endpoint(endpoint);
+        }
+        if let Some(one) = state.containers.remove(id) {
+            tracing::info!(container = one.container.name, id = id.short(), "container removed");
+        }
+        drop(state);
+        match std::fs::remove_file(self.log_path(id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove the output of container {}: {error}", id.short());
+            }
+            _ => Ok::<_, ControlError>(())?,
+        }
+        Ok(())
+    }
+
+    /// Containers, newest first; only running ones unless `all`.
+    #[must_use]
+    pub fn list_containers(&self, all: bool) -> Vec<vswitch_api::container::Container> {
+        let state = self.state();
+        let mut found: Vec<_> = state.containers.values().filter(|one| all || one.container.running()).collect();
+        found.sort_by_key(|one| std::cmp::Reverse(one.container.created));
+        found.into_iter().map(|one| view::container(&state, one)).collect()
+    }
+
+    /// One container.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn inspect_container(&self, text: &str) -> Result<vswitch_api::container::Container, ControlError> {
+        let state = self.state();
+        Ok(view::container(&state, state.container(text)?))
+    }
+
+    /// Waits for the end of a container's process (one that is not started yet, too) and answers its exit status.
+    ///
+    /// # Errors
+    /// When it is unknown, or removed without ever having run.
+    pub async fn wait_container(&self, text: &str) -> Result<i32, ControlError> {
+        let waiting = {
+            let state = self.state();
+            ended(state.container(text)?.phase.subscribe())
+        };
+        waiting.await.ok_or_else(|| ControlError::ContainerNotFound(text.to_owned()))
+    }
+
+    /// The exit status of the next end of a container's process; `None` when the container is removed before.
+    ///
+    /// # Errors
+    /// When it is unknown.
+    pub fn watch_container(
+        &self,
+        text: &str,
+    ) -> Result<impl Future<Output = Option<i32>> + Send + use<>, ControlError> {
+        let mut phase = self.state().container(text)?.phase.subscribe();
+        Ok(async move {
+            // An end that is there already is that of an earlier run.
+            phase.mark_unchanged();
+            while phase.changed().await.is_ok() {
+                if let Phase::Exited { code, .. } = *phase.borrow_and_update() {
+                    return Some(code);
+                }
+            }
+            match *phase.borrow() {
+                Phase::Exited { code, .. } => Some(code),
+                _ => None,
+            }
+        })
+    }
+
+    /// Whether a start could begin.
+    ///
+    /// # Errors
+    /// When the container is unknown or runs already.
+    pub fn check_startable(&self, text: &str) -> Result<(), ControlError> {
+        match self.state().container(text)?.container.running() {
+            true => Err(ControlError::AlreadyRunning(text.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a further process could begin.
+    ///
+    /// # Errors
+    /// When the container is unknown or does not run.
+    pub fn check_running(&self, text: &str) -> Result<(), ControlError> {
+        match self.state().container(text)?.container.running() {
+            true => Ok(()),
+            false => Err(ControlError::NotRunning(text.to_owned())),
+        }
+    }
+
+    /// What a container wrote without a client at its streams: the open file, if there is any.
+    ///
+    /// # Errors
+    /// When the container is unknown or the file cannot be read.
+    pub fn container_log(&self, text: &str) -> Result<Option<std::fs::File>, ControlError> {
+        let id = self.state().container(text)?.container.id.clone();
+        match std::fs::File::open(self.log_path(&id)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ControlError::Internal(format!("cannot read the output of container {text}: {error}"))),
+        }
+    }
+
+    /// Starts one more process in a running container. Answers its host pid and where its exit status comes.
+    ///
+    /// # Errors
+    /// When the container does not run or the program cannot be started.
+    pub async fn exec(
+        &self,
+        text: &str,
+        spec: ExecSpec,
+        streams: Streams,
+    ) -> Result<(u32, oneshot::Receiver<i32>), ControlError> {
+        let process = Id::random(&mut rand::rng()).to_string();
+        let request = {
+            let state = self.state();
+            let one = &state.container(text)?.container;
+            if !one.running() {
+                return Err(ControlError::NotRunning(text.to_owned()));
+            }
+            let env = if spec.env.is_empty() { one.spec.env.clone() } else { spec.env };
+            let exec = protocol::ExecSpec {
+                command: spec.command,
+                env,
+                working_dir: spec.working_dir.unwrap_or_else(|| one.spec.working_dir.clone()),
+                tty: spec.tty,
+                capabilities: one.spec.capabilities.clone(),
+            };
+            Request::ProcessExec { process: process.clone(), container: one.id.to_string(), exec }
+        };
+        let (sender, ended) = oneshot::channel();
+        self.execs().insert(process.clone(), sender);
+        match self.inner.agent.call(request, streams).await {
+            Ok((Reply::Started { pid }, _)) => Ok((pid, ended)),
+            Ok((reply, _)) => {
+                self.execs().remove(&process);
+                Err(unexpected(&reply))
+            }
+            Err(error) => {
+                self.execs().remove(&process);
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) fn log_path(&self, id: &Id) -> std::path::PathBuf {
+        self.inner.state_dir.join("logs").join(format!("{id}.log"))
+    }
+
+    /// The gate of a container.
+    pub(super) fn gate(&self, id: &Id) -> Result<std::sync::Arc<tokio::sync::Mutex<()>>, ControlError> {
+        Ok(self.state().container_by_id(id)?.gate.clone())
+    }
+}
+
+/// The exit status, once there is one; `None` when the container is removed before.
+async fn ended(mut phase: watch::Receiver<Phase>) -> Option<i32> {
+    let ended = |phase: &Phase| matches!(phase, Phase::Exited { .. });
+    // The sender goes with the container; its last word stays.
+    let _ = phase.wait_for(ended).await;
+    match *phase.borrow() {
+        Phase::Exited { code, .. } => Some(code),
+        _ => None,
+    }
+}
+
+/// What `--network` means.
+fn resolve_mode(
+    state: &State,
+    text: &str,
+    spec: &EndpointSpec,
+    alone: bool,
+) -> Result<(NetworkMode, String), ControlError> {
+    let mode = if let Some(other) = text.strip_prefix("container:") {
+        let other = &state.container(other)?.container;
+        if matches!(other.mode, NetworkMode::Container(_)) {
+            return Err(ControlError::Conflict(format!(
+                "cannot join the network of container {}, which itself joins another's; join that one",
+                other.name
+            )));
+        }
+        (NetworkMode::Container(other.id.clone()), format!("container:{}", other.id))
+    } else {
+        let network = &state.network(text)?.network;
+        let mode = match network.driver {
+            Driver::Bridge => NetworkMode::Networks,
+            Driver::Host => NetworkMode::Host,
+            Driver::Null => NetworkMode::None,
+        };
+        (mode, network.name.clone())
+    };
+    if mode.0 != NetworkMode::Networks {
+        if spec.ipv4.is_some() || spec.ipv6.is_some() {
+            return Err(ControlError::invalid("user specified IP address is supported on user defined networks only"));
+        }
+        if spec.mac.is_some() {
+            return Err(ControlError::invalid(
+                "conflicting options: mac-address and the network mode; only an endpoint on a network has one",
+            ));
+        }
+        if !spec.aliases.is_empty() {
+            return Err(ControlError::invalid("network-scoped aliases are only supported for user-defined networks"));
+        }
+        if !alone {
+            return Err(match mode.0 {
+                NetworkMode::None => ControlError::PrivateMode,
+                _ => ControlError::SharedNamespace,
+            });
+        }
+    }
+    Ok(mode)
+}

@@ -1,0 +1,232 @@
+//! Endpoints: bringing them up and down, and attaching namespaces that somebody else made.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use vswitch_switch::{Identity, PortConfig, PortDevice};
+
+use super::state::prefix_of;
+use super::{Controller, routes, unexpected, view};
+use crate::agent::protocol::{Link, Reply, Request};
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{AttachSpec, Attachment, Endpoint, Owner};
+use crate::names;
+use crate::store::Change;
+
+impl Controller {
+    /// Gives a namespace that exists already an endpoint.
+    ///
+    /// # Errors
+    /// When the network, namespace or an address cannot be had; nothing is left behind then.
+    pub async fn attach(&self, spec: AttachSpec) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
+        let (endpoint, sandbox_request) = {
+            let mut state = self.state();
+            let network = state.network(&spec.network)?.network.id.clone();
+            let name = match spec.name {
+                Some(name) if state.name_taken(&name) => return Err(ControlError::AttachmentExists(name)),
+                Some(name) => name,
+                None => names::generate(&mut rand::rng(), |name| state.name_taken(name)),
+            };
+            let owner = Owner::Attached(Attachment { netns: spec.netns.clone() });
+            let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
+            let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns };
+            (endpoint, request)
+        };
+        let undo = |error: ControlError| {
+            self.state().remove_endpoint(&endpoint.id);
+            error
+        };
+        self.ask(sandbox_request).await.map_err(undo)?;
+        if let Err(error) = self.bring_attached_up(&endpoint.id).await {
+            self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
+            return Err(undo(error));
+        }
+        tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace attached");
+        let state = self.state();
+        Ok(view::endpoint(&state, state.endpoint(endpoint.id.as_str())?))
+    }
+
+    /// Interface, port and default route of an attached namespace, then the commit.
+    async fn bring_attached_up(&self, id: &Id) -> Result<(), ControlError> {
+        self.bring_up(id).await?;
+        let (route, endpoint) = {
+            let state = self.state();
+            let one = state.endpoint(id.as_str())?;
+            let on = state.network(one.endpoint.network.as_str())?;
+            // The first endpoint of a namespace gives its default route, a later one only if it names a gateway.
+            let first = !state.endpoints.values().any(|other| {
+                other.endpoint.id != *id && other.endpoint.owner == one.endpoint.owner && !other.endpoint.lost
+            });
+            let named = one.endpoint.ipv4.is_some_and(|fixed| fixed.gateway.is_some())
+                || one.endpoint.ipv6.is_some_and(|fixed| fixed.gateway.is_some());
+            let route = (first || named).then(|| routes::single_route(&one.endpoint, &on.network));
+            (route, one.endpoint.clone())
+        };
+        let result = match route {
+            Some(request) => self.ask(request).await,
+            None => Ok(()),
+        };
+        let result = result.and_then(|()| Ok(self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?));
+        if result.is_err() {
+            self.take_down(id).await;
+        }
+        result
+    }
+
+    /// Undoes [`Controller::attach`].
+    ///
+    /// # Errors
+    /// When it is unknown or a container's.
+    pub async fn detach(&self, text: &str) -> Result<(), ControlError> {
+        let endpoint = {
+            let state = self.state();
+            let endpoint = state.endpoint(text)?.endpoint.clone();
+            if endpoint.container().is_some() {
+                return Err(ControlError::Conflict(format!(
+                    "endpoint {text} belongs to container {}; use 'network disconnect {} {0}'",
+                    endpoint.name, endpoint.network_name
+                )));
+            }
+            endpoint
+        };
+        self.take_down(&endpoint.id).await;
+        self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
+        let mut state = self.state();
+        self.inner.store.commit(&Change::new().drop_endpoints([&endpoint.id]))?;
+        state.remove_endpoint(&endpoint.id);
+        tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace detached");
+        Ok(())
+    }
+
+    /// All endpoints, by name and network.
+    #[must_use]
+    pub fn list_endpoints(&self) -> Vec<vswitch_api::endpoint::Endpoint> {
+        let state = self.state();
+        let mut found: Vec<_> = state.endpoints.values().map(|one| view::endpoint(&state, one)).collect();
+        found.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
+        found
+    }
+
+    /// One endpoint.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn inspect_endpoint(&self, text: &str) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
+        let state = self.state();
+        Ok(view::endpoint(&state, state.endpoint(text)?))
+    }
+
+    /// Makes an endpoint's interface and gives it a port. Its sandbox exists.
+    pub(super) async fn bring_up(&self, id: &Id) -> Result<(), ControlError> {
+        let request = {
+            let state = self.state();
+            let endpoint = &state.endpoint(id.as_str())?.endpoint;
+            let on = state.networks.get(&endpoint.network);
+            let network = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
+            let link = link(endpoint, &network.network);
+            Request::EndpointAttach { endpoint: id.to_string(), sandbox: endpoint.sandbox(), link }
+        };
+        let (interface, descriptor) = self.open(request).await?;
+        if let Err(error) = self.plug_in(id, interface, descriptor) {
+            self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Gives an endpoint whose interface still exists its port again.
+    pub(super) async fn reopen(&self, id: &Id) -> Result<(), ControlError> {
+        let (interface, descriptor) = self.open(Request::EndpointReopen { endpoint: id.to_string() }).await?;
+        self.plug_in(id, interface, descriptor)
+    }
+
+    /// Takes an endpoint's port and interface away. Goes on whatever fails.
+    pub(super) async fn take_down(&self, id: &Id) {
+        self.unplug(id);
+        self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
+    }
+
+    /// Takes an endpoint's port away, if it has one.
+    pub(super) fn unplug(&self, id: &Id) {
+        let port = self.state().endpoints.get_mut(id).and_then(|one| one.port.take());
+        if let Some(port) = port
+            && let Err(error) = self.inner.switch.remove_port(port)
+        {
+            tracing::warn!("the switch could not remove {port}: {error}");
+        }
+    }
+
+    async fn open(&self, request: Request) -> Result<(String, OwnedFd), ControlError> {
+        match self.inner.agent.call(request, Vec::new()).await? {
+            (Reply::Endpoint { interface }, mut descriptors) => {
+                let descriptor = descriptors.pop();
+                let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
+                Ok((interface, descriptor.ok_or_else(none)?))
+            }
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    fn plug_in(&self, id: &Id, interface: String, descriptor: OwnedFd) -> Result<(), ControlError> {
+        let config = {
+            let state = self.state();
+            let endpoint = &state.endpoint(id.as_str())?.endpoint;
+            let on = state.networks.get(&endpoint.network);
+            let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
+            let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
+            PortConfig {
+                name: endpoint.name.clone(),
+                network: on.index.ok_or_else(unknown)?,
+                identity: identity(endpoint, on.network.options.anti_spoof),
+                mac_limit: on.network.options.mac_limit,
+            }
+        };
+        let port = self.inner.switch.add_port(config, PortDevice::Packet(descriptor))?;
+        let mut state = self.state();
+        if let Some(one) = state.endpoints.get_mut(id) {
+            one.port = Some(port);
+            one.endpoint.interface = Some(interface);
+            one.endpoint.lost = false;
+            return Ok(());
+        }
+        drop(state);
+        let _ = self.inner.switch.remove_port(port);
+        Err(ControlError::EndpointNotFound(id.short().to_owned()))
+    }
+}
+
+/// Only endpoints that vswitchd addresses have an identity that frames can be held against.
+fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity> {
+    if !anti_spoof || endpoint.addresses().next().is_none() {
+        return None;
+    }
+    let ipv4 = match endpoint.ipv4.map(|fixed| fixed.address) {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let ipv6 = match endpoint.ipv6.map(|fixed| fixed.address) {
+        Some(IpAddr::V6(address)) => Some(address),
+        _ => None,
+    };
+    Some(Identity { mac: endpoint.mac, ipv4, ipv6 })
+}
+
+fn link(endpoint: &Endpoint, network: &crate::model::Network) -> Link {
+    let ipv4 = endpoint.ipv4.and_then(|fixed| match fixed.address {
+        IpAddr::V4(address) => Some((address, prefix_of(Some(network), fixed))),
+        IpAddr::V6(_) => None,
+    });
+    let ipv6 = endpoint.ipv6.and_then(|fixed| match fixed.address {
+        IpAddr::V6(address) => Some((address, prefix_of(Some(network), fixed))),
+        IpAddr::V4(_) => None,
+    });
+    Link {
+        interface: endpoint.interface.clone(),
+        mac: endpoint.mac,
+        mtu: network.options.mtu,
+        ipv4,
+        ipv6,
+        enable_ipv6: ipv6.is_some(),
+    }
+}

@@ -1,0 +1,148 @@
+//! The forwarding database and the counters, in the words of the API.
+
+use std::collections::BTreeMap;
+
+use vswitch_api::fdb::{FdbEntry, FdbKind, FdbRemoved};
+use vswitch_api::stats;
+use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
+
+use super::{Controller, State};
+use crate::error::ControlError;
+use crate::ipam::check_station;
+
+impl Controller {
+    /// The entries of a network, by address.
+    ///
+    /// # Errors
+    /// When the network is unknown or has no FDB.
+    pub fn fdb(&self, network: &str) -> Result<Vec<FdbEntry>, ControlError> {
+        let state = self.state();
+        let index = fdb_index(&state, network)?;
+        let names = port_names(&state);
+        drop(state);
+        let mut entries = self.inner.switch.fdb_entries(index);
+        entries.sort_by_key(|entry| entry.mac);
+        let entries = entries.into_iter().map(|entry| FdbEntry {
+            mac_address: entry.mac.to_string(),
+            port: entry.port.value(),
+            endpoint: names.get(&entry.port).cloned().unwrap_or_default(),
+            kind: match entry.kind {
+                vswitch_switch::FdbKind::Learned => FdbKind::Learned,
+                vswitch_switch::FdbKind::Static => FdbKind::Static,
+            },
+            age_seconds: entry.age_seconds,
+        });
+        Ok(entries.collect())
+    }
+
+    /// Binds an address to the port of an endpoint or container.
+    ///
+    /// # Errors
+    /// When the address is no station's, or the endpoint has no port on the network.
+    pub fn fdb_add(&self, network: &str, mac: MacAddr, endpoint: &str) -> Result<(), ControlError> {
+        let mac = check_station(mac).map_err(|fault| ControlError::invalid(fault.to_string()))?;
+        let (index, port) = {
+            let state = self.state();
+            let index = fdb_index(&state, network)?;
+            let on = state.network(network)?;
+            let one = match state.container(endpoint) {
+                Ok(container) => state.endpoint_of(&container.container.id, &on.network.id),
+                Err(_) => state.endpoint(endpoint).ok().filter(|one| one.endpoint.network == on.network.id),
+            };
+            let not_there =
+                || ControlError::NotConnected { container: endpoint.to_owned(), network: on.network.name.clone() };
+            let port = one.ok_or_else(not_there)?.port;
+            (index, port.ok_or_else(|| ControlError::NotRunning(endpoint.to_owned()))?)
+        };
+        self.inner.switch.fdb_add_static(index, mac, port).map_err(|error| ControlError::Conflict(error.to_string()))
+    }
+
+    /// Removes one entry of a network.
+    ///
+    /// # Errors
+    /// When the network is unknown.
+    pub fn fdb_remove(&self, network: &str, mac: MacAddr) -> Result<FdbRemoved, ControlError> {
+        let index = fdb_index(&self.state(), network)?;
+        Ok(FdbRemoved { removed: u64::from(self.inner.switch.fdb_remove(index, mac)) })
+    }
+
+    /// Removes all learned entries of a network.
+    ///
+    /// # Errors
+    /// When the network is unknown.
+    pub fn fdb_flush(&self, network: &str) -> Result<FdbRemoved, ControlError> {
+        let index = fdb_index(&self.state(), network)?;
+        let removed = self.inner.switch.fdb_flush(index);
+        Ok(FdbRemoved { removed: u64::try_from(removed).unwrap_or(u64::MAX) })
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn stats(&self) -> stats::Stats {
+        let counted = self.inner.switch.stats();
+        let state = self.state();
+        let by_index: BTreeMap<NetworkIndex, &str> =
+            state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str()))).collect();
+        stats::Stats {
+            uptime_ms: counted.uptime_ms,
+            workers: counted.workers,
+            generation: counted.generation,
+            total: counters(&counted.total),
+            networks: counted
+                .networks
+                .into_iter()
+                .map(|one| stats::NetworkStats { network: one.name, counters: counters(&one.counters) })
+                .collect(),
+            ports: counted
+                .ports
+                .into_iter()
+                .map(|one| stats::PortStats {
+                    port: one.port.value(),
+                    endpoint: one.name,
+                    network: by_index.get(&one.network).copied().unwrap_or_default().to_owned(),
+                    kind: one.kind.to_owned(),
+                    worker: one.worker,
+                    fdb_entries: one.fdb_entries,
+                    counters: counters(&one.counters),
+                })
+                .collect(),
+            fdb: stats::FdbStats {
+                entries: counted.fdb.entries,
+                capacity: counted.fdb.capacity,
+                learned: counted.fdb.learned,
+                moved: counted.fdb.moved,
+                aged: counted.fdb.aged,
+                evicted: counted.fdb.evicted,
+                limited: counted.fdb.limited,
+                damped: counted.fdb.damped,
+            },
+        }
+    }
+}
+
+fn fdb_index(state: &State, network: &str) -> Result<NetworkIndex, ControlError> {
+    let on = state.network(network)?;
+    let sentence = || format!("network {} is not on the switch, so it has no forwarding database", on.network.name);
+    on.index.ok_or_else(|| ControlError::invalid(sentence()))
+}
+
+fn port_names(state: &State) -> BTreeMap<PortId, String> {
+    state.endpoints.values().filter_map(|one| Some((one.port?, one.endpoint.name.clone()))).collect()
+}
+
+fn counters(counted: &vswitch_switch::Counters) -> stats::Counters {
+    stats::Counters {
+        in_frames: counted.in_frames,
+        in_bytes: counted.in_bytes,
+        out_frames: counted.out_frames,
+        out_bytes: counted.out_bytes,
+        forwarded: counted.forwarded,
+        flooded: counted.flooded,
+        consumed: counted.consumed,
+        drops: DropReason::ALL
+            .iter()
+            .map(|reason| (reason.to_string(), counted.dropped(*reason)))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+    }
+}

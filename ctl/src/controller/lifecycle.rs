@@ -1,0 +1,251 @@
+//! A container's process: start, stop, kill, end.
+
+use std::time::Duration;
+
+use super::{Controller, Streams, files, routes, unexpected};
+use crate::agent::protocol::{ProcessSpec, Reply, Request};
+use crate::clock::Moment;
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{NetworkMode, Phase};
+use crate::store::Change;
+
+/// How long a killed process may take to be reported.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// SIGKILL.
+const SIGKILL: i32 = 9;
+/// SIGTERM.
+const SIGTERM: i32 = 15;
+
+impl Controller {
+    /// Starts a container's process: sandbox, endpoints, routes, process. Answers its host pid.
+    ///
+    /// # Errors
+    /// When it runs already, its network is gone, or a step fails; everything before that step is undone.
+    pub async fn start_container(&self, text: &str, streams: Streams) -> Result<u32, ControlError> {
+        let id = self.state().container(text)?.container.id.clone();
+        let gate = self.gate(&id)?;
+        let _held = gate.lock().await;
+        let result = self.start_held(&id, streams).await;
+        if result.is_err() {
+            let auto_remove = {
+                let mut state = self.state();
+                let one = &state.container_by_id(&id)?.container;
+                one.spec.auto_remove && !one.running()
+            };
+            // As Docker: what was to be removed at its end is not kept when it never began.
+            if auto_remove && let Err(error) = self.forget_container(&id) {
+                tracing::warn!("container {} stays: {error}", id.short());
+            }
+        }
+        result
+    }
+
+    async fn start_held(&self, id: &Id, streams: Streams) -> Result<u32, ControlError> {
+        let (mode, endpoints) = {
+            let mut state = self.state();
+            let one = state.container_by_id(id)?;
+            if one.container.running() {
+                return Err(ControlError::AlreadyRunning(one.container.name.clone()));
+            }
+            let (mode, endpoints) = (one.container.mode.clone(), one.endpoints.clone());
+            if let NetworkMode::Container(other) = &mode {
+                let target =
+                    state.containers.get(other).ok_or_else(|| ControlError::ContainerNotFound(other.to_string()))?;
+                if !target.container.running() {
+                    return Err(ControlError::JoinNotRunning(target.container.name.clone()));
+                }
+            }
+            (mode, endpoints)
+        };
+        let own_sandbox = matches!(mode, NetworkMode::Networks | NetworkMode::None);
+        if own_sandbox {
+            self.ask(Request::SandboxCreate { sandbox: id.to_string() }).await?;
+        }
+        let mut up = Vec::new();
+        let result = self.start_inside(id, &endpoints, &mut up, streams).await;
+        if result.is_err() {
+            for endpoint in up.iter().rev() {
+                self.take_down(endpoint).await;
+            }
+            if own_sandbox {
+                self.ask_anyway(Request::SandboxRemove { sandbox: id.to_string() }).await;
+            }
+        }
+        result
+    }
+
+    /// Everything after the sandbox; `up` tells the caller what to undo.
+    async fn start_inside(
+        &self,
+        id: &Id,
+        endpoints: &[Id],
+        up: &mut Vec<Id>,
+        streams: Streams,
+    ) -> Result<u32, ControlError> {
+        for endpoint in endpoints {
+            self.bring_up(endpoint).await?;
+            up.push(endpoint.clone());
+        }
+        if !endpoints.is_empty() {
+            let request = routes::default_routes(&self.state(), id);
+            self.ask(request).await?;
+        }
+        let spec = Box::new(self.process_spec(id, streams.is_empty())?);
+        let request = Request::ProcessStart { process: id.to_string(), spec };
+        let pid = match self.inner.agent.call(request, streams).await? {
+            (Reply::Started { pid }, _) => pid,
+            (reply, _) => return Err(unexpected(&reply)),
+        };
+        let committed = self.commit_phase(id, Phase::Running { pid, started: Moment::now() });
+        if committed.is_err() {
+            self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
+        }
+        committed?;
+        tracing::info!(container = id.short(), pid, "container started");
+        Ok(pid)
+    }
+
+    fn process_spec(&self, id: &Id, to_log: bool) -> Result<ProcessSpec, ControlError> {
+        let mut log = None;
+        if to_log {
+            let path = self.log_path(id);
+            make_log_dir(&path)?;
+            log = Some(path.to_string_lossy().into_owned());
+        }
+        let state = self.state();
+        let one = state.container(id.as_str())?;
+        let container = &one.container;
+        // A container that joins another's namespace sees that one's names and addresses.
+        let (sandbox, host_of) = match &container.mode {
+            NetworkMode::Networks | NetworkMode::None => (Some(id.to_string()), Some(one)),
+            NetworkMode::Container(other) => (Some(other.to_string()), state.containers.get(other)),
+            NetworkMode::Host => (None, None),
+        };
+        let etc_hosts = host_of.map(|one| {
+            let names = match one.container.hostname == one.container.name {
+                true => one.container.name.clone(),
+                false => format!("{} {}", one.container.hostname, one.container.name),
+            };
+            let endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+            files::etc_hosts(&container.spec, &names, endpoints.flat_map(|one| one.endpoint.addresses()))
+        });
+        let etc_resolv_conf = host_of.map(|_| files::etc_resolv_conf(&container.spec, &self.inner.host.resolv_conf()));
+        Ok(ProcessSpec {
+            sandbox,
+            command: container.spec.command.clone(),
+            env: container.spec.env.clone(),
+            working_dir: container.spec.working_dir.clone(),
+            hostname: container.hostname.clone(),
+            etc_hosts,
+            etc_resolv_conf,
+            tty: container.spec.tty,
+            capabilities: container.spec.capabilities.clone(),
+            log,
+        })
+    }
+
+    /// Stores and shows a container's new phase, with its endpoints as they are now.
+    fn commit_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let mut container = state.container_by_id(id)?.container.clone();
+        container.phase = phase;
+        let ids = state.containers[id].endpoints.iter();
+        let endpoints: Vec<_> = ids.filter_map(|id| state.endpoints.get(id)).map(|one| &one.endpoint).collect();
+        self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(endpoints))?;
+        let one = state.container_by_id(id)?;
+        one.container = container;
+        one.phase.send_replace(phase);
+        Ok(())
+    }
+
+    /// Asks a container's process to end, and kills it after `patience`. Answers when it has ended.
+    ///
+    /// # Errors
+    /// When the container is unknown or does not end even then.
+    pub async fn stop_container(&self, text: &str, patience: Duration) -> Result<(), ControlError> {
+        let (id, mut phase) = {
+            let state = self.state();
+            let one = state.container(text)?;
+            if !one.container.running() {
+                return Ok(());
+            }
+            (one.container.id.to_string(), one.phase.subscribe())
+        };
+        let mut signals = vec![(SIGKILL, KILL_PATIENCE)];
+        if !patience.is_zero() {
+            signals.insert(0, (SIGTERM, patience));
+        }
+        for (signal, patience) in signals {
+            self.ask(Request::ProcessSignal { process: id.clone(), signal }).await?;
+            let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
+            // An error here says that the container was removed, which is an end, too.
+            if tokio::time::timeout(patience, ended).await.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(ControlError::Internal(format!("container {text} did not end when killed; see its process on the host")))
+    }
+
+    /// Sends a signal to a container's process.
+    ///
+    /// # Errors
+    /// When the container does not run or the signal does not exist.
+    pub async fn kill_container(&self, text: &str, signal: i32) -> Result<(), ControlError> {
+        if !(1..=64).contains(&signal) {
+            return Err(ControlError::invalid(format!("Invalid signal: {signal}; use 1 to 64")));
+        }
+        let process = {
+            let state = self.state();
+            let one = &state.container(text)?.container;
+            if !one.running() {
+                return Err(ControlError::NotRunning(text.to_owned()));
+            }
+            one.id.to_string()
+        };
+        self.ask(Request::ProcessSignal { process, signal }).await
+    }
+
+    /// A container's process ended: its endpoints go down, its status is kept, waiters learn of it.
+    pub(super) async fn container_ended(&self, id: &Id, code: i32) {
+        let Ok(gate) = self.gate(id) else { return };
+        let _held = gate.lock().await;
+        let (endpoints, started, own_sandbox) = {
+            let state = self.state();
+            let Some(one) = state.containers.get(id) else { return };
+            let Phase::Running { started, .. } = one.container.phase else { return };
+            let own = matches!(one.container.mode, NetworkMode::Networks | NetworkMode::None);
+            (one.endpoints.clone(), started, own)
+        };
+        for endpoint in &endpoints {
+            self.take_down(endpoint).await;
+        }
+        if own_sandbox {
+            self.ask_anyway(Request::SandboxRemove { sandbox: id.to_string() }).await;
+        }
+        let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
+        if let Err(error) = self.commit_phase(id, phase) {
+            tracing::error!("the end of container {} could not be stored: {error}", id.short());
+            let mut state = self.state();
+            if let Ok(one) = state.container_by_id(id) {
+                one.container.phase = phase;
+                one.phase.send_replace(phase);
+            }
+        }
+        tracing::info!(container = id.short(), code, "container ended");
+        self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
+        let auto_remove = self.state().containers.get(id).is_some_and(|one| one.container.spec.auto_remove);
+        if auto_remove && let Err(error) = self.forget_container(id) {
+            tracing::warn!("container {} stays: {error}", id.short());
+        }
+    }
+}
+
+fn make_log_dir(path: &std::path::Path) -> Result<(), ControlError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(dir) = path.parent() else { return Ok(()) };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        ControlError::Internal(format!("cannot make the folder {} for output: {error}", dir.display()))
+    })
+}

@@ -1,0 +1,128 @@
+//! `network connect` and `network disconnect`, of running and of stopped containers.
+
+use super::{Controller, routes};
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{EndpointSpec, NetworkMode, Owner};
+use crate::store::Change;
+
+impl Controller {
+    /// Gives a container an endpoint on one more network, at once if it runs.
+    ///
+    /// # Errors
+    /// When it has one there already, shares somebody's namespace, or an address cannot be had.
+    pub async fn connect(&self, network: &str, container: &str, spec: EndpointSpec) -> Result<(), ControlError> {
+        let id = self.state().container(container)?.container.id.clone();
+        let gate = self.gate(&id)?;
+        let _held = gate.lock().await;
+        let (endpoint, running) = {
+            let mut state = self.state();
+            let network = state.network(network)?.network.clone();
+            let one = &state.container_by_id(&id)?.container;
+            let (name, running, mode) = (one.name.clone(), one.running(), one.mode.clone());
+            match mode {
+                NetworkMode::Networks => {}
+                NetworkMode::None => return Err(ControlError::PrivateMode),
+                NetworkMode::Host | NetworkMode::Container(_) => return Err(ControlError::SharedNamespace),
+            }
+            if state.endpoint_of(&id, &network.id).is_some() {
+                return Err(ControlError::EndpointExists { container: name, network: network.name });
+            }
+            (state.add_endpoint(&network.id, Owner::Container(id.clone()), &name, &spec)?, running)
+        };
+        let result = if running { self.connect_live(&id, &endpoint.id).await } else { Ok(()) };
+        let result = result.and_then(|()| {
+            let state = self.state();
+            let endpoint = &state.endpoint(endpoint.id.as_str())?.endpoint;
+            Ok(self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?)
+        });
+        if let Err(error) = result {
+            if running {
+                self.take_down(&endpoint.id).await;
+            }
+            self.state().remove_endpoint(&endpoint.id);
+            return Err(error);
+        }
+        tracing::info!(container = id.short(), network = endpoint.network_name, "connected");
+        Ok(())
+    }
+
+    async fn connect_live(&self, container: &Id, endpoint: &Id) -> Result<(), ControlError> {
+        self.bring_up(endpoint).await?;
+        let request = routes::default_routes(&self.state(), container);
+        self.ask(request).await
+    }
+
+    /// Takes a container's endpoint on a network away. The name of an attached namespace is detached.
+    ///
+    /// # Errors
+    /// When there is no such endpoint.
+    pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), ControlError> {
+        let id = match self.member(network, container)? {
+            Member::Container(id) => id,
+            Member::Attached(id) => return self.detach(id.as_str()).await,
+        };
+        let gate = self.gate(&id)?;
+        let _held = gate.lock().await;
+        let (endpoint, running) = {
+            let mut state = self.state();
+            let network = state.network(network)?.network.clone();
+            let one = &state.container_by_id(&id)?.container;
+            let (running, mode) = (one.running(), one.mode.clone());
+            if matches!(mode, NetworkMode::Host) && network.name == "host" {
+                return Err(ControlError::invalid(
+                    "container cannot be disconnected from host network or connected to host network",
+                ));
+            }
+            if mode == NetworkMode::None && network.name == "none" {
+                return self.leave_none(&mut state, &id);
+            }
+            let Some(one) = state.endpoint_of(&id, &network.id) else {
+                return Err(ControlError::NotConnected { container: container.to_owned(), network: network.name });
+            };
+            (one.endpoint.clone(), running)
+        };
+        if running {
+            self.take_down(&endpoint.id).await;
+        }
+        {
+            let mut state = self.state();
+            self.inner.store.commit(&Change::new().drop_endpoints([&endpoint.id]))?;
+            state.remove_endpoint(&endpoint.id);
+        }
+        if running {
+            let request = routes::default_routes(&self.state(), &id);
+            self.ask_anyway(request).await;
+        }
+        tracing::info!(container = id.short(), network = endpoint.network_name, "disconnected");
+        Ok(())
+    }
+
+    /// Whom `container` means on a network.
+    fn member(&self, network: &str, container: &str) -> Result<Member, ControlError> {
+        let state = self.state();
+        let on = state.network(network)?;
+        let unknown = match state.container(container) {
+            Ok(one) => return Ok(Member::Container(one.container.id.clone())),
+            Err(unknown) => unknown,
+        };
+        let attached = state.endpoint(container).ok().map(|one| &one.endpoint);
+        let attached = attached.filter(|endpoint| endpoint.network == on.network.id && endpoint.container().is_none());
+        attached.map(|endpoint| Member::Attached(endpoint.id.clone())).ok_or(unknown)
+    }
+
+    /// A container that leaves `none` may join networks.
+    fn leave_none(&self, state: &mut super::State, id: &Id) -> Result<(), ControlError> {
+        let mut container = state.container_by_id(id)?.container.clone();
+        container.mode = NetworkMode::Networks;
+        self.inner.store.commit(&Change::new().put_container(&container))?;
+        state.container_by_id(id)?.container = container;
+        Ok(())
+    }
+}
+
+/// Somebody on a network.
+enum Member {
+    Container(Id),
+    Attached(Id),
+}

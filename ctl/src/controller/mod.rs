@@ -1,0 +1,182 @@
+//! The owner of what should be: networks, containers and endpoints, and what the agent and the switch do about it.
+//!
+//! [`State`] is the desired state in memory, behind one mutex that is held for lookups and decisions only, never across
+//! an `await`. Every operation has the same shape:
+//!
+//! 1. decide, with the mutex held: names resolved, addresses leased, everything refused that must be refused;
+//! 2. act: the agent makes namespaces, interfaces and processes; the switch gets ports;
+//! 3. commit, with the mutex held again: the store first, then the memory that others see.
+//!
+//! When a step fails, the steps before it are undone in reverse order; what cannot be undone is logged and the undoing
+//! goes on. Operations on one container exclude each other by that container's gate (an async mutex), so a process that
+//! ends while its container is still being started is seen after the start.
+//!
+//! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
+
+mod containers;
+mod endpoints;
+mod events;
+mod fdb;
+mod files;
+mod lifecycle;
+mod membership;
+mod networks;
+mod reconcile;
+mod routes;
+mod shutdown;
+mod state;
+mod view;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+use vswitch_switch::Switch;
+
+pub use containers::Streams;
+pub use files::HostFiles;
+pub use networks::NetworkFilter;
+pub use state::State;
+
+use crate::agent::client::{AgentClient, AgentError, Hello};
+use crate::agent::protocol::{Event, FailureKind, Reply, Request};
+use crate::error::ControlError;
+use crate::store::{Contents, Store, StoreError};
+
+/// What a controller is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where records go.
+    pub store: Store,
+    /// What the store held.
+    pub contents: Contents,
+    /// The data plane.
+    pub switch: Switch,
+    /// The agent.
+    pub agent: AgentClient,
+    /// What it had when the connection began.
+    pub hello: Hello,
+    /// What it reports.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// The host's files.
+    pub host: HostFiles,
+    /// For containers' output.
+    pub state_dir: PathBuf,
+}
+
+/// The controller. Clones are the same controller.
+#[derive(Debug, Clone)]
+pub struct Controller {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    store: Store,
+    switch: Switch,
+    agent: AgentClient,
+    rootless: bool,
+    host: HostFiles,
+    state_dir: PathBuf,
+    /// Who waits for the end of a process that `exec` started.
+    execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
+}
+
+impl Controller {
+    /// Builds the switch's networks from the store, makes the default ones, finds again what the agent still has, and
+    /// begins to listen to the agent.
+    ///
+    /// # Errors
+    /// When the switch or the store refuse.
+    pub async fn start(parts: Parts) -> Result<Controller, ControlError> {
+        let Parts { store, contents, switch, agent, hello, events, host, state_dir } = parts;
+        let controller = Controller {
+            inner: Arc::new(Inner {
+                state: Mutex::new(State::new(contents)),
+                store,
+                switch,
+                agent,
+                rootless: hello.rootless,
+                host,
+                state_dir,
+                execs: Mutex::default(),
+            }),
+        };
+        controller.restore_networks()?;
+        controller.make_default_networks()?;
+        controller.reconcile(&hello).await?;
+        tokio::spawn(controller.clone().listen(events));
+        Ok(controller)
+    }
+
+    /// Whether containers live in a user namespace of the agent's own.
+    #[must_use]
+    pub fn rootless(&self) -> bool {
+        self.inner.rootless
+    }
+
+    /// The absolute path of the state directory.
+    #[must_use]
+    pub fn state_dir(&self) -> &std::path::Path {
+        &self.inner.state_dir
+    }
+
+    /// Ends when the agent is gone.
+    pub async fn agent_closed(&self) {
+        self.inner.agent.closed().await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the agent for something whose answer carries nothing.
+    async fn ask(&self, request: Request) -> Result<(), ControlError> {
+        self.inner.agent.call(request, Vec::new()).await?;
+        Ok(())
+    }
+
+    /// As [`Controller::ask`], for undoing and taking down: a failure is logged, what is gone already is none.
+    async fn ask_anyway(&self, request: Request) {
+        let what = format!("{request:?}");
+        match self.inner.agent.call(request, Vec::new()).await {
+            Ok(_) => {}
+            Err(AgentError::Failed(failure)) if failure.kind == FailureKind::Gone => {}
+            Err(error) => tracing::warn!("the agent could not do {what}: {error}"),
+        }
+    }
+}
+
+impl From<AgentError> for ControlError {
+    fn from(error: AgentError) -> Self {
+        let AgentError::Failed(failure) = error else { return ControlError::Internal(error.to_string()) };
+        let message = failure.message;
+        match failure.kind {
+            FailureKind::Gone => ControlError::NamespaceGone(message),
+            FailureKind::NotPermitted => ControlError::NotPermitted(message),
+            FailureKind::CommandNotFound => ControlError::Command { message, exit_code: 127 },
+            FailureKind::CommandNotExecutable => ControlError::Command { message, exit_code: 126 },
+            FailureKind::Exists => ControlError::Conflict(message),
+            FailureKind::Other => ControlError::Internal(message),
+        }
+    }
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        ControlError::Internal(error.to_string())
+    }
+}
+
+impl From<vswitch_switch::SwitchError> for ControlError {
+    fn from(error: vswitch_switch::SwitchError) -> Self {
+        ControlError::Internal(error.to_string())
+    }
+}
+
+/// The agent answered something that the request does not allow.
+fn unexpected(reply: &Reply) -> ControlError {
+    ControlError::Internal(format!("the agent answered {reply:?} out of turn; see that vswitchd and its agent match"))
+}

@@ -1,0 +1,360 @@
+//! Networks: create, remove, prune, list.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use rand::Rng;
+use vswitch_frame::NetworkIndex;
+use vswitch_switch::{Gateway, NetworkConfig};
+
+use super::state::{NetworkState, State};
+use super::{Controller, view};
+use crate::clock::Moment;
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::ipam::{Ranges, SubnetPlan, default_gateway, gateway_mac, pools};
+use crate::model::{Driver, Family, IpamDriver, Network, NetworkOptions, NetworkSpec};
+use crate::store::Change;
+
+impl Controller {
+    /// Makes a network and answers its id.
+    ///
+    /// # Errors
+    /// When the name is taken, a subnet overlaps, no subnet is left, or the switch or store refuse.
+    pub fn create_network(&self, spec: NetworkSpec) -> Result<Id, ControlError> {
+        let mut state = self.state();
+        if state.networks.values().any(|on| on.network.name == spec.name) {
+            return Err(ControlError::NetworkExists(spec.name));
+        }
+        let ipv4 = self.plan_ipv4(&state, spec.ipv4)?;
+        let ipv6 = self.plan_ipv6(&mut state, spec.ipv6)?;
+        let network = Network {
+            id: Id::random(&mut rand::rng()),
+            name: spec.name,
+            created: Moment::now(),
+            driver: Driver::Bridge,
+            internal: spec.internal,
+            attachable: spec.attachable,
+            ipam: spec.ipam,
+            ipv4,
+            ipv6,
+            options: spec.options,
+            raw_options: spec.raw_options,
+            labels: spec.labels,
+        };
+        self.add_network(&mut state, network)
+    }
+
+    /// Removes a network on which nobody is active; stopped containers lose their endpoints on it.
+    ///
+    /// # Errors
+    /// When it is unknown, predefined, or in use.
+    pub fn remove_network(&self, text: &str) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let on = state.network(text)?;
+        if on.network.predefined() {
+            return Err(ControlError::PredefinedNetwork(on.network.name.clone()));
+        }
+        let active: Vec<String> = state
+            .active_endpoints(on)
+            .map(|one| format!("name:{:?} id:{:?}", one.endpoint.name, one.endpoint.id.short()))
+            .collect();
+        if !active.is_empty() {
+            let network = on.network.name.clone();
+            return Err(ControlError::NetworkBusy { network, endpoints: active.join(", ") });
+        }
+        let id = on.network.id.clone();
+        self.drop_network(&mut state, &id)
+    }
+
+    /// Removes all custom networks that match and that no container uses. Answers their names.
+    ///
+    /// # Errors
+    /// When the switch or the store refuse.
+    pub fn prune_networks(&self, matches: impl Fn(&Network) -> bool) -> Result<Vec<String>, ControlError> {
+        let mut state = self.state();
+        let unused: Vec<(Id, String)> = state
+            .networks
+            .values()
+            .filter(|on| {
+                !on.network.predefined() && matches(&on.network) && state.active_endpoints(on).next().is_none()
+            })
+            .map(|on| (on.network.id.clone(), on.network.name.clone()))
+            .collect();
+        for (id, _) in &unused {
+            self.drop_network(&mut state, id)?;
+        }
+        Ok(unused.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// All networks that match, by name.
+    #[must_use]
+    pub fn list_networks(&self, filter: &NetworkFilter) -> Vec<vswitch_api::network::Network> {
+        let state = self.state();
+        let mut found: Vec<_> = state.networks.values().filter(|on| filter.matches(&state, on)).collect();
+        found.sort_by(|a, b| a.network.name.cmp(&b.network.name));
+        found.into_iter().map(|on| view::network(&state, on)).collect()
+    }
+
+    /// One network.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn inspect_network(&self, text: &str) -> Result<vswitch_api::network::Network, ControlError> {
+        let state = self.state();
+        Ok(view::network(&state, state.network(text)?))
+    }
+
+    /// The switch learns of the networks that the store knows.
+    pub(super) fn restore_networks(&self) -> Result<(), ControlError> {
+        let mut state = self.state();
+        for on in state.networks.values_mut() {
+            on.index = self.switch_network(&on.network)?;
+        }
+        Ok(())
+    }
+
+    /// `bridge`, `host` and `none` exist always. `bridge` keeps the subnet that it got first.
+    pub(super) fn make_default_networks(&self) -> Result<(), ControlError> {
+        let mut state = self.state();
+        for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
+            if state.networks.values().any(|on| on.network.name == name) {
+                continue;
+            }
+            let ipv4 = match driver {
+                Driver::Bridge => self.plan_ipv4(&state, Family::Automatic)?,
+                Driver::Host | Driver::Null => None,
+            };
+            let network = Network {
+                id: Id::random(&mut rand::rng()),
+                name: name.to_owned(),
+                created: Moment::now(),
+                driver,
+                internal: false,
+                attachable: false,
+                ipam: if driver == Driver::Bridge { IpamDriver::Default } else { IpamDriver::Null },
+                ipv4,
+                ipv6: None,
+                options: NetworkOptions::default(),
+                raw_options: BTreeMap::new(),
+                labels: BTreeMap::new(),
+            };
+            self.add_network(&mut state, network)?;
+        }
+        Ok(())
+    }
+
+    fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
+        let index = self.switch_network(&network)?;
+        if let Err(error) = self.inner.store.commit(&Change::new().put_network(&network)) {
+            if let Some(index) = index {
+                let _ = self.inner.switch.remove_network(index);
+            }
+            return Err(error.into());
+        }
+        let id = network.id.clone();
+        tracing::info!(network = network.name, id = id.short(), "network created");
+        state.insert_network(network, index);
+        Ok(id)
+    }
+
+    fn drop_network(&self, state: &mut State, id: &Id) -> Result<(), ControlError> {
+        let Some(on) = state.networks.get(id) else { return Ok(()) };
+        let endpoints: Vec<Id> = on.endpoints.iter().cloned().collect();
+        let index = on.index;
+        // Endpoints of stopped containers stay in the store: starting such a container says which network is missing.
+        let lost: Vec<&Id> = endpoints
+            .iter()
+            .filter(|id| state.endpoints.get(*id).is_some_and(|one| one.endpoint.container().is_none()))
+            .collect();
+        self.inner.store.commit(&Change::new().drop_network(id).drop_endpoints(lost.iter().copied()))?;
+        for id in lost {
+            state.remove_endpoint(id);
+        }
+        if let Some(index) = index
+            && let Err(error) = self.inner.switch.remove_network(index)
+        {
+            tracing::warn!("the switch keeps a removed network: {error}");
+        }
+        if let Some(on) = state.networks.remove(id) {
+            tracing::info!(network = on.network.name, id = id.short(), "network removed");
+        }
+        Ok(())
+    }
+
+    fn switch_network(&self, network: &Network) -> Result<Option<NetworkIndex>, ControlError> {
+        match network.driver {
+            Driver::Bridge => Ok(Some(self.inner.switch.add_network(switch_config(network))?)),
+            Driver::Host | Driver::Null => Ok(None),
+        }
+    }
+
+    fn plan_ipv4(&self, state: &State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+        match family {
+            Family::Off => Ok(None),
+            Family::Given(wish) => given(state, wish.plan).map(Some),
+            Family::Automatic => {
+                let mut used = self.inner.host.networks().ipv4_ranges();
+                insert_all(&mut used, state, true);
+                let net = pools::choose_ipv4(&used).ok_or(ControlError::PoolsExhausted)?;
+                Ok(Some(automatic(net.into())))
+            }
+        }
+    }
+
+    fn plan_ipv6(&self, state: &mut State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+        match family {
+            Family::Off => Ok(None),
+            Family::Given(wish) => given(state, wish.plan).map(Some),
+            Family::Automatic => {
+                let bits = match state.ula {
+                    Some(bits) => bits,
+                    None => {
+                        let bits = rand::rng().random();
+                        self.inner.store.commit(&Change::new().put_ula(bits))?;
+                        *state.ula.insert(bits)
+                    }
+                };
+                let mut used = self.inner.host.networks().ipv6_ranges();
+                insert_all(&mut used, state, false);
+                let net = pools::choose_ipv6(pools::ula_prefix(bits), &used).ok_or(ControlError::PoolsExhausted)?;
+                Ok(Some(automatic(net.into())))
+            }
+        }
+    }
+}
+
+/// What the switch needs to know of a network.
+fn switch_config(network: &Network) -> NetworkConfig {
+    let ipv4 = network.ipv4.as_ref().and_then(|plan| match plan.gateway {
+        std::net::IpAddr::V4(address) => Some((address, plan.net.prefix_len())),
+        std::net::IpAddr::V6(_) => None,
+    });
+    let ipv6 = network.ipv6.as_ref().and_then(|plan| match plan.gateway {
+        std::net::IpAddr::V6(address) => Some((address, plan.net.prefix_len())),
+        std::net::IpAddr::V4(_) => None,
+    });
+    let mac = gateway_mac(network.ipv4.as_ref(), network.id.seed());
+    let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6 });
+    NetworkConfig { name: network.name.clone(), gateway, inter_port: network.options.icc, mtu: network.options.mtu }
+}
+
+fn insert_all(used: &mut Ranges, state: &State, ipv4: bool) {
+    for plan in state.networks.values().flat_map(|on| on.network.subnets()) {
+        if plan.net.addr().is_ipv4() == ipv4 {
+            used.insert_net(plan.net);
+        }
+    }
+}
+
+fn given(state: &State, plan: SubnetPlan) -> Result<SubnetPlan, ControlError> {
+    for on in state.networks.values() {
+        let meets = |other: &&SubnetPlan| other.net.contains(&plan.net) || plan.net.contains(&other.net);
+        if let Some(other) = on.network.subnets().find(meets) {
+            return Err(ControlError::PoolOverlaps {
+                subnet: plan.net.to_string(),
+                other: other.net.to_string(),
+                network: on.network.name.clone(),
+            });
+        }
+    }
+    Ok(plan)
+}
+
+fn automatic(net: IpNet) -> SubnetPlan {
+    let aux = BTreeMap::new();
+    let gateway = default_gateway(net, &aux).expect("automatic subnets are large");
+    SubnetPlan { net, range: None, gateway, aux, given: false }
+}
+
+/// Docker's filters of `network ls` and `network prune`: values of one key are alternatives, keys must all match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkFilter {
+    by_key: BTreeMap<String, Vec<String>>,
+    before: Option<Moment>,
+}
+
+/// Filter keys of `network ls`.
+const LIST_KEYS: [&str; 8] = ["dangling", "driver", "id", "label", "name", "scope", "type", "label!"];
+/// Filter keys of `network prune`.
+const PRUNE_KEYS: [&str; 3] = ["label", "label!", "until"];
+
+impl NetworkFilter {
+    /// For a listing.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value makes no sense for it.
+    pub fn listing(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
+        Self::new(by_key, &LIST_KEYS)
+    }
+
+    /// For a prune.
+    ///
+    /// # Errors
+    /// When a key is unknown or a value makes no sense for it.
+    pub fn pruning(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
+        Self::new(by_key, &PRUNE_KEYS)
+    }
+
+    fn new(by_key: BTreeMap<String, Vec<String>>, known: &[&str]) -> Result<Self, ControlError> {
+        for (key, values) in &by_key {
+            if !known.contains(&key.as_str()) {
+                return Err(ControlError::invalid(format!(
+                    "invalid filter '{key}'; the filters are {}",
+                    known.join(", ")
+                )));
+            }
+            let allowed: &[&str] = match key.as_str() {
+                "dangling" => &["true", "false", "1", "0"],
+                "type" => &["builtin", "custom"],
+                _ => continue,
+            };
+            if let Some(bad) = values.iter().find(|value| !allowed.contains(&value.as_str())) {
+                return Err(ControlError::invalid(format!("invalid value for '{key}' filter: {bad:?}")));
+            }
+        }
+        let until = by_key.get("until").and_then(|values| values.first());
+        let before = match until {
+            None => None,
+            Some(text) => Some(crate::clock::parse_until(text, Moment::now()).ok_or_else(|| {
+                ControlError::invalid(format!("invalid value for 'until' filter: {text:?}; write a time or a duration"))
+            })?),
+        };
+        Ok(NetworkFilter { by_key, before })
+    }
+
+    /// Whether a network matches as far as its own record says.
+    #[must_use]
+    pub fn matches_record(&self, network: &Network) -> bool {
+        self.before.is_none_or(|before| network.created < before)
+            && self.by_key.iter().all(|(key, values)| {
+                let any = |test: &dyn Fn(&str) -> bool| values.iter().any(|value| test(value));
+                match key.as_str() {
+                    "driver" => any(&|value| network.driver.word() == value),
+                    "id" => any(&|value| network.id.as_str().contains(value)),
+                    "name" => any(&|value| network.name.contains(value)),
+                    "scope" => any(&|value| value == "local"),
+                    "type" => any(&|value| (value == "builtin") == network.predefined()),
+                    "label" => values.iter().all(|value| has_label(network, value)),
+                    "label!" => !values.iter().any(|value| has_label(network, value)),
+                    _ => true,
+                }
+            })
+    }
+
+    fn matches(&self, state: &State, on: &NetworkState) -> bool {
+        let dangling = || !on.network.predefined() && state.active_endpoints(on).next().is_none();
+        self.matches_record(&on.network)
+            && self
+                .by_key
+                .get("dangling")
+                .is_none_or(|values| values.iter().any(|value| matches!(value.as_str(), "true" | "1") == dangling()))
+    }
+}
+
+fn has_label(network: &Network, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => network.labels.get(key).is_some_and(|has| has == value),
+        None => network.labels.contains_key(wanted),
+    }
+}

@@ -1,0 +1,64 @@
+//! Which endpoint of a container gives its default route.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::state::{State, gateway_of};
+use crate::agent::protocol::Request;
+use crate::ids::Id;
+use crate::model::{Endpoint, Network};
+
+/// The request that sets a container's default routes as they should be now.
+pub(super) fn default_routes(state: &State, container: &Id) -> Request {
+    let ids = state.containers.get(container).map(|one| one.endpoints.as_slice()).unwrap_or_default();
+    let candidates: Vec<Candidate<'_>> = ids
+        .iter()
+        .filter_map(|id| {
+            let endpoint = &state.endpoints.get(id)?.endpoint;
+            Some(Candidate { endpoint, network: &state.networks.get(&endpoint.network)?.network })
+        })
+        .collect();
+    request(container.to_string(), &candidates)
+}
+
+/// The request for a sandbox with just this endpoint.
+pub(super) fn single_route(endpoint: &Endpoint, network: &Network) -> Request {
+    request(endpoint.sandbox(), &[Candidate { endpoint, network }])
+}
+
+struct Candidate<'a> {
+    endpoint: &'a Endpoint,
+    network: &'a Network,
+}
+
+impl Candidate<'_> {
+    fn ipv4(&self) -> Option<Ipv4Addr> {
+        match gateway_of(Some(self.network), self.endpoint.ipv4?)? {
+            IpAddr::V4(gateway) => Some(gateway),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn ipv6(&self) -> Option<Ipv6Addr> {
+        match gateway_of(Some(self.network), self.endpoint.ipv6?)? {
+            IpAddr::V6(gateway) => Some(gateway),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    /// Docker's order: highest priority, then networks that have gateways of both families, then by network name.
+    fn rank(&self) -> (std::cmp::Reverse<i64>, bool, &str) {
+        let dual = self.ipv4().is_some() && self.ipv6().is_some();
+        (std::cmp::Reverse(self.endpoint.gw_priority), !dual, &self.network.name)
+    }
+}
+
+fn request(sandbox: String, candidates: &[Candidate<'_>]) -> Request {
+    let mut ranked: Vec<_> = candidates.iter().filter(|one| !one.network.internal).collect();
+    ranked.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    let id = |one: &&Candidate<'_>| one.endpoint.id.to_string();
+    Request::DefaultRoute {
+        sandbox,
+        ipv4: ranked.iter().find_map(|one| Some((id(one), one.ipv4()?))),
+        ipv6: ranked.iter().find_map(|one| Some((id(one), one.ipv6()?))),
+    }
+}

@@ -1,0 +1,360 @@
+//! The desired state in memory: what exists, and who has which address. Decides, does nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use vswitch_frame::{MacAddr, NetworkIndex, PortId};
+
+use crate::error::ControlError;
+use crate::ids::{Found, Id, find};
+use crate::ipam::{ClaimError, Leases, SubnetPlan, gateway_mac, random_local};
+use crate::model::{Container, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
+use crate::store::Contents;
+
+/// Everything that should exist.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(super) networks: BTreeMap<Id, NetworkState>,
+    pub(super) containers: BTreeMap<Id, ContainerState>,
+    pub(super) endpoints: BTreeMap<Id, EndpointState>,
+    pub(super) ula: Option<[u8; 5]>,
+    sequence: u64,
+}
+
+/// A network and what is taken on it.
+#[derive(Debug)]
+pub(super) struct NetworkState {
+    pub(super) network: Network,
+    /// On the switch; `host` and `none` are not.
+    pub(super) index: Option<NetworkIndex>,
+    pub(super) endpoints: BTreeSet<Id>,
+    ipv4: Option<Leases>,
+    ipv6: Option<Leases>,
+    macs: HashMap<MacAddr, Id>,
+}
+
+/// A container and who waits for it.
+#[derive(Debug)]
+pub(super) struct ContainerState {
+    pub(super) container: Container,
+    /// Held by the one operation on this container that is under way.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
+    /// Tells waiters; its end tells them that the container was removed.
+    pub(super) phase: watch::Sender<Phase>,
+    /// In the order in which they come up.
+    pub(super) endpoints: Vec<Id>,
+}
+
+/// An endpoint and its port.
+#[derive(Debug)]
+pub(super) struct EndpointState {
+    pub(super) endpoint: Endpoint,
+    pub(super) port: Option<PortId>,
+}
+
+impl State {
+    /// From what the store held. Leases are what the endpoints hold.
+    #[must_use]
+    pub(super) fn new(contents: Contents) -> Self {
+        let mut state = State { ula: contents.ula, ..State::default() };
+        for network in contents.networks {
+            state.insert_network(network, None);
+        }
+        for container in contents.containers {
+            state.insert_container(container);
+        }
+        let mut endpoints = contents.endpoints;
+        endpoints.sort_by_key(|endpoint| endpoint.sequence);
+        for endpoint in endpoints {
+            state.sequence = state.sequence.max(endpoint.sequence + 1);
+            if let Some(on) = state.networks.get_mut(&endpoint.network) {
+                // What was committed once is taken without asking again.
+                for address in endpoint.addresses() {
+                    let _ = on.leases(address).map(|leases| leases.claim(address));
+                }
+            }
+            state.insert_endpoint(endpoint);
+        }
+        state
+    }
+
+    pub(super) fn insert_network(&mut self, network: Network, index: Option<NetworkIndex>) {
+        let ipv4 = network.ipv4.as_ref().map(Leases::new);
+        let ipv6 = network.ipv6.as_ref().map(Leases::new);
+        let id = network.id.clone();
+        let entry = NetworkState { network, index, endpoints: BTreeSet::new(), ipv4, ipv6, macs: HashMap::new() };
+        self.networks.insert(id, entry);
+    }
+
+    pub(super) fn insert_container(&mut self, container: Container) {
+        let (phase, _) = watch::channel(container.phase);
+        let id = container.id.clone();
+        let entry = ContainerState { container, gate: Arc::default(), phase, endpoints: Vec::new() };
+        self.containers.insert(id, entry);
+    }
+
+    /// The network that `text` names.
+    pub(super) fn network(&self, text: &str) -> Result<&NetworkState, ControlError> {
+        let objects = self.networks.values().map(|on| (&on.network.id, on.network.name.as_str()));
+        match find(text, objects) {
+            Found::One(id) => Ok(&self.networks[&id]),
+            Found::Nothing => Err(ControlError::NetworkNotFound(text.to_owned())),
+            Found::Several(count) => Err(ControlError::Ambiguous { what: "network", name: text.to_owned(), count }),
+        }
+    }
+
+    /// The container that `text` names.
+    pub(super) fn container(&self, text: &str) -> Result<&ContainerState, ControlError> {
+        let bare = text.strip_prefix('/').unwrap_or(text);
+        let objects = self.containers.values().map(|one| (&one.container.id, one.container.name.as_str()));
+        match find(bare, objects) {
+            Found::One(id) => Ok(&self.containers[&id]),
+            Found::Nothing => Err(ControlError::ContainerNotFound(text.to_owned())),
+            Found::Several(count) => Err(ControlError::Ambiguous { what: "container", name: text.to_owned(), count }),
+        }
+    }
+
+    /// The container with this id, which an operation under way keeps from being removed.
+    pub(super) fn container_by_id(&mut self, id: &Id) -> Result<&mut ContainerState, ControlError> {
+        self.containers.get_mut(id).ok_or_else(|| ControlError::ContainerNotFound(id.short().to_owned()))
+    }
+
+    /// The endpoint that `text` names: by its id, or by its name if it is an attached namespace's.
+    pub(super) fn endpoint(&self, text: &str) -> Result<&EndpointState, ControlError> {
+        let objects = self.endpoints.values().map(|one| {
+            let attached = one.endpoint.container().is_none();
+            (&one.endpoint.id, if attached { one.endpoint.name.as_str() } else { "" })
+        });
+        match find(text, objects) {
+            Found::One(id) => Ok(&self.endpoints[&id]),
+            Found::Nothing => Err(ControlError::EndpointNotFound(text.to_owned())),
+            Found::Several(count) => Err(ControlError::Ambiguous { what: "endpoint", name: text.to_owned(), count }),
+        }
+    }
+
+    /// Whether a container or an attached namespace has this name.
+    pub(super) fn name_taken(&self, name: &str) -> bool {
+        self.containers.values().any(|one| one.container.name == name)
+            || self.endpoints.values().any(|one| one.endpoint.container().is_none() && one.endpoint.name == name)
+    }
+
+    /// The endpoint of a container on a network.
+    pub(super) fn endpoint_of(&self, container: &Id, network: &Id) -> Option<&EndpointState> {
+        let ids = &self.containers.get(container)?.endpoints;
+        ids.iter().filter_map(|id| self.endpoints.get(id)).find(|one| one.endpoint.network == *network)
+    }
+
+    /// Endpoints of a network that carry traffic: of running containers and of attached namespaces.
+    pub(super) fn active_endpoints<'a>(&'a self, on: &'a NetworkState) -> impl Iterator<Item = &'a EndpointState> {
+        on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).filter(|one| match &one.endpoint.owner {
+            Owner::Container(id) => self.containers.get(id).is_some_and(|one| one.container.running()),
+            Owner::Attached(_) => !one.endpoint.lost,
+        })
+    }
+
+    /// Leases addresses for a new endpoint and keeps it. Refuses what Docker refuses.
+    pub(super) fn add_endpoint(
+        &mut self,
+        network: &Id,
+        owner: Owner,
+        name: &str,
+        spec: &EndpointSpec,
+    ) -> Result<Endpoint, ControlError> {
+        let sequence = self.sequence;
+        let on = self.networks.get_mut(network).ok_or_else(|| ControlError::NetworkNotFound(network.to_string()))?;
+        if on.index.is_none() {
+            return Err(ControlError::invalid(format!(
+                "network {} has no endpoints; a container gets it with 'run --network {0}'",
+                on.network.name
+            )));
+        }
+        if on.network.predefined() && !spec.aliases.is_empty() {
+            return Err(ControlError::invalid("network-scoped aliases are only supported for user-defined networks"));
+        }
+        if let Some(mac) = spec.mac {
+            on.check_mac(mac, |id| self.endpoints.get(id).map(|one| one.endpoint.name.clone()))?;
+        }
+        let ipv4 = on.lease(spec.ipv4, true)?;
+        let ipv6 = match on.lease(spec.ipv6, false) {
+            Ok(ipv6) => ipv6,
+            Err(error) => {
+                on.give_back(ipv4);
+                return Err(error);
+            }
+        };
+        let mac = spec.mac.unwrap_or_else(|| on.free_mac(ipv4));
+        let endpoint = Endpoint {
+            id: Id::random(&mut rand::rng()),
+            network: network.clone(),
+            network_name: on.network.name.clone(),
+            owner,
+            name: name.to_owned(),
+            sequence,
+            mac,
+            ipv4,
+            ipv6,
+            aliases: spec.aliases.clone(),
+            gw_priority: spec.gw_priority,
+            interface: spec.interface.clone(),
+            lost: false,
+        };
+        self.sequence += 1;
+        self.insert_endpoint(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    fn insert_endpoint(&mut self, endpoint: Endpoint) {
+        let id = endpoint.id.clone();
+        if let Some(on) = self.networks.get_mut(&endpoint.network) {
+            on.macs.insert(endpoint.mac, id.clone());
+            on.endpoints.insert(id.clone());
+        }
+        if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
+            container.endpoints.push(id.clone());
+        }
+        self.endpoints.insert(id, EndpointState { endpoint, port: None });
+    }
+
+    /// Forgets an endpoint and gives its addresses back.
+    pub(super) fn remove_endpoint(&mut self, id: &Id) -> Option<Endpoint> {
+        let EndpointState { endpoint, .. } = self.endpoints.remove(id)?;
+        if let Some(on) = self.networks.get_mut(&endpoint.network) {
+            on.give_back(endpoint.ipv4);
+            on.give_back(endpoint.ipv6);
+            on.macs.remove(&endpoint.mac);
+            on.endpoints.remove(id);
+        }
+        if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
+            container.endpoints.retain(|other| other != id);
+        }
+        Some(endpoint)
+    }
+}
+
+impl NetworkState {
+    fn leases(&mut self, address: IpAddr) -> Option<&mut Leases> {
+        if address.is_ipv4() { self.ipv4.as_mut() } else { self.ipv6.as_mut() }
+    }
+
+    fn give_back(&mut self, leased: Option<StaticAddress>) {
+        if let Some(leased) = leased
+            && let Some(leases) = self.leases(leased.address)
+        {
+            leases.release(leased.address);
+        }
+    }
+
+    /// An address of one family for a new endpoint: the wanted one, or the lowest free one, or none.
+    fn lease(&mut self, wanted: Option<StaticAddress>, ipv4: bool) -> Result<Option<StaticAddress>, ControlError> {
+        if let Some(wanted) = wanted {
+            return self.lease_static(wanted).map(Some);
+        }
+        let leases = if ipv4 { self.ipv4.as_mut() } else { self.ipv6.as_mut() };
+        let Some(leases) = leases else { return Ok(None) };
+        let address = leases.allocate().ok_or_else(|| ControlError::NoAddress {
+            family: if ipv4 { "IPv4" } else { "IPv6" },
+            network: self.network.name.clone(),
+            id: self.network.id.to_string(),
+        })?;
+        Ok(Some(StaticAddress { address, prefix: None, gateway: None }))
+    }
+
+    fn lease_static(&mut self, wanted: StaticAddress) -> Result<StaticAddress, ControlError> {
+        let StaticAddress { address, prefix, gateway } = wanted;
+        if self.network.predefined() {
+            return Err(ControlError::invalid("user specified IP address is supported on user defined networks only"));
+        }
+        let plan = if address.is_ipv4() { self.network.ipv4.as_ref() } else { self.network.ipv6.as_ref() };
+        let length = prefix.or(plan.map(|plan| plan.net.prefix_len()));
+        check_gateway(address, length, gateway)?;
+        if self.network.ipam == IpamDriver::Null {
+            if prefix.is_none() {
+                return Err(ControlError::invalid(format!(
+                    "network {} gives no addresses, so {address} needs its prefix length: write {address}/24",
+                    self.network.name
+                )));
+            }
+            return Ok(wanted);
+        }
+        match plan {
+            Some(plan) if !plan.given => {
+                return Err(ControlError::invalid(
+                    "user specified IP address is supported only when connecting to networks with user configured \
+                     subnets",
+                ));
+            }
+            Some(plan) if plan.net.contains(&address) => {}
+            _ => return Err(ControlError::invalid(format!("no configured subnet contains IP address {address}"))),
+        }
+        let network = self.network.name.clone();
+        match self.leases(address).map(|leases| leases.claim(address)) {
+            Some(Ok(())) => Ok(wanted),
+            Some(Err(ClaimError::Taken)) => Err(ControlError::AddressInUse { address: address.to_string(), network }),
+            Some(Err(ClaimError::Outside)) | None => {
+                Err(ControlError::invalid(format!("no configured subnet contains IP address {address}")))
+            }
+        }
+    }
+
+    /// The switch's own address on this network.
+    pub(super) fn gateway_mac(&self) -> MacAddr {
+        gateway_mac(self.network.ipv4.as_ref(), self.network.id.seed())
+    }
+
+    fn check_mac(&self, mac: MacAddr, name: impl Fn(&Id) -> Option<String>) -> Result<(), ControlError> {
+        let owner = match self.macs.get(&mac) {
+            Some(id) => name(id).unwrap_or_else(|| id.short().to_owned()),
+            None if self.has_gateway() && mac == self.gateway_mac() => "the gateway".to_owned(),
+            None => return Ok(()),
+        };
+        Err(ControlError::MacInUse { mac: mac.to_string(), owner, network: self.network.name.clone() })
+    }
+
+    fn has_gateway(&self) -> bool {
+        self.network.subnets().next().is_some()
+    }
+
+    /// Docker's address derived from IPv4; a random one where there is no IPv4 or somebody took the derived one.
+    fn free_mac(&self, ipv4: Option<StaticAddress>) -> MacAddr {
+        let derived = match ipv4.map(|leased| leased.address) {
+            Some(IpAddr::V4(address)) => Some(MacAddr::from_ipv4(address)),
+            _ => None,
+        };
+        let free = |mac: &MacAddr| self.check_mac(*mac, |_| None).is_ok();
+        derived.filter(free).unwrap_or_else(|| {
+            let mut rng = rand::rng();
+            std::iter::repeat_with(|| random_local(&mut rng)).find(free).expect("2^46 addresses are never all taken")
+        })
+    }
+}
+
+/// A gateway of its own must be reachable from the address, and be another one.
+fn check_gateway(address: IpAddr, length: Option<u8>, gateway: Option<IpAddr>) -> Result<(), ControlError> {
+    let (Some(gateway), Some(length)) = (gateway, length) else { return Ok(()) };
+    let reachable = IpNet::new(address, length).is_ok_and(|net| net.contains(&gateway));
+    if reachable && gateway != address {
+        Ok(())
+    } else {
+        Err(ControlError::invalid(format!("invalid gateway {gateway}: it is not a neighbour of {address}/{length}")))
+    }
+}
+
+/// The subnet plan of the family of `address`.
+pub(super) fn plan_of(network: &Network, address: IpAddr) -> Option<&SubnetPlan> {
+    if address.is_ipv4() { network.ipv4.as_ref() } else { network.ipv6.as_ref() }
+}
+
+/// Prefix length of an endpoint's address.
+pub(super) fn prefix_of(network: Option<&Network>, fixed: StaticAddress) -> u8 {
+    let host = if fixed.address.is_ipv4() { 32 } else { 128 };
+    let plan = network.and_then(|network| plan_of(network, fixed.address));
+    fixed.prefix.or(plan.map(|plan| plan.net.prefix_len())).unwrap_or(host)
+}
+
+/// Gateway of an endpoint's address.
+pub(super) fn gateway_of(network: Option<&Network>, fixed: StaticAddress) -> Option<IpAddr> {
+    fixed.gateway.or_else(|| Some(plan_of(network?, fixed.address)?.gateway))
+}

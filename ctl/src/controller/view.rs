@@ -1,0 +1,154 @@
+//! Domain types in the words of the API.
+
+use std::collections::BTreeMap;
+
+use vswitch_api::container::{Container, ContainerState as ApiState};
+use vswitch_api::endpoint::{Endpoint, EndpointState as ApiEndpointState};
+use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContainer};
+
+use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
+use crate::ipam::SubnetPlan;
+use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
+
+/// A network in Docker's shape.
+pub(super) fn network(state: &State, on: &NetworkState) -> Network {
+    let network = &on.network;
+    let ipam = Ipam {
+        driver: network.ipam.word().to_owned(),
+        options: None,
+        config: network.subnets().map(ipam_config).collect(),
+    };
+    Network {
+        name: network.name.clone(),
+        id: network.id.to_string(),
+        created: network.created.to_string(),
+        scope: "local".to_owned(),
+        driver: network.driver.word().to_owned(),
+        enable_ipv4: network.ipv4.is_some() || network.predefined(),
+        enable_ipv6: network.ipv6.is_some(),
+        ipam,
+        internal: network.internal,
+        attachable: network.attachable,
+        ingress: false,
+        config_from: ConfigFrom::default(),
+        config_only: false,
+        containers: members(state, on),
+        options: network.raw_options.clone(),
+        labels: network.labels.clone(),
+    }
+}
+
+fn ipam_config(plan: &SubnetPlan) -> IpamConfig {
+    IpamConfig {
+        subnet: plan.net.to_string(),
+        ip_range: plan.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: plan.gateway.to_string(),
+        auxiliary_addresses: plan.aux.iter().map(|(name, address)| (name.clone(), address.to_string())).collect(),
+    }
+}
+
+/// Running containers and attached namespaces.
+fn members(state: &State, on: &NetworkState) -> BTreeMap<String, NetworkContainer> {
+    let mode = match on.network.name.as_str() {
+        "host" => Some(NetworkMode::Host),
+        "none" => Some(NetworkMode::None),
+        _ => None,
+    };
+    if let Some(mode) = mode {
+        let without = |one: &ContainerState| NetworkContainer {
+            name: one.container.name.clone(),
+            endpoint_id: one.container.id.to_string(),
+            mac_address: String::new(),
+            ipv4_address: String::new(),
+            ipv6_address: String::new(),
+        };
+        let members = state.containers.values().filter(|one| one.container.running() && one.container.mode == mode);
+        return members.map(|one| (one.container.id.to_string(), without(one))).collect();
+    }
+    let text = |fixed: Option<StaticAddress>| {
+        fixed.map(|fixed| format!("{}/{}", fixed.address, prefix_of(Some(&on.network), fixed))).unwrap_or_default()
+    };
+    state
+        .active_endpoints(on)
+        .map(|one| {
+            let endpoint = &one.endpoint;
+            let member = NetworkContainer {
+                name: endpoint.name.clone(),
+                endpoint_id: endpoint.id.to_string(),
+                mac_address: endpoint.mac.to_string(),
+                ipv4_address: text(endpoint.ipv4),
+                ipv6_address: text(endpoint.ipv6),
+            };
+            (endpoint.container().unwrap_or(&endpoint.id).to_string(), member)
+        })
+        .collect()
+}
+
+/// An endpoint.
+pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
+    let endpoint = &one.endpoint;
+    let network = state.networks.get(&endpoint.network).map(|on| &on.network);
+    let address = |fixed: StaticAddress| format!("{}/{}", fixed.address, prefix_of(network, fixed));
+    let gateway = |fixed: StaticAddress| gateway_of(network, fixed).map(|gateway| gateway.to_string());
+    let api_state = match (&endpoint.owner, one.port) {
+        (_, Some(_)) => ApiEndpointState::Up,
+        (Owner::Attached(_), None) => ApiEndpointState::Lost,
+        (Owner::Container(id), None) => match state.containers.get(id) {
+            Some(one) if one.container.running() => ApiEndpointState::Lost,
+            _ => ApiEndpointState::Down,
+        },
+    };
+    Endpoint {
+        id: endpoint.id.to_string(),
+        name: endpoint.name.clone(),
+        network: endpoint.network_name.clone(),
+        network_id: endpoint.network.to_string(),
+        container_id: endpoint.container().map(ToString::to_string),
+        state: api_state,
+        interface: endpoint.interface.clone(),
+        mac_address: endpoint.mac.to_string(),
+        ipv4_address: endpoint.ipv4.map(address),
+        ipv6_address: endpoint.ipv6.map(address),
+        ipv4_gateway: endpoint.ipv4.and_then(gateway),
+        ipv6_gateway: endpoint.ipv6.and_then(gateway),
+        mtu: network.map_or(0, |network| network.options.mtu),
+        port: one.port.map(vswitch_frame::PortId::value),
+        aliases: endpoint.aliases.clone(),
+    }
+}
+
+/// A container.
+pub(super) fn container(state: &State, one: &ContainerState) -> Container {
+    let container = &one.container;
+    let spec = &container.spec;
+    let (api_state, started, finished, exit_code) = match container.phase {
+        Phase::Created => (ApiState::Created, None, None, None),
+        Phase::Running { started, .. } => (ApiState::Running, Some(started), None, None),
+        Phase::Exited { code, started, finished } => (ApiState::Exited, started, Some(finished), Some(code)),
+    };
+    Container {
+        id: container.id.to_string(),
+        name: container.name.clone(),
+        hostname: container.hostname.clone(),
+        command: spec.command.clone(),
+        created: container.created.to_string(),
+        started: started.map(|moment| moment.to_string()),
+        finished: finished.map(|moment| moment.to_string()),
+        state: api_state,
+        pid: container.pid(),
+        exit_code,
+        auto_remove: spec.auto_remove,
+        tty: spec.tty,
+        network_mode: container.mode_text.clone(),
+        dns: spec.dns.iter().map(ToString::to_string).collect(),
+        extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
+        publish: Vec::new(),
+        labels: spec.labels.clone(),
+        endpoints: one
+            .endpoints
+            .iter()
+            .filter_map(|id| state.endpoints.get(id))
+            .map(|one| endpoint(state, one))
+            .collect(),
+    }
+}

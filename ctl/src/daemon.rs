@@ -1,0 +1,156 @@
+//! The life of vswitchd.
+//!
+//! The order of the start matters. With privileges, on one thread: the state directory is locked, the socket bound, the
+//! agent started or found. Then all privileges go. Without any: the store is opened, the switch's workers and the
+//! runtime start, the controller finds again what still runs, and clients are served.
+
+use std::io::Write;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use vswitch_switch::Switch;
+
+use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, launch};
+use crate::api::{self, App, listen};
+use crate::args::Options;
+use crate::controller::{Controller, HostFiles, Parts};
+use crate::error::ControlError;
+use crate::privileges::{self, PrivilegeError};
+use crate::store::{StateDir, StateDirError, Store, StoreError};
+
+/// Why vswitchd did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The control socket.
+    #[error(transparent)]
+    Listen(#[from] listen::ListenError),
+    /// The agent.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// Privileges.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data plane.
+    #[error("the switch does not start: {0}")]
+    Switch(#[from] vswitch_switch::SwitchError),
+    /// The controller.
+    #[error("cannot restore networks and containers: {0}")]
+    Control(#[from] ControlError),
+    /// The runtime or its signals.
+    #[error("cannot start serving ({0})")]
+    Io(#[from] std::io::Error),
+}
+
+/// Threads of the control side. The data plane has its own.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs vswitchd until it is told to stop.
+///
+/// # Errors
+/// One sentence that says why it did not start, or why it ended by itself.
+pub fn run(options: &Options) -> Result<(), DaemonError> {
+    raise_descriptor_limit();
+    let state_dir = StateDir::lock(&options.state_dir)?;
+    let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
+    let agent = launch(&AgentOptions { state_dir: state_dir.path().to_owned(), ephemeral: options.ephemeral })?;
+    privileges::drop_all()?;
+    let (store, contents) = Store::open(state_dir.path())?;
+    let switch = Switch::start(options.settings.clone())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(options, &state_dir, &socket, agent, (store, contents), switch))
+}
+
+async fn serve(
+    options: &Options,
+    state_dir: &StateDir,
+    socket: &listen::ControlSocket,
+    agent: AgentConnection,
+    (store, contents): (Store, crate::store::Contents),
+    switch: Switch,
+) -> Result<(), DaemonError> {
+    // Signals are caught before anything is restored, so that a stop during the start is orderly, too.
+    let mut signals = Signals::new()?;
+    let (agent, hello, events) = AgentClient::connect(agent).await?;
+    let workers = switch.stats().workers;
+    let controller = Controller::start(Parts {
+        store,
+        contents,
+        switch,
+        agent,
+        hello,
+        events,
+        host: HostFiles::default(),
+        state_dir: state_dir.path().to_owned(),
+    })
+    .await?;
+    let app = App { controller: controller.clone(), uplink: options.uplink.clone(), workers };
+    let server = tokio::spawn(api::serve::serve(socket.listener()?, api::router(app)));
+    tracing::info!(socket = %socket.path().display(), state = %state_dir.path().display(), "serving");
+    announce(socket);
+    let lost = tokio::select! {
+        () = signals.any() => false,
+        () = controller.agent_closed() => true,
+    };
+    server.abort();
+    if lost {
+        return Err(AgentError::Lost.into());
+    }
+    if options.live_restore {
+        tracing::info!("stopping; containers go on running");
+    } else if options.ephemeral {
+        tracing::info!("stopping, with everything in it");
+        controller.shut_down_at_once().await;
+    } else {
+        tracing::info!("stopping containers; a second signal stops them at once");
+        tokio::select! {
+            () = controller.shut_down() => {}
+            () = signals.any() => controller.shut_down_at_once().await,
+        }
+    }
+    Ok(())
+}
+
+/// The one line that says to whoever started vswitchd that it serves.
+fn announce(socket: &listen::ControlSocket) {
+    let mut out = std::io::stdout().lock();
+    // Nobody needs to read it.
+    let _ = writeln!(out, "vswitchd ready: socket {}", socket.path().display());
+    let _ = out.flush();
+}
+
+/// Every endpoint is a descriptor, and so is every client.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Why the controller refused: Docker's sentences where Docker has one.
+
+use crate::model::Faults;
+
+/// What a refusal means to a client, whatever its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The request makes no sense (400).
+    Invalid,
+    /// The request makes sense but must not be done (403).
+    Forbidden,
+    /// It speaks of something that does not exist (404).
+    NotFound,
+    /// It contradicts what exists (409).
+    Conflict,
+    /// Known, and not offered (501).
+    Unsupported,
+    /// Neither the client's fault nor expected (500).
+    Internal,
+}
+
+/// A refused or failed operation.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Everything that is wrong with a request.
+    #[error("{0}")]
+    Faults(#[from] Faults),
+    /// Network names are unique.
+    #[error("network with name {0} already exists")]
+    NetworkExists(String),
+    /// No such network.
+    #[error("network {0} not found")]
+    NetworkNotFound(String),
+    /// A prefix of several ids.
+    #[error("{what} {name} is ambiguous ({count} matches found based on ID prefix)")]
+    Ambiguous {
+        /// `network`, `container` or `endpoint`.
+        what: &'static str,
+        /// As given.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// `bridge`, `host` and `none` stay.
+    #[error("{0} is a pre-defined network and cannot be removed")]
+    PredefinedNetwork(String),
+    /// `network create bridge`.
+    #[error("operation is not permitted on predefined {0} network")]
+    PredefinedName(String),
+    /// Subnets of one switch do not overlap.
+    #[error(
+        "invalid pool request: Pool overlaps with other one on this address space: \
+         {subnet} meets {other} of network {network}"
+    )]
+    PoolOverlaps {
+        /// As asked.
+        subnet: String,
+        /// In the way.
+        other: String,
+        /// Whose it is.
+        network: String,
+    },
+    /// No automatic subnet left.
+    #[error("all predefined address pools have been fully subnetted; name a subnet with --subnet")]
+    PoolsExhausted,
+    /// No automatic address left.
+    #[error("no available {family} addresses on this network's address pools: {network} ({id})")]
+    NoAddress {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// Name of the network.
+        network: String,
+        /// Its id.
+        id: String,
+    },
+    /// A static address that is leased or reserved.
+    #[error("Address already in use: {address} on network {network}")]
+    AddressInUse {
+        /// As asked.
+        address: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// A MAC address that another endpoint of the network has.
+    #[error("MAC address {mac} is already in use by {owner} on network {network}")]
+    MacInUse {
+        /// As asked.
+        mac: String,
+        /// Name of the endpoint (or the gateway).
+        owner: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// `network rm` while somebody is on it.
+    #[error("error while removing network: network {network} has active endpoints ({endpoints})")]
+    NetworkBusy {
+        /// Name.
+        network: String,
+        /// `name:"c1" id:"abc"`, comma separated.
+        endpoints: String,
+    },
+    /// One endpoint per container and network.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    EndpointExists {
+        /// Name of the container.
+        container: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// `network disconnect` of a stranger.
+    #[error("container {container} is not connected to the network {network}")]
+    NotConnected {
+        /// As given.
+        container: String,
+        /// Name of the network.
+        network: String,
+    },
+    /// No such container.
+    #[error("No such container: {0}")]
+    ContainerNotFound(String),
+    /// Container names are unique.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". \
+         You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    ContainerExists {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// No such endpoint.
+    #[error("endpoint {0} not found")]
+    EndpointNotFound(String),
+    /// Attachment names are unique among endpoints and containers.
+    #[error("the name {0} is already in use by another endpoint; choose another with --name")]
+    AttachmentExists(String),
+    /// `host` and `container:` have no endpoints.
+    #[error(
+        "container sharing network namespace with another container or host cannot be connected to any other network"
+    )]
+    SharedNamespace,
+    /// `none` is exclusive.
+    #[error("container cannot be connected to multiple networks with one of the networks in private (none) mode")]
+    PrivateMode,
+    /// A running container stays.
+    #[error(
+        "cannot remove container {0}: container is running: \
+         stop the container before removing or force remove"
+    )]
+    ContainerRunning(String),
+    /// Started twice.
+    #[error("container {0} is running already")]
+    AlreadyRunning(String),
+    /// Needs a running one.
+    #[error("container {0} is not running")]
+    NotRunning(String),
+    /// `container:X` where X does not run.
+    #[error("cannot join network of a non running container: {0}")]
+    JoinNotRunning(String),
+    /// The namespace to attach to does not exist (any more).
+    #[error("{0}")]
+    NamespaceGone(String),
+    /// Not allowed to this user.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// What the request asks for collides with what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// The program was not found (127) or cannot be executed (126).
+    #[error("{message}")]
+    Command {
+        /// One sentence.
+        message: String,
+        /// What `run` and `exec` pass on.
+        exit_code: i32,
+    },
+    /// Known and not offered.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The store, the switch or the agent failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ControlError {
+    /// One fault with its sentence.
+    pub fn invalid(sentence: impl Into<String>) -> Self {
+        ControlError::Faults(Faults::one(sentence))
+    }
+
+    /// What it means.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        use ControlError as E;
+        match self {
+            E::Faults(faults) if faults.forbidden() => Class::Forbidden,
+            E::Faults(_) | E::Ambiguous { .. } | E::SharedNamespace | E::PrivateMode | E::Command { .. } => {
+                Class::Invalid
+            }
+            E::PoolsExhausted => Class::Invalid,
+            E::PredefinedNetwork(_) | E::PredefinedName(_) | E::PoolOverlaps { .. } | E::AddressInUse { .. } => {
+                Class::Forbidden
+            }
+            E::NetworkBusy { .. } | E::EndpointExists { .. } | E::NotPermitted(_) => Class::Forbidden,
+            E::NetworkNotFound(_) | E::ContainerNotFound(_) | E::EndpointNotFound(_) | E::NamespaceGone(_) => {
+                Class::NotFound
+            }
+            E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {
+                Class::Conflict
+            }
+            E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
+            E::Conflict(_) => Class::Conflict,
+            E::Unsupported(_) => Class::Unsupported,
+            // Docker answers 500 to these two as well.
+            E::NoAddress { .. } | E::NotConnected { .. } | E::Internal(_) => Class::Internal,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The addresses of one subnet: which are taken, and which is next.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::ranges::{Ranges, address, bounds, number};
+
+/// A network's subnet of one address family, as decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetPlan {
+    /// The subnet; host bits are zero.
+    pub net: IpNet,
+    /// Automatic addresses come from here, if set.
+    pub range: Option<IpNet>,
+    /// The switch's own leg.
+    pub gateway: IpAddr,
+    /// Never leased, by name.
+    pub aux: BTreeMap<String, IpAddr>,
+    /// The user named the subnet (static addresses are allowed).
+    pub given: bool,
+}
+
+impl SubnetPlan {
+    /// `ADDRESS/LEN` of an address in this subnet.
+    #[must_use]
+    pub fn with_length(&self, address: IpAddr) -> String {
+        format!("{address}/{}", self.net.prefix_len())
+    }
+}
+
+/// Why an address cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Not in the subnet.
+    #[error("the address is outside the subnet")]
+    Outside,
+    /// Leased or reserved.
+    #[error("the address is in use")]
+    Taken,
+}
+
+/// What is taken in one subnet. Lowest free address first, as Docker does it.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    net: IpNet,
+    first: u128,
+    last: u128,
+    reserved: Ranges,
+    taken: Ranges,
+}
+
+impl Leases {
+    /// Nothing leased yet: only the network, broadcast, gateway and auxiliary addresses are taken.
+    #[must_use]
+    pub fn new(plan: &SubnetPlan) -> Self {
+        let mut reserved = unusable(plan.net);
+        for address in plan.aux.values().chain([&plan.gateway]) {
+            reserved.insert(number(*address), number(*address));
+        }
+        let (first, last) = bounds(plan.range.unwrap_or(plan.net));
+        Leases { net: plan.net, first, last, taken: reserved.clone(), reserved }
+    }
+
+    /// Takes the lowest free address of the range.
+    pub fn allocate(&mut self) -> Option<IpAddr> {
+        let value = self.taken.lowest_free(self.first, self.last)?;
+        self.taken.insert(value, value);
+        Some(address(value, self.net.network()))
+    }
+
+    /// Takes this address; it may lie outside the range of automatic ones.
+    ///
+    /// # Errors
+    /// When it is outside the subnet, leased or reserved.
+    pub fn claim(&mut self, wanted: IpAddr) -> Result<(), ClaimError> {
+        if !self.net.contains(&wanted) {
+            return Err(ClaimError::Outside);
+        }
+        let value = number(wanted);
+        if self.taken.contains(value) {
+            return Err(ClaimError::Taken);
+        }
+        self.taken.insert(value, value);
+        Ok(())
+    }
+
+    /// Gives an address back. Reserved ones stay taken, and giving back twice is harmless.
+    pub fn release(&mut self, leased: IpAddr) {
+        let value = number(leased);
+        if self.net.contains(&leased) && !self.reserved.contains(value) {
+            self.taken.remove(value);
+        }
+    }
+
+    /// Whether an automatic address is left.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.taken.lowest_free(self.first, self.last).is_some()
+    }
+}
+
+/// The first usable address of `net` that is not an auxiliary one: the gateway, where the user named none. Docker takes
+/// the first of `--ip-range` instead, which may look like a network address.
+#[must_use]
+pub fn default_gateway(net: IpNet, aux: &BTreeMap<String, IpAddr>) -> Option<IpAddr> {
+    let mut taken = unusable(net);
+    for address in aux.values() {
+        taken.insert(number(*address), number(*address));
+    }
+    let (first, last) = bounds(net);
+    taken.lowest_free(first, last).map(|value| address(value, net.network()))
+}
+
+/// Network and broadcast address (for IPv6 the subnet-router anycast address), except where the subnet is a
+/// point-to-point link or a single host (RFC 3021, RFC 6164).
+fn unusable(net: IpNet) -> Ranges {
+    let mut ranges = Ranges::new();
+    let (first, last) = bounds(net);
+    if net.prefix_len() + 2 <= net.max_prefix_len() {
+        ranges.insert(first, first);
+        if matches!(net, IpNet::V4(_)) {
+            ranges.insert(last, last);
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plan(net: &str) -> SubnetPlan {
+        let net: IpNet = net.parse().unwrap();
+        let aux = BTreeMap::new();
+        SubnetPlan { net, range: None, gateway: default_gateway(net, &aux).unwrap(), aux, given: true }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// Addresses come lowest first, a released one is the next, and the reserved ones never come.
+    #[test]
+    fn lowest_free_first() {
+        let mut leases = Leases::new(&plan("10.1.0.0/29"));
+        let all: Vec<_> = std::iter::from_fn(|| leases.allocate()).map(|ip| ip.to_string()).collect();
+        assert_eq!(all, ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6"]);
+        leases.release(ip("10.1.0.4"));
+        leases.release(ip("10.1.0.1"));
+        leases.release(ip("10.1.0.7"));
+        assert_eq!(leases.allocate(), Some(ip("10.1.0.4")));
+        assert_eq!(leases.allocate(), None);
+    }
+
+    /// An automatic address comes from the range; a static one may lie beside it, not outside the subnet.
+    #[test]
+    fn ranges_bind_automatic_addresses_only() {
+        let mut plan = plan("10.1.0.0/16");
+        plan.range = Some("10.1.5.0/30".parse().unwrap());
+        plan.aux.insert("printer".into(), ip("10.1.5.1"));
+        let mut leases = Leases::new(&plan);
+        assert_eq!(leases.allocate(), Some(ip("10.1.5.0")));
+        assert_eq!(leases.allocate(), Some(ip("10.1.5.2")));
+        assert_eq!(leases.claim(ip("10.1.0.77")), Ok(()));
+        assert_eq!(leases.claim(ip("10.1.0.77")), Err(ClaimError::Taken));
+        assert_eq!(leases.claim(ip("10.1.5.1")), Err(ClaimError::Taken));
+        assert_eq!(leases.claim(ip("10.1.0.1")), Err(ClaimError::Taken));
+        assert_eq!(leases.claim(ip("10.2.0.1")), Err(ClaimError::Outside));
+        assert_eq!(leases.claim(ip("fd00::1")), Err(ClaimError::Outside));
+    }
+
+    /// Small subnets: a /31 holds gateway and one container, a /32 and a /128 have no room, a /127 has.
+    #[test]
+    fn small_subnets() {
+        for (net, gateway, rest) in [
+            ("10.0.0.0/30", "10.0.0.1", vec!["10.0.0.2"]),
+            ("10.0.0.0/31", "10.0.0.0", vec!["10.0.0.1"]),
+            ("10.0.0.0/32", "10.0.0.0", vec![]),
+            ("fd00::/126", "fd00::1", vec!["fd00::2", "fd00::3"]),
+            ("fd00::/127", "fd00::", vec!["fd00::1"]),
+            ("fd00::/128", "fd00::", vec![]),
+        ] {
+            let plan = plan(net);
+            assert_eq!(plan.gateway.to_string(), gateway, "{net}");
+            let mut leases = Leases::new(&plan);
+            let all: Vec<_> = std::iter::from_fn(|| leases.allocate()).map(|ip| ip.to_string()).collect();
+            assert_eq!(all, rest, "{net}");
+        }
+    }
+
+    /// A /16 is handed out completely, and quickly enough that a test can do it.
+    #[test]
+    fn a_full_sixteen() {
+        let mut leases = Leases::new(&plan("172.17.0.0/16"));
+        let all: BTreeSet<_> = std::iter::from_fn(|| leases.allocate()).collect();
+        assert_eq!(all.len(), 65_533);
+        assert!(!leases.has_room());
+    }
+
+    proptest! {
+        /// Whatever is allocated, claimed and released: no address is out twice, none is reserved, all are inside.
+        #[test]
+        fn no_address_is_out_twice(steps in proptest::collection::vec((0u8..3, 0u32..16), 0..80)) {
+            let plan = plan("10.9.0.0/28");
+            let mut leases = Leases::new(&plan);
+            let mut out = BTreeSet::new();
+            for (kind, offset) in steps {
+                let address = IpAddr::V4((u32::from_be_bytes([10, 9, 0, 0]) + offset).into());
+                let usable = !matches!(offset, 0 | 1 | 15);
+                match kind {
+                    0 => {
+                        let lowest = (2..15u32).map(|o| IpAddr::V4((u32::from_be_bytes([10, 9, 0, 0]) + o).into()))
+                            .find(|ip| !out.contains(ip));
+                        prop_assert_eq!(leases.allocate(), lowest);
+                        out.extend(lowest);
+                    }
+                    1 => prop_assert_eq!(leases.claim(address).is_ok(), usable && out.insert(address)),
+                    _ => {
+                        leases.release(address);
+                        out.remove(&address);
+                    }
+                }
+            }
+        }
+    }
+}

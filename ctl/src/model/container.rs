@@ -1,0 +1,319 @@
+//! Containers: what a user may ask of one, and what is decided and stored.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vswitch_api::container::{ContainerCreate, ExecRequest};
+
+use super::{EndpointSpec, Faults, container_name, parse_endpoint, resolve_capabilities};
+use crate::clock::Moment;
+use crate::ids::Id;
+
+/// A container, as decided and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Container {
+    /// Its id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// The hostname inside.
+    pub hostname: String,
+    /// When it was created.
+    pub created: Moment,
+    /// Whose network namespace it has.
+    pub mode: NetworkMode,
+    /// The mode in the user's words, `container:` with the full id.
+    pub mode_text: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// What the user asked for.
+    pub spec: ContainerSpec,
+}
+
+/// Whose network namespace a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NetworkMode {
+    /// Its own, with endpoints.
+    Networks,
+    /// Its own, with nothing but loopback.
+    None,
+    /// The host's.
+    Host,
+    /// Another container's.
+    Container(Id),
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Never started.
+    Created,
+    /// Its process runs.
+    Running {
+        /// On the host.
+        pid: u32,
+        /// Since when.
+        started: Moment,
+    },
+    /// Its process ended.
+    Exited {
+        /// Exit status.
+        code: i32,
+        /// When it was started.
+        started: Option<Moment>,
+        /// When it ended.
+        finished: Moment,
+    },
+}
+
+impl Container {
+    /// Process id on the host, while running.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        match self.phase {
+            Phase::Running { pid, .. } => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Whether its process runs.
+    #[must_use]
+    pub const fn running(&self) -> bool {
+        self.pid().is_some()
+    }
+}
+
+/// What a user asked of a container, apart from its networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Whole environment.
+    pub env: Vec<String>,
+    /// Absolute.
+    pub working_dir: String,
+    /// The streams are a terminal.
+    pub tty: bool,
+    /// Remove when the process ends.
+    pub auto_remove: bool,
+    /// Nameservers instead of the host's.
+    pub dns: Vec<IpAddr>,
+    /// Search domains instead of the host's.
+    pub dns_search: Vec<String>,
+    /// Lines of /etc/hosts.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// Capability numbers to keep.
+    pub capabilities: Vec<u8>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One `--add-host`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtraHost {
+    /// The name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// A container that a user wants, checked.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Name, if given.
+    pub name: Option<String>,
+    /// Hostname, if given.
+    pub hostname: Option<String>,
+    /// `bridge`, `none`, `host`, `container:X` or a network.
+    pub network: String,
+    /// What the endpoint on `network` should be like.
+    pub endpoint: EndpointSpec,
+    /// Further networks.
+    pub more: Vec<(String, EndpointSpec)>,
+    /// The rest.
+    pub spec: ContainerSpec,
+}
+
+/// Checks the body of `POST /containers`.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
+    let mut faults = Faults::new("");
+    let name = wire.name.filter(|name| !name.is_empty()).and_then(|name| faults.take(container_name(&name)));
+    let hostname = wire.hostname.filter(|name| !name.is_empty()).and_then(|name| faults.take(parse_hostname(name)));
+    check_command(&wire.command, &wire.env, &mut faults);
+    let working_dir = wire.working_dir.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "/".to_owned());
+    faults.take(check_working_dir(&working_dir));
+    let endpoint = take_endpoint(&wire.endpoint, &mut faults);
+    let mut more = Vec::new();
+    for request in wire.more_networks {
+        if matches!(request.network.as_str(), "" | "host" | "none") || request.network.starts_with("container:") {
+            faults.add(format!("{:?} cannot be one of several networks", request.network));
+        }
+        more.push((request.network, take_endpoint(&request.endpoint, &mut faults)));
+    }
+    let dns = wire.dns.iter().filter_map(|text| {
+        let sentence = || format!("{text} is not an ip address; --dns takes the address of a nameserver");
+        faults.take(text.parse().map_err(|_| sentence()))
+    });
+    let dns = dns.collect();
+    let extra_hosts = wire.extra_hosts.iter().filter_map(|text| faults.take(parse_extra_host(text)));
+    let extra_hosts = extra_hosts.collect();
+    if let Some(bad) = wire.dns_search.iter().find(|domain| domain.contains(char::is_whitespace) || domain.is_empty()) {
+        faults.add(format!("invalid search domain {bad:?}: it must not be empty or contain spaces"));
+    }
+    let capabilities = faults.take(resolve_capabilities(&wire.cap_add, &wire.cap_drop)).unwrap_or_default();
+    if let Some(port) = wire.publish.first() {
+        faults.add(format!(
+            "published ports need an uplink and this vswitchd runs with --uplink none; leave -p {port} out"
+        ));
+    }
+    let network = match wire.network.as_str() {
+        "" | "default" => "bridge".to_owned(),
+        _ => wire.network,
+    };
+    let spec = ContainerSpec {
+        command: wire.command,
+        env: wire.env,
+        working_dir,
+        tty: wire.tty,
+        auto_remove: wire.auto_remove,
+        dns,
+        dns_search: wire.dns_search,
+        extra_hosts,
+        capabilities,
+        labels: wire.labels,
+    };
+    faults.finish(Wanted { name, hostname, network, endpoint, more, spec })
+}
+
+/// One more process in a container, checked.
+#[derive(Debug, Clone)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Whole environment; the container's own if empty.
+    pub env: Vec<String>,
+    /// Absolute; the container's own if absent.
+    pub working_dir: Option<String>,
+    /// The streams are a terminal.
+    pub tty: bool,
+}
+
+/// Checks the body of `POST …/exec`.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_exec(wire: ExecRequest) -> Result<ExecSpec, Faults> {
+    let mut faults = Faults::new("");
+    check_command(&wire.command, &wire.env, &mut faults);
+    let working_dir = wire.working_dir.filter(|dir| !dir.is_empty());
+    if let Some(dir) = &working_dir {
+        faults.take(check_working_dir(dir));
+    }
+    faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty })
+}
+
+fn take_endpoint(wire: &vswitch_api::network::EndpointConfig, faults: &mut Faults) -> EndpointSpec {
+    parse_endpoint(wire).unwrap_or_else(|more| {
+        faults.append(more);
+        EndpointSpec::default()
+    })
+}
+
+fn check_command(command: &[String], env: &[String], faults: &mut Faults) {
+    if command.first().is_none_or(String::is_empty) {
+        faults.add("no command: say which program to run");
+    }
+    if command.iter().chain(env).any(|text| text.contains('\0')) {
+        faults.add("a NUL byte cannot be part of a command or its environment");
+    }
+    if let Some(bad) = env.iter().find(|text| text.find('=').is_none_or(|at| at == 0)) {
+        faults.add(format!("invalid environment variable {bad:?}: write KEY=VALUE"));
+    }
+}
+
+fn check_working_dir(dir: &str) -> Result<(), String> {
+    if dir.starts_with('/') && !dir.contains('\0') {
+        Ok(())
+    } else {
+        Err(format!("the working directory {dir:?} is invalid, it needs to be an absolute path"))
+    }
+}
+
+/// RFC 1123 as far as Linux cares: at most 64 bytes of letters, digits, `.`, `-` and `_`.
+fn parse_hostname(name: String) -> Result<String, String> {
+    let good = name.len() <= 64
+        && !name.starts_with(['-', '.'])
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    if good {
+        Ok(name)
+    } else {
+        Err(format!("invalid hostname {name:?}: use at most 64 letters, digits, '-', '_' and '.'"))
+    }
+}
+
+/// `NAME:ADDRESS` or `NAME=ADDRESS`; an IPv6 address may stand in brackets.
+fn parse_extra_host(text: &str) -> Result<ExtraHost, String> {
+    let bad = || format!("bad format for add-host: {text:?}; write NAME:ADDRESS");
+    let (name, address) = text.split_once(['=', ':']).ok_or_else(bad)?;
+    if address == "host-gateway" {
+        return Err(format!("{text}: host-gateway is not available without an uplink; write an address"));
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    let named = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#');
+    let address = bare.parse().map_err(|_| format!("invalid IP address in add-host: {address:?}"))?;
+    if named { Ok(ExtraHost { name: name.to_owned(), address }) } else { Err(bad()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(change: impl FnOnce(&mut ContainerCreate)) -> Result<Wanted, String> {
+        let mut wire = ContainerCreate { command: vec!["true".into()], ..ContainerCreate::default() };
+        change(&mut wire);
+        parse_container(wire).map_err(|faults| faults.to_string())
+    }
+
+    /// The defaults are Docker's: network bridge, directory /, no name.
+    #[test]
+    fn defaults() {
+        let wanted = run(|_| ()).unwrap();
+        assert_eq!((wanted.network.as_str(), wanted.spec.working_dir.as_str()), ("bridge", "/"));
+        assert_eq!((wanted.name, wanted.hostname), (None, None));
+    }
+
+    /// Each kind of bad input is refused with a sentence that says what to do.
+    #[test]
+    fn refusals() {
+        type Change = fn(&mut ContainerCreate);
+        let cases: [(Change, &str); 11] = [
+            (|wire| wire.command.clear(), "no command"),
+            (|wire| wire.name = Some("a b".into()), "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+            (|wire| wire.hostname = Some("-x".into()), "invalid hostname"),
+            (|wire| wire.env = vec!["novalue".into()], "write KEY=VALUE"),
+            (|wire| wire.working_dir = Some("tmp".into()), "absolute path"),
+            (|wire| wire.dns = vec!["x".into()], "not an ip address"),
+            (|wire| wire.extra_hosts = vec!["x".into()], "write NAME:ADDRESS"),
+            (|wire| wire.extra_hosts = vec!["x:host-gateway".into()], "host-gateway is not available"),
+            (|wire| wire.publish = vec!["80:80".into()], "published ports need an uplink"),
+            (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
+            (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
+        ];
+        for (change, says) in cases {
+            let text = run(change).unwrap_err();
+            assert!(text.contains(says), "{text}");
+        }
+    }
+
+    /// --add-host takes IPv6 in both spellings and either separator.
+    #[test]
+    fn extra_hosts() {
+        for text in ["db:fd00::5", "db:[fd00::5]", "db=fd00::5"] {
+            assert_eq!(parse_extra_host(text).unwrap().address.to_string(), "fd00::5");
+        }
+    }
+}

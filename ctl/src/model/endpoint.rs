@@ -1,0 +1,282 @@
+//! Endpoints: what a user may ask of one, and what is decided and stored.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use vswitch_api::endpoint::AttachRequest;
+use vswitch_api::network::EndpointConfig;
+use vswitch_frame::MacAddr;
+
+use super::{Faults, container_name};
+use crate::agent::protocol::NetnsRef;
+use crate::ids::Id;
+use crate::ipam::parse_station;
+
+/// What a user wants of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Static IPv4 address.
+    pub ipv4: Option<StaticAddress>,
+    /// Static IPv6 address.
+    pub ipv6: Option<StaticAddress>,
+    /// MAC address.
+    pub mac: Option<MacAddr>,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// The highest gives the default route.
+    pub gw_priority: i64,
+    /// Interface name inside.
+    pub interface: Option<String>,
+}
+
+/// `A`, `A/LEN` or `A/LEN@GATEWAY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length instead of the subnet's.
+    pub prefix: Option<u8>,
+    /// Gateway instead of the network's.
+    pub gateway: Option<IpAddr>,
+}
+
+/// An endpoint, as decided and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: Id,
+    /// Where it is.
+    pub network: Id,
+    /// The network's name, which outlives the network.
+    pub network_name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Name of the container, or the one given to `attach`.
+    pub name: String,
+    /// Endpoints of one container are brought up in this order.
+    pub sequence: u64,
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// IPv4 address, and prefix length and gateway where they differ from the network's.
+    pub ipv4: Option<StaticAddress>,
+    /// The same for IPv6.
+    pub ipv6: Option<StaticAddress>,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// The highest gives the default route.
+    pub gw_priority: i64,
+    /// Interface name inside: as asked, or as it came up last.
+    pub interface: Option<String>,
+    /// Its namespace vanished.
+    pub lost: bool,
+}
+
+/// Whose an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owner {
+    /// A container's.
+    Container(Id),
+    /// A namespace's that somebody else made.
+    Attached(Attachment),
+}
+
+/// A namespace that somebody else made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Where it is.
+    pub netns: NetnsRef,
+}
+
+impl Endpoint {
+    /// The container, unless this is an attached namespace.
+    #[must_use]
+    pub const fn container(&self) -> Option<&Id> {
+        match &self.owner {
+            Owner::Container(id) => Some(id),
+            Owner::Attached(_) => None,
+        }
+    }
+
+    /// The agent's name for the namespace it is in.
+    #[must_use]
+    pub fn sandbox(&self) -> String {
+        match &self.owner {
+            Owner::Container(id) => id.to_string(),
+            Owner::Attached(_) => format!("host-{}", self.id),
+        }
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.iter().chain(&self.ipv6).map(|fixed| fixed.address)
+    }
+}
+
+/// A namespace to attach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachSpec {
+    /// Name for `detach`.
+    pub name: Option<String>,
+    /// Where the namespace is.
+    pub netns: NetnsRef,
+    /// Name or id of the network.
+    pub network: String,
+    /// What the endpoint should be like.
+    pub endpoint: EndpointSpec,
+}
+
+/// Checks what a user asks of an endpoint.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
+    let mut faults = Faults::new("");
+    let ipam = wire.ipam_config.clone().unwrap_or_default();
+    let ipv4 = parse_static(&ipam.ipv4_address, true, &mut faults);
+    let ipv6 = parse_static(&ipam.ipv6_address, false, &mut faults);
+    let mac = if wire.mac_address.is_empty() { None } else { faults.take(parse_station(&wire.mac_address)) };
+    for alias in &wire.aliases {
+        if container_name(alias).is_err() {
+            faults.add(format!("invalid alias {alias:?}: use letters, digits, '_', '.' and '-'"));
+        }
+    }
+    if !wire.links.is_empty() {
+        faults.add("links are not available; use --network-alias on a custom network");
+    }
+    let mut interface = None;
+    for (key, value) in &wire.driver_opts {
+        match key.to_ascii_lowercase().as_str() {
+            "com.docker.network.endpoint.ifname" => interface = faults.take(parse_interface(value)),
+            _ => {
+                faults.add(format!("unknown endpoint option {key} (known options: com.docker.network.endpoint.ifname)"))
+            }
+        }
+    }
+    let mut aliases = wire.aliases.clone();
+    aliases.dedup();
+    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, gw_priority: wire.gw_priority, interface })
+}
+
+/// Checks the body of `POST /endpoints`.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_attach(wire: AttachRequest) -> Result<AttachSpec, Faults> {
+    let mut faults = Faults::new("");
+    let name = wire.name.and_then(|name| faults.take(container_name(&name)));
+    let netns = match (wire.pid, wire.netns) {
+        (Some(pid), None) if pid > 0 && i32::try_from(pid).is_ok() => NetnsRef::Pid(pid),
+        (Some(pid), None) => {
+            faults.add(format!("{pid} is no process id"));
+            NetnsRef::Pid(0)
+        }
+        (None, Some(path)) => {
+            if !path.starts_with('/') || path.contains('\0') {
+                faults.add(format!("the namespace path {path:?} is not absolute; write it from / on"));
+            }
+            NetnsRef::Path(path)
+        }
+        _ => {
+            faults.add("name exactly one of pid and netns");
+            NetnsRef::Pid(0)
+        }
+    };
+    if wire.network.is_empty() {
+        faults.add("name the network to attach to with --network");
+    }
+    let mut endpoint = match parse_endpoint(&wire.endpoint) {
+        Ok(spec) => spec,
+        Err(more) => {
+            faults.append(more);
+            EndpointSpec::default()
+        }
+    };
+    if let Some(text) = wire.interface {
+        endpoint.interface = faults.take(parse_interface(&text));
+    }
+    faults.finish(AttachSpec { name, netns, network: wire.network, endpoint })
+}
+
+/// Linux takes at most 15 bytes, no slash, colon or space, and neither `.` nor `..`.
+fn parse_interface(text: &str) -> Result<String, String> {
+    let good = (1..=15).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'))
+        && !matches!(text, "." | ".." | "lo" | "all" | "default");
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("invalid interface name {text:?}: use 1 to 15 letters, digits, '_', '.' or '-'"))
+    }
+}
+
+fn parse_static(text: &str, ipv4: bool, faults: &mut Faults) -> Option<StaticAddress> {
+    if text.is_empty() {
+        return None;
+    }
+    let family = if ipv4 { "IPv4" } else { "IPv6" };
+    let (rest, gateway) = match text.split_once('@') {
+        Some((rest, gateway)) => (rest, Some(gateway)),
+        None => (text, None),
+    };
+    let (address, prefix) = match rest.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (rest, None),
+    };
+    let address_of = |text: &str| text.parse::<IpAddr>().ok().filter(|address| address.is_ipv4() == ipv4);
+    let bad = || format!("invalid {family} address: {text} (write ADDRESS, ADDRESS/LENGTH or ADDRESS/LENGTH@GATEWAY)");
+    let Some(address) = address_of(address).filter(|address| !address.is_unspecified() && !address.is_multicast())
+    else {
+        faults.add(bad());
+        return None;
+    };
+    let longest = if ipv4 { 32 } else { 128 };
+    let prefix = prefix.map(|prefix| prefix.parse::<u8>().ok().filter(|length| (1..=longest).contains(length)));
+    let gateway = gateway.map(address_of);
+    if prefix == Some(None) || gateway == Some(None) {
+        faults.add(bad());
+        return None;
+    }
+    Some(StaticAddress { address, prefix: prefix.flatten(), gateway: gateway.flatten() })
+}
+
+#[cfg(test)]
+mod tests {
+    use vswitch_api::network::EndpointIpamConfig;
+
+    use super::*;
+
+    fn with(ipv4: &str, ipv6: &str, mac: &str) -> Result<EndpointSpec, Faults> {
+        parse_endpoint(&EndpointConfig {
+            ipam_config: Some(EndpointIpamConfig { ipv4_address: ipv4.into(), ipv6_address: ipv6.into() }),
+            mac_address: mac.into(),
+            ..EndpointConfig::default()
+        })
+    }
+
+    /// Static addresses take a length and a gateway; anything else is refused, all faults at once.
+    #[test]
+    fn static_addresses() {
+        let spec = with("10.0.0.220/24@10.0.0.254", "fd00::5", "02:42:0a:00:00:05").unwrap();
+        let ipv4 = spec.ipv4.unwrap();
+        assert_eq!((ipv4.address.to_string(), ipv4.prefix), ("10.0.0.220".to_owned(), Some(24)));
+        assert_eq!(ipv4.gateway.unwrap().to_string(), "10.0.0.254");
+        for bad in ["10.0.0", "10.0.0.1/33", "10.0.0.1/0", "10.0.0.1@", "fd00::1", "0.0.0.0", "224.0.0.1"] {
+            assert!(with(bad, "", "").is_err(), "{bad}");
+        }
+        let text = with("x", "10.0.0.1", "01:00:00:00:00:00").unwrap_err().to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    /// Exactly one of pid and netns, an absolute path, a usable interface name.
+    #[test]
+    fn attach_requests() {
+        let good = AttachRequest { pid: Some(1), network: "n".into(), ..AttachRequest::default() };
+        assert!(parse_attach(good.clone()).is_ok());
+        assert!(parse_attach(AttachRequest { netns: Some("/x".into()), ..good.clone() }).is_err());
+        assert!(parse_attach(AttachRequest { pid: Some(0), ..good.clone() }).is_err());
+        assert!(parse_attach(AttachRequest { pid: None, netns: Some("x".into()), ..good.clone() }).is_err());
+        for bad in ["", "lo", "a/b", "0123456789abcdef"] {
+            assert!(parse_attach(AttachRequest { interface: Some(bad.into()), ..good.clone() }).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The controller's own types. Wire types become these once, by the `parse` functions here, which report *all* faults of
+//! a request at once; after that nothing is checked again.
+
+mod capabilities;
+mod container;
+mod endpoint;
+mod faults;
+mod name;
+mod network;
+mod options;
+mod subnet;
+
+pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, resolve as resolve_capabilities};
+pub use container::{
+    Container, ContainerSpec, ExecSpec, ExtraHost, NetworkMode, Phase, Wanted, parse_container, parse_exec,
+};
+pub use endpoint::{
+    AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
+};
+pub use faults::Faults;
+pub use name::{container_name, network_name};
+pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
+pub use options::NetworkOptions;
+pub use subnet::{Family, SubnetWish};

@@ -1,0 +1,340 @@
+//! Networks.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vswitch_api::network::{IpamConfig, NetworkCreate};
+
+use super::options::MIN_MTU_IPV6;
+use super::{Family, Faults, NetworkOptions, network_name, subnet};
+use crate::clock::Moment;
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::ipam::SubnetPlan;
+
+/// What makes a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Driver {
+    /// A broadcast domain of the switch.
+    Bridge,
+    /// The host's own network namespace.
+    Host,
+    /// No network at all.
+    Null,
+}
+
+impl Driver {
+    /// Docker's word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Driver::Bridge => "bridge",
+            Driver::Host => "host",
+            Driver::Null => "null",
+        }
+    }
+}
+
+/// Who gives addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IpamDriver {
+    /// vswitchd.
+    Default,
+    /// Nobody: endpoints have no addresses unless told.
+    Null,
+}
+
+impl IpamDriver {
+    /// Docker's word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            IpamDriver::Default => "default",
+            IpamDriver::Null => "null",
+        }
+    }
+}
+
+/// A network, as decided and stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its id.
+    pub id: Id,
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Moment,
+    /// What makes it.
+    pub driver: Driver,
+    /// Nothing leaves it.
+    pub internal: bool,
+    /// As asked.
+    pub attachable: bool,
+    /// Who gives addresses.
+    pub ipam: IpamDriver,
+    /// The IPv4 subnet.
+    pub ipv4: Option<SubnetPlan>,
+    /// The IPv6 subnet.
+    pub ipv6: Option<SubnetPlan>,
+    /// Decided options.
+    pub options: NetworkOptions,
+    /// Options as given.
+    pub raw_options: BTreeMap<String, String>,
+    /// Labels as given.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Network {
+    /// Names that are never a custom network's.
+    pub const PREDEFINED: [&'static str; 3] = ["bridge", "host", "none"];
+
+    /// Whether this is one of the three that always exist.
+    #[must_use]
+    pub fn predefined(&self) -> bool {
+        Network::PREDEFINED.contains(&self.name.as_str())
+    }
+
+    /// The subnets, IPv4 first.
+    pub fn subnets(&self) -> impl Iterator<Item = &SubnetPlan> {
+        self.ipv4.iter().chain(&self.ipv6)
+    }
+}
+
+/// A network that a user wants, checked as far as that goes without knowing the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Its name.
+    pub name: String,
+    /// Nothing leaves it.
+    pub internal: bool,
+    /// As asked.
+    pub attachable: bool,
+    /// Who gives addresses.
+    pub ipam: IpamDriver,
+    /// IPv4.
+    pub ipv4: Family,
+    /// IPv6.
+    pub ipv6: Family,
+    /// Decided options.
+    pub options: NetworkOptions,
+    /// Options as given.
+    pub raw_options: BTreeMap<String, String>,
+    /// Labels as given.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Checks the body of `POST /networks/create`.
+///
+/// # Errors
+/// All faults of the request at once, in Docker's words.
+pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
+    if Network::PREDEFINED.contains(&wire.name.as_str()) {
+        return Err(ControlError::PredefinedName(wire.name));
+    }
+    let mut general = Faults::new("");
+    let name = general.take(network_name(&wire.name)).unwrap_or_default();
+    check_driver(&wire, &mut general);
+    let ipam_wire = wire.ipam.unwrap_or_default();
+    let ipam = general.take(parse_ipam_driver(&ipam_wire.driver)).unwrap_or(IpamDriver::Default);
+    let options = NetworkOptions::parse(&wire.options, &mut general);
+
+    let mut config = Faults::new("invalid network config:");
+    let (mut ipv4, mut ipv6) = parse_configs(&ipam_wire.config, &mut config);
+    let ipv6_wanted = wire.enable_ipv6 == Some(true) || matches!(ipv6, Family::Given(_));
+    if ipam == IpamDriver::Null {
+        if !ipam_wire.config.is_empty() {
+            general.add("the ipam driver null gives no addresses: leave --subnet out, or use --ipam-driver default");
+        }
+        (ipv4, ipv6) = (Family::Off, Family::Off);
+    } else {
+        settle(&mut ipv4, wire.enable_ipv4 != Some(false));
+        settle(&mut ipv6, ipv6_wanted && wire.enable_ipv6 != Some(false));
+        if ipv4 == Family::Off && ipv6 == Family::Off && config.is_empty() {
+            general.add("IPv4 or IPv6 must be enabled");
+        }
+    }
+    if ipv6 != Family::Off && options.mtu < MIN_MTU_IPV6 {
+        general.add(format!("invalid MTU number: {}; IPv6 needs at least {MIN_MTU_IPV6}", options.mtu));
+    }
+    let faults = if general.is_empty() {
+        config
+    } else {
+        general.append(config);
+        general
+    };
+    let (internal, attachable) = (wire.internal, wire.attachable);
+    let (raw_options, labels) = (wire.options, wire.labels);
+    Ok(faults.finish(NetworkSpec { name, internal, attachable, ipam, ipv4, ipv6, options, raw_options, labels })?)
+}
+
+/// An unnamed family is automatic if it is on; a named one is off if the user switched the family off.
+fn settle(family: &mut Family, on: bool) {
+    match (on, &family) {
+        (false, _) => *family = Family::Off,
+        (true, Family::Off) => *family = Family::Automatic,
+        (true, _) => {}
+    }
+}
+
+fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
+    match wire.driver.as_str() {
+        "" | "bridge" | "default" => {}
+        only @ ("host" | "null") => faults.forbid(format!("only one instance of \"{only}\" network is allowed")),
+        other => faults.add(format!(
+            "network driver {other} is not available; custom networks use the driver bridge (host and null exist for \
+             the predefined networks host and none only)"
+        )),
+    }
+    if !matches!(wire.scope.as_str(), "" | "local") {
+        faults.add(format!("scope {} is not available; networks of vswitch have the scope local", wire.scope));
+    }
+    if wire.ingress {
+        faults.add("ingress networks belong to swarm mode, which vswitch does not have; leave --ingress out");
+    }
+    if wire.config_only {
+        faults.add("config-only networks belong to swarm mode, which vswitch does not have; leave --config-only out");
+    }
+}
+
+fn parse_ipam_driver(text: &str) -> Result<IpamDriver, String> {
+    match text {
+        "" | "default" => Ok(IpamDriver::Default),
+        "null" => Ok(IpamDriver::Null),
+        other => Err(format!("ipam driver {other} is not available; use default or null")),
+    }
+}
+
+fn parse_configs(configs: &[IpamConfig], faults: &mut Faults) -> (Family, Family) {
+    let (mut ipv4, mut ipv6) = (Family::Off, Family::Off);
+    let mut seen: Vec<SubnetPlan> = Vec::new();
+    for config in configs.iter().filter(|config| **config != IpamConfig::default()) {
+        let Some(wish) = subnet::parse(config, faults) else { continue };
+        let net = wish.plan.net;
+        let family = if net.addr().is_ipv4() { &mut ipv4 } else { &mut ipv6 };
+        if let Some(other) = seen.iter().find(|other| other.net.contains(&net) || net.contains(&other.net)) {
+            faults.add(format!("multiple overlapping subnet configuration is not supported: {} and {net}", other.net));
+        } else if *family != Family::Off {
+            faults.forbid("bridge driver doesn't support multiple subnets");
+        }
+        seen.push(wish.plan.clone());
+        *family = Family::Given(wish);
+    }
+    (ipv4, ipv6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+
+    fn config(subnet: &str) -> IpamConfig {
+        IpamConfig { subnet: subnet.into(), ..IpamConfig::default() }
+    }
+
+    fn create(configs: Vec<IpamConfig>) -> Result<NetworkSpec, ControlError> {
+        let ipam = Some(vswitch_api::network::Ipam { config: configs, ..Default::default() });
+        parse_network(NetworkCreate { name: "web".into(), ipam, ..NetworkCreate::default() })
+    }
+
+    fn refusal(configs: Vec<IpamConfig>) -> String {
+        create(configs).unwrap_err().to_string()
+    }
+
+    /// Docker's sentences for host bits, gateways and ranges outside, and all faults are told at once.
+    #[test]
+    fn refuses_bad_subnets_in_docker_s_words() {
+        assert_eq!(
+            refusal(vec![config("10.1.2.3/16")]),
+            "invalid network config:\ninvalid subnet 10.1.2.3/16: it should be 10.1.0.0/16"
+        );
+        let bad = IpamConfig {
+            gateway: "10.2.0.1".into(),
+            ip_range: "10.0.0.0/8".into(),
+            auxiliary_addresses: [("nas".to_owned(), "192.168.0.1".to_owned())].into(),
+            ..config("10.1.0.0/16")
+        };
+        let text = refusal(vec![bad]);
+        for says in [
+            "* invalid gateway 10.2.0.1: parent subnet 10.1.0.0/16 doesn't contain this address",
+            "* invalid ip-range 10.0.0.0/8: CIDR block is bigger than its parent subnet 10.1.0.0/16",
+            "* invalid auxiliary address nas=192.168.0.1: parent subnet 10.1.0.0/16 doesn't contain this address",
+        ] {
+            assert!(text.contains(says), "{text}");
+        }
+        let text = refusal(vec![IpamConfig { gateway: "fd00::1".into(), ..config("10.1.0.0/16") }]);
+        assert!(text.contains("invalid gateway fd00::1: parent subnet is an IPv4 block"), "{text}");
+    }
+
+    /// A subnet without room for a container is refused, one with room for exactly one is not.
+    #[test]
+    fn refuses_subnets_without_room() {
+        for full in ["10.0.0.0/32", "fd00::/128"] {
+            assert!(refusal(vec![config(full)]).contains("no room for a container"), "{full}");
+        }
+        let aux = IpamConfig {
+            auxiliary_addresses: [("a".to_owned(), "10.0.0.2".to_owned())].into(),
+            ..config("10.0.0.0/30")
+        };
+        assert!(refusal(vec![aux]).contains("no room for a container"));
+        assert!(create(vec![config("10.0.0.0/30")]).is_ok());
+        assert!(create(vec![config("10.0.0.0/31")]).is_ok());
+    }
+
+    /// Loopback, multicast, reserved and unreadable subnets are refused.
+    #[test]
+    fn refuses_subnets_that_cannot_be() {
+        for bad in [
+            "127.0.0.0/8",
+            "224.0.0.0/8",
+            "240.0.0.0/8",
+            "0.0.0.0/8",
+            "0.0.0.0/0",
+            "fe80::/64",
+            "ff02::/64",
+            "::/64",
+            "x",
+            "10.0.0.0",
+            "10.0.0.0/33",
+        ] {
+            assert!(create(vec![config(bad)]).is_err(), "{bad}");
+        }
+    }
+
+    /// Two subnets of one family, and overlapping ones, are refused; one of each family is a dual-stack network.
+    #[test]
+    fn several_subnets() {
+        let error = create(vec![config("10.1.0.0/16"), config("10.2.0.0/16")]).unwrap_err();
+        assert_eq!(error.class(), Class::Forbidden);
+        assert!(error.to_string().contains("bridge driver doesn't support multiple subnets"));
+        let text = refusal(vec![config("10.1.0.0/16"), config("10.1.5.0/24")]);
+        assert!(text.contains("multiple overlapping subnet configuration"), "{text}");
+        let spec = create(vec![config("10.1.0.0/16"), config("fd00:5::/64")]).unwrap();
+        assert!(matches!((spec.ipv4, spec.ipv6), (Family::Given(_), Family::Given(_))));
+    }
+
+    /// Predefined names, other drivers and swarm's flags are refused, each with its sentence.
+    #[test]
+    fn refuses_names_and_drivers() {
+        let named = |name: &str, driver: &str| {
+            parse_network(NetworkCreate { name: name.into(), driver: driver.into(), ..NetworkCreate::default() })
+        };
+        assert_eq!(named("host", "").unwrap_err().class(), Class::Forbidden);
+        assert!(named("n", "macvlan").unwrap_err().to_string().contains("use the driver bridge"));
+        assert_eq!(named("n", "host").unwrap_err().class(), Class::Forbidden);
+        assert!(named("a/b", "bridge").is_err());
+        assert!(named("ok", "bridge").is_ok());
+    }
+
+    /// The ipam driver null makes a network without addresses and takes no subnet.
+    #[test]
+    fn null_ipam() {
+        let with = |driver: &str, config| {
+            let ipam = Some(vswitch_api::network::Ipam { driver: driver.into(), config, ..Default::default() });
+            parse_network(NetworkCreate { name: "l2".into(), ipam, ..NetworkCreate::default() })
+        };
+        let spec = with("null", vec![]).unwrap();
+        assert_eq!((spec.ipv4, spec.ipv6), (Family::Off, Family::Off));
+        assert!(with("null", vec![config("10.0.0.0/8")]).is_err());
+        assert!(with("dhcp", vec![]).unwrap_err().to_string().contains("use default or null"));
+    }
+}
