@@ -4,6 +4,7 @@ mod crc32c;
 mod drop;
 mod quotation;
 mod rewrite;
+pub mod route;
 pub mod rules;
 pub mod table;
 pub mod translate;

@@ -49,7 +49,6 @@ pub struct App {
 struct Description;
 
 /// All routes of both dialects, and the document that describes them.
-#[must_use]
 pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::version))
@@ -79,7 +78,6 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
 }
 
 /// The router that [`serve`] runs.
-#[must_use]
 pub fn router(app: App) -> Router {
     let (router, _) = describe();
     router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)

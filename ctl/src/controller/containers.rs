@@ -236,7 +236,7 @@ impl Controller {
             if !one.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
-            let env = if spec.env.is_empty() { one.spec.env.clone() } else { spec.env };
+            let env = merge_env(&one.spec.env, spec.env);
             let exec = protocol::ExecSpec {
                 command: spec.command,
                 env,
@@ -280,6 +280,19 @@ async fn ended(mut phase: watch::Receiver<Phase>) -> Option<i32> {
         Phase::Exited { code, .. } => Some(code),
         _ => None,
     }
+}
+
+/// A container's environment and what comes on top: a key that is there already is replaced in its place.
+fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
+    let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+    let mut merged = own.to_vec();
+    for entry in more {
+        match merged.iter_mut().find(|old| key(old) == key(&entry)) {
+            Some(old) => *old = entry,
+            None => merged.push(entry),
+        }
+    }
+    merged
 }
 
 /// What `--network` means.

@@ -194,7 +194,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
 pub struct ExecSpec {
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Whole environment; the container's own if empty.
+    /// On top of the container's own environment.
     pub env: Vec<String>,
     /// Absolute; the container's own if absent.
     pub working_dir: Option<String>,

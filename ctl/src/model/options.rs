@@ -139,8 +139,8 @@ pub(super) fn closest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>)
     let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
     candidates
         .map(|name| (distance(text, name).min(distance(text.rsplit('.').next().unwrap_or(text), last(name))), name))
-        .min()
-        .filter(|(distance, name)| *distance <= last(name).len() / 2)
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= last(name).len().div_ceil(2))
         .map(|(_, name)| name)
 }
 
@@ -192,7 +192,7 @@ mod tests {
     /// An unknown key is refused with the list of known ones and the closest.
     #[test]
     fn unknown_keys() {
-        let error = parse(&[("mtuu", "9000")]).unwrap_err();
+        let error = parse(&[("mut", "9000")]).unwrap_err();
         assert!(error.contains("did you mean mtu?") && error.contains("mac-limit"), "{error}");
         let error = parse(&[("com.docker.network.bridge.enable-ic", "x")]).unwrap_err();
         assert!(error.contains("did you mean com.docker.network.bridge.enable_icc?"), "{error}");

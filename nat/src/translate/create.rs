@@ -41,6 +41,27 @@ impl Nat {
         opening: &Opening,
         rng: &mut dyn RngCore,
     ) -> Result<(Arc<Flow>, Direction), NatDrop> {
+        let result = self.create_once(context, opening, rng);
+        if !matches!(result, Err(NatDrop::NoPort)) {
+            return result;
+        }
+        // A worker with another packet of the same source may have been given the port meanwhile, or have made this very
+        // flow.
+        if let Some(found) = self.table.find(&opening.tuple, context.now) {
+            return Ok(found);
+        }
+        match self.table.mappings.of(&opening.tuple) {
+            Some(_) => self.create_once(context, opening, rng),
+            None => result,
+        }
+    }
+
+    fn create_once(
+        &self,
+        context: &Context<'_>,
+        opening: &Opening,
+        rng: &mut dyn RngCore,
+    ) -> Result<(Arc<Flow>, Direction), NatDrop> {
         let tcp = context.rules.settings().tcp;
         if opening.segment.as_ref().is_some_and(|segment| !segment.opens(tcp)) {
             return Err(NatDrop::InvalidSegment);

@@ -21,6 +21,8 @@ mod notation;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod router;
+#[cfg(test)]
 mod tcp;
 #[cfg(test)]
 mod udp;

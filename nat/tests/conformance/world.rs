@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Fragment, Headers, L3, NetworkIndex, Timestamp, checksum, offload};
 use vswitch_nat::rules::{NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
-use vswitch_nat::table::{Flow, FlowFilter, FlowRecord, Leg, Limits, Timeouts};
+use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, Limits, Timeouts};
 use vswitch_nat::translate::FragmentLimits;
 use vswitch_nat::{Context, Decision, Nat, NatDrop, Outcome, Rules, RulesSpec};
 
@@ -195,10 +195,6 @@ impl World {
 
     pub(crate) fn count(&self) -> usize {
         self.nat.table().len()
-    }
-
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Flow)) {
-        self.nat.table().for_each(&FlowFilter::default(), self.now, |flow| visit(flow));
     }
 }
 

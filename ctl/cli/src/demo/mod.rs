@@ -89,7 +89,7 @@ impl Tour<'_> {
         let (mut right, left) = self.containers(&client).await?;
         let (from, to) = (left.endpoint().await?, right.endpoint().await?);
         let subnets: Vec<_> = network.ipam.config.iter().map(|config| config.subnet.clone()).collect();
-        self.progress.block("", &picture::topology(&from, &to, &subnets))?;
+        self.progress.blocks(&[("", picture::topology(&from, &to, &subnets))])?;
 
         right.hears::<Ready>().await?;
         let addresses: Vec<_> = [to.ipv4_address, to.ipv6_address]
@@ -107,10 +107,9 @@ impl Tour<'_> {
             time = self.seconds / 4;
         }
 
-        let entries = client.fdb(NETWORK).await?;
-        self.progress.block("Forwarding database", &fdb::render(&entries))?;
-        let counters = client.stats().await?;
-        self.progress.block("Port counters", &stats::ports(&counters.ports))?;
+        let entries = fdb::render(&client.fdb(NETWORK).await?);
+        let counters = stats::ports(&client.stats().await?.ports);
+        self.progress.blocks(&[("Forwarding database", entries), ("Port counters", counters)])?;
         self.begin("removing the containers and the network")?;
         left.remove().await?;
         right.remove().await?;

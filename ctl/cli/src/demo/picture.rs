@@ -8,19 +8,19 @@ const WIRE: &str = "--------";
 /// Two containers on one network:
 ///
 /// ```text
-///       left                  network demo                  right
-///   +-------------+        +------------------+        +-------------+
-///   | eth0        |--------| 1   vswitchd   2 |--------| eth0        |
-///   | 172.18.0.2  |        | 172.18.0.0/16    |        | 172.18.0.3  |
-///   +-------------+        +------------------+        +-------------+
+///      left                 network demo                right
+/// +------------+        +------------------+        +------------+
+/// | eth0       |--------| 1   vswitchd   2 |--------| eth0       |
+/// | 172.18.0.2 |        | 172.18.0.0/16    |        | 172.18.0.3 |
+/// +------------+        +------------------+        +------------+
 /// ```
 pub(crate) fn topology(left: &Endpoint, right: &Endpoint, subnets: &[String]) -> String {
     let port = |endpoint: &Endpoint| endpoint.port.map(|port| port.to_string()).unwrap_or_default();
     let interface = |endpoint: &Endpoint| endpoint.interface.clone().unwrap_or_default();
-    let switch = format!("{}   vswitchd   {}", port(left), port(right));
     let left_box = Box::new(&left.name, &interface(left), &addresses(left));
     let right_box = Box::new(&right.name, &interface(right), &addresses(right));
-    let switch_box = Box::new(&format!("network {}", left.network), &switch, subnets);
+    let mut switch_box = Box::new(&format!("network {}", left.network), "0   vswitchd   0", subnets);
+    switch_box.lines[0] = between(&port(left), "vswitchd", &port(right), switch_box.width);
     let boxes = [left_box, switch_box, right_box];
     let height = boxes.iter().map(|part| part.lines.len()).max().unwrap_or_default();
     let blank = " ".repeat(WIRE.len());
@@ -32,6 +32,14 @@ pub(crate) fn topology(left: &Endpoint, right: &Endpoint, subnets: &[String]) ->
         picture += &row(boxes.iter().map(|part| part.line(line)).collect(), between);
     }
     picture + &row(boxes.iter().map(Box::edge).collect(), &blank)
+}
+
+/// A word in the middle, others at both ends.
+fn between(left: &str, middle: &str, right: &str, width: usize) -> String {
+    let mut line = format!("{middle:^width$}");
+    line.replace_range(..left.len(), left);
+    line.replace_range(width - right.len().., right);
+    line
 }
 
 struct Box {

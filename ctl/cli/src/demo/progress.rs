@@ -74,11 +74,17 @@ impl Progress {
         self.line(&format!("  {} {}", self.paint(RED, "✗"), step.doing))
     }
 
-    /// A block of text, indented.
-    pub(crate) fn block(&self, title: &str, text: &str) -> io::Result<()> {
-        let indented: String = text.lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n").collect();
-        let title = if title.is_empty() { String::new() } else { format!("  {}\n", self.bold(title)) };
-        output::print(&format!("\n{title}{indented}\n"))
+    /// Blocks of text with their titles, indented, blank lines around them.
+    pub(crate) fn blocks(&self, blocks: &[(&str, String)]) -> io::Result<()> {
+        let mut whole = String::new();
+        for (title, text) in blocks {
+            whole += "\n";
+            if !title.is_empty() {
+                whole += &format!("  {}\n", self.bold(title));
+            }
+            whole.extend(text.lines().map(|line| format!("    {line}\n")));
+        }
+        output::print(&(whole + "\n"))
     }
 
     /// A line of its own.

@@ -182,18 +182,23 @@ impl Connection {
         if new == TcpState::SynRecv && direction == Direction::Reply && kind == Kind::Ack && self.simultaneous {
             new = TcpState::Established;
         }
-        let mut judged = true;
+        let mut reset = Reset::Plausible;
         if new == TcpState::Close && kind == Kind::Rst {
-            match self.reset(direction, segment, seen, old) {
+            reset = self.reset(direction, segment, seen, old);
+            match reset {
                 Reset::Invalid => return Tracked::OutOfWindow,
-                Reset::Challenged => new = old,
                 Reset::Ignored => return Tracked::Ignored,
-                Reset::Certain => judged = false,
-                Reset::Plausible => {}
+                Reset::Challenged => new = old,
+                Reset::Certain | Reset::Plausible => {}
             }
         }
-        if judged && self.position(direction, kind, segment, old, settings) == Position::Outside {
+        let peers = self.peers;
+        if reset != Reset::Certain && self.position(direction, kind, segment, old, settings) == Position::Outside {
             return Tracked::OutOfWindow;
+        }
+        if reset == Reset::Challenged {
+            // It may be forged: nothing is learnt from its numbers.
+            self.peers = peers;
         }
         self.note(direction, kind, segment);
         if new == TcpState::FinWait && old != new {
@@ -375,6 +380,7 @@ impl Connection {
 }
 
 /// What a reset can mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reset {
     /// Neither end would act on it.
     Invalid,

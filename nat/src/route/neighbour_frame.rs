@@ -1,0 +1,83 @@
+//! Asking for neighbours, and hearing of them.
+
+use std::net::IpAddr;
+
+use vswitch_frame::arp::{self, Arp};
+use vswitch_frame::ethernet::{Ethernet, HEADER_LEN};
+use vswitch_frame::ipv4::protocol;
+use vswitch_frame::ipv6::{self, Ipv6};
+use vswitch_frame::ndp::{self, Neighbor};
+use vswitch_frame::{EtherType, FrameBuf, Headers, L3, MacAddr, Offload, checksum};
+
+use super::News;
+
+/// A question: who has `target`?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Solicitation {
+    /// The asker's MAC address.
+    pub mac: MacAddr,
+    /// The asker's address on the leg.
+    pub source: IpAddr,
+    /// Who is asked for, of the same family.
+    pub target: IpAddr,
+    /// To whom the question goes; to all who may know if not given.
+    pub to: Option<MacAddr>,
+}
+
+impl Solicitation {
+    /// Builds the ARP request or neighbor solicitation into `out`. Returns false where families differ.
+    pub fn build(self, out: &mut FrameBuf) -> bool {
+        let area = out.receive_area();
+        let (length, ether_type, group) = match (self.source, self.target) {
+            (IpAddr::V4(source), IpAddr::V4(target)) => {
+                let packet = &mut area[HEADER_LEN..HEADER_LEN + arp::LEN];
+                arp::write(packet, arp::REQUEST, (self.mac, source), (MacAddr::ZERO, target));
+                (arp::LEN, EtherType::ARP, MacAddr::BROADCAST)
+            }
+            (IpAddr::V6(source), IpAddr::V6(target)) => {
+                let length = ndp::write_solicitation(&mut area[HEADER_LEN..], self.mac, source, target);
+                (length, EtherType::IPV6, MacAddr::ipv6_multicast(ndp::solicited_node(target)))
+            }
+            _ => return false,
+        };
+        if let Ok(mut header) = Ethernet::parse(&mut area[..HEADER_LEN]) {
+            header.set_destination(self.to.unwrap_or(group));
+            header.set_source(self.mac);
+            header.set_ether_type(ether_type);
+        }
+        out.received(HEADER_LEN + length, Offload::NONE);
+        true
+    }
+}
+
+/// What an ARP packet or a Neighbor Discovery message says of a neighbour: its address, its MAC address, and how it was
+/// said. Nothing for other frames, for probes, and for messages that do not hold (RFC 4861 section 7.1).
+#[must_use]
+pub fn heard(frame: &[u8], headers: &Headers) -> Option<(IpAddr, MacAddr, News)> {
+    match headers.l3() {
+        L3::Arp => {
+            let packet = Arp::parse(headers.packet(frame)).ok()?;
+            let news = if packet.operation() == arp::REPLY { News::Answer } else { News::Hint };
+            let sender = packet.sender_ip();
+            (!sender.is_unspecified()).then(|| (sender.into(), packet.sender_mac(), news))
+        }
+        L3::Ipv6 if headers.protocol() == protocol::ICMPV6 => {
+            let packet = Ipv6::parse(headers.packet(frame)).ok()?;
+            let (source, destination) = (packet.source(), packet.destination());
+            let l4 = headers.l4(frame);
+            let pseudo = checksum::pseudo_header_v6(source, destination, protocol::ICMPV6, l4.len());
+            let direct = headers.l4_offset() - headers.l3_offset() == ipv6::HEADER_LEN;
+            if packet.hop_limit() != ndp::HOP_LIMIT || !direct || checksum::fold(pseudo + checksum::sum(l4)) != 0xffff {
+                return None;
+            }
+            let message = Neighbor::parse(l4).ok()?;
+            let mac = message.link_layer_address()?;
+            if message.is_solicitation() {
+                return (!source.is_unspecified()).then_some((source.into(), mac, News::Hint));
+            }
+            let solicited = !destination.is_multicast();
+            Some((message.target().into(), mac, if solicited { News::Answer } else { News::Hint }))
+        }
+        _ => None,
+    }
+}
