@@ -42,7 +42,16 @@ fn bad_requests() {
         assert_eq!(http::request(&socket, "PATCH", "/networks", None).status, 405);
         for path in ["/networks/create", "/vswitch/v1/containers", "/vswitch/v1/endpoints", "/networks/bridge/connect"]
         {
-            for body in ["{", "", "[]", "17", "\"text\"", "{\"Name\": 5, \"command\": 5}", "{}}", "\u{0}\u{1}"] {
+            for body in [
+                "{",
+                "",
+                "[]",
+                "17",
+                "\"text\"",
+                "{\"Name\": 5, \"Container\": 5, \"command\": 5}",
+                "{}}",
+                "\u{0}\u{1}",
+            ] {
                 let answer = http::request(&socket, "POST", path, Some(body));
                 assert!(answer.status == 400, "{path} {body:?}: {answer:?}");
                 assert!(!answer.json()["message"].as_str().unwrap().is_empty());

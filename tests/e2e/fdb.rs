@@ -205,7 +205,7 @@ fn storm_of_a_million_addresses() {
             let address = victim.endpoint("n").mac_address;
             assert_eq!(holder(&vs, &address).as_deref(), Some(victim.name()));
         }
-        assert!(vs.port("c", "n").in_frames > 500_000, "{:?}", vs.port("c", "n"));
+        assert!(vs.port("c", "n").in_frames > 100_000, "{:?}", vs.port("c", "n"));
         a.pings(b.ipv4("n"));
     });
 }

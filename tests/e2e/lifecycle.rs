@@ -133,12 +133,10 @@ fn newer_store() {
         transaction.open_table(meta).unwrap().insert("schema", "1000".as_bytes()).unwrap();
         transaction.commit().unwrap();
         drop(database);
-        let newer = fs::read(&store).unwrap();
         let output = run(&mut vs.daemon_command()).refused("use a newer vswitchd");
         assert_eq!(output.stderr.trim().lines().count(), 1, "one sentence, please: {output}");
         let schema = redb::Database::open(&store).unwrap().begin_read().unwrap().open_table(meta).unwrap();
         assert_eq!(schema.get("schema").unwrap().unwrap().value(), b"1000");
-        assert_eq!(fs::read(&store).unwrap().len(), newer.len());
     });
 }
 
@@ -160,16 +158,15 @@ fn default_places() {
         } else {
             format!("/run/user/{}/vswitch/vswitch.sock", rustix::process::geteuid().as_raw())
         };
-        assert_eq!(daemon.output().trim(), format!("vswitchd ready: socket {socket}"));
+        assert!(daemon.output().starts_with(&format!("vswitchd ready: socket {socket}\n")), "{}", daemon.output());
         assert!(run(Command::new("vswitchctl").args(["network", "ls"])).ok().contains("bridge"));
         let by_flag = run(Command::new("vswitchctl").args(["--socket", &socket, "version"])).ok();
         assert!(by_flag.contains(env!("CARGO_PKG_VERSION")), "{by_flag}");
         let elsewhere = run(Command::new("vswitchctl").args(["network", "ls"]).env("VSWITCH_SOCKET", "/tmp/none"));
         elsewhere.refused("cannot reach vswitchd at /tmp/none");
         daemon.terminate().ok();
-        if is_root() {
-            fs::remove_dir_all("/var/lib/vswitch").unwrap();
-        }
+        let state = if is_root() { "/var/lib/vswitch" } else { "/tmp/home/.local/state/vswitch" };
+        assert!(fs::exists(state).unwrap());
     });
 }
 

@@ -139,16 +139,20 @@ fn agent_dies_too() {
         vs.ok("network create n");
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
         a.pings(b.ipv4("n"));
-        let agents =
-            sh(&format!("pgrep -P {} -x vswitchd || pgrep -f 'vswitchd agent|/proc/self/exe agent'", vs.pid())).ok();
+        let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
         vs.crash();
-        let _ = run(std::process::Command::new("kill").arg("-9").args(agents.split_whitespace()));
+        sh(&format!("kill -9 {agent}")).ok();
+        let state = format!("/proc/{}/stat", agent.trim());
+        eventually("the agent is dead", 5, || {
+            std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "))
+        });
         vs.up();
         let states: Vec<_> = [&a, &b].iter().map(|one| one.details().state).collect();
         if states.iter().all(|state| *state == vswitch_api::container::ContainerState::Running) {
             a.pings(b.ipv4("n"));
         } else {
-            // Containers that could not be saved are at least known to have ended, and can be started again.
+            // Containers that could not be saved have ended, and can be started again.
+            eventually("they have ended", 5, || !sh("ps -eo stat,args | grep -v ^Z").stdout.contains("sleep 100000"));
             vs.ok("start a b");
             a.pings(b.ipv4("n"));
         }

@@ -151,7 +151,7 @@ fn nginx() {
         vs.ok("network create n --ipv6");
         let (client, server) = (vs.container("client", "--network n"), vs.container("server", "--network n"));
         std::fs::create_dir_all("/tmp/nginx/www").unwrap();
-        let config = "master_process off; daemon off; pid /tmp/nginx/pid; error_log stderr; events {}\n\
+        let config = "user root; master_process off; daemon off; pid /tmp/nginx/pid; error_log stderr; events {}\n\
              http { access_log off; client_body_temp_path /tmp/nginx/1; proxy_temp_path /tmp/nginx/2;\n\
              fastcgi_temp_path /tmp/nginx/3; uwsgi_temp_path /tmp/nginx/4; scgi_temp_path /tmp/nginx/5;\n\
              server { listen 80; listen [::]:80; root /tmp/nginx/www; } }\n";

@@ -124,10 +124,10 @@ impl Background {
         self.child.id()
     }
 
-    /// Its output until now.
+    /// What it has said until now, output first, then errors.
     #[must_use]
     pub fn output(&self) -> String {
-        text(&self.stdout)
+        text(&self.stdout) + &text(&self.stderr)
     }
 
     /// Whether it still runs.

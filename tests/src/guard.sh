@@ -11,6 +11,8 @@ chmod 700 "/run/user/$uid"
 mount --bind "$bin" /run/vswitch-tests
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir /tmp/home
+# Where root's daemon keeps its state.
+[ "$uid" != 0 ] || mount -t tmpfs -o mode=755 tmpfs /var/lib
 echo 'nameserver 172.19.0.53' > /run/resolv.conf
 resolv=$(readlink -m /etc/resolv.conf)
 if [ ! -e "$resolv" ]; then

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -70,11 +71,18 @@ fn execute(exec: &ExecSpec) -> Failure {
     };
     let env = exec.env.iter().filter_map(|pair| pair.split_once('='));
     let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
-    if error.kind() == io::ErrorKind::NotFound {
+    if error.kind() == io::ErrorKind::NotFound || (error.kind() == io::ErrorKind::PermissionDenied && !exists(exec)) {
         let message = format!("cannot run {program:?}: no such program; check its spelling and PATH");
         return Failure::new(FailureKind::CommandNotFound, message);
     }
     Failure::new(FailureKind::CommandNotExecutable, format!("cannot run {program:?}: {error}"))
+}
+
+/// Whether there is such a file at all: a folder of PATH that may not be entered looks like a file that may not be run.
+fn exists(exec: &ExecSpec) -> bool {
+    let program = exec.command.first().map_or("", String::as_str);
+    let path = exec.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
+    program.contains('/') || path.split(':').any(|folder| Path::new(folder).join(program).is_file())
 }
 
 /// That of Docker's containers.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use vswitch_api::Client;
 use vswitch_api::fdb::{FdbAdd, FdbEntry, FdbKind};
+use vswitch_api::{Client, ClientError};
 
 use crate::failure::Tally;
 use crate::table::Table;
@@ -90,8 +90,12 @@ impl FdbCommand {
             }
             FdbCommand::Rm(args) => {
                 for address in &args.mac_addresses {
-                    let removed = client.remove_fdb(&args.network, address).await;
-                    tally.note(removed.map(drop), Some(address))?;
+                    let removed =
+                        client.remove_fdb(&args.network, address).await.and_then(|answer| match answer.removed {
+                            0 => Err(no_entry(&args.network, address)),
+                            _ => Ok(()),
+                        });
+                    tally.note(removed, Some(address))?;
                 }
             }
             FdbCommand::Flush(args) => {
@@ -102,6 +106,12 @@ impl FdbCommand {
         }
         Ok(tally.exit())
     }
+}
+
+/// The daemon answers that it removed nothing.
+fn no_entry(network: &str, address: &str) -> ClientError {
+    let message = format!("{network} has no entry for {address}; see 'vswitchctl fdb show {network}'");
+    ClientError::Refused { status: 404, message }
 }
 
 /// The forwarding database as a table.
