@@ -1,7 +1,8 @@
 //! What control tells the switch: settings, networks and ports.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use vswitch_frame::{MacAddr, NetworkIndex};
 
 /// Settings of a [`crate::Switch`], fixed at its start.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub burst: usize,
     /// How often a worker looks again for frames, yielding the core in between, before it sleeps.
     pub spins: u32,
+    /// How many flows the router tracks.
+    pub flows: vswitch_nat::table::Limits,
 }
 
 impl Default for Settings {
@@ -33,6 +36,7 @@ impl Default for Settings {
             loop_guard_seconds: 10,
             burst: 64,
             spins: 64,
+            flows: vswitch_nat::table::Limits::default(),
         }
     }
 }
@@ -59,6 +63,29 @@ pub struct Gateway {
     pub ipv4: Option<(Ipv4Addr, u8)>,
     /// Its IPv6 address and the subnet's prefix length. It also has the link-local address made from its MAC.
     pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// Further addresses that are the switch's own here, in the same subnets.
+    pub also: Vec<IpAddr>,
+}
+
+impl Gateway {
+    /// Its addresses with their subnets.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let v4 = self.ipv4.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+        let v6 = self.ipv6.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
+        let length = move |address: IpAddr| if address.is_ipv4() { v4 } else { v6 }.map_or(0, |net| net.prefix_len());
+        let also = self.also.iter().filter_map(move |&address| IpNet::new(address, length(address)).ok());
+        v4.into_iter().chain(v6).chain(also)
+    }
+
+    /// Whether the address is the switch's own here.
+    #[must_use]
+    pub fn owns(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) if self.ipv4.is_some_and(|(own, _)| own == v4) => true,
+            IpAddr::V6(v6) if self.ipv6.is_some_and(|(own, _)| own == v6) || v6 == self.mac.link_local_ipv6() => true,
+            _ => self.also.contains(&address),
+        }
+    }
 }
 
 /// An attachment point.

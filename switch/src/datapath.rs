@@ -8,11 +8,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
 use crate::fdb::Fdb;
+use vswitch_nat::route::Sources;
+use vswitch_nat::table::{FlowRecord, Restored};
+
 use crate::port::Port;
+use crate::router::{self, Plan, Router, RouterConfig};
 use crate::snapshot::{Network, Snapshot, put};
 use crate::{
     Counters, FdbEntry, NetworkConfig, NetworkStats, PortConfig, PortDevice, PortStats, Settings, Stats, SwitchError,
@@ -27,6 +33,8 @@ pub struct Datapath {
     pub workers: usize,
     /// The forwarding database.
     pub fdb: Fdb,
+    /// The router's state.
+    pub router: Router,
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
     control: Mutex<Control>,
@@ -52,6 +60,7 @@ impl Datapath {
     pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
         Arc::new(Datapath {
             fdb: Fdb::new(&settings),
+            router: Router::new(settings.flows, StdRng::from_os_rng().next_u64()),
             settings,
             workers,
             clock: Clock::start(),
@@ -90,7 +99,7 @@ impl Datapath {
         let mut next = Snapshot::clone(&self.snapshot());
         let fresh = || u16::try_from(next.networks.len()).ok().map(NetworkIndex::new);
         let index = control.free_networks.pop().or_else(fresh).ok_or(SwitchError::TooManyNetworks)?;
-        let network = Network { index, config, members: Vec::new(), retired: Arc::default() };
+        let network = Network::new(index, config);
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
         self.publish(next);
         Ok(index)
@@ -101,7 +110,47 @@ impl Datapath {
     /// # Errors
     /// When there is no such network.
     pub fn update_network(&self, index: NetworkIndex, config: NetworkConfig) -> Result<(), SwitchError> {
-        self.change_network(index, |network| network.config = config)
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
+        network.interface = router::interface(config.gateway.as_ref(), network.interface.sources);
+        network.config = config;
+        put(&mut next.networks, index.index(), Some(Arc::new(network)));
+        self.publish(next);
+        Ok(())
+    }
+
+    /// Replaces what the router does, while traffic runs; `None` switches it off.
+    ///
+    /// # Errors
+    /// When the rules contradict each other, or the uplink does not exist; the old ones stay.
+    pub fn set_router(&self, config: Option<RouterConfig>) -> Result<(), SwitchError> {
+        let plan = config.map(Plan::try_from).transpose()?;
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let uplink = plan.as_ref().and_then(|plan| plan.uplink);
+        if let Some(index) = uplink
+            && next.network(index).is_none()
+        {
+            return Err(SwitchError::UnknownNetwork(index));
+        }
+        for network in next.networks.iter_mut().flatten() {
+            let sources = if uplink == Some(network.index) { Sources::Any } else { Sources::OwnSubnets };
+            if network.interface.sources != sources {
+                Arc::make_mut(network).interface.sources = sources;
+            }
+        }
+        next.router = plan.map(Arc::new);
+        self.publish(next);
+        self.router.neighbours_changed();
+        Ok(())
+    }
+
+    /// Lets the flows of a former run go on, as far as today's rules allow it.
+    #[must_use]
+    pub fn restore_flows(&self, records: &[FlowRecord]) -> Option<Restored> {
+        let plan = self.snapshot().router.clone()?;
+        Some(self.router.restore(records, &plan, self.clock.now()))
     }
 
     /// Removes a network without ports, and its FDB entries.
@@ -137,7 +186,7 @@ impl Datapath {
         let worker = (0..self.workers).min_by_key(|&worker| control.load[worker]).unwrap_or(0);
         control.load[worker] += 1;
         self.fdb.limit_port(id, config.mac_limit);
-        let port = Arc::new(Port::new(id, config, device, worker, self.workers));
+        let port = Arc::new(Port::new(id, config, device, worker, self.workers + 1));
         network.members.push(id);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
@@ -240,6 +289,7 @@ impl Datapath {
             total,
             ports,
             fdb: self.fdb.stats(),
+            router: snapshot.router.is_some().then(|| self.router.stats()),
         }
     }
 
@@ -249,16 +299,6 @@ impl Datapath {
         let snapshot = self.snapshot();
         let suspects = snapshot.ports.iter().flatten().filter(|port| port.suspect.load(Relaxed));
         suspects.filter(|port| port.is_gone()).map(|port| port.id).collect()
-    }
-
-    fn change_network(&self, index: NetworkIndex, change: impl FnOnce(&mut Network)) -> Result<(), SwitchError> {
-        let _control = self.control();
-        let mut next = Snapshot::clone(&self.snapshot());
-        let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
-        change(&mut network);
-        put(&mut next.networks, index.index(), Some(Arc::new(network)));
-        self.publish(next);
-        Ok(())
     }
 
     fn publish(&self, mut next: Snapshot) {

@@ -4,7 +4,7 @@
 //! turned around one by one: they share the identification, so the asker's stack puts the answer together, and the
 //! switch keeps no state for it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use vswitch_frame::arp::{self, Arp};
 use vswitch_frame::checksum::Update;
@@ -19,7 +19,7 @@ use crate::Gateway;
 
 /// What the gateway did with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The buffer now holds a reply for the port that asked.
     Reply,
     /// It needs no reply.
@@ -36,50 +36,46 @@ impl Gateway {
             return false;
         }
         match headers.l3() {
-            L3::Arp => Arp::parse(headers.packet(frame)).is_ok_and(|arp| {
-                arp.operation() == arp::REQUEST && self.ipv4.is_some_and(|(address, _)| address == arp.target_ip())
-            }),
+            L3::Arp => Arp::parse(headers.packet(frame))
+                .is_ok_and(|arp| arp.operation() == arp::REQUEST && self.owns(arp.target_ip().into())),
             L3::Ipv6 if headers.protocol() == protocol::ICMPV6 && headers.fragment() == Fragment::None => {
                 Neighbor::parse(headers.l4(frame))
-                    .is_ok_and(|message| message.is_solicitation() && self.owns_v6(message.target()))
+                    .is_ok_and(|message| message.is_solicitation() && self.owns(message.target().into()))
             }
             _ => false,
         }
     }
 
-    /// Serves a frame addressed to the gateway.
-    pub fn answer(&self, buffer: &mut FrameBuf) -> Answer {
+    /// Serves a frame addressed to the gateway. `routed`: the router has found that the packet is for the switch, though
+    /// perhaps not for its address in this network.
+    pub(crate) fn answer(&self, buffer: &mut FrameBuf, routed: bool) -> Answer {
         let Ok(headers) = Headers::parse(buffer.frame()) else { return Answer::Drop(DropReason::Runt) };
         if headers.vlan_tci().is_some() {
             return Answer::Drop(DropReason::GatewayUnsupported);
         }
         match headers.l3() {
             L3::Arp => self.answer_arp(buffer, &headers),
-            L3::Ipv4 => self.answer_ipv4(buffer, &headers),
-            L3::Ipv6 => self.answer_ipv6(buffer, &headers),
+            L3::Ipv4 => self.answer_ipv4(buffer, &headers, routed),
+            L3::Ipv6 => self.answer_ipv6(buffer, &headers, routed),
             L3::Other => Answer::Drop(DropReason::GatewayUnsupported),
             L3::Malformed => Answer::Drop(DropReason::Malformed),
         }
-    }
-
-    fn owns_v6(&self, address: Ipv6Addr) -> bool {
-        self.ipv6.is_some_and(|(own, _)| own == address || address == self.mac.link_local_ipv6())
     }
 
     fn answer_arp(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
         let Ok(mut packet) = Arp::parse(&mut buffer.frame_mut()[headers.l3_offset()..]) else {
             return Answer::Drop(DropReason::Malformed);
         };
-        if packet.operation() != arp::REQUEST || self.ipv4.is_none_or(|(own, _)| own != packet.target_ip()) {
+        if packet.operation() != arp::REQUEST || !self.owns(packet.target_ip().into()) {
             return Answer::Silent;
         }
         packet.answer(self.mac);
         self.turn_around(buffer)
     }
 
-    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Answer {
         let destination = headers.destination_v4(buffer.frame());
-        if self.ipv4.is_none_or(|(own, _)| own != destination) {
+        if !(self.owns(destination.into()) || routed) {
             return Answer::Drop(DropReason::NotRouted);
         }
         if headers.protocol() != protocol::ICMP {
@@ -97,7 +93,7 @@ impl Gateway {
         self.turn_around(buffer)
     }
 
-    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Answer {
         let frame = buffer.frame();
         let (source, destination) = (headers.source_v6(frame), headers.destination_v6(frame));
         if headers.protocol() == protocol::ICMPV6
@@ -108,7 +104,7 @@ impl Gateway {
             return match (message.is_solicitation(), hops) {
                 // RFC 4861 7.1.1: another hop limit shows that a router passed it on.
                 (_, Ok(hops)) if hops != ndp::HOP_LIMIT => Answer::Drop(DropReason::Malformed),
-                (true, _) if self.owns_v6(message.target()) => {
+                (true, _) if self.owns(message.target().into()) => {
                     let target = message.target();
                     self.advertise(buffer, source, target)
                 }
@@ -118,7 +114,7 @@ impl Gateway {
         if destination.is_multicast() {
             return Answer::Silent;
         }
-        if !self.owns_v6(destination) {
+        if !(self.owns(destination.into()) || routed) {
             return Answer::Drop(DropReason::NotRouted);
         }
         if headers.protocol() != protocol::ICMPV6 {
@@ -167,11 +163,6 @@ impl Gateway {
         ethernet.set_destination(asker);
         ethernet.set_source(self.mac);
         Answer::Reply
-    }
-
-    /// Its addresses, for statistics and tests.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.ipv4.map(|(a, _)| IpAddr::V4(a)).into_iter().chain(self.ipv6.map(|(a, _)| IpAddr::V6(a)))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The switch as control sees it.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::bounded;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
+use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
+
 use crate::datapath::Datapath;
+use crate::router::RouterConfig;
+use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
 use crate::{FdbEntry, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
 
@@ -46,6 +48,9 @@ pub enum SwitchError {
     /// A worker thread ended.
     #[error("a worker thread of the switch ended; see the log and restart vswitchd")]
     WorkerGone,
+    /// What the router is to do contradicts itself.
+    #[error(transparent)]
+    Rules(#[from] vswitch_nat::RulesError),
 }
 
 /// A running switch: a [`Datapath`] with its worker threads. Dropping it ends them.
@@ -53,7 +58,7 @@ pub enum SwitchError {
 pub struct Switch {
     datapath: Arc<Datapath>,
     workers: Vec<Handle>,
-    sweeper: Option<(Sender<()>, JoinHandle<()>)>,
+    ticker: Option<Ticker>,
 }
 
 /// Workers when the settings do not say.
@@ -68,13 +73,13 @@ impl Switch {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = settings.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS)).max(1);
         let datapath = Datapath::new(settings, count);
-        let mut switch = Switch { workers: Vec::new(), sweeper: None, datapath };
+        let mut switch = Switch { workers: Vec::new(), ticker: None, datapath };
         for index in 0..count {
             let worker = Handle::start(&switch.datapath, index);
             switch.workers.push(worker.map_err(|source| SwitchError::Io { action: "start a worker", source })?);
         }
-        let sweeper = start_sweeper(Arc::clone(&switch.datapath));
-        switch.sweeper = Some(sweeper.map_err(|source| SwitchError::Io { action: "start the sweeper", source })?);
+        let ticker = Ticker::start(Arc::clone(&switch.datapath));
+        switch.ticker = Some(ticker.map_err(|source| SwitchError::Io { action: "start the ticker", source })?);
         Ok(switch)
     }
 
@@ -171,6 +176,44 @@ impl Switch {
         self.datapath.stats()
     }
 
+    /// Replaces what the router does, while traffic runs; `None` switches it off.
+    ///
+    /// # Errors
+    /// When the rules contradict each other, or the uplink does not exist; the old ones stay.
+    pub fn set_router(&self, config: Option<RouterConfig>) -> Result<(), SwitchError> {
+        self.datapath.set_router(config)
+    }
+
+    /// The flows that match.
+    #[must_use]
+    pub fn flows(&self, filter: &FlowFilter) -> Vec<FlowRecord> {
+        self.datapath.router.nat.table().list(filter, self.datapath.clock().now())
+    }
+
+    /// Ends the flows that match and returns how many there were.
+    #[must_use]
+    pub fn flush_flows(&self, filter: &FlowFilter) -> usize {
+        self.datapath.router.nat.table().flush(filter, self.datapath.clock().now())
+    }
+
+    /// Starts or stops collecting flow events for [`Switch::take_flow_events`].
+    pub fn listen_to_flows(&self, listen: bool) {
+        let table = self.datapath.router.nat.table();
+        if listen { table.listen() } else { table.stop_listening() }
+    }
+
+    /// The flow events since the last call, and how many were lost because nobody took them in time.
+    #[must_use]
+    pub fn take_flow_events(&self) -> (Vec<FlowEvent>, u64) {
+        self.datapath.router.nat.table().take_events()
+    }
+
+    /// Lets the flows of a former run go on, as far as today's rules allow it; nothing without a router.
+    #[must_use]
+    pub fn restore_flows(&self, records: &[FlowRecord]) -> Option<Restored> {
+        self.datapath.restore_flows(records)
+    }
+
     /// Ports whose interface is gone for good; control should remove them.
     #[must_use]
     pub fn lost_ports(&self) -> Vec<PortId> {
@@ -188,24 +231,8 @@ impl Drop for Switch {
         for worker in &mut self.workers {
             worker.stop();
         }
-        if let Some((stop, thread)) = self.sweeper.take() {
-            drop(stop);
-            if thread.join().is_err() {
-                tracing::error!("the sweeper panicked");
-            }
+        if let Some(ticker) = self.ticker.take() {
+            ticker.stop();
         }
     }
-}
-
-/// Starts the thread that removes aged FDB entries, a tenth of the ageing time apart. It ends when the sender is dropped.
-fn start_sweeper(datapath: Arc<Datapath>) -> std::io::Result<(Sender<()>, JoinHandle<()>)> {
-    let pause = Duration::from_secs((datapath.settings.fdb_ageing_seconds / 10).clamp(1, 60));
-    let (stop, stopped) = bounded::<()>(0);
-    let sweep = move || {
-        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            datapath.fdb.sweep(datapath.clock().now());
-        }
-    };
-    let thread = std::thread::Builder::new().name("fdb-sweeper".to_owned()).spawn(sweep)?;
-    Ok((stop, thread))
 }

@@ -46,13 +46,18 @@ mod gateway;
 mod handle;
 pub mod pipeline;
 pub mod port;
+pub mod router;
 pub mod snapshot;
 mod stats;
 pub mod sys;
+mod ticker;
 pub mod worker;
 
 pub use clock::Clock;
 pub use config::*;
 pub use handle::*;
+/// The translator's vocabulary, for those who configure the router.
+pub use vswitch_nat as nat;
+
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;

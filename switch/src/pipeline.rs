@@ -5,7 +5,12 @@
 
 use std::sync::Arc;
 
-use vswitch_frame::{DropReason, FrameBuf, PortId, Timestamp};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use vswitch_frame::icmp::v6;
+use vswitch_frame::ipv4::protocol;
+use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
+use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
 use crate::bridge::{Decision, decide};
@@ -13,6 +18,9 @@ use crate::datapath::Datapath;
 use crate::fdb::Cache;
 use crate::gateway::Answer;
 use crate::port::Port;
+use crate::router::Spare;
+use crate::router::forward::{Routed, Way};
+use crate::router::next_hop::{HopCache, hear};
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
 
@@ -23,20 +31,23 @@ pub struct Pipeline {
     worker: usize,
     snapshot: Arc<Snapshot>,
     cache: Cache,
+    hops: HopCache,
+    rng: StdRng,
     egress: Egress,
 }
 
 /// Buffer indices by egress port.
 #[derive(Debug, Default)]
-struct Egress {
+pub(crate) struct Egress {
     lists: Vec<Vec<u16>>,
     /// Ports whose list is not empty.
     dirty: Vec<PortId>,
 }
 
 impl Egress {
+    /// Lets `port` send the frame in buffer `index`.
     #[inline]
-    fn push(&mut self, port: PortId, index: u16) {
+    pub(crate) fn push(&mut self, port: PortId, index: u16) {
         if self.lists.len() <= port.index() {
             self.lists.resize_with(port.index() + 1, Vec::new);
         }
@@ -53,7 +64,9 @@ impl Pipeline {
     #[must_use]
     pub fn new(datapath: Arc<Datapath>, worker: usize) -> Self {
         let snapshot = datapath.snapshot();
-        Pipeline { datapath, worker, snapshot, cache: Cache::new(), egress: Egress::default() }
+        let mut rng = StdRng::from_os_rng();
+        let hops = HopCache::new(rng.next_u64());
+        Pipeline { datapath, worker, snapshot, cache: Cache::new(), hops, rng, egress: Egress::default() }
     }
 
     /// The settings of the switch.
@@ -75,22 +88,26 @@ impl Pipeline {
         self.snapshot.port(id).cloned()
     }
 
-    /// Decides for the frames that `ingress` received into `buffers` at `now`. [`Pipeline::flush`] must follow.
+    /// Decides for the `received` frames that `ingress` received at `now` into the first of `buffers`; the buffers behind
+    /// them serve for frames that the router makes. [`Pipeline::flush`] must follow, with the same buffers.
     ///
     /// # Panics
-    /// When there are more than 65,536 buffers.
-    pub fn process(&mut self, ingress: &Port, buffers: &mut [FrameBuf], now: Timestamp) {
+    /// When there are more than 65,536 buffers, or fewer than received.
+    pub fn process(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
         let snapshot = Arc::clone(&self.snapshot);
         let cells = ingress.counters.of(self.worker);
-        cells.received(wide(buffers.len()), wide(buffers.iter().map(FrameBuf::len).sum()));
+        let (frames, spare) = buffers.split_at_mut(received);
+        let mut spare = Spare::new(spare, received);
+        cells.received(wide(received), wide(frames.iter().map(FrameBuf::len).sum()));
         // A port whose network is gone is about to be removed.
         let Some(network) = snapshot.network(ingress.config.network) else {
-            cells.dropped(DropReason::NoReceiver, wide(buffers.len()));
+            cells.dropped(DropReason::NoReceiver, wide(received));
             return;
         };
         self.cache.begin(&self.datapath.fdb, now);
+        self.hops.begin(&self.datapath.router, now);
         let mut forwarded = 0;
-        for (index, buffer) in buffers.iter_mut().enumerate() {
+        for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = (&self.datapath.fdb, &mut self.cache);
             match decide((buffer.frame(), buffer.offload), ingress, network, database, now) {
@@ -100,7 +117,11 @@ impl Pipeline {
                 }
                 // The entry leads to a port that was just removed.
                 Decision::Unicast(_) | Decision::Flood => self.flood(ingress, network, index),
-                Decision::Gateway => self.serve(ingress, network, buffer, index),
+                Decision::Gateway => match self.serve(ingress, network, (buffer, index), &mut spare, now) {
+                    Verdict::Forwarded => forwarded += 1,
+                    Verdict::Consumed => cells.consumed(),
+                    Verdict::Dropped(reason) => cells.dropped(reason, 1),
+                },
                 Decision::Drop(reason) => cells.dropped(reason, 1),
             }
         }
@@ -120,16 +141,57 @@ impl Pipeline {
         cells.flooded();
     }
 
-    fn serve(&mut self, ingress: &Port, network: &Network, buffer: &mut FrameBuf, index: u16) {
-        let cells = ingress.counters.of(self.worker);
-        let gateway = network.config.gateway.as_ref();
-        match gateway.map_or(Answer::Drop(DropReason::NotRouted), |gateway| gateway.answer(buffer)) {
-            Answer::Reply => {
-                cells.consumed();
-                self.egress.push(ingress.id, index);
+    /// A frame for the gateway: routed if it is to go through it, answered if it is for it.
+    fn serve(
+        &mut self,
+        ingress: &Port,
+        network: &Network,
+        (buffer, index): (&mut FrameBuf, u16),
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) -> Verdict {
+        let Some(gateway) = network.config.gateway.as_ref() else { return Verdict::Dropped(DropReason::NotRouted) };
+        let snapshot = Arc::clone(&self.snapshot);
+        let mut to_self = false;
+        if let Some(plan) = &snapshot.router {
+            let Ok(headers) = Headers::parse(buffer.frame()) else { return Verdict::Dropped(DropReason::Runt) };
+            let router = &self.datapath.router;
+            let mut way = Way {
+                router,
+                plan,
+                snapshot: &snapshot,
+                fdb: &self.datapath.fdb,
+                hops: &mut self.hops,
+                egress: &mut self.egress,
+                rng: &mut self.rng,
+                now,
+            };
+            if is_neighbour_talk(buffer.frame(), &headers) {
+                let (_, source) = vswitch_frame::addresses(buffer.frame());
+                for waiting in hear(router, network, buffer.frame(), &headers, now) {
+                    way.send_waiting(network, source, &waiting, spare);
+                }
+            } else if matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) && headers.vlan_tci().is_none() {
+                match way.route((ingress.id, network), (buffer, index), spare) {
+                    Routed::Forwarded => return Verdict::Forwarded,
+                    Routed::Consumed => return Verdict::Consumed,
+                    Routed::Dropped(reason) => return Verdict::Dropped(reason),
+                    Routed::ToSelf => to_self = true,
+                }
+                if let Some(error) = unserved(buffer.frame(), &headers) {
+                    way.answer(error, (ingress.id, network), (buffer.frame(), &headers), spare);
+                    router.nat.refuse(vswitch_nat::NatDrop::Unsolicited);
+                    return Verdict::Dropped(DropReason::GatewayUnsupported);
+                }
             }
-            Answer::Silent => cells.consumed(),
-            Answer::Drop(reason) => cells.dropped(reason, 1),
+        }
+        match gateway.answer(buffer, to_self) {
+            Answer::Reply => {
+                self.egress.push(ingress.id, index);
+                Verdict::Consumed
+            }
+            Answer::Silent => Verdict::Consumed,
+            Answer::Drop(reason) => Verdict::Dropped(reason),
         }
     }
 
@@ -142,6 +204,37 @@ impl Pipeline {
             }
             list.clear();
         }
+    }
+}
+
+/// Whether a frame is ARP or Neighbor Discovery, which the router hears and never forwards.
+fn is_neighbour_talk(frame: &[u8], headers: &Headers) -> bool {
+    let discovery = || {
+        let kind = headers.l4(frame).first().copied();
+        headers.protocol() == protocol::ICMPV6
+            && headers.fragment() == Fragment::None
+            && kind.is_some_and(|kind| (v6::ROUTER_SOLICITATION..=v6::REDIRECT).contains(&kind))
+    };
+    match headers.l3() {
+        L3::Arp => true,
+        L3::Ipv6 => discovery(),
+        _ => false,
+    }
+}
+
+/// What the sender of a packet for the switch itself is told, if the switch does not serve it (G16).
+fn unserved(frame: &[u8], headers: &Headers) -> Option<IcmpError> {
+    match (headers.l3(), headers.protocol()) {
+        _ if headers.fragment() == Fragment::Later => None,
+        (L3::Ipv4, protocol::ICMP) | (L3::Ipv6, protocol::ICMPV6) => None,
+        (_, protocol::TCP)
+            if vswitch_frame::tcp::Tcp::parse(headers.l4(frame))
+                .is_ok_and(|tcp| tcp.flags() & vswitch_frame::tcp::flag::RST != 0) =>
+        {
+            None
+        }
+        (_, protocol::TCP | protocol::UDP | protocol::SCTP) => Some(IcmpError::PortUnreachable),
+        _ => Some(IcmpError::ProtocolUnreachable),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the workers see of the configuration: an immutable table that control replaces as a whole.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use vswitch_frame::{Generation, NetworkIndex, PortId};
+use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
+use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
 use crate::port::Port;
+use crate::router::{self, NeighbourTable, Plan};
 use crate::{Counters, NetworkConfig};
 
 /// Networks and ports by index, of one generation.
@@ -16,6 +19,8 @@ pub struct Snapshot {
     pub networks: Vec<Option<Arc<Network>>>,
     /// By [`PortId`].
     pub ports: Vec<Option<Arc<Port>>>,
+    /// What the router does; without it, nothing leaves a network.
+    pub router: Option<Arc<Plan>>,
 }
 
 /// One broadcast domain.
@@ -29,6 +34,28 @@ pub struct Network {
     pub members: Vec<PortId>,
     /// What ports counted that are gone; shared by all generations of this network.
     pub retired: Arc<Mutex<Counters>>,
+    /// The router's interface here.
+    pub(crate) interface: Interface,
+    /// The router's neighbours here; shared by all generations of this network.
+    pub(crate) neighbours: Arc<NeighbourTable>,
+}
+
+impl Network {
+    /// A network without ports.
+    #[must_use]
+    pub fn new(index: NetworkIndex, config: NetworkConfig) -> Self {
+        let interface = router::interface(config.gateway.as_ref(), Sources::OwnSubnets);
+        let neighbours = Arc::new(Mutex::new(Neighbours::new(NeighbourLimits::default())));
+        Network { index, config, members: Vec::new(), retired: Arc::default(), interface, neighbours }
+    }
+
+    /// The gateway's MAC address, and its address of a family.
+    pub(crate) fn gateway_address(&self, v4: bool) -> Option<(MacAddr, IpAddr)> {
+        let gateway = self.config.gateway.as_ref()?;
+        let v6 = || gateway.ipv6.map(|(address, _)| IpAddr::V6(address));
+        let address = if v4 { gateway.ipv4.map(|(address, _)| IpAddr::V4(address)) } else { v6() };
+        address.map(|address| (gateway.mac, address))
+    }
 }
 
 impl Snapshot {

@@ -2,6 +2,8 @@
 
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 
+use crate::router::RouterStats;
+
 /// Everything that is counted, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
@@ -19,6 +21,8 @@ pub struct Stats {
     pub ports: Vec<PortStats>,
     /// The forwarding database.
     pub fdb: FdbStats,
+    /// The router, if there is one.
+    pub router: Option<RouterStats>,
 }
 
 /// Frames and bytes; "in" is from the port into the switch. A GSO frame counts as one.

@@ -51,6 +51,8 @@ const MAILBOX: usize = 1024;
 const WAKER: Token = Token(0);
 /// Bursts between two looks at the poll while ports are busy.
 const TURNS: usize = 16;
+/// Buffers for frames that the router makes during a burst: errors, questions, fragments.
+const SPARE: usize = 64;
 /// The least number of frames asked for at once.
 const MIN_BURST: usize = 8;
 
@@ -63,7 +65,7 @@ impl Handle {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, commands) = bounded(MAILBOX);
-        let burst = datapath.settings.burst.clamp(1, usize::from(u16::MAX));
+        let burst = datapath.settings.burst.clamp(1, usize::from(u16::MAX) - SPARE);
         let mut worker = Worker {
             index,
             clock: datapath.clock(),
@@ -73,7 +75,8 @@ impl Handle {
             ready: VecDeque::new(),
             queued: Vec::new(),
             burst: Burst::new(burst),
-            buffers: std::iter::repeat_with(FrameBuf::new).take(burst).collect(),
+            buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
+            most: burst,
             asked: MIN_BURST.min(burst),
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
@@ -112,7 +115,10 @@ struct Worker {
     /// Whether a port is in `ready`, by index.
     queued: Vec<bool>,
     burst: Burst,
+    /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
+    /// Most frames of a burst.
+    most: usize,
     /// How many frames the next receive asks for: twice what came last, so that a lone frame costs little.
     asked: usize,
 }
@@ -181,11 +187,10 @@ impl Worker {
                 return false;
             }
         };
-        self.asked = (2 * received).clamp(MIN_BURST.min(self.buffers.len()), self.buffers.len());
+        self.asked = (2 * received).clamp(MIN_BURST.min(self.most), self.most);
         if received > 0 {
-            let buffers = &mut self.buffers[..received];
-            self.pipeline.process(&port, buffers, self.clock.now());
-            self.pipeline.flush(&mut self.burst, buffers);
+            self.pipeline.process(&port, &mut self.buffers, received, self.clock.now());
+            self.pipeline.flush(&mut self.burst, &mut self.buffers);
         }
         received == asked
     }

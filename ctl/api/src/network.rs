@@ -12,18 +12,25 @@ use utoipa::ToSchema;
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkCreate {
     /// The name, unique among networks.
+    #[serde(deserialize_with = "null_as_default")]
     pub name: String,
     /// `bridge` (also when empty).
+    #[serde(deserialize_with = "null_as_default")]
     pub driver: String,
     /// `local` (also when empty).
+    #[serde(deserialize_with = "null_as_default")]
     pub scope: String,
     /// Nothing leaves the network.
+    #[serde(deserialize_with = "null_as_default")]
     pub internal: bool,
     /// Accepted and stored, as Docker does for local networks.
+    #[serde(deserialize_with = "null_as_default")]
     pub attachable: bool,
     /// Swarm only: refused.
+    #[serde(deserialize_with = "null_as_default")]
     pub ingress: bool,
     /// Swarm only: refused.
+    #[serde(deserialize_with = "null_as_default")]
     pub config_only: bool,
     /// `false` switches IPv4 off; absent means on.
     #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
@@ -47,6 +54,7 @@ pub struct NetworkCreate {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Ipam {
     /// `default`, or `null` for a network without addresses.
+    #[serde(deserialize_with = "null_as_default")]
     pub driver: String,
     /// Unused by both drivers.
     pub options: Option<BTreeMap<String, String>>,
@@ -60,13 +68,13 @@ pub struct Ipam {
 #[serde(rename_all = "PascalCase", default)]
 pub struct IpamConfig {
     /// CIDR.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub subnet: String,
     /// CIDR inside the subnet that automatic addresses come from.
-    #[serde(rename = "IPRange", skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", rename = "IPRange", skip_serializing_if = "String::is_empty")]
     pub ip_range: String,
     /// Address of the gateway.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub gateway: String,
     /// Name to address; never leased.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", alias = "AuxAddress", deserialize_with = "null_as_default")]
@@ -157,6 +165,7 @@ pub struct NetworkContainer {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkConnect {
     /// Id or name of the container.
+    #[serde(deserialize_with = "null_as_default")]
     pub container: String,
     /// What the endpoint should be like.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,12 +186,13 @@ pub struct EndpointConfig {
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<String>,
     /// Unicast MAC address.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub mac_address: String,
     /// Endpoint options.
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub driver_opts: BTreeMap<String, String>,
     /// The endpoint of the highest priority gives the default route.
+    #[serde(deserialize_with = "null_as_default")]
     pub gw_priority: i64,
 }
 
@@ -191,10 +201,10 @@ pub struct EndpointConfig {
 #[serde(default)]
 pub struct EndpointIpamConfig {
     /// `A`, or in vswitch's own API also `A/LEN` and `A/LEN@GATEWAY`.
-    #[serde(rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
     pub ipv4_address: String,
     /// The same for IPv6.
-    #[serde(rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
+    #[serde(deserialize_with = "null_as_default", rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
     pub ipv6_address: String,
 }
 
@@ -203,8 +213,10 @@ pub struct EndpointIpamConfig {
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkDisconnect {
     /// Id or name of the container.
+    #[serde(deserialize_with = "null_as_default")]
     pub container: String,
     /// Also when the container is gone.
+    #[serde(deserialize_with = "null_as_default")]
     pub force: bool,
 }
 
@@ -220,4 +232,28 @@ pub struct NetworksPruned {
 /// Docker clients send `null` where they mean "nothing".
 fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Docker's Python client sends `null` for everything that was not given; all of it means "nothing".
+    #[test]
+    fn null_means_nothing() {
+        let json = r#"{"Name": "n", "CheckDuplicate": null, "Driver": null, "Options": null, "Labels": null,
+            "Internal": null, "Attachable": null, "Ingress": null, "Scope": null, "EnableIPv6": null,
+            "IPAM": {"Driver": null, "Config": [{"Subnet": "10.0.0.0/24", "IPRange": null, "Gateway": null,
+            "AuxiliaryAddresses": null}], "Options": null}}"#;
+        let wire: NetworkCreate = serde_json::from_str(json).unwrap();
+        let config = IpamConfig { subnet: "10.0.0.0/24".into(), ..IpamConfig::default() };
+        let ipam = Some(Ipam { config: vec![config], ..Ipam::default() });
+        assert_eq!(wire, NetworkCreate { name: "n".into(), ipam, ..NetworkCreate::default() });
+        let json = r#"{"Container": "c", "EndpointConfig": {"IPAMConfig": {"IPv4Address": null}, "Aliases": null,
+            "Links": null, "MacAddress": null, "DriverOpts": null, "GwPriority": null}}"#;
+        let wire: NetworkConnect = serde_json::from_str(json).unwrap();
+        let endpoint_config =
+            Some(EndpointConfig { ipam_config: Some(EndpointIpamConfig::default()), ..Default::default() });
+        assert_eq!(wire, NetworkConnect { container: "c".into(), endpoint_config });
+    }
 }

@@ -86,6 +86,10 @@ fn network_inspect() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((found.as_array().unwrap().len(), &found[0]["Name"]), (1, &json!("net2")));
     assert_eq!(stderr(&output), "error: network missing not found\n");
+    assert!(
+        String::from_utf8(output.stdout).unwrap().starts_with("[\n  {\n    \"Name\": \"net2\",\n    \"Id\": "),
+        "Docker's order"
+    );
     assert_eq!(fake.text(&["network", "inspect", "-f", "{{.Name}} {{.IPAM.Driver}}", "net2"]), "net2 default\n");
     assert_eq!(fake.text(&["network", "inspect", "-f", "{{json .Labels}}", "net2"]), "{\"team\":\"net\"}\n");
     assert_eq!(fake.run(&["network", "inspect", "-f", "{{.IPAM.Foo}}", "net2"]).status.code(), Some(2));
@@ -183,6 +187,7 @@ fn ps() {
 #[test]
 fn endpoints_and_fdb() {
     let fake = Fake::new(|request| match request.line().as_str() {
+        line if line.ends_with("%3A99") => Reply::Json(200, json!({"removed": 0})),
         line if line.starts_with("DELETE") => Reply::Json(200, json!({"removed": 1})),
         line if line.ends_with("fdb") => Reply::Json(
             200,
@@ -203,6 +208,9 @@ MAC ADDRESS         PORT   ENDPOINT   KIND      AGE
     assert_eq!(fake.text(&["fdb", "show", "blue"]), expected);
     assert_eq!(fake.text(&["fdb", "flush", "blue"]), "1 entry forgotten\n");
     assert_eq!(fake.text(&["fdb", "rm", "blue", "02:42:0a:09:00:02"]), "02:42:0a:09:00:02\n");
+    let output = fake.run(&["fdb", "rm", "blue", "02:42:0a:09:00:99"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("network blue has no entry for 02:42:0a:09:00:99"));
 }
 
 /// Attaching prints the name that detaching takes; relative paths are made whole for the daemon.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Controller, Streams, files, routes, unexpected};
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
@@ -103,6 +105,9 @@ impl Controller {
             self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
         }
         committed?;
+        if let Ok(one) = self.state().container_by_id(id) {
+            one.phase.send_replace(one.container.phase);
+        }
         tracing::info!(container = id.short(), pid, "container started");
         Ok(pid)
     }
@@ -146,7 +151,7 @@ impl Controller {
         })
     }
 
-    /// Stores and shows a container's new phase, with its endpoints as they are now.
+    /// Stores a container's new phase, with its endpoints as they are now.
     fn commit_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
         let mut state = self.state();
         let mut container = state.container_by_id(id)?.container.clone();
@@ -154,9 +159,7 @@ impl Controller {
         let ids = state.containers[id].endpoints.iter();
         let endpoints: Vec<_> = ids.filter_map(|id| state.endpoints.get(id)).map(|one| &one.endpoint).collect();
         self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(endpoints))?;
-        let one = state.container_by_id(id)?;
-        one.container = container;
-        one.phase.send_replace(phase);
+        state.container_by_id(id)?.container = container;
         Ok(())
     }
 
@@ -225,20 +228,31 @@ impl Controller {
             self.ask_anyway(Request::SandboxRemove { sandbox: id.to_string() }).await;
         }
         let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
-        if let Err(error) = self.commit_phase(id, phase) {
+        tracing::info!(container = id.short(), code, "container ended");
+        let waiters = self.keep_end(id, phase);
+        self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
+        // Last of all: whoever waited may use the name and the addresses of a removed container at once.
+        if let Some(waiters) = waiters {
+            waiters.send_replace(phase);
+        }
+    }
+
+    /// Stores the end of a container's process, or removes a container that was to be removed at its end. Answers who
+    /// is to be told.
+    fn keep_end(&self, id: &Id, phase: Phase) -> Option<watch::Sender<Phase>> {
+        let (waiters, auto_remove) = {
+            let state = self.state();
+            let one = state.containers.get(id)?;
+            (one.phase.clone(), one.container.spec.auto_remove)
+        };
+        let result = if auto_remove { self.forget_container(id) } else { self.commit_phase(id, phase) };
+        if let Err(error) = result {
             tracing::error!("the end of container {} could not be stored: {error}", id.short());
-            let mut state = self.state();
-            if let Ok(one) = state.container_by_id(id) {
+            if let Ok(one) = self.state().container_by_id(id) {
                 one.container.phase = phase;
-                one.phase.send_replace(phase);
             }
         }
-        tracing::info!(container = id.short(), code, "container ended");
-        self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
-        let auto_remove = self.state().containers.get(id).is_some_and(|one| one.container.spec.auto_remove);
-        if auto_remove && let Err(error) = self.forget_container(id) {
-            tracing::warn!("container {} stays: {error}", id.short());
-        }
+        Some(waiters)
     }
 }
 

@@ -235,7 +235,7 @@ fn switch_config(network: &Network) -> NetworkConfig {
         std::net::IpAddr::V4(_) => None,
     });
     let mac = gateway_mac(network.ipv4.as_ref(), network.id.seed());
-    let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6 });
+    let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6, also: Vec::new() });
     NetworkConfig { name: network.name.clone(), gateway, inter_port: network.options.icc, mtu: network.options.mtu }
 }
 

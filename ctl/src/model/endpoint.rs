@@ -148,7 +148,8 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
         match key.to_ascii_lowercase().as_str() {
             "com.docker.network.endpoint.ifname" => interface = faults.take(parse_interface(value)),
             _ => {
-                faults.add(format!("unknown endpoint option {key} (known options: com.docker.network.endpoint.ifname)"));
+                faults
+                    .add(format!("unknown endpoint option {key} (known options: com.docker.network.endpoint.ifname)"));
             }
         }
     }

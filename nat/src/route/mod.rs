@@ -13,6 +13,7 @@ mod limiter;
 mod neighbour;
 mod neighbour_frame;
 mod table;
+mod tcp_reply;
 
 pub use check::{Interface, RouteDrop, Sources, check};
 pub use hop::{Fit, decrement_hops, fit, fragment};
@@ -21,3 +22,4 @@ pub use limiter::ErrorLimiter;
 pub use neighbour::{Actions, NeighbourEntry, NeighbourLimits, NeighbourState, Neighbours, News, Resolution};
 pub use neighbour_frame::{Solicitation, heard};
 pub use table::{Hop, Route, RouteTable};
+pub use tcp_reply::{clamp_mss, refuse_connection};

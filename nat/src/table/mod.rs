@@ -6,7 +6,7 @@
 //! locks, of the two shards concerned, in ascending order.
 //!
 //! Bounds: a capacity for all flows and one for each endpoint. At the first, a flow that nobody would miss is dropped
-//! early, but never one of an endpoint that holds fewer flows than the newcomer's (see [`early_drop`]); at the second
+//! early, but never one of an endpoint that holds fewer flows than the newcomer's (see `early_drop`); at the second
 //! only the endpoint's own flows are looked at. So a flood pushes out nothing but itself.
 //!
 //! Expiry: a flow past its time is not found any more. [`Table::handle_timeout`] takes such flows out, an eighth of the

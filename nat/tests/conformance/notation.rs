@@ -2,7 +2,7 @@
 //! `icmp R > EXT type=11 code=0 quoting udp EXT:5000 > S:7000`, `proto=99 A > S`.
 //!
 //! Addresses are names (see [`ADDRESSES`]). TCP flags are letters (S, A, F, R, P, U) or `.` for none. Further words:
-//! `seq= ack= win= len= ws= ttl= tos= ip-id= frag=OFFSET more df` and, of the checksum, `partial`, `nosum`, `badsum`.
+//! `seq= ack= win= len= ws= mss= ttl= tos= ip-id= frag=OFFSET more df` and, of the checksum, `partial`, `nosum`, `badsum`.
 
 use std::net::IpAddr;
 
@@ -171,6 +171,12 @@ fn tcp(l4: &mut Vec<u8>, source: u16, destination: u16, words: &Words<'_>) {
     });
     let options: Vec<u8> =
         words.number("ws").map(|shift| vec![1, 3, 3, u8::try_from(shift).unwrap()]).unwrap_or_default();
+    let mss: Vec<u8> = words.number("mss").map_or_else(Vec::new, |mss| {
+        let [high, low] = u16::try_from(mss).unwrap().to_be_bytes();
+        // `odd` puts the value at an odd offset.
+        if words.has("odd") { vec![1, 2, 4, high, low, 1, 1, 1] } else { vec![2, 4, high, low] }
+    });
+    let options = [options, mss].concat();
     l4.extend([source.to_be_bytes(), destination.to_be_bytes()].concat());
     l4.extend(words.or("seq", 0).to_be_bytes());
     l4.extend(words.or("ack", 0).to_be_bytes());
@@ -216,7 +222,7 @@ fn ipv4(l4: &[u8], number: u8, (source, destination): (IpAddr, IpAddr), words: &
         source,
         destination,
     );
-    packet[0] = u8::try_from(0x40 | (20 + options) / 4).unwrap();
+    packet[0] = u8::try_from(0x40 + (20 + options) / 4).unwrap();
     packet[8] = u8::try_from(words.or("ttl", 64)).unwrap();
     packet[4..6].copy_from_slice(&u16::try_from(words.or("ip-id", 0)).unwrap().to_be_bytes());
     let flags = if words.has("more") { 0x2000 } else { 0 } | if words.has("df") { 0x4000 } else { 0 };

@@ -337,6 +337,59 @@ fn t20_taking_over() {
     assert_eq!(world.send("tcp C:4000 > S:80 S seq=500000"), "up: tcp EXT:4000 > S:80 S");
 }
 
+// T13
+/// A SYN-ACK that accepts another SYN than the one that was let through brings nobody into step.
+#[test]
+fn t13_foreign_syn_ack() {
+    let mut world = established();
+    world.send("tcp A:4000 > S:80 S seq=700000");
+    assert_eq!(world.send("tcp S:80 > EXT:4000 SA seq=800000 ack=555"), format!("{DOWN}SA"));
+    assert_eq!(world.send("tcp S:80 > EXT:4000 A seq=800001 ack=1001 len=10"), "out-of-window");
+    assert_eq!(world.send("tcp S:80 > EXT:4000 A seq=5001 ack=1001 len=10"), format!("{DOWN}A"));
+}
+
+// T13
+/// A challenge ACK to a SYN in LAST_ACK does not end the connection.
+#[test]
+fn t13_challenge_in_last_ack() {
+    let mut world = established();
+    world.send("tcp A:4000 > S:80 FA seq=1001 ack=5001");
+    world.send("tcp S:80 > EXT:4000 FA seq=5001 ack=1002");
+    assert_eq!(world.state(), "LAST_ACK 30");
+    assert_eq!(world.send("tcp A:4000 > S:80 S seq=700000"), format!("{UP}S"));
+    assert_eq!(world.send("tcp S:80 > EXT:4000 A seq=5002 ack=1002"), format!("{DOWN}A"));
+    assert_eq!(world.state(), "LAST_ACK 30");
+    world.send("tcp A:4000 > S:80 A seq=1002 ack=5002");
+    assert_eq!(world.state(), "TIME_WAIT 120");
+}
+
+// T14
+/// An acknowledgment of what was never sent is out of the window, and so is one from long ago; SACK counts as such.
+#[test]
+fn t14_acknowledgments() {
+    let mut world = established();
+    assert_eq!(world.send("tcp A:4000 > S:80 A seq=1001 ack=6001"), "out-of-window");
+    world.send("tcp S:80 > EXT:4000 A seq=5001 ack=1001 len=1000");
+    assert_eq!(world.send("tcp A:4000 > S:80 A seq=1001 ack=6001"), format!("{UP}A"));
+    assert_eq!(world.send("tcp A:4000 > S:80 A seq=1001 ack=5001"), format!("{UP}A"));
+    assert_eq!(world.send("tcp A:4000 > S:80 A seq=1001 ack=4294901760"), "out-of-window");
+}
+
+// T14
+/// After a zero window one byte may probe it, and no more than was granted before.
+#[test]
+fn t14_zero_window() {
+    let mut world = World::linux();
+    world.send("tcp A:4000 > S:80 S seq=1000 win=100");
+    world.send("tcp S:80 > EXT:4000 SA seq=5000 ack=1001");
+    world.send("tcp A:4000 > S:80 A seq=1001 ack=5001 win=100");
+    world.send("tcp S:80 > EXT:4000 A seq=5001 ack=1001 len=100");
+    world.send("tcp A:4000 > S:80 A seq=1001 ack=5101 win=0");
+    assert_eq!(world.state(), "ESTABLISHED 300");
+    assert_eq!(world.send("tcp S:80 > EXT:4000 A seq=5101 ack=1001 len=1"), format!("{DOWN}A"));
+    assert_eq!(world.send("tcp S:80 > EXT:4000 A seq=5104 ack=1001 len=1"), "out-of-window");
+}
+
 /// Repeating one segment over and over shortens the timer to that of a stalled connection.
 #[test]
 fn retransmissions_shorten_the_timer() {

@@ -123,7 +123,7 @@ impl World {
         let headers = Headers::parse(&sent.bytes).unwrap();
         let context = Context { rules: &self.rules, ingress: leg, now: self.now };
         let before = NatDrop::ALL.map(|reason| self.nat.dropped(reason));
-        let result = match self.nat.lookup(&context, &sent.bytes, &headers, &sent.offload) {
+        match self.nat.lookup(&context, &sent.bytes, &headers, &sent.offload) {
             Decision::ToSelf => "self".to_owned(),
             Decision::Held => "held".to_owned(),
             Decision::Drop(reason) => self.dropped(reason, before),
@@ -143,8 +143,7 @@ impl World {
                     }
                 }
             }
-        };
-        result
+        }
     }
 
     fn dropped(&self, reason: NatDrop, before: [u64; NatDrop::COUNT]) -> String {

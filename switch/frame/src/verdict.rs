@@ -51,6 +51,10 @@ pub enum DropReason {
     GatewayUnsupported,
     /// Addressed through the gateway to where nothing leads (no uplink, another network).
     NotRouted,
+    /// The router does not forward it; the router's own counters say why.
+    Unroutable,
+    /// The translator does not let it through; the translator's own counters say why.
+    Untranslated,
     /// The egress port's queue is full.
     EgressFull,
     /// The egress port vanished or reports an error.
@@ -63,7 +67,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 20] = [
+    pub const ALL: [DropReason; 22] = [
         DropReason::Runt,
         DropReason::Malformed,
         DropReason::InvalidSource,
@@ -80,6 +84,8 @@ impl DropReason {
         DropReason::OverMtu,
         DropReason::GatewayUnsupported,
         DropReason::NotRouted,
+        DropReason::Unroutable,
+        DropReason::Untranslated,
         DropReason::EgressFull,
         DropReason::EgressError,
         DropReason::BadOffload,
@@ -116,6 +122,8 @@ impl DropReason {
             DropReason::OverMtu => "over-mtu",
             DropReason::GatewayUnsupported => "gateway-unsupported",
             DropReason::NotRouted => "not-routed",
+            DropReason::Unroutable => "unroutable",
+            DropReason::Untranslated => "untranslated",
             DropReason::EgressFull => "egress-full",
             DropReason::EgressError => "egress-error",
             DropReason::BadOffload => "bad-offload",

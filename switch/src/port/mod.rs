@@ -32,11 +32,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// A port whose frames `worker` of `workers` receives.
+    /// A port whose frames `worker` receives and that `senders` threads count on.
     #[must_use]
-    pub fn new(id: PortId, config: PortConfig, device: PortDevice, worker: usize, workers: usize) -> Self {
+    pub fn new(id: PortId, config: PortConfig, device: PortDevice, worker: usize, senders: usize) -> Self {
         let suspect = AtomicBool::new(false);
-        Port { id, config, worker, counters: PortCounters::new(workers), suspect, device }
+        Port { id, config, worker, counters: PortCounters::new(senders), suspect, device }
     }
 
     /// `packet`, `tap` or `memory`.

@@ -26,6 +26,7 @@ pub fn gateway() -> Gateway {
         mac: MacAddr::new([2, 0x42, 10, 0, 0, 1]),
         ipv4: Some((Ipv4Addr::new(10, 0, 0, 1), 24)),
         ipv6: Some(("fd00::1".parse().unwrap(), 64)),
+        also: Vec::new(),
     }
 }
 
@@ -44,7 +45,7 @@ impl Lab {
     pub fn new(settings: Settings) -> Self {
         let datapath = Datapath::new(settings, 1);
         let pipeline = Pipeline::new(Arc::clone(&datapath), 0);
-        let buffers = std::iter::repeat_with(FrameBuf::new).take(64).collect();
+        let buffers = std::iter::repeat_with(FrameBuf::new).take(128).collect();
         Lab { pipeline, datapath, now: Timestamp::ZERO, burst: Burst::new(64), buffers, peers: Vec::new() }
     }
 
@@ -94,9 +95,8 @@ impl Lab {
         }
         self.pipeline.refresh();
         let ingress = self.pipeline.port(port).unwrap();
-        let buffers = &mut self.buffers[..count];
-        self.pipeline.process(&ingress, buffers, self.now);
-        self.pipeline.flush(&mut self.burst, buffers);
+        self.pipeline.process(&ingress, &mut self.buffers, count, self.now);
+        self.pipeline.flush(&mut self.burst, &mut self.buffers);
     }
 
     /// Sends one frame into `port` and returns what came out where.

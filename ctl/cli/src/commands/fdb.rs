@@ -91,8 +91,8 @@ impl FdbCommand {
             FdbCommand::Rm(args) => {
                 for address in &args.mac_addresses {
                     let removed =
-                        client.remove_fdb(&args.network, address).await.and_then(|answer| match answer.removed {
-                            0 => Err(no_entry(&args.network, address)),
+                        client.remove_fdb(&args.network, address).await.and_then(|removed| match removed.removed {
+                            0 => Err(absent(&args.network, address)),
                             _ => Ok(()),
                         });
                     tally.note(removed, Some(address))?;
@@ -108,9 +108,8 @@ impl FdbCommand {
     }
 }
 
-/// The daemon answers that it removed nothing.
-fn no_entry(network: &str, address: &str) -> ClientError {
-    let message = format!("{network} has no entry for {address}; see 'vswitchctl fdb show {network}'");
+fn absent(network: &str, address: &str) -> ClientError {
+    let message = format!("network {network} has no entry for {address}; see 'vswitchctl fdb show {network}'");
     ClientError::Refused { status: 404, message }
 }
 

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::Value;
-use vswitch_api::{Client, ClientError};
+use vswitch_api::Client;
 
 use crate::template::Template;
 use crate::{failure, output};
@@ -55,17 +57,30 @@ impl InspectArgs {
     }
 }
 
+/// An object as JSON: its text with the fields in the API's order, and its value for templates.
+#[derive(Debug)]
+pub(crate) struct Object {
+    text: String,
+    value: Value,
+}
+
+impl Object {
+    pub(crate) fn new(found: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Object { text: serde_json::to_string_pretty(found)?, value: serde_json::to_value(found)? })
+    }
+}
+
 /// Print what was found as a JSON array or by template, then complain about the rest (Docker's order).
-pub(crate) fn print(found: Vec<Result<Value, ClientError>>, format: Option<&str>) -> anyhow::Result<ExitCode> {
+pub(crate) fn print(found: Vec<anyhow::Result<Object>>, format: Option<&str>) -> anyhow::Result<ExitCode> {
     let (objects, missing): (Vec<_>, Vec<_>) = found.into_iter().partition(Result::is_ok);
-    let objects: Vec<Value> = objects.into_iter().flatten().collect();
+    let objects: Vec<Object> = objects.into_iter().flatten().collect();
     match format {
-        None => output::json(&objects)?,
-        Some("json") => output::print(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())?,
+        None => output::print(&array(&objects))?,
+        Some("json") => output::print(&objects.iter().map(|object| format!("{}\n", object.value)).collect::<String>())?,
         Some(format) => {
             let template: Template = format.parse()?;
             for object in &objects {
-                output::print(&(template.render(object)? + "\n"))?;
+                output::print(&(template.render(&object.value)? + "\n"))?;
             }
         }
     }
@@ -75,26 +90,30 @@ pub(crate) fn print(found: Vec<Result<Value, ClientError>>, format: Option<&str>
     Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn look_up(client: &Client, kinds: &[Kind], name: &str) -> Result<Value, ClientError> {
+fn array(objects: &[Object]) -> String {
+    let indented = |object: &Object| object.text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n");
+    match objects {
+        [] => "[]\n".into(),
+        objects => format!("[\n{}\n]\n", objects.iter().map(indented).collect::<Vec<_>>().join(",\n")),
+    }
+}
+
+async fn look_up(client: &Client, kinds: &[Kind], name: &str) -> anyhow::Result<Object> {
     let mut absent = None;
     for kind in kinds {
         let found = match kind {
-            Kind::Container => client.container(name).await.map(|found| serde_json::json!(found)),
-            Kind::Network => client.network(name).await.map(|found| serde_json::json!(found)),
-            Kind::Endpoint => client.endpoint(name).await.map(|found| serde_json::json!(found)),
+            Kind::Container => client.container(name).await.map(|found| Object::new(&found)),
+            Kind::Network => client.network(name).await.map(|found| Object::new(&found)),
+            Kind::Endpoint => client.endpoint(name).await.map(|found| Object::new(&found)),
         };
         match found {
             Err(error) if failure::is_absent(&error) => absent = Some(error),
-            other => return other,
+            Err(error) => return Err(error.into()),
+            Ok(object) => return object,
         }
     }
     match (kinds, absent) {
-        ([_], Some(error)) => Err(error),
-        _ => Err(ClientError::Refused {
-            status: 404,
-            message: format!(
-                "no container, network or endpoint is called {name}; see 'vswitchctl ps -a' and 'network ls'"
-            ),
-        }),
+        ([_], Some(error)) => Err(error.into()),
+        _ => bail!("no container, network or endpoint is called {name}; see 'vswitchctl ps -a' and 'network ls'"),
     }
 }

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   vswitchctl run --rm -- bash                                   a shell on the default network
   vswitchctl run -d --name web --network blue --ip 10.9.0.5 -- python3 -m http.server
-  vswitchctl run --rm --network blue -- curl http://web:8000    names resolve within a network
+  vswitchctl run --rm --network blue -- curl http://10.9.0.5:8000
   vswitchctl run --rm --network container:web -- ss -ltn        share another container's network
 
 The container has its own network, mounts, hostname and processes, and the host's root filesystem.

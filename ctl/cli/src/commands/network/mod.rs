@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use vswitch_api::Client;
 
-use super::inspect;
+use super::inspect::{self, Object};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +77,8 @@ impl InspectArgs {
     async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
         let mut found = Vec::new();
         for network in &self.networks {
-            found.push(client.network(network).await.map(|network| serde_json::json!(network)));
+            let network = client.network(network).await.map_err(Into::into);
+            found.push(network.and_then(|network| Object::new(&network)));
         }
         inspect::print(found, self.format.as_deref())
     }

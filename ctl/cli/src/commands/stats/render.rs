@@ -64,7 +64,9 @@ pub(crate) fn rates(before: &Stats, now: &Stats, time: Duration) -> String {
         ports.row(names.iter().chain(&rates));
     }
     let mut networks = Table::new(["NETWORK", "FRAMES IN", "IN", "FRAMES OUT", "OUT", "DROPPED"]).numbers(1..=5);
-    for network in &now.networks {
+    let mut named: Vec<_> = now.networks.iter().collect();
+    named.sort_by(|a, b| natural::compare(&a.network, &b.network));
+    for network in named {
         let same = before.networks.iter().find(|other| other.network == network.network);
         let earlier = same.map_or(&none, |network| &network.counters);
         networks.row([&network.network].into_iter().chain(&rate_cells(earlier, &network.counters, time)));

@@ -1,0 +1,190 @@
+//! The routed leg: what happens to frames that are sent *through* a network's gateway.
+//!
+//! The engines are pure and live in `vswitch-nat`; this is their shell. One [`Router`] serves all workers. Control gives
+//! it a [`Plan`] as part of each snapshot: which network is the uplink, what is translated, which routes there are.
+//!
+//! In the order in which a frame meets them ([`forward`]): checks of source and destination; the flow that it belongs to
+//! or opens; the route; time to live and MTU; translation; the next hop's MAC address ([`next_hop`]). What cannot go on is
+//! answered with an ICMP error where a router answers, within the rate limits, and counted.
+//!
+//! The uplink is a network like any other: its gateway is the switch's own address on it, its port is the interface that
+//! was handed over. So ARP, ND and echo towards the outside are answered by the same code.
+//!
+//! Frames of the router's own making (errors, questions for neighbours, fragments) are built in spare buffers behind the
+//! burst's own ([`Spare`]); when none is left, that is a counted drop.
+
+pub(crate) mod forward;
+pub(crate) mod next_hop;
+mod tick;
+
+pub(crate) use tick::Chores;
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vswitch_frame::{FrameBuf, NetworkIndex, Offload, PortId, Timestamp};
+use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
+use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
+use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
+
+use crate::Gateway;
+
+/// What control asks of the router.
+#[derive(Debug, Clone, Default)]
+pub struct RouterConfig {
+    /// The network that leads outside, if any. Its gateway is the switch's own leg on it.
+    pub uplink: Option<NetworkIndex>,
+    /// What is translated.
+    pub rules: RulesSpec,
+    /// Every route, connected subnets included.
+    pub routes: Vec<Route>,
+}
+
+/// A checked [`RouterConfig`], part of a snapshot.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) uplink: Option<NetworkIndex>,
+    pub(crate) rules: Rules,
+    pub(crate) routes: RouteTable,
+}
+
+impl TryFrom<RouterConfig> for Plan {
+    type Error = RulesError;
+
+    fn try_from(config: RouterConfig) -> Result<Plan, RulesError> {
+        let rules = Rules::try_from(config.rules)?;
+        Ok(Plan { uplink: config.uplink, rules, routes: RouteTable::new(&config.routes) })
+    }
+}
+
+impl Plan {
+    /// The translator's name for a network.
+    pub(crate) fn leg(&self, network: NetworkIndex) -> Leg {
+        if self.uplink == Some(network) { Leg::Uplink } else { Leg::Inside(network) }
+    }
+
+    /// The network behind a leg.
+    pub(crate) const fn network(&self, leg: Leg) -> Option<NetworkIndex> {
+        match leg {
+            Leg::Uplink => self.uplink,
+            Leg::Inside(network) => Some(network),
+        }
+    }
+}
+
+/// What the router knows of its interface in a network.
+pub(crate) fn interface(gateway: Option<&Gateway>, sources: Sources) -> Interface {
+    let nets = gateway.into_iter().flat_map(Gateway::nets);
+    Interface { addresses: nets.collect(), sources }
+}
+
+/// A packet that waits for its next hop's MAC address.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// As it leaves, but for the MAC addresses.
+    frame: Box<[u8]>,
+    offload: Offload,
+    /// As it came, for an ICMP error that quotes it.
+    original: Box<[u8]>,
+    /// Where it came from.
+    ingress: PortId,
+}
+
+/// The neighbours of one network, shared by all generations of it.
+pub(crate) type NeighbourTable = Mutex<Neighbours<Waiting>>;
+
+/// The router's state, shared by the workers.
+#[derive(Debug)]
+pub struct Router {
+    pub(crate) nat: Nat,
+    limiter: Mutex<ErrorLimiter>,
+    drops: [AtomicU64; RouteDrop::ALL.len()],
+    /// Counts the changes of neighbours that a cached next hop may not survive.
+    epoch: AtomicU64,
+}
+
+/// What the router counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouterStats {
+    /// The connection table.
+    pub flows: TableCounters,
+    /// Drops by the router: reason and count, those that happened.
+    pub route_drops: Vec<(RouteDrop, u64)>,
+    /// Drops by the translator: reason and count, those that happened.
+    pub nat_drops: Vec<(NatDrop, u64)>,
+    /// ICMP errors that the rate limits held back.
+    pub errors_held_back: u64,
+}
+
+impl Router {
+    pub(crate) fn new(limits: vswitch_nat::table::Limits, seed: u64) -> Self {
+        Router {
+            nat: Nat::new(limits, vswitch_nat::translate::FragmentLimits::default(), seed),
+            limiter: Mutex::new(ErrorLimiter::new(seed.rotate_left(7))),
+            drops: std::array::from_fn(|_| AtomicU64::new(0)),
+            epoch: AtomicU64::new(1),
+        }
+    }
+
+    pub(crate) fn refuse(&self, reason: RouteDrop) {
+        self.drops[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn stats(&self) -> RouterStats {
+        let route = RouteDrop::ALL.into_iter().map(|reason| (reason, self.drops[reason.index()].load(Relaxed)));
+        let nat = NatDrop::ALL.into_iter().map(|reason| (reason, self.nat.dropped(reason)));
+        RouterStats {
+            flows: self.nat.table().counters(),
+            route_drops: route.filter(|(_, count)| *count > 0).collect(),
+            nat_drops: nat.filter(|(_, count)| *count > 0).collect(),
+            errors_held_back: lock(&self.limiter).held_back(),
+        }
+    }
+
+    /// Flows of a former run go on.
+    pub(crate) fn restore(&self, records: &[FlowRecord], plan: &Plan, now: Timestamp) -> vswitch_nat::table::Restored {
+        self.nat.restore(records, &plan.rules, now)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    pub(crate) fn neighbours_changed(&self) {
+        self.epoch.fetch_add(1, std::sync::atomic::Ordering::Release);
+    }
+
+    fn error_allowed(&self, destination: std::net::IpAddr, now: Timestamp) -> bool {
+        lock(&self.limiter).allows(destination, now)
+    }
+}
+
+/// Buffers behind those of a burst, for frames of the router's own making.
+#[derive(Debug)]
+pub(crate) struct Spare<'b> {
+    buffers: &'b mut [FrameBuf],
+    /// Index of the first in the egress lists.
+    base: usize,
+    used: usize,
+}
+
+impl<'b> Spare<'b> {
+    pub(crate) fn new(buffers: &'b mut [FrameBuf], base: usize) -> Self {
+        Spare { buffers, base, used: 0 }
+    }
+
+    /// A buffer and its index for the egress lists.
+    pub(crate) fn take(&mut self) -> Option<(&mut FrameBuf, u16)> {
+        let index = u16::try_from(self.base + self.used).ok()?;
+        let buffer = self.buffers.get_mut(self.used)?;
+        self.used += 1;
+        Some((buffer, index))
+    }
+}
+
+/// Locks a table whose owners leave it whole when they panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,52 @@
+//! The thread that does what is due: aged FDB entries, flows and fragments that outlived their time, questions for
+//! neighbours. It also takes up what a worker never can: time passing while no frame comes.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use crate::datapath::Datapath;
+use crate::router::Chores;
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Between two looks while the router has something pending.
+const BUSY: Duration = Duration::from_millis(100);
+/// Between two looks otherwise. A first question for a neighbour is repeated no later than this.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl Ticker {
+    pub(crate) fn start(datapath: Arc<Datapath>) -> std::io::Result<Ticker> {
+        let (stop, stopped) = bounded::<()>(0);
+        let ageing = Duration::from_secs((datapath.settings.fdb_ageing_seconds / 10).clamp(1, 60));
+        let tick = move || {
+            let mut chores = Chores::new(&datapath);
+            let mut swept = datapath.clock().now();
+            let mut pause = IDLE;
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let now = datapath.clock().now();
+                if now.since(swept) >= ageing {
+                    swept = now;
+                    datapath.fdb.sweep(now);
+                }
+                pause = if chores.run(&datapath, now) { BUSY } else { IDLE };
+            }
+        };
+        let thread = std::thread::Builder::new().name("ticker".to_owned()).spawn(tick)?;
+        Ok(Ticker { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the ticker panicked");
+        }
+    }
+}
