@@ -128,6 +128,8 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.reader.abort();
+        // At once, whenever the reader is dropped.
+        self.channel.close();
     }
 }
 

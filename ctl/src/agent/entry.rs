@@ -16,6 +16,7 @@ use rustix::{
 };
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
+use vswitch_switch::sys::descriptors::close_on_exec;
 
 use super::{
     client::READY,
@@ -25,6 +26,7 @@ use super::{
     server::{self, Agent},
     socket, user,
 };
+use crate::sandbox::message::FIRST_FREE;
 
 /// The hidden subcommand `agent`.
 #[derive(Debug, Parser)]
@@ -51,6 +53,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     log();
+    if let Err(error) = close_on_exec(FIRST_FREE) {
+        tracing::warn!("cannot close inherited descriptors: {error}");
+    }
     let ran = match args.state_dir {
         _ if args.porter => foreign::porter_main().map_err(|error| error.to_string()),
         _ if args.foreign => foreign::helper_main().map_err(|error| error.to_string()),

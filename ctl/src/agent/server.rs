@@ -273,7 +273,12 @@ impl Agent {
 
     /// Takes everything down, whatever fails on the way.
     async fn clear(&self) -> Answer {
-        let results = [self.processes.clear().await, self.foreign.clear().await, self.network.clear().await];
+        let slow = |_| Err(Failure::other("the namespaces are not removed yet; the kernel goes on with it"));
+        let results = [
+            self.processes.clear().await,
+            tokio::time::timeout(PATIENCE, self.foreign.clear()).await.unwrap_or_else(slow),
+            tokio::time::timeout(PATIENCE, self.network.clear()).await.unwrap_or_else(slow),
+        ];
         let failures: Vec<String> = results.into_iter().filter_map(Result::err).map(|f| f.message).collect();
         if failures.is_empty() { Ok((Reply::Done, Vec::new())) } else { Err(Failure::other(failures.join("; "))) }
     }
@@ -285,6 +290,9 @@ impl Agent {
         self.finished.notify_one();
     }
 }
+
+/// For the kernel to remove all interfaces; ending the agent removes them in any case.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);

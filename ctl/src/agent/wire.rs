@@ -34,6 +34,12 @@ impl Channel {
         Ok(Channel { socket: UnixStream::from_std(socket.into())? })
     }
 
+    /// Ends the connection, also for those who use it still.
+    pub(crate) fn close(&self) {
+        // Fails when the other side has ended it.
+        let _ = net::shutdown(&self.socket, net::Shutdown::Both);
+    }
+
     /// Sends one message.
     pub(crate) async fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let bytes = encode(message)?;

@@ -62,7 +62,7 @@ pub(crate) fn command(arguments: &[&str]) -> io::Result<(Command, OwnedFd)> {
 
 /// Takes the socket from standard input and puts /dev/null there.
 pub(crate) fn take_socket() -> io::Result<OwnedFd> {
-    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_FREE)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), FIRST_FREE.cast_signed())?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket)
@@ -102,4 +102,4 @@ pub(crate) async fn drive_stage(stage: OwnedFd, order: &StageOrder, streams: [Ow
 }
 
 /// Below are the standard streams.
-const FIRST_FREE: i32 = 3;
+pub(crate) const FIRST_FREE: u32 = 3;

@@ -12,9 +12,11 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
+use vswitch_switch::sys::descriptors::close_on_exec;
+
 use super::{
     capability,
-    message::{StageOrder, Status, receive_order, report, take_socket},
+    message::{FIRST_FREE, StageOrder, Status, receive_order, report, take_socket},
 };
 use crate::agent::protocol::{ExecSpec, Failure, FailureKind};
 
@@ -54,6 +56,8 @@ fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(),
         setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum })
             .map_err(|error| failed("set the limit of open files")(error.into()))?;
     }
+    // Whatever somebody who started vswitchd left open.
+    close_on_exec(FIRST_FREE).map_err(failed("close inherited descriptors"))?;
     rustix::process::umask(Mode::from_bits_truncate(UMASK));
     std::env::set_current_dir(&exec.working_dir).map_err(|error| {
         Failure::other(format!(

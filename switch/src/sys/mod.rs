@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod burst;
+pub mod descriptors;
 pub mod namespace;
 pub mod packet;
 pub mod tap;

@@ -19,7 +19,9 @@ use rtnetlink::{
         link::{InfoData, InfoVeth, LinkAttribute},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
     },
+    sys::AsyncSocket,
 };
+use tokio::task::AbortHandle;
 
 use crate::agent::{
     failure::netlink_io,
@@ -30,7 +32,7 @@ use crate::agent::{
 #[derive(Debug)]
 pub(crate) struct Netlink {
     handle: Handle,
-    connection: tokio::task::AbortHandle,
+    connection: AbortHandle,
 }
 
 impl Netlink {
@@ -40,21 +42,11 @@ impl Netlink {
         Ok(Netlink { handle, connection: tokio::spawn(connection).abort_handle() })
     }
 
-    /// Opens one that also hears of interfaces that are removed.
-    pub(crate) fn open_watching() -> io::Result<(Netlink, Removed)> {
-        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
-        let connection = tokio::spawn(connection).abort_handle();
-        let indices = messages.filter_map(async |(message, _)| match message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link.header.index),
-            _ => None,
-        });
-        Ok((Netlink { handle, connection }, Removed { indices: Box::pin(indices) }))
-    }
-
-    /// Makes a veth pair: `name` here, switched on, and the other end in `netns`, switched off. `inside` may contain `%d`.
+    /// Makes a veth pair: `name` with this index here, switched on, and the other end in `netns`, switched off. `inside`
+    /// may contain `%d`.
     pub(crate) async fn make_veth(
         &self,
-        name: &str,
+        (name, index): (&str, u32),
         netns: BorrowedFd<'_>,
         inside: &str,
         link: &Link,
@@ -67,6 +59,7 @@ impl Netlink {
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new(name, "")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .index(index)
             .mtu(link.mtu)
             .link_group(GROUP)
             .up()
@@ -74,14 +67,14 @@ impl Netlink {
         self.handle.link().add(message).execute().await
     }
 
-    /// Index of an interface here and that of its other end.
-    pub(crate) async fn pair_of(&self, name: &str) -> Result<(u32, u32), rtnetlink::Error> {
-        let message = self.one(self.handle.link().get().match_name(name)).await?;
+    /// Index of the other end of an interface.
+    pub(crate) async fn other_end(&self, index: u32) -> Result<u32, rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_index(index)).await?;
         let other = message.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Link(index) => Some(*index),
             _ => None,
         });
-        other.map(|other| (message.header.index, other)).ok_or(rtnetlink::Error::RequestFailed)
+        other.ok_or(rtnetlink::Error::RequestFailed)
     }
 
     /// Name of an interface.
@@ -200,17 +193,45 @@ impl Drop for Netlink {
     }
 }
 
-/// Interfaces that were removed from a namespace.
+/// Interfaces that are removed from a namespace. Not on the socket of the requests: when many are removed at once the
+/// kernel drops what does not fit, and the answer to a request could be among it.
 pub(crate) struct Removed {
     indices: Pin<Box<dyn Stream<Item = u32>>>,
+    connection: AbortHandle,
 }
 
 impl Removed {
-    /// Index of the next one.
+    /// Watches the calling thread's namespace.
+    pub(crate) fn watch() -> io::Result<Removed> {
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        connection.socket_mut().socket_mut().set_rx_buf_sz(RECEIVE_BUFFER)?;
+        let indices = messages.filter_map(async |(message, _)| match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link.header.index),
+            _ => None,
+        });
+        Ok(Removed { indices: Box::pin(indices), connection: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// Sees nothing.
+    pub(crate) fn never() -> Removed {
+        let nothing = tokio::spawn(async {}).abort_handle();
+        Removed { indices: Box::pin(futures_util::stream::pending()), connection: nothing }
+    }
+
+    /// Index of the next one; `None` when the kernel dropped some, after which nothing more comes.
     pub(crate) async fn next(&mut self) -> Option<u32> {
         self.indices.next().await
     }
 }
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Asked for; the kernel grants no more than `net.core.rmem_max`.
+const RECEIVE_BUFFER: u32 = 1 << 20;
 
 /// Where a default route leads.
 #[derive(Debug, Clone, Copy)]

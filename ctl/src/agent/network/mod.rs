@@ -12,6 +12,7 @@ use std::{io, os::fd::OwnedFd, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
+use interface::Removed;
 pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns};
 use table::Table;
 
@@ -58,7 +59,8 @@ impl Network {
                 }
             };
             runtime.block_on(async {
-                match Table::new() {
+                // The table moves the thread into the namespace that is watched.
+                match Table::new().and_then(|table| Ok((table, Removed::watch()?))) {
                     Ok((table, removed)) => {
                         let _ = ready.send(Ok(()));
                         run(table, removed, receiver, lost).await;
@@ -103,7 +105,7 @@ impl Network {
 
 async fn run(
     mut table: Table,
-    mut removed: interface::Removed,
+    mut removed: Removed,
     mut jobs: mpsc::UnboundedReceiver<Job>,
     lost: mpsc::UnboundedSender<String>,
 ) {
@@ -117,9 +119,22 @@ async fn run(
                 Some(Job::Clear(answer)) => drop(answer.send(table.clear().await)),
                 None => return,
             },
-            Some(index) = removed.next() => {
-                if let Some(endpoint) = table.lost(index) {
-                    let _ = lost.send(endpoint);
+            index = removed.next() => {
+                let ids = match index {
+                    Some(index) => table.lost(index).into_iter().collect(),
+                    None => {
+                        match Removed::watch() {
+                            Ok(again) => removed = again,
+                            Err(error) => {
+                                tracing::error!("cannot watch the interfaces any more: {error}");
+                                removed = Removed::never();
+                            }
+                        }
+                        table.lost_unnoticed().await
+                    }
+                };
+                for id in ids {
+                    let _ = lost.send(id);
                 }
             }
         }

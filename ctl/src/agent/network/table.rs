@@ -11,7 +11,7 @@ use vswitch_switch::sys::packet;
 
 use super::{
     Answer, Survey,
-    interface::{Netlink, Removed, Via},
+    interface::{Netlink, Via},
     namespace::{Attached, Home, failure, sysctl_ipv6},
 };
 use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, Reply, Request};
@@ -23,8 +23,8 @@ pub(crate) struct Table {
     netlink: Netlink,
     sandboxes: BTreeMap<String, Sandbox>,
     endpoints: BTreeMap<String, Endpoint>,
-    /// Number in the name of the next switch-side interface.
-    next: u64,
+    /// Index of the last switch-side interface.
+    next: u32,
 }
 
 #[derive(Debug)]
@@ -52,11 +52,10 @@ struct Endpoint {
 
 impl Table {
     /// Moves the calling thread into the namespace of the switch's ends.
-    pub(crate) fn new() -> io::Result<(Table, Removed)> {
+    pub(crate) fn new() -> io::Result<Table> {
         let home = Home::make()?;
-        let (netlink, removed) = Netlink::open_watching()?;
-        let table = Table { home, netlink, sandboxes: BTreeMap::new(), endpoints: BTreeMap::new(), next: 0 };
-        Ok((table, removed))
+        let netlink = Netlink::open()?;
+        Ok(Table { home, netlink, sandboxes: BTreeMap::new(), endpoints: BTreeMap::new(), next: FIRST_PORT })
     }
 
     /// Does a request about sandboxes and endpoints.
@@ -122,21 +121,22 @@ impl Table {
         let netns = self.netns(&sandbox)?;
         let inside = self.netlink_in(netns.as_fd())?;
         self.next += 1;
-        let port = format!("port{}", self.next);
+        let port_index = self.next;
+        let port = format!("port{}", self.next - FIRST_PORT);
         let name = link.interface.as_deref().unwrap_or("eth%d");
-        self.netlink.make_veth(&port, netns.as_fd(), name, link).await.map_err(|error| {
+        self.netlink.make_veth((&port, port_index), netns.as_fd(), name, link).await.map_err(|error| {
             Failure::netlink(format!("make interface {}", link.interface.as_deref().unwrap_or("ethN")), &error)
         })?;
         let failed = |error: rtnetlink::Error| Failure::netlink("find the interface that was just made", &error);
-        let (port_index, index) = self.netlink.pair_of(&port).await.map_err(failed)?;
         let done = async {
+            let index = self.netlink.other_end(port_index).await.map_err(failed)?;
             let interface = inside.name_of(index).await.map_err(failed)?;
             self.configure(netns.as_fd(), &inside, index, &interface, link).await?;
             let socket = packet::open(&port).map_err(|error| Failure::io("open a packet socket", &error))?;
-            Ok((interface, socket))
+            Ok((index, interface, socket))
         };
         match done.await {
-            Ok((interface, socket)) => {
+            Ok((index, interface, socket)) => {
                 let (ipv4, ipv6) = (link.ipv4, link.ipv6);
                 let endpoint = Endpoint { sandbox, port, port_index, index, interface: interface.clone(), ipv4, ipv6 };
                 self.endpoints.insert(id, endpoint);
@@ -162,7 +162,11 @@ impl Table {
     ) -> Result<(), Failure> {
         let off = if link.enable_ipv6 { "0" } else { "1" };
         self.home
-            .visit(netns, || sysctl_ipv6(interface, "disable_ipv6", off))
+            .visit(netns, || {
+                sysctl_ipv6(interface, "disable_ipv6", off);
+                // The link-local address is made from a MAC address that control keeps unique.
+                sysctl_ipv6(interface, "accept_dad", "0");
+            })
             .map_err(|error| Failure::io("enter the sandbox", &error))?;
         inside.up(index).await.map_err(|error| Failure::netlink(format!("switch {interface} on"), &error))?;
         let ipv4 = link.ipv4.map(|(address, prefix)| (IpAddr::V4(address), prefix));
@@ -255,12 +259,23 @@ impl Table {
         Some(id)
     }
 
+    /// Looks which endpoints have lost their interface, and forgets them.
+    pub(crate) async fn lost_unnoticed(&mut self) -> Vec<String> {
+        let indices = match self.netlink.indices().await {
+            Ok(indices) => indices,
+            Err(error) => {
+                tracing::warn!("cannot list the interfaces: {error}");
+                return Vec::new();
+            }
+        };
+        let gone = |_: &String, endpoint: &mut Endpoint| !indices.contains(&endpoint.port_index);
+        self.endpoints.extract_if(.., gone).map(|(id, _)| id).collect()
+    }
+
     /// What exists now.
     pub(crate) async fn survey(&mut self) -> Survey {
-        match self.netlink.indices().await {
-            Ok(indices) => self.endpoints.retain(|_, endpoint| indices.contains(&endpoint.port_index)),
-            Err(error) => tracing::warn!("cannot list the interfaces: {error}"),
-        }
+        // Whoever asks learns of these by their absence.
+        self.lost_unnoticed().await;
         let living = |sandbox: &&String| self.netns(sandbox).is_ok();
         let sandboxes = self.sandboxes.keys().filter(living).cloned().collect();
         Survey { sandboxes, endpoints: self.endpoints.keys().cloned().collect() }
@@ -280,6 +295,10 @@ impl Table {
 }
 
 const DONE: Answer = Ok((Reply::Done, Vec::new()));
+
+/// Indices of the switch's ends begin above those of any sandbox: while the two of a pair are equal, the kernel takes up
+/// to a second to believe that the link is up (`linkwatch_urgent_event` in net/core/link_watch.c).
+const FIRST_PORT: u32 = 1 << 24;
 
 /// The loopback interface is the first of every namespace.
 const LOOPBACK: u32 = 1;

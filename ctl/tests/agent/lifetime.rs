@@ -1,0 +1,103 @@
+//! Who outlives whom.
+
+use std::{path::Path, time::Duration};
+
+use vswitch_ctl::agent::{
+    client::AgentError,
+    protocol::{FailureKind, Reply, Request},
+};
+
+use crate::harness::{Agent, connect, link, wait};
+
+/// The agent and its containers survive vswitchd, and the next vswitchd finds everything again.
+#[tokio::test]
+async fn survives_vswitchd() {
+    let mut agent = Agent::start(false).await;
+    agent.sandbox("s1").await;
+    let _socket = agent.attach("e1", "s1", link(2)).await;
+    let _living = agent.launch("c1", Some("s1"), "exec sleep 1000").await;
+    let ending = agent.launch("c2", Some("s1"), "read x; exit 9").await;
+    // What is left of the first vswitchd.
+    let (client, hello, events) = {
+        drop(std::mem::replace(&mut agent.events, tokio::sync::mpsc::unbounded_channel().1));
+        let second = connect(agent.directory.path(), false).await;
+        assert!(
+            matches!(second, Err(AgentError::Failed(ref failure)) if failure.kind == FailureKind::Exists),
+            "{second:?}"
+        );
+        let old = agent.client;
+        drop(old);
+        drop(ending);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        connect(agent.directory.path(), false).await.unwrap()
+    };
+    assert_eq!(hello.sandboxes, ["s1"]);
+    assert_eq!(hello.endpoints, ["e1"]);
+    assert_eq!(hello.running.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["c1"]);
+    assert_eq!(hello.exited, [("c2".to_owned(), 9)]);
+    assert_eq!(hello.pid, agent.hello.pid);
+    assert_eq!(hello.rootless, !rustix::process::geteuid().is_root());
+    let mut agent = Agent { client, hello, events, ..agent };
+    let (reply, descriptors) =
+        agent.client.call(Request::EndpointReopen { endpoint: "e1".to_owned() }, Vec::new()).await.unwrap();
+    assert_eq!((reply, descriptors.len()), (Reply::Endpoint { interface: "eth0".to_owned() }, 1));
+    agent.done(Request::ProcessForget { process: "c2".to_owned() }).await;
+    agent.done(Request::ProcessSignal { process: "c1".to_owned(), signal: 15 }).await;
+    assert_eq!(agent.exited("c1").await, 143);
+    agent.end().await;
+}
+
+/// An ephemeral agent takes everything down when vswitchd is gone.
+#[tokio::test]
+async fn ends_with_vswitchd() {
+    let agent = Agent::start(true).await;
+    agent.sandbox("s1").await;
+    let _socket = agent.attach("e1", "s1", link(2)).await;
+    let _output = agent.launch("c1", Some("s1"), "sleep 1000 & exec sleep 1000").await;
+    let pid = running(&agent).await;
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    agent.end().await;
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// The containers of an ephemeral agent end even when it is killed, and vswitchd notices.
+#[tokio::test]
+async fn containers_end_with_a_killed_ephemeral_agent() {
+    let mut agent = Agent::start(true).await;
+    agent.sandbox("s1").await;
+    let _output = agent.launch("c1", Some("s1"), "exec sleep 1000").await;
+    let pid = running(&agent).await;
+    agent.child.0.kill().unwrap();
+    wait(&mut agent.child.0).await;
+    tokio::time::timeout(Duration::from_secs(5), agent.client.closed()).await.unwrap();
+    assert!(agent.events.recv().await.is_none());
+    assert!(matches!(agent.client.call(Request::Shutdown, Vec::new()).await, Err(AgentError::Lost)));
+    for _ in 0..500 {
+        if !Path::new(&format!("/proc/{pid}/exe")).exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("process {pid} still runs");
+}
+
+/// A termination signal makes the agent take everything down, too.
+#[tokio::test]
+async fn ends_in_order_when_terminated() {
+    let mut agent = Agent::start(false).await;
+    agent.sandbox("s1").await;
+    let _socket = agent.attach("e1", "s1", link(2)).await;
+    let _output = agent.launch("c1", Some("s1"), "exec sleep 1000").await;
+    let pid = running(&agent).await;
+    let own = rustix::process::Pid::from_child(&agent.child.0);
+    rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
+    assert!(wait(&mut agent.child.0).await.success());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+async fn running(agent: &Agent) -> u32 {
+    match agent.client.call(Request::Hello { version: 1 }, Vec::new()).await.unwrap().0 {
+        Reply::Hello { running, .. } => running[0].1,
+        other => panic!("{other:?}"),
+    }
+}
