@@ -96,6 +96,7 @@ struct Prepared {
     porter: Option<Porter>,
     settings: Settings,
     rootless: bool,
+    ephemeral: bool,
     /// Held while the agent lives.
     _lock: File,
 }
@@ -113,7 +114,7 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let limit = getrlimit(Resource::Nofile);
     // A descriptor for each sandbox, three for each process.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let settings = Settings { scratch, ephemeral, open_files: raised.ok().and(limit.current) };
+    let settings = Settings { scratch, open_files: raised.ok().and(limit.current) };
     let rootless = user::is_ordinary();
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
@@ -124,12 +125,12 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
         None
     };
     let listener = socket::listen(state_dir).map_err(|error| failed("listen", error))?;
-    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, _lock: lock })
+    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, ephemeral, _lock: lock })
 }
 
 impl Prepared {
     fn serve(self) -> Result<(), String> {
-        let Prepared { state_dir, listener, porter, settings, rootless, _lock } = self;
+        let Prepared { state_dir, listener, porter, settings, rootless, ephemeral, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
             let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -146,7 +147,6 @@ impl Prepared {
             say(&sentence);
             sentence
         })?;
-        let ephemeral = settings.ephemeral;
         let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;

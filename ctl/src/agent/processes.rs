@@ -42,8 +42,6 @@ pub(crate) struct Processes {
 pub(crate) struct Settings {
     /// An empty directory on which a container's init may mount.
     pub(crate) scratch: PathBuf,
-    /// Containers end when the agent does.
-    pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
 }
@@ -95,12 +93,7 @@ impl Processes {
     ) -> Answer {
         let streams = self.streams(streams, spec.log.as_deref())?;
         self.reserve(id)?;
-        let order = InitOrder {
-            spec,
-            scratch: self.settings.scratch.clone(),
-            ephemeral: self.settings.ephemeral,
-            open_files: self.settings.open_files,
-        };
+        let order = InitOrder { spec, scratch: self.settings.scratch.clone(), open_files: self.settings.open_files };
         let own_netns = netns.is_some();
         let spawned = on_thread(move || {
             if let Some(netns) = netns {
