@@ -10,7 +10,6 @@ use rand::{RngCore, SeedableRng};
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
-use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
 use crate::bridge::{Decision, decide};
@@ -178,8 +177,7 @@ impl Pipeline {
                     Routed::Dropped(reason) => return Verdict::Dropped(reason),
                     Routed::ToSelf => to_self = true,
                 }
-                if let Some(error) = unserved(buffer.frame(), &headers) {
-                    way.answer(error, (ingress.id, network), (buffer.frame(), &headers), spare);
+                if way.refuse_service((ingress.id, network), (buffer.frame(), &headers), spare) {
                     router.nat.refuse(vswitch_nat::NatDrop::Unsolicited);
                     return Verdict::Dropped(DropReason::GatewayUnsupported);
                 }
@@ -219,22 +217,6 @@ fn is_neighbour_talk(frame: &[u8], headers: &Headers) -> bool {
         L3::Arp => true,
         L3::Ipv6 => discovery(),
         _ => false,
-    }
-}
-
-/// What the sender of a packet for the switch itself is told, if the switch does not serve it (G16).
-fn unserved(frame: &[u8], headers: &Headers) -> Option<IcmpError> {
-    match (headers.l3(), headers.protocol()) {
-        _ if headers.fragment() == Fragment::Later => None,
-        (L3::Ipv4, protocol::ICMP) | (L3::Ipv6, protocol::ICMPV6) => None,
-        (_, protocol::TCP)
-            if vswitch_frame::tcp::Tcp::parse(headers.l4(frame))
-                .is_ok_and(|tcp| tcp.flags() & vswitch_frame::tcp::flag::RST != 0) =>
-        {
-            None
-        }
-        (_, protocol::TCP | protocol::UDP | protocol::SCTP) => Some(IcmpError::PortUnreachable),
-        _ => Some(IcmpError::ProtocolUnreachable),
     }
 }
 

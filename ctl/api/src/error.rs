@@ -8,6 +8,9 @@ use utoipa::ToSchema;
 pub struct ErrorBody {
     /// One sentence that says what is wrong and what to do.
     pub message: String,
+    /// What `run` and `exec` pass on where the program cannot be started: 127 (no such program) or 126.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// Why a call did not give an answer.
@@ -28,6 +31,8 @@ pub enum ClientError {
         status: u16,
         /// The daemon's sentence.
         message: String,
+        /// [`ErrorBody::exit_code`].
+        exit_code: Option<i32>,
     },
     /// The connection broke or the answer made no sense.
     #[error("vswitchd at {socket} did not answer properly ({detail}); see its log, and compare 'vswitchctl version'")]

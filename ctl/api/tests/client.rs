@@ -183,7 +183,9 @@ async fn refusals() {
         ("empty", 503, "vswitchd refused the request with status 503 Service Unavailable"),
     ] {
         match fake.client.network(network).await {
-            Err(ClientError::Refused { status: found, message }) => assert_eq!((found, &*message), (status, sentence)),
+            Err(ClientError::Refused { status: found, message, exit_code: None }) => {
+                assert_eq!((found, &*message), (status, sentence));
+            }
             other => panic!("{network}: {other:?}"),
         }
     }

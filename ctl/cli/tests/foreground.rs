@@ -105,6 +105,12 @@ fn not_started() {
 fn detached() {
     let fake = daemon(|_| panic!("no streams"), nothing);
     assert_eq!(fake.text(&["run", "-d", "sleep", "9"]), "c0ffee\n");
+    let unknown = Fake::new(|request| match request.path.ends_with("/start") {
+        true => Reply::Json(400, json!({"message": "no such program", "exit_code": 127})),
+        false => Reply::Json(201, json!({"id": "c0ffee", "name": "n", "warnings": []})),
+    });
+    let output = unknown.run(&["run", "-d", "nope"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(127), "error: no such program\n".into()));
     let broken = Fake::new(|request| match request.line().as_str() {
         "POST /vswitch/v1/containers" => Reply::Json(201, json!({"id": "c0ffee", "name": "n", "warnings": []})),
         "POST /vswitch/v1/containers/c0ffee/start" => Reply::Json(500, json!({"message": "no"})),

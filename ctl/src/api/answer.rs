@@ -13,6 +13,7 @@ use crate::model::Faults;
 pub(super) struct Refusal {
     status: StatusCode,
     message: String,
+    exit_code: Option<i32>,
 }
 
 /// What a handler answers.
@@ -20,7 +21,7 @@ pub(super) type Answer<T> = Result<T, Refusal>;
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Refusal { status, message: message.into() }
+        Refusal { status, message: message.into(), exit_code: None }
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
@@ -30,7 +31,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { message: self.message })).into_response()
+        (self.status, Json(ErrorBody { message: self.message, exit_code: self.exit_code })).into_response()
     }
 }
 
@@ -47,7 +48,11 @@ impl From<ControlError> for Refusal {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::warn!("refused: {error}");
         }
-        Refusal::new(status, error.to_string())
+        let exit_code = match &error {
+            ControlError::Command { exit_code, .. } => Some(*exit_code),
+            _ => None,
+        };
+        Refusal { exit_code, ..Refusal::new(status, error.to_string()) }
     }
 }
 

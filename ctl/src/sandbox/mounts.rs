@@ -2,6 +2,7 @@
 //! Read first: mount_namespaces(7), user_namespaces(7) "Restrictions on mount namespaces".
 
 use std::{
+    ffi::CString,
     io,
     path::{Path, PathBuf},
 };
@@ -40,43 +41,46 @@ fn own_files(spec: &ProcessSpec, scratch: &Path) -> Result<(), Failure> {
         ("resolv.conf", spec.etc_resolv_conf.as_deref()),
         ("hostname", Some(hostname.as_str())),
     ];
+    let files: Vec<(&str, &str)> = files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
     let failed = |error: io::Error| Failure::io("make the container's own /etc files", &error);
     mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m")).map_err(|error| failed(error.into()))?;
-    for (name, text) in files {
-        let Some(text) = text else { continue };
-        let source = scratch.join(name);
-        std::fs::write(&source, text).map_err(failed)?;
-        let target = Path::new("/etc").join(name);
-        match mount_bind(&source, &target) {
-            Ok(()) => {}
-            // The host has none, or a link that leads nowhere.
-            Err(rustix::io::Errno::NOENT) => {
-                overlay_etc(scratch, name, text).or_else(|error| missing(&target, error)).map_err(failed)?;
-            }
-            Err(error) => return Err(failed(error.into())),
-        }
+    // Nothing can be mounted on a file that the host does not have, nor on a link that leads nowhere.
+    let all_there = files.iter().all(|(name, _)| etc(name).exists());
+    if all_there || overlay_etc(scratch, &files).is_err() {
+        bind_files(scratch, &files).map_err(failed)?;
     }
     unmount(scratch, UnmountFlags::DETACH).map_err(|error| failed(error.into()))
 }
 
-/// Adds a file to /etc by laying a writable layer over it.
-fn overlay_etc(scratch: &Path, name: &str, text: &str) -> io::Result<()> {
-    let layer = |kind: &str| -> io::Result<PathBuf> {
-        let path = scratch.join(format!("{kind}-{name}"));
-        std::fs::create_dir(&path)?;
-        Ok(path)
-    };
-    let (upper, work) = (layer("upper")?, layer("work")?);
-    std::fs::write(upper.join(name), text)?;
+/// Mounts each file on the host's.
+fn bind_files(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    for (name, text) in files {
+        let source = scratch.join(name);
+        std::fs::write(&source, text)?;
+        match mount_bind(&source, etc(name)) {
+            // Nothing needs this one, while names do not resolve without the others.
+            Err(rustix::io::Errno::NOENT) if *name == "hostname" => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Lays a writable layer with the files over /etc. One for all of them: the kernel stacks no more than two.
+fn overlay_etc(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    std::fs::create_dir(&upper)?;
+    std::fs::create_dir(&work)?;
+    for (name, text) in files {
+        std::fs::write(upper.join(name), text)?;
+    }
     let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
-    let options = std::ffi::CString::new(options)?;
+    let options = CString::new(options)?;
     Ok(mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(options.as_c_str()))?)
 }
 
-/// A file of the container's that could not be put in place: names do not resolve without hosts and resolv.conf, while
-/// nothing needs /etc/hostname.
-fn missing(target: &Path, error: io::Error) -> io::Result<()> {
-    if target.ends_with("hostname") { Ok(()) } else { Err(error) }
+fn etc(name: &str) -> PathBuf {
+    Path::new("/etc").join(name)
 }
 
 /// A /sys that shows the container's own interfaces, with the host's control groups.

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::unix::process::CommandExt,
-    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -75,18 +74,17 @@ fn execute(exec: &ExecSpec) -> Failure {
     };
     let env = exec.env.iter().filter_map(|pair| pair.split_once('='));
     let error = Command::new(program).args(arguments).env_clear().envs(env).exec();
-    if error.kind() == io::ErrorKind::NotFound || (error.kind() == io::ErrorKind::PermissionDenied && !exists(exec)) {
+    if error.kind() == io::ErrorKind::NotFound || !is_anywhere(program, &exec.env) {
         let message = format!("cannot run {program:?}: no such program; check its spelling and PATH");
         return Failure::new(FailureKind::CommandNotFound, message);
     }
     Failure::new(FailureKind::CommandNotExecutable, format!("cannot run {program:?}: {error}"))
 }
 
-/// Whether there is such a file at all: a folder of PATH that may not be entered looks like a file that may not be run.
-fn exists(exec: &ExecSpec) -> bool {
-    let program = exec.command.first().map_or("", String::as_str);
-    let path = exec.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
-    program.contains('/') || path.split(':').any(|folder| Path::new(folder).join(program).is_file())
+/// Whether a program is there at all: execvp(3) says "permission denied" also where only a folder of PATH is closed.
+fn is_anywhere(program: &str, env: &[String]) -> bool {
+    let path = env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
+    program.contains('/') || std::env::split_paths(path).any(|folder| folder.join(program).exists())
 }
 
 /// That of Docker's containers.

@@ -28,8 +28,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn start(ephemeral: bool) -> Agent {
-        let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vswitchd"));
+        Agent::start_in(ephemeral, tempfile::tempdir().unwrap(), Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await
+    }
+
+    /// Starts one whose command line begins like this.
+    pub(crate) async fn start_in(ephemeral: bool, directory: tempfile::TempDir, mut command: Command) -> Agent {
         command.arg("agent").arg("--state-dir").arg(directory.path());
         if ephemeral {
             command.arg("--ephemeral");

@@ -1,6 +1,6 @@
 //! Who outlives whom.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use vswitch_ctl::agent::{
     client::AgentError,
@@ -93,6 +93,38 @@ async fn ends_in_order_when_terminated() {
     rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
     assert!(wait(&mut agent.child.0).await.success());
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// Where the host forbids user namespaces, an ordinary user's agent says so, and how to allow them.
+#[test]
+fn says_how_to_allow_user_namespaces() {
+    let directory = tempfile::tempdir().unwrap();
+    let forbidden = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-Ur", "sh", "-c", forbidden, env!("CARGO_BIN_EXE_vswitchd"), "agent", "--state-dir"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with("this host does not let ordinary users make user namespaces"), "{said}");
+    assert!(said.contains("user.max_user_namespaces") && said.lines().count() == 1, "{said}");
+    assert!(!directory.path().join("agent.sock").exists());
+}
+
+/// A state directory may be deeper than a socket's address is long.
+#[tokio::test]
+async fn serves_a_long_path() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut deep = parent.path().to_owned();
+    for _ in 0..4 {
+        deep.push("d".repeat(60));
+    }
+    std::fs::create_dir_all(&deep).unwrap();
+    let directory = tempfile::tempdir_in(&deep).unwrap();
+    let agent = Agent::start_in(false, directory, Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await;
+    agent.sandbox("s1").await;
+    agent.end().await;
 }
 
 async fn running(agent: &Agent) -> u32 {

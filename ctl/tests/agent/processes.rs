@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
+    process::Command,
     time::Duration,
 };
 
@@ -197,6 +198,33 @@ async fn shares_networks() {
     let request = Request::ProcessStart { process: "c4".to_owned(), spec: Box::new(shell(Some("s9"), "true")) };
     assert_eq!(agent.failure(request).await.0, FailureKind::Gone);
     agent.end().await;
+}
+
+/// A container has its own files in /etc also where the host's are links, lead nowhere, or are missing; and it starts
+/// where the host hides parts of /proc, which is then the host's.
+#[tokio::test]
+async fn has_its_own_files_on_odd_hosts() {
+    for (odd, own_proc) in [
+        ("ln -sf ../mnt/resolv /etc/resolv.conf; echo host > /mnt/resolv", true),
+        ("ln -sf ../mnt/nowhere /etc/resolv.conf; rm -f /etc/hosts /etc/hostname", true),
+        ("mount -t tmpfs none /proc/sys/net; exec unshare -Urm \"$0\" \"$@\"", false),
+    ] {
+        // A layer of its own over what the script changes.
+        let script = format!(
+            "set -e; mount -t tmpfs none /mnt; mkdir /mnt/up /mnt/work; \
+             mount -t overlay none /etc -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work; {odd}; exec \"$0\" \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "sh", "-c", &script, env!("CARGO_BIN_EXE_vswitchd")]);
+        let mut agent = Agent::start_in(false, tempfile::tempdir().unwrap(), command).await;
+        agent.sandbox("s1").await;
+        let (code, said) =
+            agent.run("c1", Some("s1"), "cat /etc/hosts /etc/resolv.conf /etc/hostname; echo /proc/[0-9]*").await;
+        assert_eq!(code, 0, "{odd}: {said}");
+        assert!(said.starts_with("10.9.0.77 neighbour\nnameserver 10.9.0.1\nbox\n"), "{odd}: {said}");
+        assert_eq!(said.ends_with("/proc/1 /proc/2\n"), own_proc, "{odd}: {said}");
+        agent.end().await;
+    }
 }
 
 /// A container's capabilities are those that were asked for, and no way leads back to more.

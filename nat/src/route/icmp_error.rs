@@ -42,7 +42,8 @@ pub struct Sender {
 }
 
 impl IcmpError {
-    /// The error that goes with a drop by the translator, if one does.
+    /// The error that goes with the translator's drop of a packet from the inside, if one does. Packets from the uplink get
+    /// none: it would tell strangers how full the table is.
     #[must_use]
     pub const fn for_nat(reason: NatDrop) -> Option<IcmpError> {
         if reason.is_told_to_sender() { Some(IcmpError::Prohibited) } else { None }

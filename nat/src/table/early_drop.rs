@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 
 use vswitch_frame::Timestamp;
 
-use super::Table;
 use super::flow::{Flow, ProtocolState};
 use super::shard::Sampling;
+use super::{Table, TableCounters};
 use crate::tuple::{Protocol, Tuple};
 
 /// How easily a flow is missed.
@@ -43,8 +43,9 @@ impl Table {
 
     fn early_drop(&self, now: Timestamp, may_go: impl Fn(&Flow) -> bool) -> bool {
         let mut victim: Option<Arc<Flow>> = None;
-        // The count of drops so far moves the start on, so that the same flows are not looked at again and again.
-        let round = self.counters.early_dropped.load(Ordering::Relaxed) + self.counters.created.load(Ordering::Relaxed);
+        // What was counted so far moves the start on, so that the same flows are not looked at again and again.
+        let TableCounters { created, early_dropped, refused_full, refused_endpoint, .. } = self.counters();
+        let round = created.wrapping_add(early_dropped).wrapping_add(refused_full).wrapping_add(refused_endpoint);
         let bits = u128::from(round);
         let (source, destination) = (Ipv6Addr::from_bits(bits), Ipv6Addr::from_bits(!bits));
         let start = self.shards.hash(&Tuple::addresses(Protocol(0), source.into(), destination.into()));

@@ -10,7 +10,7 @@ pub const PORT_DRAWS: u32 = 128;
 
 /// How many ports are walked through behind a random one, after the draws: all of a small range, part of a large one, so
 /// that a crowded range costs a bounded time.
-const PORT_WALK: u32 = 512;
+const PORT_WALK: u32 = 256;
 
 /// The candidates for one flow behind its preferred ports.
 #[derive(Debug, Clone, Copy)]

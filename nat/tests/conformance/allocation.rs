@@ -68,6 +68,27 @@ fn x1_a_flood_harms_the_flooder() {
     assert_eq!(world.send("udp B:5001 > S:7000"), "up: udp EXT:5001 > S:7000");
 }
 
+// X1
+/// Where few flows may go, looking at some of them finds one sooner or later: nobody is refused for ever.
+#[test]
+fn x1_refusal_does_not_stick() {
+    let mut world = small(2000);
+    for port in 0..1990 {
+        let port = 10_000 + port;
+        world.send(&format!("udp A:{port} > S:7000"));
+        world.send(&format!("udp S:7000 > EXT:{port}"));
+    }
+    world.pass(3);
+    for port in 10_000..11_990 {
+        world.send(&format!("udp A:{port} > S:7000"));
+    }
+    for port in 0..10 {
+        world.send(&format!("udp A:{} > S2:7000", 5000 + port));
+    }
+    let tries = (0..1000).position(|port| world.send(&format!("udp B:{} > S:9", 20_000 + port)).starts_with("up: "));
+    assert!(tries.is_some_and(|tries| tries < 100), "{tries:?}");
+}
+
 // X1, U20
 /// At its own limit an endpoint's new flow takes the place of one of its unanswered ones.
 #[test]

@@ -256,3 +256,15 @@ fn bad_rules() {
     routed.networks[0].subnets[0].translation = Translation::Routed;
     assert!(Rules::try_from(routed).is_ok());
 }
+
+/// Rules survive JSON, and unknown words in it are refused.
+#[test]
+fn rules_as_json() {
+    let mut rules = spec(&["EXT:8080-8090:B:80-90/tcp", "8080:B6:80/udp"]);
+    rules.settings.mapping = vswitch_nat::rules::Mapping::EndpointIndependent(Default::default());
+    let json = serde_json::to_string(&rules).unwrap();
+    assert_eq!(serde_json::from_str::<vswitch_nat::RulesSpec>(&json).unwrap(), rules);
+    assert!(json.contains(r#""host_ports":"8080-8090""#), "{json}");
+    assert!(serde_json::from_str::<vswitch_nat::RulesSpec>(&json.replace("external", "extrenal")).is_err());
+    assert_eq!(serde_json::from_str::<vswitch_nat::RulesSpec>("{}").unwrap(), Default::default());
+}

@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use rand::RngCore;
 use vswitch_frame::ethernet::Ethernet;
-use vswitch_frame::ipv4::Ipv4;
+use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
 use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, PortId, Timestamp};
-use vswitch_nat::route::{Fit, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment};
+use vswitch_nat::route::{
+    Fit, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
+};
+use vswitch_nat::table::Leg;
 use vswitch_nat::{Context, Decision, Outcome};
 
 use super::next_hop::{HopCache, Known, solicit};
@@ -75,7 +78,11 @@ impl Way<'_> {
                 self.router.refuse(RouteDrop::TooBig);
                 (DropReason::Unroutable, IcmpError::for_route(RouteDrop::TooBig, mtu))
             }
-            Err(Stop::Nat(reason)) => (DropReason::Untranslated, IcmpError::for_nat(reason)),
+            // RFC 5508 REQ-8 is about senders inside; strangers are not told how full the table is.
+            Err(Stop::Nat(reason)) if self.plan.leg(network.index) != Leg::Uplink => {
+                (DropReason::Untranslated, IcmpError::for_nat(reason))
+            }
+            Err(Stop::Nat(_)) => (DropReason::Untranslated, None),
             Err(Stop::NoBuffer) => (DropReason::NoBuffer, None),
         };
         if let Some(error) = error {
@@ -240,6 +247,31 @@ impl Way<'_> {
                 Err(Stop::Nat(_) | Stop::NoBuffer) => {}
             }
         }
+    }
+
+    /// Refuses a packet that is for the switch itself, which serves nothing but echo: a reset for TCP (G17), an ICMP error
+    /// for the rest (G16). `false` for what the gateway answers.
+    pub(crate) fn refuse_service(
+        &mut self,
+        (ingress, network): (PortId, &Network),
+        (frame, headers): (&[u8], &Headers),
+        spare: &mut Spare<'_>,
+    ) -> bool {
+        let error = match (headers.l3(), headers.protocol()) {
+            (L3::Ipv4, protocol::ICMP) | (L3::Ipv6, protocol::ICMPV6) => return false,
+            (_, protocol::TCP) => {
+                if let Some((buffer, index)) = spare.take()
+                    && refuse_connection(frame, headers, buffer)
+                {
+                    self.egress.push(ingress, index);
+                }
+                return true;
+            }
+            (_, protocol::UDP | protocol::SCTP) => IcmpError::PortUnreachable,
+            _ => IcmpError::ProtocolUnreachable,
+        };
+        self.answer(error, (ingress, network), (frame, headers), spare);
+        true
     }
 
     /// Answers a frame with an ICMP error from the gateway of the network that it came from.

@@ -159,12 +159,14 @@ impl Client {
             return Ok(response);
         }
         let body = self.body(response).await?;
-        let message = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => body.message,
-            Err(_) if body.is_empty() => format!("vswitchd refused the request with status {status}"),
-            Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
-        };
-        Err(ClientError::Refused { status: status.as_u16(), message })
+        let body = serde_json::from_slice::<ErrorBody>(&body).unwrap_or_else(|_| {
+            let message = match body.is_empty() {
+                true => format!("vswitchd refused the request with status {status}"),
+                false => String::from_utf8_lossy(&body).trim().to_owned(),
+            };
+            ErrorBody { message, exit_code: None }
+        });
+        Err(ClientError::Refused { status: status.as_u16(), message: body.message, exit_code: body.exit_code })
     }
 
     async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {

@@ -110,7 +110,7 @@ impl FdbCommand {
 
 fn absent(network: &str, address: &str) -> ClientError {
     let message = format!("network {network} has no entry for {address}; see 'vswitchctl fdb show {network}'");
-    ClientError::Refused { status: 404, message }
+    ClientError::Refused { status: 404, message, exit_code: None }
 }
 
 /// The forwarding database as a table.

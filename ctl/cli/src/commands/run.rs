@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
-use vswitch_api::Client;
 use vswitch_api::container::{ContainerCreate, NetworkRequest};
+use vswitch_api::{Client, ClientError};
 
 use crate::failure::{self, Usage};
 use crate::foreground::{self, Job, TtyArgs};
@@ -163,7 +163,10 @@ pub(crate) fn daemon_failure(outcome: anyhow::Result<ExitCode>) -> anyhow::Resul
             return Err(error);
         }
         failure::report(&error);
-        Ok(ExitCode::from(failure::DAEMON))
+        Ok(match error.downcast_ref() {
+            Some(ClientError::Refused { exit_code: Some(status), .. }) => foreground::exit_code(*status),
+            _ => ExitCode::from(failure::DAEMON),
+        })
     })
 }
 
