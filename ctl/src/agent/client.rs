@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -268,7 +269,7 @@ async fn read(
 fn spawn(state_dir: &Path, ephemeral: bool) -> Result<Child, AgentError> {
     let log = std::fs::File::create(state_dir.join("agent.log")).map_err(AgentError::Io)?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("agent").arg("--state-dir").arg(state_dir);
+    command.arg0("vswitchd").arg("agent").arg("--state-dir").arg(state_dir);
     if ephemeral {
         command.arg("--ephemeral");
     }

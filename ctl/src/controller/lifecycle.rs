@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::orphans::birth;
 use super::{Controller, Streams, files, routes, unexpected};
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
@@ -100,7 +101,7 @@ impl Controller {
             (Reply::Started { pid }, _) => pid,
             (reply, _) => return Err(unexpected(&reply)),
         };
-        let committed = self.commit_phase(id, Phase::Running { pid, started: Moment::now() });
+        let committed = self.commit_phase(id, Phase::Running { pid, started: Moment::now(), birth: birth(pid) });
         if committed.is_err() {
             self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
         }
@@ -181,7 +182,7 @@ impl Controller {
             signals.insert(0, (SIGTERM, patience));
         }
         for (signal, patience) in signals {
-            self.ask(Request::ProcessSignal { process: id.clone(), signal }).await?;
+            self.signal(&id, signal).await?;
             let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
             // An error here says that the container was removed, which is an end, too.
             if tokio::time::timeout(patience, ended).await.is_ok() {
@@ -207,7 +208,14 @@ impl Controller {
             }
             one.id.to_string()
         };
-        self.ask(Request::ProcessSignal { process, signal }).await
+        self.signal(&process, signal).await
+    }
+
+    async fn signal(&self, process: &str, signal: i32) -> Result<(), ControlError> {
+        if self.signal_orphan(process, signal)? {
+            return Ok(());
+        }
+        self.ask(Request::ProcessSignal { process: process.to_owned(), signal }).await
     }
 
     /// A container's process ended: its endpoints go down, its status is kept, waiters learn of it.
@@ -229,6 +237,9 @@ impl Controller {
         }
         let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
         tracing::info!(container = id.short(), code, "container ended");
+        if let Ok(one) = self.state().container_by_id(id) {
+            one.orphan = None;
+        }
         let waiters = self.keep_end(id, phase);
         self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
         // Last of all: whoever waited may use the name and the addresses of a removed container at once.

@@ -21,6 +21,7 @@ mod files;
 mod lifecycle;
 mod membership;
 mod networks;
+mod orphans;
 mod reconcile;
 mod routes;
 mod shutdown;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Controller;
+use super::orphans::UNSEEN_END;
 use crate::agent::client::Hello;
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
@@ -35,11 +36,11 @@ impl Controller {
         for (id, was_running, endpoints) in &containers {
             match (was_running, running.get(id.as_str())) {
                 (true, Some(pid)) => self.reattach(id, *pid, endpoints).await,
-                (true, None) => {
-                    // Without a word from the agent the process was lost with it: Docker's 137, as if killed.
-                    let code = exited.get(id.as_str()).copied().unwrap_or(137);
-                    self.container_ended(id, code).await;
-                }
+                (true, None) => match exited.get(id.as_str()) {
+                    Some(code) => self.container_ended(id, *code).await,
+                    None if self.adopt(id, endpoints).await => {}
+                    None => self.container_ended(id, UNSEEN_END).await,
+                },
                 (false, _) => {}
             }
         }
@@ -60,9 +61,9 @@ impl Controller {
         }
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)
-            && let Phase::Running { started, .. } = one.container.phase
+            && let Phase::Running { started, birth, .. } = one.container.phase
         {
-            one.container.phase = Phase::Running { pid, started };
+            one.container.phase = Phase::Running { pid, started, birth };
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container re-attached");

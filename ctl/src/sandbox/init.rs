@@ -1,6 +1,5 @@
 //! The first process of a container: sets the container up, starts its command, forwards signals, collects orphans, and
-//! ends when the command does (and with it, by the kernel's hand, everything else in the container). It also ends when the
-//! agent does: nobody could reach the container any more, and its interfaces went with the agent's namespace.
+//! ends when the command does (and with it, by the kernel's hand, everything else in the container).
 
 use std::{
     io,
@@ -63,6 +62,7 @@ async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Resu
     let main = start(order.spec, order.open_files, streams).await?;
     report(agent, &Status::Ready);
     let channel = Channel::new(agent.try_clone().map_err(failed)?).map_err(failed)?;
+    let mut listening = true;
     loop {
         if let Some(code) = reap(main) {
             return Ok(code);
@@ -70,13 +70,14 @@ async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Resu
         tokio::select! {
             _ = children.recv() => {}
             Some(number) = signals.recv() => forward(main, number),
-            received = channel.receive() => match received {
+            received = channel.receive(), if listening => match received {
                 Ok(Some((bytes, _))) => {
                     if let Ok(Control::Signal(number)) = serde_json::from_slice(&bytes) {
                         forward(main, number);
                     }
                 }
-                _ => return Ok(KILLED),
+                _ if order.ephemeral => return Ok(KILLED),
+                _ => listening = false,
             },
         }
     }

@@ -1,0 +1,196 @@
+//! An agent that speaks the protocol and pretends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Arc, Mutex};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+    SocketType, recvmsg, sendmsg, socketpair,
+};
+use vswitch_ctl::agent::protocol::{
+    Envelope, Event, Failure, FailureKind, FromAgent, MAX_MESSAGE, PROTOCOL_VERSION, Reply, Request,
+};
+
+/// Clones share what they pretend to have, as connections of one agent do.
+#[derive(Clone, Default)]
+pub struct FakeAgent {
+    pub state: Arc<Mutex<FakeState>>,
+}
+
+#[derive(Default)]
+pub struct FakeState {
+    /// Everything that was asked.
+    pub requests: Vec<Request>,
+    pub sandboxes: BTreeSet<String>,
+    pub endpoints: BTreeSet<String>,
+    pub running: BTreeMap<String, u32>,
+    pub exited: BTreeMap<String, i32>,
+    /// Requests whose debug text contains this fail, with this reason.
+    pub fail: Option<(String, FailureKind)>,
+    /// The pid of the next process, if it is to be a real one.
+    pub pid: Option<u32>,
+    next_pid: u32,
+}
+
+impl FakeAgent {
+    /// A connection to it.
+    pub fn connect(&self) -> OwnedFd {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let state = Arc::clone(&self.state);
+        std::thread::spawn(move || serve(ours.as_fd(), &state));
+        theirs
+    }
+
+    /// From now on requests whose debug text contains `text` fail.
+    pub fn fail(&self, text: &str, kind: FailureKind) {
+        self.state.lock().unwrap().fail = Some((text.to_owned(), kind));
+    }
+
+    pub fn recover(&self) {
+        self.state.lock().unwrap().fail = None;
+    }
+
+    /// What was asked since the last time.
+    pub fn asked(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+
+    /// How many sandboxes, endpoints and processes it has.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let state = self.state.lock().unwrap();
+        (state.sandboxes.len(), state.endpoints.len(), state.running.len())
+    }
+}
+
+fn serve(socket: BorrowedFd<'_>, state: &Mutex<FakeState>) {
+    let mut buffer = vec![0u8; MAX_MESSAGE];
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        let Ok(received) = received else { return };
+        control.drain().for_each(drop);
+        if received.bytes == 0 {
+            return;
+        }
+        let Envelope { seq, body } = serde_json::from_slice::<Envelope<Request>>(&buffer[..received.bytes]).unwrap();
+        let (reply, device, event) = state.lock().unwrap().answer(body);
+        let reply = FromAgent::Reply(Envelope { seq, body: reply });
+        if send(socket, &reply, device.as_ref()).is_err() {
+            return;
+        }
+        if let Some(event) = event {
+            let _ = send(socket, &FromAgent::Event(event), None);
+        }
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, message: &FromAgent, device: Option<&UnixDatagram>) -> rustix::io::Result<usize> {
+    let bytes = serde_json::to_vec(message).unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = device.into_iter().map(AsFd::as_fd).collect();
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    }
+    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+}
+
+type Answer = (Reply, Option<UnixDatagram>, Option<Event>);
+
+impl FakeState {
+    fn answer(&mut self, request: Request) -> Answer {
+        let text = format!("{request:?}");
+        if !matches!(request, Request::Hello { .. }) {
+            self.requests.push(request.clone());
+        }
+        if let Some((part, kind)) = &self.fail
+            && text.contains(part)
+        {
+            let message = "the pretended agent was told to fail".to_owned();
+            return (Reply::Failed(Failure { kind: *kind, message }), None, None);
+        }
+        match request {
+            Request::Hello { .. } => (self.hello(), None, None),
+            Request::SandboxCreate { sandbox } | Request::SandboxAttach { sandbox, .. } => {
+                self.sandboxes.insert(sandbox);
+                (Reply::Done, None, None)
+            }
+            Request::SandboxRemove { sandbox } => {
+                self.sandboxes.remove(&sandbox);
+                (Reply::Done, None, None)
+            }
+            Request::EndpointAttach { endpoint, link, .. } => {
+                let interface = link.interface.unwrap_or_else(|| "eth0".to_owned());
+                self.endpoints.insert(endpoint);
+                (Reply::Endpoint { interface }, Some(device()), None)
+            }
+            Request::EndpointReopen { endpoint } if self.endpoints.contains(&endpoint) => {
+                (Reply::Endpoint { interface: "eth0".to_owned() }, Some(device()), None)
+            }
+            Request::EndpointReopen { endpoint } => {
+                let message = format!("endpoint {endpoint} does not exist");
+                (Reply::Failed(Failure { kind: FailureKind::Gone, message }), None, None)
+            }
+            Request::EndpointDetach { endpoint } => {
+                self.endpoints.remove(&endpoint);
+                (Reply::Done, None, None)
+            }
+            Request::ProcessStart { process, spec } => self.begin(process, &spec.command),
+            Request::ProcessExec { process, exec, .. } => self.begin(process, &exec.command),
+            Request::ProcessSignal { process, signal } => {
+                let event = self.running.remove(&process).map(|_| {
+                    self.exited.insert(process.clone(), 128 + signal);
+                    Event::Exited { process, exit_code: 128 + signal }
+                });
+                (Reply::Done, None, event)
+            }
+            Request::ProcessForget { process } => {
+                self.exited.remove(&process);
+                (Reply::Done, None, None)
+            }
+            Request::DefaultRoute { .. } | Request::Shutdown => (Reply::Done, None, None),
+        }
+    }
+
+    fn hello(&self) -> Reply {
+        Reply::Hello {
+            version: PROTOCOL_VERSION,
+            pid: 1,
+            rootless: true,
+            sandboxes: self.sandboxes.iter().cloned().collect(),
+            endpoints: self.endpoints.iter().cloned().collect(),
+            running: self.running.iter().map(|(id, pid)| (id.clone(), *pid)).collect(),
+            exited: self.exited.iter().map(|(id, code)| (id.clone(), *code)).collect(),
+        }
+    }
+
+    /// `exit N` ends at once; everything else runs until it is signalled.
+    fn begin(&mut self, process: String, command: &[String]) -> Answer {
+        self.next_pid += 1;
+        let pid = self.pid.take().unwrap_or(1_000_000_000 + self.next_pid);
+        if let [word, code] = command
+            && word == "exit"
+        {
+            let exit_code = code.parse().unwrap();
+            self.exited.insert(process.clone(), exit_code);
+            return (Reply::Started { pid }, None, Some(Event::Exited { process, exit_code }));
+        }
+        self.running.insert(process, pid);
+        (Reply::Started { pid }, None, None)
+    }
+}
+
+/// Something that the switch can poll. It has a name, since the switch takes a socket without one for a packet socket
+/// whose interface vanished.
+fn device() -> UnixDatagram {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(dir.path().join("device")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
