@@ -131,14 +131,15 @@ fn ended_meanwhile() {
     });
 }
 
-/// When the agent dies too, a new daemon and agent take the surviving containers over again.
+/// When the agent dies too, a new daemon and agent take the running containers over and make their interfaces again.
 #[test]
 fn agent_dies_too() {
     guard(|| {
         let vs = Vswitch::start();
-        vs.ok("network create n");
-        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        vs.ok("network create n --ipv6");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n --network bridge"));
         a.pings(b.ipv4("n"));
+        let before = [a.details(), b.details()];
         let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
         vs.crash();
         sh(&format!("kill -9 {agent}")).ok();
@@ -147,15 +148,17 @@ fn agent_dies_too() {
             std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "))
         });
         vs.up();
-        let states: Vec<_> = [&a, &b].iter().map(|one| one.details().state).collect();
-        if states.iter().all(|state| *state == vswitch_api::container::ContainerState::Running) {
-            a.pings(b.ipv4("n"));
-        } else {
-            // Containers that could not be saved have ended, and can be started again.
-            eventually("they have ended", 5, || !sh("ps -eo stat,args | grep -v ^Z").stdout.contains("sleep 100000"));
-            vs.ok("start a b");
-            a.pings(b.ipv4("n"));
+        for (before, after) in before.iter().zip([a.details(), b.details()]) {
+            assert_eq!((before.pid, before.state), (after.pid, after.state));
         }
+        a.pings(b.ipv4("n"));
+        b.pings(a.ipv6("n"));
+        b.pings("172.17.0.1");
+        assert!(a.ok("ip route show default").contains("172.18.0.1"));
+        vs.ok("stop -t 0 a b");
+        eventually("they have ended", 5, || !sh("ps -eo stat,args | grep -v ^Z").stdout.contains("sleep 100000"));
+        vs.ok("start a b");
+        a.pings(b.ipv4("n"));
     });
 }
 

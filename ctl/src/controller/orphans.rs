@@ -82,7 +82,8 @@ impl Controller {
         (birth(pid) == Some(recorded)).then(|| Arc::new(process))
     }
 
-    async fn rebuild(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
+    /// Makes the interface of an endpoint of a running container again.
+    pub(super) async fn rebuild(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
         let attach = {
             let state = self.state();
             let container = &state.container(id.as_str())?.container;
