@@ -82,8 +82,7 @@ impl Controller {
         (birth(pid) == Some(recorded)).then(|| Arc::new(process))
     }
 
-    /// Makes the interface of an endpoint of a running container again.
-    pub(super) async fn rebuild(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
+    async fn rebuild(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
         let attach = {
             let state = self.state();
             let container = &state.container(id.as_str())?.container;

@@ -59,10 +59,12 @@ impl Controller {
             if self.reopen(endpoint).await.is_ok() {
                 continue;
             }
-            // A new agent found the container again, but its interfaces went with the old one's namespace.
-            rebuilt = true;
-            if let Err(error) = self.rebuild(id, endpoint).await {
-                tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+            // The agent was killed, too, and the interface went with its namespace; the sandbox is known to the new one.
+            match self.bring_up(endpoint).await {
+                Ok(()) => rebuilt = true,
+                Err(error) => {
+                    tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+                }
             }
         }
         if rebuilt {
