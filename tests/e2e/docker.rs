@@ -62,7 +62,7 @@ fn errors() {
         let vs = Vswitch::start();
         docker(&vs, "network create twice").ok();
         docker(&vs, "network create twice").exits(1).says("network with name twice already exists");
-        docker(&vs, "network rm nowhere").exits(1).says("network nowhere not found");
+        docker(&vs, "network rm nowhere").exits(1).says("nowhere");
         docker(&vs, "network rm bridge").exits(1).says("pre-defined network and cannot be removed");
         docker(&vs, "network create --subnet 172.17.5.0/24 over").exits(1).says("overlaps with other one");
         docker(&vs, "network create --driver overlay o").exits(1).says("overlay");

@@ -1,8 +1,8 @@
 //! The harness itself.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, process::Command};
 
-use vswitch_tests::{guard, guard::is_root, sh};
+use vswitch_tests::{eventually, guard, guard::is_root, sh, spawn, until};
 
 /// A guarded test sees an empty host: only a loopback interface, nobody else's processes, an empty /run.
 #[test]
@@ -42,4 +42,41 @@ fn failures_come_through() {
     }
     let said = caught.downcast::<String>().unwrap();
     assert!(said.contains("this is the reason"), "{said}");
+}
+
+/// A test that is killed half-way takes its daemon, containers and programs along.
+#[test]
+fn killed_tests_leave_nothing() {
+    guard::build_programs();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let test = spawn(command.args(["--exact", "containers::many_at_once"]));
+    let processes = until("the test has started a daemon and containers", 30, || {
+        let found = descendants(test.pid());
+        (found.len() > 15).then_some(found)
+    });
+    drop(test);
+    eventually("all of them are gone", 10, || {
+        let alive =
+            |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        !processes.iter().any(alive)
+    });
+}
+
+/// All processes that descend from `pid`.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").unwrap().map(Result::unwrap) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        children.entry(parent.unwrap_or_default()).or_default().push(pid);
+    }
+    let mut found = Vec::new();
+    let mut open = vec![pid];
+    while let Some(next) = open.pop() {
+        let below = children.remove(&next).unwrap_or_default();
+        open.extend(&below);
+        found.extend(below);
+    }
+    found
 }

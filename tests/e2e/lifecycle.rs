@@ -220,3 +220,18 @@ fn bad_arguments() {
         assert!([1, 2].contains(&group.code) && group.stderr.contains("no-such-group"), "{group}");
     });
 }
+
+/// --config names a file with the same keys; flags win over it, and a wrong key is refused.
+#[test]
+fn configuration_file() {
+    guard(|| {
+        fs::write("/tmp/config.toml", "fdb-capacity = 1500000\nworkers = 3\n").unwrap();
+        let vs = Vswitch::with(&["--config", "/tmp/config.toml", "--workers", "2"]);
+        let stats = vs.stats();
+        assert_eq!((stats.fdb.capacity, stats.workers), (1_500_000, 2));
+        assert_eq!(vs.terminate(), 0);
+        fs::write("/tmp/config.toml", "wrokers = 3\n").unwrap();
+        let output = run(&mut vs.daemon_command());
+        assert!([1, 2].contains(&output.code) && output.stderr.contains("wrokers"), "{output}");
+    });
+}

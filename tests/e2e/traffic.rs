@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use vswitch_tests::{Background, Container, Vswitch, eventually, guard};
+use vswitch_tests::{Background, Container, Vswitch, eventually, frames, guard};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -166,5 +166,51 @@ fn nginx() {
         let many =
             format!("seq 200 | xargs -P 16 -I@ curl -sf -r 0-9999 -o /dev/null http://{}/file", server.ipv4("n"));
         client.ok(&many);
+    });
+}
+
+/// A VLAN tag crosses the switch, although the kernel takes it off on the way in and hands it over beside the frame.
+#[test]
+fn vlan_tags() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --opt anti-spoof=false");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        std::fs::write("/tmp/judge.py", include_str!("vlan_judge.py")).unwrap();
+        let judge = b.spawn("exec /usr/bin/python3 /tmp/judge.py");
+        eventually("the judge listens", 10, || judge.output().contains("ready"));
+        let source = frames::mac(&a.endpoint("n").mac_address);
+        let to = frames::mac(&b.endpoint("n").mac_address);
+        let plain = frames::udp4((source, a.ipv4("n")), (to, b.ipv4("n")), &[5; 64]);
+        for (tag, said) in
+            [([0x81, 0x00, 0xa0, 0x2a], "tag 8100 a02a on 0800"), ([0x88, 0xa8, 0, 7], "tag 88a8 0007 on 0800")]
+        {
+            let tagged = [&plain[..12], &tag, &plain[12..]].concat();
+            a.sends(3, &[&tagged]);
+            eventually(said, 10, || judge.output().contains(said));
+        }
+        a.sends(1, &[&plain]);
+        assert_eq!(vs.port("a", "n").drops.values().sum::<u64>(), vs.drops("a", "n", "no-receiver"));
+    });
+}
+
+/// One pipeline and four carry the same traffic.
+#[test]
+fn pipelines() {
+    guard(|| {
+        for workers in ["1", "4"] {
+            let vs = Vswitch::with(&["--workers", workers]);
+            assert_eq!(vs.stats().workers.to_string(), workers);
+            let containers: Vec<_> = (0..4).map(|index| vs.container(&format!("c{index}"), "")).collect();
+            for from in &containers {
+                for to in &containers {
+                    from.pings(to.ipv4("bridge"));
+                }
+            }
+            let report = iperf(&containers[0], &containers[3], &containers[3].ipv4("bridge").to_string(), "-t 1");
+            assert!(report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap() > 1e8);
+            vs.ok("rm -f c0 c1 c2 c3");
+            assert_eq!(vs.terminate(), 0);
+        }
     });
 }

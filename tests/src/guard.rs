@@ -103,7 +103,10 @@ fn programs() -> PathBuf {
 }
 
 /// Builds the workspace's programs, which cargo does not do for another package's tests.
-fn build_programs() {
+///
+/// # Panics
+/// When they do not build.
+pub fn build_programs() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
         if env::var_os(BUILT).is_some() {
