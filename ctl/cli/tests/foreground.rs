@@ -183,7 +183,7 @@ fn daemon_restart() {
     assert_eq!(output.status.code(), Some(125));
 }
 
-/// On a terminal the process gets a pty of the same size, ours is raw meanwhile, and as before afterwards.
+/// On a terminal the process gets a pty of the same size, which follows ours; ours is raw meanwhile, and as before afterwards.
 #[test]
 fn terminal() {
     let (master, ours) = pty();
@@ -200,6 +200,10 @@ fn terminal() {
             conversation.stdin.read_exact(&mut line).unwrap();
             let raw = !rustix::termios::tcgetattr(&watched).unwrap().local_modes.contains(LocalModes::ICANON);
             write!(conversation.stdout, "{}x{} raw={raw} {}", inside.ws_row, inside.ws_col, str(&line)).unwrap();
+            while rustix::termios::tcgetwinsize(&conversation.stdout).unwrap().ws_row != 44 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            write!(conversation.stdout, "resized").unwrap();
             conversation.say(&StdioEvent::Exited { exit_code: 7 });
         },
         nothing,
@@ -209,12 +213,19 @@ fn terminal() {
     let mut master = File::from(master);
     master.write_all(b"hello\r").unwrap();
     let mut seen = String::new();
-    while !seen.contains("raw=") || !seen.trim_end().ends_with("hello") {
-        let mut buffer = [0; 1024];
-        let length = master.read(&mut buffer).unwrap();
-        seen += str(&buffer[..length]);
-    }
-    assert!(seen.contains("33x101 raw=true hello"), "{seen}");
+    let mut read_until = |end: &str| {
+        while !seen.trim_end().ends_with(end) {
+            let mut buffer = [0; 1024];
+            let length = master.read(&mut buffer).unwrap();
+            seen += str(&buffer[..length]);
+        }
+        seen.clone()
+    };
+    let seen = read_until("raw=true hello");
+    assert!(seen.contains("33x101 raw=true"), "{seen}");
+    rustix::termios::tcsetwinsize(&ours, Winsize { ws_row: 44, ..size }).unwrap();
+    signal(&child, Signal::WINCH);
+    read_until("resized");
     assert_eq!(child.wait().unwrap().code(), Some(7));
     let after = rustix::termios::tcgetattr(&ours).unwrap();
     assert_eq!((after.local_modes, after.input_modes, after.output_modes), {

@@ -23,6 +23,7 @@ use super::{
     foreign::{self, Porter},
     network::Network,
     processes::{Processes, Settings},
+    record::{Record, Survivor},
     server::{self, Agent},
     socket, user,
 };
@@ -96,6 +97,7 @@ struct Prepared {
     porter: Option<Porter>,
     settings: Settings,
     rootless: bool,
+    survivors: Vec<Survivor>,
     /// Held while the agent lives.
     _lock: File,
 }
@@ -113,23 +115,34 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let limit = getrlimit(Resource::Nofile);
     // A descriptor for each sandbox, three for each process.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let settings = Settings { scratch, ephemeral, open_files: raised.ok().and(limit.current) };
+    let record = Record::of(state_dir);
+    let mut survivors = record.survivors();
+    let open_files = raised.ok().and(limit.current);
+    let settings = Settings { scratch, ephemeral, open_files, record: (!ephemeral).then_some(record) };
     let rootless = user::is_ordinary();
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
         let porter = Porter::start().map_err(|error| failed("start the agent's porter", error))?;
-        user::enter()?;
+        // Where the containers are that survived an earlier agent.
+        let joined = survivors.first().is_some_and(|survivor| {
+            let joined = user::join(survivor.pid);
+            joined.inspect_err(|error| tracing::error!("cannot reach the surviving containers: {error}")).is_ok()
+        });
+        if !joined {
+            survivors.clear();
+            user::enter()?;
+        }
         Some(porter)
     } else {
         None
     };
     let listener = socket::listen(state_dir).map_err(|error| failed("listen", error))?;
-    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, _lock: lock })
+    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, survivors, _lock: lock })
 }
 
 impl Prepared {
     fn serve(self) -> Result<(), String> {
-        let Prepared { state_dir, listener, porter, settings, rootless, _lock } = self;
+        let Prepared { state_dir, listener, porter, settings, rootless, survivors, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
             let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -152,6 +165,7 @@ impl Prepared {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let served = runtime.block_on(async {
             let listener = server::Listener::new(listener)?;
+            agent.adopt(survivors).await;
             say(READY);
             server::serve(agent, Some(listener), None, lost_endpoints).await
         });

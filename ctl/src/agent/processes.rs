@@ -17,12 +17,14 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid},
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 use super::{
     network::{self, Answer},
+    pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
+    record::{Record, Survivor},
     wire::Channel,
 };
 use crate::sandbox::{
@@ -35,6 +37,8 @@ use crate::sandbox::{
 pub(crate) struct Processes {
     settings: Settings,
     table: Mutex<Table>,
+    /// A process of an earlier agent ended; the kernel tells that to its parent only, which this agent is not.
+    orphan_ended: Arc<Notify>,
 }
 
 /// What is the same for all.
@@ -46,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
+    /// For the agent after a killed one.
+    pub(crate) record: Option<Record>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +72,8 @@ enum State {
 struct Process {
     pid: Pid,
     pidfd: OwnedFd,
+    /// A child of an earlier agent.
+    orphan: bool,
     /// vswitchd knows that it runs, so that it may hear of its end.
     announced: std::sync::atomic::AtomicBool,
     /// Of a container's first process.
@@ -74,15 +82,16 @@ struct Process {
 
 #[derive(Debug)]
 struct Init {
-    channel: Channel,
-    /// It has a network namespace of its own, which the agent may enter.
-    netns: bool,
+    /// Not to one that an earlier agent started.
+    channel: Option<Channel>,
+    /// Id of the sandbox whose network namespace it has; `None`: the host's, which an agent may not be able to enter.
+    sandbox: Option<String>,
 }
 
 impl Processes {
     /// None yet.
     pub(crate) fn new(settings: Settings) -> Processes {
-        Processes { settings, table: Mutex::default() }
+        Processes { settings, table: Mutex::default(), orphan_ended: Arc::default() }
     }
 
     /// Starts a container in `netns` (`None`: the host's network).
@@ -101,7 +110,7 @@ impl Processes {
             ephemeral: self.settings.ephemeral,
             open_files: self.settings.open_files,
         };
-        let own_netns = netns.is_some();
+        let sandbox = order.spec.sandbox.clone();
         let spawned = on_thread(move || {
             if let Some(netns) = netns {
                 network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
@@ -113,8 +122,8 @@ impl Processes {
             let (pid, pidfd, socket) = spawned.await?;
             match drive_init(socket, &order, streams).await {
                 Ok(channel) => {
-                    let init = Some(Init { channel, netns: own_netns });
-                    Ok(Process { pid, pidfd, announced: false.into(), init })
+                    let init = Some(Init { channel: Some(channel), sandbox });
+                    Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init })
                 }
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
@@ -135,7 +144,7 @@ impl Processes {
                 | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
                 | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
                 | ThreadNameSpaceType::PROCESS_ID;
-            if inside.init.as_ref().is_some_and(|init| init.netns) {
+            if inside.init.as_ref().is_some_and(|init| init.sandbox.is_some()) {
                 which |= ThreadNameSpaceType::NETWORK;
             }
             let entered = unshare(Unshare::FileSystem)
@@ -149,11 +158,34 @@ impl Processes {
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
             match drive_stage(socket, &order, streams).await {
-                Ok(()) => Ok(Process { pid, pidfd, announced: false.into(), init: None }),
+                Ok(()) => Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init: None }),
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
         };
         self.settle(id, started.await)
+    }
+
+    /// Takes over a process that an earlier agent started.
+    pub(crate) fn adopt(&self, survivor: Survivor) {
+        let Survivor { id, pid: number, started: _, init, sandbox } = survivor;
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+        let (Some(pid), Ok(pidfd)) = (pid, pidfd::open(number)) else { return };
+        let init = init.then_some(Init { channel: None, sandbox });
+        let process = Arc::new(Process { pid, pidfd, orphan: true, announced: true.into(), init });
+        let (watched, ended) = (Arc::clone(&process), Arc::clone(&self.orphan_ended));
+        let watcher = thread::Builder::new().name("orphan".to_owned()).spawn(move || {
+            pidfd::wait(&watched.pidfd);
+            ended.notify_one();
+        });
+        if let Err(error) = watcher {
+            tracing::error!("the end of process {number} will not be noticed: {error}");
+        }
+        self.table().processes.insert(id, State::Running(process));
+    }
+
+    /// Waits until a process of an earlier agent has ended.
+    pub(crate) async fn orphan_ended(&self) {
+        self.orphan_ended.notified().await;
     }
 
     /// Tells that vswitchd has been told that a process runs.
@@ -175,8 +207,8 @@ impl Processes {
         };
         // The kernel hands a container's init no signal from outside but this one; for the others it is asked.
         if signal != Signal::KILL
-            && let Some(init) = &process.init
-            && init.channel.send(&Control::Signal(number), &[]).await.is_ok()
+            && let Some(channel) = process.init.as_ref().and_then(|init| init.channel.as_ref())
+            && channel.send(&Control::Signal(number), &[]).await.is_ok()
         {
             return DONE;
         }
@@ -225,11 +257,13 @@ impl Processes {
             if !process.announced.load(std::sync::atomic::Ordering::Relaxed) {
                 continue;
             }
-            if let Ok(Some((_, status))) = waitpid(Some(process.pid), WaitOptions::NOHANG) {
-                let code = exit_code(status);
+            if let Some(code) = process.collect() {
                 *state = State::Exited(code);
                 ended.push((id.clone(), code));
             }
+        }
+        if !ended.is_empty() {
+            self.record(&table);
         }
         ended
     }
@@ -242,13 +276,14 @@ impl Processes {
                 table.processes.retain(|_, state| match state {
                     State::Running(process) => {
                         let _ = pidfd_send_signal(&process.pidfd, Signal::KILL);
-                        matches!(waitpid(Some(process.pid), WaitOptions::NOHANG), Ok(None))
+                        process.collect().is_none()
                     }
                     State::Starting => true,
                     State::Exited(_) => false,
                 });
                 table.failed.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
                 if table.processes.is_empty() && table.failed.is_empty() {
+                    self.record(&table);
                     return Ok(());
                 }
             }
@@ -260,6 +295,23 @@ impl Processes {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what runs.
+    fn record(&self, table: &Table) {
+        let Some(record) = &self.settings.record else { return };
+        let survivors = table.processes.iter().filter_map(|(id, state)| match state {
+            State::Running(process) => {
+                let pid = number(process.pid);
+                let sandbox = process.init.as_ref().and_then(|init| init.sandbox.clone());
+                let started = pidfd::started(pid).ok()?;
+                Some(Survivor { id: id.clone(), pid, started, init: process.init.is_some(), sandbox })
+            }
+            _ => None,
+        });
+        if let Err(error) = record.write(&survivors.collect::<Vec<_>>()) {
+            tracing::warn!("cannot record the running processes: {error}");
+        }
     }
 
     fn running(&self, id: &str) -> Option<Arc<Process>> {
@@ -288,6 +340,7 @@ impl Processes {
             Ok(process) => {
                 let pid = number(process.pid);
                 table.processes.insert(id.to_owned(), State::Running(Arc::new(process)));
+                self.record(&table);
                 Ok((Reply::Started { pid }, Vec::new()))
             }
             Err(failure) => {
@@ -319,6 +372,22 @@ impl Processes {
         Ok([input.into(), output.into(), errors.into()])
     }
 }
+
+impl Process {
+    /// The exit status, once it has ended.
+    fn collect(&self) -> Option<i32> {
+        if self.orphan {
+            return pidfd::ended(&self.pidfd).then_some(UNKNOWN);
+        }
+        match waitpid(Some(self.pid), WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => Some(exit_code(status)),
+            _ => None,
+        }
+    }
+}
+
+/// Exit status of a process whose parent, an earlier agent, did not live to learn it. Docker says the same.
+const UNKNOWN: i32 = 255;
 
 const DONE: Answer = Ok((Reply::Done, Vec::new()));
 

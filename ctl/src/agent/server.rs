@@ -15,9 +15,10 @@ use tokio::{
 
 use super::{
     foreign::{Foreign, Porter},
-    network::{Answer, Network},
+    network::{self, Answer, Network},
     processes::Processes,
     protocol::{Envelope, Event, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request},
+    record::Survivor,
     wire::Channel,
 };
 
@@ -89,6 +90,7 @@ pub(crate) async fn serve(
                 }
             },
             _ = children.recv() => agent.reap().await,
+            () = agent.processes.orphan_ended() => agent.reap().await,
             Some(endpoint) = lost.recv() => agent.tell(Event::EndpointLost { endpoint }).await,
             _ = terminate.recv() => drop(tokio::spawn(Arc::clone(&agent).finish())),
         }
@@ -113,6 +115,24 @@ impl Agent {
             ephemeral,
             connection: Mutex::default(),
             finished: Notify::new(),
+        }
+    }
+
+    /// Takes over what survived an earlier agent.
+    pub(crate) async fn adopt(&self, survivors: Vec<Survivor>) {
+        for survivor in survivors {
+            let Survivor { pid, sandbox, .. } = &survivor;
+            if let Some(sandbox) = sandbox {
+                let netns = network::open_netns(&NetnsRef::Pid(*pid));
+                let adopted = match netns.map_err(|error| Failure::io("enter a surviving container", &error)) {
+                    Ok(netns) => self.network.adopt(sandbox, netns.into()).await,
+                    Err(failure) => Err(failure),
+                };
+                if let Err(failure) = adopted {
+                    tracing::error!("sandbox {sandbox}: {}", failure.message);
+                }
+            }
+            self.processes.adopt(survivor);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The user namespace of an agent that an ordinary user started. Read first: user_namespaces(7).
 
-use std::{fs, io};
+use std::{fs, io, os::fd::AsFd};
 
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 /// Whether the calling process lacks what the agent needs on the host.
@@ -22,6 +22,12 @@ pub(crate) fn enter() -> Result<(), String> {
         fs::write(format!("/proc/self/{file}"), text).map_err(|error| forbidden(&error))?;
     }
     Ok(())
+}
+
+/// Enters the user namespace of a process that this user started. The process must have one thread.
+pub(crate) fn join(pid: u32) -> io::Result<()> {
+    let namespace = fs::File::open(format!("/proc/{pid}/ns/user"))?;
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::User))?)
 }
 
 /// What to do where the host does not let its users have namespaces.

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Controller;
 use super::orphans::UNSEEN_END;
+use super::{Controller, routes};
 use crate::agent::client::Hello;
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
@@ -54,10 +54,22 @@ impl Controller {
     }
 
     async fn reattach(&self, id: &Id, pid: u32, endpoints: &[Id]) {
+        let mut rebuilt = false;
         for endpoint in endpoints {
-            if let Err(error) = self.reopen(endpoint).await {
-                tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+            if self.reopen(endpoint).await.is_ok() {
+                continue;
             }
+            // The agent was killed, too, and the interface went with its namespace; the sandbox is known to the new one.
+            match self.bring_up(endpoint).await {
+                Ok(()) => rebuilt = true,
+                Err(error) => {
+                    tracing::warn!("container {} lost its endpoint {}: {error}", id.short(), endpoint.short());
+                }
+            }
+        }
+        if rebuilt {
+            let request = routes::default_routes(&self.state(), id);
+            self.ask_anyway(request).await;
         }
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)

@@ -4,10 +4,10 @@ use std::{path::Path, process::Command, time::Duration};
 
 use vswitch_ctl::agent::{
     client::AgentError,
-    protocol::{FailureKind, Reply, Request},
+    protocol::{ExecSpec, FailureKind, Reply, Request},
 };
 
-use crate::harness::{Agent, connect, link, wait};
+use crate::harness::{Agent, PATH, connect, link, wait};
 
 /// The agent and its containers survive vswitchd, and the next vswitchd finds everything again.
 #[tokio::test]
@@ -93,6 +93,44 @@ async fn ends_in_order_when_terminated() {
     rustix::process::kill_process(own, rustix::process::Signal::TERM).unwrap();
     assert!(wait(&mut agent.child.0).await.success());
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// After its agent was killed a container lives on; the next agent finds it, and attaches, executes and ends as before.
+#[tokio::test]
+async fn finds_the_containers_of_a_killed_agent() {
+    let mut killed = Agent::start(false).await;
+    killed.sandbox("s1").await;
+    let socket = killed.attach("e1", "s1", link(2)).await;
+    let _output = killed.launch("c1", Some("s1"), "trap 'exit 3' TERM; while :; do sleep 0.02; done").await;
+    let _output = killed.launch("c2", None, "exec sleep 1000").await;
+    killed.child.0.kill().unwrap();
+    wait(&mut killed.child.0).await;
+    let directory = std::mem::replace(&mut killed.directory, tempfile::tempdir().unwrap());
+    let mut agent = Agent::start_in(false, directory, Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await;
+    assert_eq!(agent.hello.sandboxes, ["s1"]);
+    assert!(agent.hello.endpoints.is_empty());
+    assert_eq!(agent.hello.running.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["c1", "c2"]);
+    // The descriptor that vswitchd has of the earlier interface keeps it; the name is free all the same.
+    let (name, _socket) = agent.attach("e1", "s1", link(2)).await;
+    assert_eq!(name, "eth0");
+    drop(socket);
+    let (code, said) = agent.run("c3", Some("s1"), "ip addr show dev eth0").await;
+    assert!(code == 0 && said.contains("inet 10.9.0.2/24"), "{said}");
+    for container in ["c1", "c2"] {
+        let exec = ExecSpec {
+            command: ["sh", "-c", "test $(hostname) = box"].map(str::to_owned).to_vec(),
+            env: vec![PATH.to_owned()],
+            working_dir: "/".to_owned(),
+            tty: false,
+            capabilities: Vec::new(),
+        };
+        let request = Request::ProcessExec { process: "x1".to_owned(), container: container.to_owned(), exec };
+        agent.client.call(request, Vec::new()).await.unwrap();
+        assert_eq!(agent.exited("x1").await, 0);
+    }
+    agent.done(Request::ProcessSignal { process: "c1".to_owned(), signal: 15 }).await;
+    assert_eq!(agent.exited("c1").await, 255, "nobody was there to learn the status");
+    agent.end().await;
 }
 
 /// Where the host forbids user namespaces, an ordinary user's agent says so, and how to allow them.

@@ -148,16 +148,19 @@ async fn has_a_terminal() {
     let name = rustix::pty::ptsname(&main, Vec::new()).unwrap();
     let open = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
     let terminal = rustix::fs::open(name.as_c_str(), open, rustix::fs::Mode::empty()).unwrap();
-    let mut spec = shell(Some("s1"), "stty size < /dev/tty; echo ready; sleep 1000");
+    let mut spec = shell(Some("s1"), "stty size < /dev/tty; exec cat");
     spec.tty = true;
     let size = rustix::termios::Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&main, size).unwrap();
     let streams = vec![terminal.try_clone().unwrap(), terminal.try_clone().unwrap(), terminal];
     let request = Request::ProcessStart { process: "c1".to_owned(), spec: Box::new(spec) };
     agent.client.call(request, streams).await.unwrap();
-    let said = wait_for(&main, "ready");
-    assert!(said.contains("33 77"), "{said}");
-    File::from(main.try_clone().unwrap()).write_all(b"\x03").unwrap();
+    wait_for(&main, "33 77\r\n");
+    let mut keyboard = File::from(main.try_clone().unwrap());
+    keyboard.write_all(b"hello\n").unwrap();
+    // Once from the terminal's echo, once from cat, which then has taken over from the shell.
+    wait_for(&main, "hello\r\nhello\r\n");
+    keyboard.write_all(b"\x03").unwrap();
     assert_eq!(agent.exited("c1").await, 130);
     agent.end().await;
 }

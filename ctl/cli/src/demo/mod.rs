@@ -108,8 +108,10 @@ impl Tour<'_> {
         }
 
         let entries = fdb::render(&client.fdb(NETWORK).await?);
-        let counters = stats::ports(&client.stats().await?.ports);
-        self.progress.blocks(&[("Forwarding database", entries), ("Port counters", counters)])?;
+        let counted = client.stats().await?;
+        let mut blocks = vec![("Forwarding database", entries), ("Port counters", stats::ports(&counted.ports))];
+        blocks.extend(stats::drops(&counted).map(|drops| ("What was dropped, and why", drops)));
+        self.progress.blocks(&blocks)?;
         self.begin("removing the containers and the network")?;
         left.remove().await?;
         right.remove().await?;

@@ -98,6 +98,6 @@ impl Progress {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("{code}{text}{RESET}") } else { text.to_owned() }
+        if self.colour && !text.is_empty() { format!("{code}{text}{RESET}") } else { text.to_owned() }
     }
 }

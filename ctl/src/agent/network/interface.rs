@@ -16,7 +16,7 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
-        link::{InfoData, InfoVeth, LinkAttribute},
+        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
     },
     sys::AsyncSocket,
@@ -87,10 +87,7 @@ impl Netlink {
         name.ok_or(rtnetlink::Error::RequestFailed)
     }
 
-    async fn one(
-        &self,
-        request: rtnetlink::LinkGetRequest,
-    ) -> Result<rtnetlink::packet_route::link::LinkMessage, rtnetlink::Error> {
+    async fn one(&self, request: rtnetlink::LinkGetRequest) -> Result<LinkMessage, rtnetlink::Error> {
         let mut messages = std::pin::pin!(request.execute());
         messages.next().await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
     }
@@ -98,6 +95,14 @@ impl Netlink {
     /// Indices of all interfaces.
     pub(crate) async fn indices(&self) -> Result<Vec<u32>, rtnetlink::Error> {
         self.handle.link().get().execute().map_ok(|message| message.header.index).try_collect().await
+    }
+
+    /// Indices of the interfaces whose other end has at least this index.
+    pub(crate) async fn with_other_end_from(&self, first: u32) -> Result<Vec<u32>, rtnetlink::Error> {
+        let messages: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await?;
+        let ours = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Link(other) if *other >= first);
+        let found = messages.iter().filter(|message| message.attributes.iter().any(ours));
+        Ok(found.map(|message| message.header.index).collect())
     }
 
     /// Switches an interface on.

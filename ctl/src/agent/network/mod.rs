@@ -41,6 +41,7 @@ pub(crate) struct Survey {
 enum Job {
     Request(Request, oneshot::Sender<Answer>),
     Netns(String, oneshot::Sender<Result<OwnedFd, Failure>>),
+    Adopt(String, OwnedFd, oneshot::Sender<Result<(), Failure>>),
     Survey(oneshot::Sender<Survey>),
     Clear(oneshot::Sender<Result<(), Failure>>),
 }
@@ -85,6 +86,11 @@ impl Network {
         self.ask(|answer| Job::Netns(sandbox.to_owned(), answer)).await?
     }
 
+    /// Knows the namespace of a container that survived its agent as its sandbox again, without interfaces.
+    pub(crate) async fn adopt(&self, sandbox: &str, netns: OwnedFd) -> Result<(), Failure> {
+        self.ask(|answer| Job::Adopt(sandbox.to_owned(), netns, answer)).await?
+    }
+
     /// What exists now.
     pub(crate) async fn survey(&self) -> Survey {
         self.ask(Job::Survey).await.unwrap_or_default()
@@ -115,6 +121,7 @@ async fn run(
                 // An asker that went away needs no answer.
                 Some(Job::Request(request, answer)) => drop(answer.send(table.request(request).await)),
                 Some(Job::Netns(sandbox, answer)) => drop(answer.send(table.netns(&sandbox))),
+                Some(Job::Adopt(sandbox, netns, answer)) => drop(answer.send(table.adopt(sandbox, netns).await)),
                 Some(Job::Survey(answer)) => drop(answer.send(table.survey().await)),
                 Some(Job::Clear(answer)) => drop(answer.send(table.clear().await)),
                 None => return,

@@ -9,13 +9,13 @@ use std::{
     },
 };
 
-use rustix::{
-    process::{Pid, PidfdFlags},
-    thread::LinkNameSpaceType,
-};
+use rustix::thread::LinkNameSpaceType;
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
-use crate::agent::protocol::{Failure, FailureKind, NetnsRef};
+use crate::agent::{
+    pidfd,
+    protocol::{Failure, FailureKind, NetnsRef},
+};
 
 /// The namespace of the switch-side ends, which the network thread never leaves for longer than one call.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Attached {
     /// Finds it. The kind `NotPermitted` may mean that another user namespace owns it.
     pub(crate) fn find(netns: NetnsRef) -> Result<Attached, Failure> {
         let pidfd = match &netns {
-            NetnsRef::Pid(pid) => Some(pidfd(*pid).map_err(|error| failure(&netns, &error))?),
+            NetnsRef::Pid(pid) => Some(pidfd::open(*pid).map_err(|error| failure(&netns, &error))?),
             NetnsRef::Path(_) => None,
         };
         let file = open(&netns).map_err(|error| failure(&netns, &error))?;
@@ -95,7 +95,7 @@ impl Attached {
     /// Opens it once more; the kind is `Gone` when it is not there any more.
     pub(crate) fn open(&self) -> Result<OwnedFd, Failure> {
         let file = open(&self.netns).map_err(|error| failure(&self.netns, &error))?;
-        let alive = self.pidfd.as_ref().is_none_or(|pidfd| !ended(pidfd));
+        let alive = self.pidfd.as_ref().is_none_or(|pidfd| !pidfd::ended(pidfd));
         match identity(&file) {
             Ok(identity) if alive && identity == self.identity => Ok(file.into()),
             _ => Err(gone(&self.netns)),
@@ -109,19 +109,6 @@ pub(crate) fn open(netns: &NetnsRef) -> io::Result<File> {
         NetnsRef::Pid(pid) => File::open(format!("/proc/{pid}/ns/net")),
         NetnsRef::Path(path) => File::open(path),
     }
-}
-
-/// Whether the process of a pidfd has ended.
-fn ended(pidfd: &OwnedFd) -> bool {
-    let mut poll = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
-    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|ready| ready > 0)
-}
-
-/// A descriptor of a process.
-fn pidfd(pid: u32) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Device and inode, which name a namespace while it lives.

@@ -86,6 +86,17 @@ impl Table {
         DONE
     }
 
+    /// Takes over a namespace whose agent was killed, and removes what that one had attached.
+    pub(crate) async fn adopt(&mut self, sandbox: String, netns: OwnedFd) -> Result<(), Failure> {
+        let inside = self.netlink_in(netns.as_fd())?;
+        let failed = |error: rtnetlink::Error| Failure::netlink("remove an earlier agent's interfaces", &error);
+        for index in inside.with_other_end_from(FIRST_PORT).await.map_err(failed)? {
+            inside.remove(index).await.map_err(failed)?;
+        }
+        self.sandboxes.insert(sandbox, Sandbox::Created(netns));
+        Ok(())
+    }
+
     fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef) -> Answer {
         let attached = Attached::find(netns.clone())?;
         // Opening it may be allowed where entering is not.

@@ -9,7 +9,7 @@ use clap::Args;
 use vswitch_api::Client;
 
 use crate::{output, values};
-pub(crate) use render::ports;
+pub(crate) use render::{drops, ports};
 
 const EXAMPLES: &str = "\
 Examples:

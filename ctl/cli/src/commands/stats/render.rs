@@ -130,7 +130,7 @@ fn networks(stats: &Stats) -> String {
 }
 
 /// By reason, with the ports that it happened at.
-fn drops(stats: &Stats) -> Option<String> {
+pub(crate) fn drops(stats: &Stats) -> Option<String> {
     if stats.total.drops.is_empty() {
         return None;
     }
