@@ -1,8 +1,9 @@
 //! The life of vswitchd.
 //!
-//! The order of the start matters. With privileges, on one thread: the state directory is locked, the socket bound, the
-//! agent started or found. Then all privileges go. Without any: the store is opened, the switch's workers and the
-//! runtime start, the controller finds again what still runs, and clients are served.
+//! The order of the start matters. With privileges, on one thread: the state directory is locked, the store opened, the
+//! socket bound, and last the agent started or found, since it would outlive a start that fails. Then all privileges go.
+//! Without any: the switch's workers and the runtime start, the controller finds again what still runs, and clients are
+//! served.
 
 use std::io::Write;
 
@@ -60,17 +61,17 @@ const CONTROL_THREADS: usize = 2;
 pub fn run(options: &Options) -> Result<(), DaemonError> {
     raise_descriptor_limit();
     let state_dir = StateDir::lock(&options.state_dir)?;
+    let store = Store::open(state_dir.path())?;
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
     let agent = launch(&AgentOptions { state_dir: state_dir.path().to_owned(), ephemeral: options.ephemeral })?;
     privileges::drop_all()?;
-    let (store, contents) = Store::open(state_dir.path())?;
     let switch = Switch::start(options.settings.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(options, &state_dir, &socket, agent, (store, contents), switch))
+    runtime.block_on(serve(options, &state_dir, &socket, agent, store, switch))
 }
 
 async fn serve(

@@ -1,4 +1,19 @@
-//! `vswitchd` and its agent.
+//! `vswitchd` and its agent: what should be, and the privileged half that makes it so.
+//!
+//! Nouns: a *network* is one broadcast domain of the switch; a *container* is a process in a sandbox; an *endpoint* is
+//! the attachment of a container, or of a namespace that somebody else made, to a network.
+//!
+//! ```text
+//! client ── HTTP ──► api ──► controller ──► agent client ══ SEQPACKET ══► agent ──► kernel
+//!                             │  │  └─────► switch (ports from the agent's descriptors)
+//!                           ipam store
+//! ```
+//!
+//! The life of a request: [`api`] reads it, [`model`] turns its wire type into a domain type or says everything that is
+//! wrong with it, [`controller`] decides with the state locked ([`ipam`] gives addresses), acts through [`agent`] and the
+//! switch, commits to [`store`], and answers. [`daemon`] is the life of the program, [`privileges`] what it gives up.
+//!
+//! Limits: one vswitchd to a state directory; no ways out of the networks yet; names are resolved by nobody yet.
 
 pub mod agent;
 pub mod api;

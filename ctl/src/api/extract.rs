@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -31,6 +32,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Refusal::bad("the request body is empty; send a JSON object"));
         }
+        // serde would take an array for a struct.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Refusal::bad("the request body is no JSON object; send one such as {}"));
+        }
         serde_json::from_slice(&bytes)
             .map(Body)
             .map_err(|error| Refusal::bad(format!("invalid JSON in the request body: {error}")))
@@ -41,6 +46,9 @@ async fn read_body(request: Request) -> Result<Vec<u8>, Refusal> {
     let mut body = request.into_body();
     let mut bytes = Vec::new();
     let mut seen = 0usize;
+    if body.size_hint().lower() > DRAIN_BYTES as u64 {
+        return Err(too_large());
+    }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::bad("the request body broke off; send it again"))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -55,12 +63,14 @@ async fn read_body(request: Request) -> Result<Vec<u8>, Refusal> {
         }
     }
     if seen > MAX_BODY_BYTES {
-        return Err(Refusal::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the request body is larger than {MAX_BODY_BYTES} bytes; send a smaller one"),
-        ));
+        return Err(too_large());
     }
     Ok(bytes)
+}
+
+fn too_large() -> Refusal {
+    let sentence = format!("the request body is larger than {MAX_BODY_BYTES} bytes; send a smaller one");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
 }
 
 /// The variable parts of a path.

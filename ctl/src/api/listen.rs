@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +38,16 @@ pub enum ListenError {
         path: PathBuf,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// Somebody else could put another socket in its place.
+    #[error(
+        "the folder of the socket {path} belongs to user {owner}; name a path in a folder of your own with --socket"
+    )]
+    ForeignFolder {
+        /// The path.
+        path: PathBuf,
+        /// Who owns the folder.
+        owner: u32,
     },
     /// The group does not exist or cannot be given.
     #[error("cannot give the socket {path} to the group {group} ({detail}); see --group")]
@@ -90,6 +100,10 @@ impl ControlSocket {
             .mode(if group.is_some() { 0o755 } else { 0o700 })
             .create(parent)
             .map_err(folder)?;
+        let owner = std::fs::metadata(parent).map_err(folder)?.uid();
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(ListenError::ForeignFolder { path: path.to_owned(), owner });
+        }
         let gid = group.map(|group| group_id(path, group)).transpose()?;
         // Two vswitchd that start at once must not both find the file stale.
         let _lock = lock(parent).map_err(folder)?;
@@ -211,6 +225,17 @@ mod tests {
         assert_eq!(mode(&path), 0o660);
         let error = ControlSocket::bind(&dir.path().join("w.sock"), Some("no-such-group")).unwrap_err();
         assert!(matches!(error, ListenError::Group { .. }), "{error}");
+    }
+
+    /// A folder of another user is refused: its owner could put another socket there. Only root can make one here.
+    #[test]
+    fn folders_of_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+            let error = ControlSocket::bind(&dir.path().join("v.sock"), None).unwrap_err();
+            assert!(matches!(error, ListenError::ForeignFolder { owner: 65534, .. }), "{error}");
+        }
     }
 
     /// A path that is served is refused and stays served.

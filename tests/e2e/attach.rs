@@ -1,0 +1,200 @@
+//! Namespaces that exist already: the pipework case.
+
+use std::process::Command;
+
+use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, run, sh, spawn};
+
+/// A process in a new network namespace; `foreign`: also in a new user namespace of its own.
+struct Holder {
+    process: Background,
+    foreign: bool,
+}
+
+impl Holder {
+    fn new(foreign: bool) -> Self {
+        let flags = if foreign { "-Urn" } else { "-n" };
+        let process = spawn(Command::new("unshare").args([flags, "sleep", "100000"]));
+        let own = sh("readlink /proc/self/ns/net").ok();
+        let pid = process.pid();
+        eventually("the namespace exists", 5, || {
+            let link = sh(&format!("readlink /proc/{pid}/ns/net"));
+            let started = sh(&format!("cat /proc/{pid}/comm")).stdout.trim() == "sleep";
+            link.code == 0 && link.stdout != own && started
+        });
+        Holder { process, foreign }
+    }
+
+    /// The usual kind for the caller: only root may make a network namespace without a user namespace.
+    fn usual() -> Self {
+        Self::new(!is_root())
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn sh(&self, script: &str) -> Output {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid().to_string(), "-n"]);
+        if self.foreign {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        run(command.args(["sh", "-c", script]))
+    }
+
+    fn pings(&self, target: impl std::fmt::Display) {
+        let said = self.sh(&format!("ping -n -c 3 -i 0.05 -W 5 {target}")).ok();
+        assert!(said.contains("3 received"), "{said}");
+    }
+}
+
+/// `attach --pid P --network br0 --ip 10.0.0.220/24@10.0.0.254`: interface, address and default route appear inside,
+/// traffic flows, and detach undoes it all.
+#[test]
+fn pipework() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create br0 --subnet 10.0.0.0/24");
+        let router = vs.container("router", "--network br0 --ip 10.0.0.254");
+        let holder = Holder::usual();
+        let name = vs.ok(&format!("attach --pid {} --network br0 --ip 10.0.0.220/24@10.0.0.254", holder.pid()));
+        assert!(holder.sh("ip -o -4 addr show eth0").ok().contains("10.0.0.220/24"));
+        assert!(holder.sh("ip -o link show eth0").ok().contains("UP"));
+        assert!(holder.sh("ip route show default").ok().starts_with("default via 10.0.0.254 dev eth0"));
+        holder.pings("10.0.0.254");
+        holder.pings("10.0.0.1");
+        router.pings("10.0.0.220");
+        let shown = vs.json("endpoint ls").to_string();
+        assert!(shown.contains("10.0.0.220/24") && shown.contains("10.0.0.254"), "{shown}");
+        let member = vs.json("network inspect br0")[0]["Containers"].to_string();
+        assert!(member.contains(name.trim()), "{member}");
+        vs.refuses("network rm br0", "has active endpoints");
+        vs.ok(&format!("detach {}", name.trim()));
+        assert!(holder.sh("ip link show eth0").code != 0);
+        assert_eq!(holder.sh("ip route show default").ok().trim(), "");
+        router.cannot_ping("10.0.0.220");
+        vs.refuses(&format!("detach {}", name.trim()), name.trim());
+    });
+}
+
+/// `attach --netns PATH`, with a name, an interface name, IPv6 and a MAC address of one's own choice.
+#[test]
+fn by_path() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6 --subnet 10.1.0.0/24 --subnet fd00:1::/64");
+        let peer = vs.container("peer", "--network n");
+        let holder = Holder::usual();
+        let path = if is_root() {
+            sh(&format!("ip netns attach lab {}", holder.pid())).ok();
+            "/run/netns/lab".to_owned()
+        } else {
+            format!("/proc/{}/ns/net", holder.pid())
+        };
+        let flags = "--name lab --interface lab0 --mac-address 02:42:00:00:00:99 --ip 10.1.0.99 --ip6 fd00:1::99";
+        assert_eq!(vs.ok(&format!("attach --netns {path} --network n {flags}")).trim(), "lab");
+        let link = holder.sh("ip -o link show lab0").ok();
+        assert!(link.contains("02:42:00:00:00:99"), "{link}");
+        holder.pings(peer.ipv4("n"));
+        holder.pings(peer.ipv6("n"));
+        peer.pings("fd00:1::99");
+        vs.ok("detach lab");
+        assert!(holder.sh("ip link show lab0").code != 0);
+    });
+}
+
+/// A namespace that another user namespace of the same user owns can be attached too, as rootless containers are.
+#[test]
+fn of_another_user_namespace() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6");
+        let peer = vs.container("peer", "--network n");
+        let (one, two) = (Holder::new(true), Holder::new(true));
+        vs.ok(&format!("attach --pid {} --network n --name one", one.pid()));
+        vs.ok(&format!("attach --pid {} --network n --name two", two.pid()));
+        one.pings(peer.ipv4("n"));
+        peer.pings(peer.endpoint("n").ipv4_gateway.unwrap());
+        let endpoints = vs.json("endpoint ls");
+        let address = |name: &str| {
+            let found = endpoints.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap();
+            found["ipv4_address"].as_str().unwrap().split('/').next().unwrap().to_owned()
+        };
+        one.pings(address("two"));
+        two.pings(address("one"));
+        peer.pings(address("two"));
+        vs.ok("detach one");
+        assert!(one.sh("ip link show eth0").code != 0);
+        two.pings(peer.ipv4("n"));
+    });
+}
+
+/// One namespace on two networks, as a router between them would be.
+#[test]
+fn on_two_networks() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create red");
+        vs.ok("network create blue");
+        let (red, blue) = (vs.container("red", "--network red"), vs.container("blue", "--network blue"));
+        let holder = Holder::usual();
+        vs.ok(&format!("attach --pid {} --network red --name in-red", holder.pid()));
+        vs.ok(&format!("attach --pid {} --network blue --name in-blue", holder.pid()));
+        holder.pings(red.ipv4("red"));
+        holder.pings(blue.ipv4("blue"));
+        vs.ok("detach in-red");
+        holder.pings(blue.ipv4("blue"));
+    });
+}
+
+/// A namespace that vanishes is noticed, harms nobody, and its endpoint can be removed and its address used again.
+#[test]
+fn vanished() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.1.0.0/24");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        let holder = Holder::usual();
+        vs.ok(&format!("attach --pid {} --network n --name gone --ip 10.1.0.50", holder.pid()));
+        a.pings("10.1.0.50");
+        holder.process.terminate();
+        eventually("the endpoint is lost or removed", 10, || {
+            let endpoints = vs.json("endpoint ls");
+            let found = endpoints.as_array().unwrap().iter().find(|one| one["name"] == "gone").cloned();
+            found.is_none_or(|one| one["state"] == "lost")
+        });
+        a.pings(b.ipv4("n"));
+        a.cannot_ping("10.1.0.50");
+        if vs.json("endpoint ls").to_string().contains("gone") {
+            vs.ok("detach gone");
+        }
+        let next = Holder::usual();
+        vs.ok(&format!("attach --pid {} --network n --name gone --ip 10.1.0.50", next.pid()));
+        a.pings("10.1.0.50");
+    });
+}
+
+/// What cannot be attached is refused with a reason, and leaves nothing.
+#[test]
+fn refusals() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.1.0.0/24");
+        let holder = Holder::usual();
+        let pid = holder.pid();
+        vs.refuses("attach --pid 99999999 --network n", "99999999");
+        vs.refuses("attach --netns /run/netns/nothing --network n", "/run/netns/nothing");
+        vs.refuses("attach --netns /etc/passwd --network n", "/etc/passwd");
+        vs.refuses(&format!("attach --pid {pid} --network nowhere"), "network nowhere not found");
+        vs.refuses(&format!("attach --pid {pid} --network n --ip 10.9.0.1"), "10.9.0.1");
+        vs.refuses(&format!("attach --pid {pid} --network n --interface lo"), "lo");
+        vs.refuses(&format!("attach --pid {pid} --network n --interface waytoolonginterface"), "waytoolonginterface");
+        vs.ok(&format!("attach --pid {pid} --network n --name twice --interface eth7"));
+        vs.refuses(&format!("attach --pid {pid} --network n --name twice"), "twice");
+        vs.refuses(&format!("attach --pid {pid} --network n --name other --interface eth7"), "eth7");
+        vs.words("attach --network n").exits(2);
+        vs.words(&format!("attach --pid {pid} --netns /x --network n")).exits(2);
+        assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(1));
+        assert_eq!(vs.stats().ports.len(), 1);
+    });
+}

@@ -1,0 +1,103 @@
+//! The command line as a person meets it.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use vswitch_tests::{Vswitch, guard, run, sh};
+
+/// Without a daemon every command says what to do.
+#[test]
+fn without_a_daemon() {
+    guard(|| {
+        let vs = Vswitch::stopped("/tmp/vs", &[]);
+        for line in ["network ls", "ps", "stats", "endpoint ls", "fdb show bridge", "network create x"] {
+            vs.refuses(line, "start it with 'vswitchd'");
+        }
+        vs.words("run -- true").exits(125).says("start it with 'vswitchd'");
+        vs.words("").exits(2);
+        vs.words("network").exits(2);
+        vs.words("frobnicate").exits(2).says("frobnicate");
+        vs.words("--help").exits(0);
+    });
+}
+
+/// Completions for the usual shells are complete enough to know the subcommands, and the shell accepts them.
+#[test]
+fn completions() {
+    guard(|| {
+        let vs = Vswitch::stopped("/tmp/vs", &[]);
+        for shell in ["bash", "zsh", "fish"] {
+            let script = vs.ok(&format!("completions {shell}"));
+            assert!(
+                script.contains("vswitchctl") && script.contains("network") && script.contains("detach"),
+                "{shell}"
+            );
+        }
+        std::fs::write("/tmp/completions", vs.ok("completions bash")).unwrap();
+        run(Command::new("bash").args(["-c", "source /tmp/completions"])).ok();
+    });
+}
+
+/// Tables are for people, --json is for programs, on every listing.
+#[test]
+fn listings() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let a = vs.container("a", "--network n --label tier=web");
+        let table = vs.ok("ps");
+        let address = a.ipv4("n").to_string();
+        for word in ["CONTAINER ID", "NAMES", "sleep 100000", "Up", &address, "n"] {
+            assert!(table.contains(word), "{word} is missing:\n{table}");
+        }
+        assert_eq!(vs.json("ps")[0]["labels"]["tier"], "web");
+        let table = vs.ok("endpoint ls");
+        assert!(table.contains(&address) && table.contains("eth0"), "{table}");
+        assert_eq!(vs.json("endpoint ls")[0]["name"], "a");
+        assert_eq!(vs.ok("ps -q").trim(), &a.details().id[..12]);
+        assert_eq!(vs.ok("ps --format {{.Names}}").trim(), "a");
+        assert_eq!(vs.ok("network inspect -f {{.Name}} n").trim(), "n");
+        assert!(vs.ok("version").contains(env!("CARGO_PKG_VERSION")));
+        assert!(vs.json("version").is_object());
+        vs.refuses("inspect nobody", "nobody");
+        vs.refuses("network inspect nowhere", "network nowhere not found");
+    });
+}
+
+/// The demo runs without a daemon, in under ten seconds, shows its steps, and leaves nothing.
+#[test]
+fn demo() {
+    guard(|| {
+        let look = || {
+            sh("ls -A /tmp /run /run/user/* 2>/dev/null | sort; ps -eo args | grep -E '[v]switch(d|ctl)' || true").ok()
+        };
+        let before = look();
+        let start = Instant::now();
+        let output = run(Command::new("vswitchctl").arg("demo"));
+        let took = start.elapsed();
+        let said = output.ok();
+        assert!(took < Duration::from_secs(10), "it took {took:?}:\n{said}");
+        for word in ["ping", "bit/s", "MAC ADDRESS"] {
+            assert!(said.to_lowercase().contains(&word.to_lowercase()), "'{word}' is missing:\n{said}");
+        }
+        assert_eq!(look(), before, "the demo left something:\n{said}");
+    });
+}
+
+/// A demo that is interrupted leaves nothing either.
+#[test]
+fn interrupted_demo() {
+    guard(|| {
+        for delay in ["0.3", "1.2", "2.5"] {
+            sh(&format!("timeout -s INT {delay} vswitchctl demo")).stdout.clear();
+            std::thread::sleep(Duration::from_millis(1500));
+            let left = sh(
+                "ps -eo stat,args | grep -v '^Z' | grep -E '[v]switch(d|ctl) ' | grep -v vswitch-tests/deps || true",
+            )
+            .ok();
+            assert_eq!(left, "", "interrupted after {delay} s");
+        }
+    });
+}

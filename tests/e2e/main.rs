@@ -1,0 +1,22 @@
+//! Real namespaces, programs and traffic over a real `vswitchd`. Each test runs in namespaces of its own.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "tests measure real time")]
+
+mod api;
+mod attach;
+mod command_line;
+mod containers;
+mod docker;
+mod fdb;
+mod harness;
+mod lifecycle;
+mod modes;
+mod networks;
+mod privileges;
+mod reach;
+mod refusals;
+mod restart;
+mod spoofing;
+mod statistics;
+mod traffic;

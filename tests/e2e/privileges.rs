@@ -1,0 +1,131 @@
+//! Who may do what: the daemon, its files, its containers.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
+
+use vswitch_tests::{Vswitch, guard, guard::is_root, run};
+
+/// A line of /proc/PID/status.
+fn status(path: &Path, key: &str) -> String {
+    let text = fs::read_to_string(path.join("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
+    line.unwrap().trim().to_owned()
+}
+
+/// Once it serves, no thread of vswitchd holds or can regain any capability. An ordinary user may not empty a bounding
+/// set; no-new-privs makes it as good as empty.
+#[test]
+fn daemon_drops_everything() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        a.pings(b.ipv4("n"));
+        let mut threads = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", vs.pid())).unwrap() {
+            let thread = thread.unwrap().path();
+            for set in ["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"] {
+                if set == "CapBnd" && !is_root() {
+                    continue;
+                }
+                assert_eq!(status(&thread, set), "0000000000000000", "{set} of {}", thread.display());
+            }
+            assert_eq!(status(&thread, "NoNewPrivs"), "1");
+            threads += 1;
+        }
+        assert!(threads > 1, "{threads} threads");
+    });
+}
+
+/// The socket belongs to its user alone, the state directory too; --group opens the socket to one group.
+#[test]
+fn files_are_private() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let me = rustix::process::geteuid().as_raw();
+        let socket = fs::metadata(vs.socket()).unwrap();
+        assert_eq!((socket.mode() & 0o777, socket.uid()), (0o600, me));
+        let state = fs::metadata(vs.state_dir()).unwrap();
+        assert_eq!((state.mode() & 0o777, state.uid()), (0o700, me));
+        let group = rustix::process::getegid().as_raw().to_string();
+        let shared = Vswitch::stopped("/tmp/shared", &["--group", &group]);
+        shared.up();
+        let socket = fs::metadata(shared.socket()).unwrap();
+        assert_eq!((socket.mode() & 0o777, socket.gid().to_string()), (0o660, group));
+    });
+}
+
+/// Where an ordinary user may not make user namespaces, vswitchd says so in one sentence and how to allow them.
+#[test]
+fn without_user_namespaces() {
+    guard(|| {
+        let dir = "/tmp/forbidden";
+        fs::create_dir(dir).unwrap();
+        let mut command = Command::new("setpriv");
+        if is_root() {
+            std::os::unix::fs::chown(dir, Some(1001), Some(1001)).unwrap();
+            command.args(["--reuid", "1001", "--regid", "1001", "--clear-groups"]);
+        }
+        let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- \
+                      timeout 20 vswitchd --socket /tmp/forbidden/sock --state-dir /tmp/forbidden/state";
+        command.args(["--", "unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c", script]);
+        let output = run(&mut command).refused("user namespace").says("user.max_user_namespaces");
+        assert_eq!(output.stderr.trim().lines().count(), 1, "{output}");
+    });
+}
+
+/// A container's processes have Docker's default capabilities and no more, and --cap-add and --cap-drop change them.
+#[test]
+fn containers_capabilities() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let effective = |flags: &str| {
+            let text = vs.ok(&format!("run --rm --network none {flags} -- cat /proc/self/status"));
+            let hex = text.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap().to_owned();
+            u64::from_str_radix(&hex, 16).unwrap()
+        };
+        let default = effective("");
+        assert_eq!(default, 0xa804_25fb, "{default:x}");
+        assert_eq!(effective("--cap-drop NET_RAW"), default & !(1 << 13));
+        assert_eq!(effective("--cap-add NET_ADMIN"), default | 1 << 12);
+        assert_eq!(effective("--cap-drop ALL --cap-add CAP_CHOWN"), 1);
+        assert_eq!(effective("--cap-drop ALL"), 0);
+        vs.words("run --cap-add FLY -- true").exits(125).says("FLY");
+    });
+}
+
+/// From inside a container the host's processes cannot be seen and its network cannot be changed.
+#[test]
+fn containers_are_confined() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let a = vs.container("a", "--network n");
+        let processes = a.ok("cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
+        assert!(processes.contains("sleep 100000") && !processes.contains("--state-dir"), "{processes}");
+        assert!(a.sh("ip link set eth0 down").code != 0, "no NET_ADMIN by default");
+        assert!(a.sh("ip addr add 10.9.9.9/24 dev eth0").code != 0);
+        for namespace in ["net", "mnt", "uts", "pid"] {
+            let own = fs::read_link(format!("/proc/self/ns/{namespace}")).unwrap();
+            assert!(
+                a.ok(&format!("readlink /proc/self/ns/{namespace}")).trim() != own.to_str().unwrap(),
+                "{namespace}"
+            );
+        }
+    });
+}
+
+/// Started by an ordinary user, the daemon says that it is rootless and its containers' root is that user.
+#[test]
+fn rootless_is_rootless() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let answer = vswitch_tests::http::request(&vs.socket(), "GET", "/vswitch/v1/version", None).json();
+        assert_eq!(answer["rootless"].as_bool(), Some(!is_root()), "{answer}");
+        let a = vs.container("a", "--network none");
+        assert_eq!(a.ok("id -u").trim(), "0");
+        let uid = fs::metadata(format!("/proc/{}", a.pid())).unwrap().uid();
+        a.ok("touch /tmp/made-inside");
+        assert_eq!(fs::metadata("/tmp/made-inside").unwrap().uid(), rustix::process::geteuid().as_raw());
+        assert!(uid == rustix::process::geteuid().as_raw() || uid == 0, "{uid}");
+    });
+}

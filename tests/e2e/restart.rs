@@ -1,0 +1,198 @@
+//! kill -9 and what is there afterwards.
+
+use std::time::Duration;
+
+use vswitch_tests::{Background, Container, Vswitch, eventually, guard, sh, spawn};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A ping of five a second for twelve seconds, started directly in the container's namespaces, so that no connection
+/// to the daemon is part of it. Only packets lost while the daemon is dead may be missing.
+fn long_ping(from: &Container<'_>, target: &str) -> Background {
+    from.spawn(&format!(
+        "(ping -n -i 0.2 -c 60 -W 5 {target} > /tmp/ping-{}; echo done >> /tmp/ping-{}) &",
+        from.name(),
+        from.name()
+    ))
+}
+
+fn received(text: &str) -> u32 {
+    let line = text.lines().find(|line| line.contains(" received")).unwrap_or_else(|| panic!("{text}"));
+    line.split(", ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+/// After kill -9 in the middle of traffic and a restart, networks, leases, endpoints, attached namespaces and running
+/// containers are back, and the traffic goes on.
+#[test]
+fn crash_with_traffic() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6");
+        vs.ok("network create m --subnet 10.1.0.0/24");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n --network m"));
+        let stopped = vs.container("stopped", "--network n");
+        vs.ok("stop -t 0 stopped");
+        let before: Vec<_> = [&a, &b, &stopped].iter().map(|one| one.details()).collect();
+        long_ping(&a, &b.ipv4("n").to_string()).wait(LIMIT).ok();
+        let _server = b.spawn("iperf3 -s -1 -D -I /tmp/iperf.pid --logfile /tmp/iperf-server");
+        eventually("the server listens", 10, || b.sh("ss -ltn").stdout.contains(":5201"));
+        let target = b.ipv4("n");
+        a.ok(&format!(
+            "(iperf3 -c {target} -t 8 -b 50M --logfile /tmp/iperf-client; echo status $? >> /tmp/iperf-client) &"
+        ));
+        std::thread::sleep(Duration::from_secs(2));
+        vs.crash();
+        std::thread::sleep(Duration::from_millis(500));
+        vs.up();
+        let after: Vec<_> = [&a, &b, &stopped].iter().map(|one| one.details()).collect();
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!((&before.id, before.state, before.pid), (&after.id, after.state, after.pid));
+            let addresses = |one: &vswitch_api::container::Container| {
+                let mut all: Vec<_> = one
+                    .endpoints
+                    .iter()
+                    .map(|end| {
+                        (
+                            end.network.clone(),
+                            end.mac_address.clone(),
+                            end.ipv4_address.clone(),
+                            end.ipv6_address.clone(),
+                            end.state,
+                        )
+                    })
+                    .collect();
+                all.sort_by(|x, y| x.0.cmp(&y.0));
+                all
+            };
+            assert_eq!(addresses(before), addresses(after));
+        }
+        a.pings(b.ipv4("n"));
+        a.pings(b.ipv6("n"));
+        b.pings("10.1.0.1");
+        let newcomer = vs.container("newcomer", "--network n");
+        a.pings(newcomer.ipv4("n"));
+        assert!(![a.ipv4("n"), b.ipv4("n")].contains(&newcomer.ipv4("n")));
+        eventually("the long ping ends", 40, || sh("grep -q done /tmp/ping-a").code == 0);
+        let ping = std::fs::read_to_string("/tmp/ping-a").unwrap();
+        assert!(received(&ping) >= 40, "{ping}");
+        eventually("the TCP stream ends", 40, || sh("grep -q status /tmp/iperf-client").code == 0);
+        let stream = std::fs::read_to_string("/tmp/iperf-client").unwrap();
+        assert!(stream.contains("status 0"), "{stream}");
+        vs.ok("rm -f a b stopped newcomer");
+        vs.ok("network rm n m");
+    });
+}
+
+/// Crashes at any moment, also in the middle of changes, never leave anything that keeps the daemon from starting or a
+/// name from being used.
+#[test]
+fn crashes_in_the_middle() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let keeper = vs.container("keeper", "");
+        for round in 0..6 {
+            let script = format!(
+                "for i in 1 2 3 4 5 6 7 8; do vswitchctl network create net{round}-$i; \
+                 vswitchctl run -d --name c{round}-$i --network net{round}-$i -- sleep 1000; done"
+            );
+            let changes =
+                spawn(std::process::Command::new("sh").args(["-c", &script]).env("VSWITCH_SOCKET", vs.socket()));
+            std::thread::sleep(Duration::from_millis(40 + 90 * round));
+            vs.crash();
+            drop(changes);
+            vs.up();
+            keeper.pings("172.17.0.1");
+        }
+        let names = vs.ok("ps -aq --no-trunc");
+        vs.ok(&format!("rm -f {}", names.split_whitespace().collect::<Vec<_>>().join(" ")));
+        vs.ok("network prune -f");
+        assert_eq!(vs.json("network ls").as_array().map(Vec::len), Some(3));
+        assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(0));
+        assert!(vs.stats().ports.is_empty());
+        assert_eq!(vs.container("again", "").ipv4("bridge").to_string(), "172.17.0.2");
+    });
+}
+
+/// A container that ended while the daemon was dead is shown as ended, with its exit status.
+#[test]
+fn ended_meanwhile() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ctl(&["run", "-d", "--name", "a", "--", "sh", "-c", "sleep 1; exit 9"]).ok();
+        vs.ctl(&["run", "-d", "--rm", "--name", "b", "--", "sh", "-c", "sleep 1"]).ok();
+        vs.crash();
+        std::thread::sleep(Duration::from_secs(2));
+        vs.up();
+        eventually("the end is known", 10, || {
+            let shown = vs.json("inspect a");
+            shown[0]["state"] == "exited" && shown[0]["exit_code"] == 9
+        });
+        eventually("--rm was obeyed", 10, || vs.json("ps -a").as_array().map(Vec::len) == Some(1));
+    });
+}
+
+/// When the agent dies too, a new daemon and agent take the running containers over and make their interfaces again.
+#[test]
+fn agent_dies_too() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n --network bridge"));
+        a.pings(b.ipv4("n"));
+        let before = [a.details(), b.details()];
+        let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
+        vs.crash();
+        sh(&format!("kill -9 {agent}")).ok();
+        let state = format!("/proc/{}/stat", agent.trim());
+        eventually("the agent is dead", 5, || {
+            std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "))
+        });
+        vs.up();
+        for (before, after) in before.iter().zip([a.details(), b.details()]) {
+            assert_eq!((before.pid, before.state), (after.pid, after.state));
+        }
+        a.pings(b.ipv4("n"));
+        b.pings(a.ipv6("n"));
+        b.pings("172.17.0.1");
+        assert!(a.ok("ip route show default").contains("172.18.0.1"));
+        vs.ok("stop -t 0 a b");
+        eventually("they have ended", 5, || !sh("ps -eo stat,args | grep -v ^Z").stdout.contains("sleep 100000"));
+        vs.ok("start a b");
+        a.pings(b.ipv4("n"));
+    });
+}
+
+/// With --live-restore SIGTERM leaves containers running for the next daemon.
+#[test]
+fn live_restore() {
+    guard(|| {
+        let vs = Vswitch::with(&["--live-restore"]);
+        vs.ok("network create n");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        let pid = a.pid();
+        assert_eq!(vs.terminate(), 0);
+        vs.up();
+        assert_eq!(a.pid(), pid);
+        a.pings(b.ipv4("n"));
+    });
+}
+
+/// Attached namespaces are found again after a crash.
+#[test]
+fn attached_namespaces_survive() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.1.0.0/24");
+        let a = vs.container("a", "--network n");
+        let flags = if vswitch_tests::guard::is_root() { "-n" } else { "-Urn" };
+        let holder = spawn(std::process::Command::new("unshare").args([flags, "sleep", "100000"]));
+        std::thread::sleep(Duration::from_millis(300));
+        vs.ok(&format!("attach --pid {} --network n --name held --ip 10.1.0.50", holder.pid()));
+        a.pings("10.1.0.50");
+        vs.crash();
+        vs.up();
+        a.pings("10.1.0.50");
+        vs.ok("detach held");
+        a.cannot_ping("10.1.0.50");
+    });
+}

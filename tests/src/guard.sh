@@ -1,0 +1,35 @@
+# The first process of a test's namespaces: prepares the host that the test sees, runs the test without any
+# capability it would not have outside, and reaps what is left over.
+# Arguments: the folder of the built programs, the test program (relative to it), the test's name.
+set -eu
+bin=$1 program=$2 name=$3 uid=$(id -u)
+export PATH="/run/vswitch-tests:/run/vswitch-tests/tools:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/vswitch-tests "/run/user/$uid"
+chmod 700 "/run/user/$uid"
+mount --bind "$bin" /run/vswitch-tests
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir /tmp/home
+# Where root's daemon keeps its state.
+[ "$uid" != 0 ] || mount -t tmpfs -o mode=755 tmpfs /var/lib
+echo 'nameserver 172.19.0.53' > /run/resolv.conf
+resolv=$(readlink -m /etc/resolv.conf)
+if [ ! -e "$resolv" ]; then
+    mkdir -p "$(dirname "$resolv")"
+    : > "$resolv"
+fi
+mount --bind /run/resolv.conf "$resolv"
+ip link set lo up
+ip route add 172.20.5.0/24 dev lo
+cd /
+export HOME=/tmp/home TMPDIR=/tmp XDG_RUNTIME_DIR="/run/user/$uid"
+unset XDG_STATE_HOME XDG_CONFIG_HOME VSWITCH_SOCKET
+
+set -- "/run/vswitch-tests/$program" --exact "$name" --nocapture --include-ignored
+if [ "$uid" != 0 ]; then
+    set -- setpriv --inh-caps=-all --ambient-caps=-all -- "$@"
+fi
+status=0
+"$@" || status=$?
+exit $status

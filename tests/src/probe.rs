@@ -1,0 +1,161 @@
+//! `vswitch-probe INTERFACE …`, run inside a container: sends frames that no ordinary program would send, and watches
+//! what arrives.
+//!
+//! - `send COUNT HEX…`: each frame COUNT times
+//! - `storm COUNT`: COUNT frames from as many random addresses to an address that nobody has
+//! - `alternate COUNT HEX`: the same frame COUNT times, at most a thousand a second
+//! - `sniff SECONDS`: a line of hexadecimal digits for each frame that arrives; the first line says `ready`
+//! - `verify SECONDS`: counts frames with right and wrong checksums, as JSON
+
+#![allow(clippy::disallowed_methods, reason = "a probe measures real time")]
+#![allow(clippy::print_stdout, reason = "printing is what it does")]
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+use vswitch_frame::offload::VNET_HEADER_LEN;
+use vswitch_tests::frames;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let [interface, command, rest @ ..] = &args[..] else { bail!("usage: vswitch-probe INTERFACE COMMAND …") };
+    let socket = vswitch_switch::sys::packet::open(interface).with_context(|| format!("cannot open {interface}"))?;
+    match (*command, rest) {
+        ("send", [count, hex @ ..]) => send(&socket, count.parse()?, hex, Duration::ZERO),
+        ("alternate", [count, hex]) => send(&socket, count.parse()?, &[*hex], Duration::from_millis(1)),
+        ("storm", [count]) => storm(&socket, count.parse()?),
+        ("sniff", [seconds]) => sniff(&socket, seconds.parse()?),
+        ("verify", [seconds]) => verify(&socket, seconds.parse()?),
+        _ => bail!("unknown command {command}"),
+    }
+}
+
+fn send(socket: &OwnedFd, count: u64, hex: &[&str], pause: Duration) -> Result<()> {
+    let frames: Vec<Vec<u8>> = hex.iter().map(|text| frames::from_hex(text)).collect();
+    for _ in 0..count {
+        for frame in &frames {
+            write(socket, frame)?;
+        }
+        thread::sleep(pause);
+    }
+    Ok(())
+}
+
+/// A linear congruential generator (Knuth's MMIX constants) is random enough for addresses, and the same every time.
+fn storm(socket: &OwnedFd, count: u64) -> Result<()> {
+    let mut state = 1_u64;
+    for _ in 0..count {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let random = state.to_be_bytes();
+        let source = [0x02, random[0], random[1], random[2], random[3], random[4]];
+        write(socket, &frames::ethernet([0x02, 0, 0, 0, 0, 0xee], source, 0x88b5, b"storm"))?;
+    }
+    Ok(())
+}
+
+fn write(socket: &OwnedFd, frame: &[u8]) -> Result<()> {
+    let whole = [&[0; VNET_HEADER_LEN][..], frame].concat();
+    loop {
+        match rustix::io::write(socket, &whole) {
+            Ok(_) => return Ok(()),
+            Err(Errno::AGAIN | Errno::NOBUFS) => thread::sleep(Duration::from_micros(50)),
+            Err(error) => return Err(error).context("cannot send"),
+        }
+    }
+}
+
+/// Hands every frame that arrives within `seconds` to `each`, with its virtio-net header.
+fn receive(
+    socket: &OwnedFd,
+    seconds: u64,
+    mut each: impl FnMut([u8; VNET_HEADER_LEN], &[u8]) -> Result<()>,
+) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let mut buffer = vec![0; 1 << 17];
+    while Instant::now() < deadline {
+        let tenth = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&tenth))?;
+        match rustix::io::read(socket, &mut buffer) {
+            Ok(length) if length > VNET_HEADER_LEN => {
+                let mut header = [0; VNET_HEADER_LEN];
+                header.copy_from_slice(&buffer[..VNET_HEADER_LEN]);
+                each(header, &buffer[VNET_HEADER_LEN..length])?;
+            }
+            Ok(_) | Err(Errno::AGAIN) => {}
+            Err(error) => return Err(error).context("cannot receive"),
+        }
+    }
+    Ok(())
+}
+
+fn sniff(socket: &OwnedFd, seconds: u64) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready")?;
+    receive(socket, seconds, |_, frame| Ok(writeln!(out, "{}", frames::hex(frame))?))
+}
+
+fn verify(socket: &OwnedFd, seconds: u64) -> Result<()> {
+    let mut counts = BTreeMap::from(["wrong", "partial", "complete", "super", "other"].map(|name| (name, 0_u64)));
+    receive(socket, seconds, |header, frame| {
+        let verdict = judge(header[0] & 1 != 0, frame);
+        *counts.entry(verdict).or_default() += 1;
+        *counts.entry("super").or_default() += u64::from(header[1] != 0);
+        Ok(())
+    })?;
+    println!("{}", serde_json::to_string(&counts)?);
+    Ok(())
+}
+
+/// `partial`: the checksum field holds just the pseudo-header's sum, as it must where the header asks for completion;
+/// `complete`: header and pseudo-header add up; `wrong`: neither. Written without any code of the switch.
+fn judge(needs_checksum: bool, frame: &[u8]) -> &'static str {
+    let Ok(packet) = SlicedPacket::from_ethernet(frame) else { return "wrong" };
+    let (field, protocol, l4) = match &packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => (tcp.checksum(), 6, tcp.slice()),
+        Some(TransportSlice::Udp(udp)) => (udp.checksum(), 17, udp.slice()),
+        _ => return "other",
+    };
+    let addresses = match &packet.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            if ones_complement(&[ip.header().slice()]) != 0xffff {
+                return "wrong";
+            }
+            [&ip.header().source()[..], &ip.header().destination()[..]].concat()
+        }
+        Some(NetSlice::Ipv6(ip)) => [&ip.header().source()[..], &ip.header().destination()[..]].concat(),
+        _ => return "wrong",
+    };
+    let length = u32::try_from(l4.len()).unwrap_or_default().to_be_bytes();
+    let pseudo = [&addresses[..], &length[..], &[0, 0, 0, protocol]].concat();
+    if needs_checksum {
+        if field == ones_complement(&[&pseudo]) { "partial" } else { "wrong" }
+    } else if ones_complement(&[&pseudo, l4]) == 0xffff {
+        "complete"
+    } else {
+        "wrong"
+    }
+}
+
+/// RFC 1071, the plain way.
+fn ones_complement(pieces: &[&[u8]]) -> u16 {
+    let mut sum = 0_u32;
+    for piece in pieces {
+        for pair in piece.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or_default());
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+    }
+    u16::try_from(sum).unwrap_or_default()
+}
