@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use sha2::{Digest, Sha256};
 use vswitch_frame::MacAddr;
 
 use crate::ipam::{MacFault, parse_station};
@@ -278,14 +277,20 @@ impl PacketUplink {
         self.families().flat_map(|family| family.own.iter().copied())
     }
 
-    /// The switch's MAC address on the link: as given, or one that follows from the first IP address, so that it is the
+    /// The switch's MAC address on the link: as given, or `02:76` and the end of the first IP address, so that it is the
     /// same after a restart and another one for every switch on the link.
     #[must_use]
     pub fn mac(&self) -> MacAddr {
         self.mac.unwrap_or_else(|| {
-            let seed = self.own().next().map(|address| format!("vswitch uplink {address}")).unwrap_or_default();
-            let hash = Sha256::digest(seed);
-            MacAddr::new([0x02, 0x76, hash[0], hash[1], hash[2], hash[3]])
+            let [a, b, c, d] = match self.own().next() {
+                Some(IpAddr::V4(address)) => address.octets(),
+                Some(IpAddr::V6(address)) => {
+                    let [.., a, b, c, d] = address.octets();
+                    [a, b, c, d]
+                }
+                None => [0; 4],
+            };
+            MacAddr::new([0x02, 0x76, a, b, c, d])
         })
     }
 }
