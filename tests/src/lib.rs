@@ -26,6 +26,7 @@ mod container;
 pub mod frames;
 pub mod guard;
 pub mod http;
+pub mod ping;
 mod vswitch;
 mod wait;
 
