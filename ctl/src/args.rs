@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
-use vswitch_switch::Settings;
+use vswitch_switch::{Settings, nat};
+
+use crate::uplink::{Uplink, UplinkError};
 
 /// The vswitch daemon: a userspace virtual switch for containers.
 #[derive(Debug, Default, Parser)]
@@ -16,13 +18,14 @@ pub struct Args {
     /// Where networks, containers and leases are kept [default: /var/lib/vswitch or $XDG_STATE_HOME/vswitch]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// TOML file with these flags as keys; flags win
+    /// TOML file with these flags as keys (flags win), and tables [nat] and [flows] for the uplink's translator
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Pipelines [default: number of cores, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Way out of the networks: none
+    /// Way out of the networks: none, or packet:IFACE,address=A/LEN,gateway=A (both may repeat for IPv6)[,mac=M]
+    /// [,mtu=N][,route=CIDR@ROUTER]... [default: none]
     #[arg(long, value_name = "UPLINK")]
     pub uplink: Option<String>,
     /// Take everything down when vswitchd ends, however it ends
@@ -59,6 +62,10 @@ struct File {
     fdb_ageing: Option<u64>,
     group: Option<String>,
     log: Option<String>,
+    /// How the translator behaves.
+    nat: nat::rules::Settings,
+    /// How many flows are tracked.
+    flows: nat::table::Limits,
 }
 
 /// What vswitchd does, decided.
@@ -70,8 +77,10 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Of the data plane.
     pub settings: Settings,
-    /// `none`.
-    pub uplink: String,
+    /// Way out of the networks.
+    pub uplink: Uplink,
+    /// How the uplink's translator behaves.
+    pub nat: nat::rules::Settings,
     /// Everything goes with vswitchd.
     pub ephemeral: bool,
     /// Containers outlive a stop.
@@ -114,6 +123,9 @@ pub enum ArgsError {
     /// Two flags contradict each other.
     #[error("--ephemeral takes everything down and --live-restore keeps it; use one of them")]
     Contradiction,
+    /// The uplink makes no sense.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
     /// Nowhere to put something.
     #[error("there is no home directory to keep state in; name one with --state-dir")]
     NoHome,
@@ -181,14 +193,7 @@ impl Args {
         check("--fdb-capacity", capacity, 16..=1 << 24, "16 to 16777216")?;
         let ageing = self.fdb_ageing.or(file.fdb_ageing);
         check("--fdb-ageing", ageing, 1..=1_000_000, "1 to 1000000 seconds")?;
-        let uplink = self.uplink.or(file.uplink).unwrap_or_else(|| "none".to_owned());
-        if uplink != "none" {
-            return Err(ArgsError::Range {
-                flag: "--uplink",
-                value: uplink,
-                allowed: "none, which is the only one so far",
-            });
-        }
+        let uplink = self.uplink.or(file.uplink).map_or(Ok(Uplink::None), |text| text.parse())?;
         let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
         if tracing_subscriber::EnvFilter::try_new(&log).is_err() {
             return Err(ArgsError::Range { flag: "--log", value: log, allowed: "error, warn, info, debug or trace" });
@@ -208,8 +213,10 @@ impl Args {
                 workers: workers.or(defaults.workers),
                 fdb_capacity: capacity.unwrap_or(defaults.fdb_capacity),
                 fdb_ageing_seconds: ageing.unwrap_or(defaults.fdb_ageing_seconds),
+                flows: file.flows,
                 ..defaults
             },
+            nat: file.nat,
             uplink,
             ephemeral,
             live_restore,

@@ -24,6 +24,12 @@ impl Moment {
         Moment(seconds.saturating_mul(1_000_000_000))
     }
 
+    /// Whole seconds from `earlier` to this moment; none if it is later.
+    #[must_use]
+    pub const fn seconds_since(self, earlier: Moment) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000_000
+    }
+
     /// `seconds` earlier.
     #[must_use]
     pub const fn earlier(self, seconds: u64) -> Self {

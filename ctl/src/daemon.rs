@@ -10,10 +10,11 @@ use std::io::Write;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vswitch_switch::Switch;
 
-use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, launch};
+use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
+use crate::agent::protocol::Request;
 use crate::api::{self, App, listen};
 use crate::args::Options;
-use crate::controller::{Controller, HostFiles, Parts};
+use crate::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
 use crate::error::ControlError;
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
@@ -39,6 +40,9 @@ pub enum DaemonError {
     /// The data plane.
     #[error("the switch does not start: {0}")]
     Switch(#[from] vswitch_switch::SwitchError),
+    /// The uplink's interface.
+    #[error(transparent)]
+    Uplink(ControlError),
     /// The controller.
     #[error("cannot restore networks and containers: {0}")]
     Control(#[from] ControlError),
@@ -82,6 +86,7 @@ async fn serve(
     let mut signals = Signals::new()?;
     let (agent, hello, events) = AgentClient::connect(agent).await?;
     let workers = switch.stats().workers;
+    let uplink = open_uplink(options, &agent, &hello).await.map_err(DaemonError::Uplink)?;
     let controller = Controller::start(Parts {
         store,
         contents,
@@ -90,10 +95,12 @@ async fn serve(
         hello,
         events,
         host: HostFiles::default(),
+        uplink,
         state_dir: state_dir.path().to_owned(),
+        ephemeral: options.ephemeral,
     })
     .await?;
-    let app = App { controller: controller.clone(), uplink: options.uplink.clone(), workers };
+    let app = App { controller: controller.clone(), uplink: options.uplink.to_string(), workers };
     let server = tokio::spawn(api::serve::serve(socket.listener()?, api::router(app)));
     tracing::info!(socket = %socket.path().display(), state = %state_dir.path().display(), "serving");
     announce(socket);
@@ -107,6 +114,7 @@ async fn serve(
     }
     if options.live_restore {
         tracing::info!("stopping; containers go on running");
+        controller.save_flows();
     } else if options.ephemeral {
         tracing::info!("stopping, with everything in it");
         controller.shut_down_at_once().await;
@@ -118,6 +126,26 @@ async fn serve(
         }
     }
     Ok(())
+}
+
+/// Opens the uplink's interface before anything else is done, so that a vswitchd without it does not begin. An agent that
+/// has nothing yet is not left behind then.
+async fn open_uplink(
+    options: &Options,
+    agent: &AgentClient,
+    hello: &Hello,
+) -> Result<Option<OpenUplink>, ControlError> {
+    let Some(uplink) = options.uplink.packet() else { return Ok(None) };
+    match Interface::open(agent, &uplink.interface).await {
+        Ok(interface) => Ok(Some(OpenUplink { uplink: uplink.clone(), settings: options.nat.clone(), interface })),
+        Err(error) => {
+            if hello.sandboxes.is_empty() && hello.running.is_empty() {
+                // What goes wrong with that changes nothing about the sentence.
+                let _ = agent.call(Request::Shutdown, Vec::new()).await;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// The one line that says to whoever started vswitchd that it serves.

@@ -143,6 +143,16 @@ pub enum ControlError {
     /// `none` is exclusive.
     #[error("container cannot be connected to multiple networks with one of the networks in private (none) mode")]
     PrivateMode,
+    /// A host port that cannot be had.
+    #[error("driver failed programming external connectivity on endpoint {name} ({endpoint}): {detail}")]
+    PortUnavailable {
+        /// Name of the container.
+        name: String,
+        /// Id of its endpoint.
+        endpoint: String,
+        /// What is in the way.
+        detail: String,
+    },
     /// A running container stays.
     #[error(
         "cannot remove container {0}: container is running: \
@@ -212,8 +222,10 @@ impl ControlError {
             E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
             E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,
-            // Docker answers 500 to these two as well.
-            E::NoAddress { .. } | E::NotConnected { .. } | E::Internal(_) => Class::Internal,
+            // Docker answers 500 to these as well.
+            E::NoAddress { .. } | E::PortUnavailable { .. } | E::NotConnected { .. } | E::Internal(_) => {
+                Class::Internal
+            }
         }
     }
 }

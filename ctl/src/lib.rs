@@ -27,5 +27,7 @@ pub mod ipam;
 pub mod model;
 pub mod names;
 pub mod privileges;
+pub mod publish;
 pub mod sandbox;
 pub mod store;
+pub mod uplink;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{endpoint::Endpoint, network::EndpointConfig};
+use crate::{endpoint::Endpoint, network::EndpointConfig, port::PortBinding};
 
 /// Body of `POST /containers`. The container is created, addressed and named, not started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -115,6 +115,9 @@ pub struct Container {
     pub extra_hosts: Vec<String>,
     /// Published ports as asked.
     pub publish: Vec<String>,
+    /// Published ports as they are, while it runs.
+    #[serde(default)]
+    pub ports: Vec<PortBinding>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// One per network.

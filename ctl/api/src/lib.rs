@@ -4,7 +4,7 @@
 //!
 //! - `/networks…`, `/_ping`, `/version` (each also behind `/v1.NN`) follow the Docker Engine API: the shapes are in
 //!   [`network`], the field names are Docker's, errors are [`ErrorBody`];
-//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`stats`], [`version`].
+//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`flow`], [`stats`], [`version`].
 //!   Field names are `snake_case`.
 //!
 //! Wire types carry addresses as text. The daemon turns them into domain types once, where it answers with one sentence
@@ -18,7 +18,9 @@ pub mod container;
 pub mod endpoint;
 mod error;
 pub mod fdb;
+pub mod flow;
 pub mod network;
+pub mod port;
 pub mod stats;
 pub mod stdio;
 pub mod version;

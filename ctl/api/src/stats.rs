@@ -22,6 +22,47 @@ pub struct Stats {
     pub ports: Vec<PortStats>,
     /// The forwarding database.
     pub fdb: FdbStats,
+    /// The router, if there is an uplink.
+    #[serde(default)]
+    pub router: Option<RouterStats>,
+}
+
+/// Counters of the router between the networks and the uplink.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouterStats {
+    /// The way out.
+    pub uplink: Option<UplinkStats>,
+    /// Flows now.
+    pub flows: u64,
+    /// Flows made.
+    pub created: u64,
+    /// Flows whose time was up.
+    pub expired: u64,
+    /// Flows removed to make room.
+    pub early_dropped: u64,
+    /// Flows refused because the table was full.
+    pub refused_full: u64,
+    /// Flows refused because their endpoint held too many.
+    pub refused_endpoint: u64,
+    /// Packets that the router dropped, by reason; reasons never met are absent.
+    pub route_drops: BTreeMap<String, u64>,
+    /// Packets that the translator dropped, by reason; reasons never met are absent.
+    pub nat_drops: BTreeMap<String, u64>,
+    /// ICMP errors that were not sent because of the rate limits.
+    pub errors_held_back: u64,
+}
+
+/// The uplink's interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UplinkStats {
+    /// Its name.
+    pub interface: String,
+    /// Whether it is there.
+    pub up: bool,
+    /// How often it vanished.
+    pub lost: u64,
+    /// How often it came back.
+    pub recovered: u64,
 }
 
 /// Frames and bytes. "In" is from the container into the switch. A GSO frame counts as one frame.

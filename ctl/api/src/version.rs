@@ -14,7 +14,7 @@ pub struct Version {
     pub pid: u32,
     /// Pipelines.
     pub workers: usize,
-    /// `none` or `packet:IFACE`.
+    /// `none`, or `packet:IFACE,…` as it was written.
     pub uplink: String,
     /// Absolute path.
     pub state_dir: String,

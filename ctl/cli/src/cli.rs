@@ -8,7 +8,7 @@ use vswitch_api::Client;
 use vswitch_api::client::default_socket;
 
 use crate::commands::{
-    attach, completions, containers, endpoint, exec, fdb, inspect, network, ps, run, stats, version,
+    attach, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats, version,
 };
 use crate::demo;
 
@@ -47,6 +47,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// List containers
     Ps(ps::PsArgs),
+    /// Show a container's published ports
+    Port(port::PortArgs),
     /// Start containers that do not run
     Start(containers::StartArgs),
     /// Ask containers to end, then kill them
@@ -71,6 +73,9 @@ enum Command {
     /// Show and change forwarding databases
     #[command(subcommand)]
     Fdb(fdb::FdbCommand),
+    /// Show, end and watch the flows that the uplink's translator tracks
+    #[command(subcommand)]
+    Flows(flows::FlowsCommand),
     /// Show counters of ports, networks and drop reasons
     Stats(stats::StatsArgs),
     /// See vswitch work: two containers, real traffic, nothing remains
@@ -104,6 +109,8 @@ impl Cli {
             Command::Detach(args) => args.run(&client).await,
             Command::Endpoint(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
+            Command::Flows(command) => command.run(&client).await.map(done),
+            Command::Port(args) => args.run(&client).await.map(done),
             Command::Stats(args) => args.run(&client).await.map(done),
             Command::Demo(args) => args.run().await,
             Command::Completions(args) => args.run().map(done),

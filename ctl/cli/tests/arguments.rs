@@ -89,6 +89,7 @@ fn help() {
         "run",
         "exec",
         "ps",
+        "port",
         "start",
         "stop",
         "kill",
@@ -100,6 +101,7 @@ fn help() {
         "detach",
         "endpoint",
         "fdb",
+        "flows",
         "stats",
         "demo",
         "completions",
@@ -117,6 +119,9 @@ fn help() {
     }
     for command in ["create", "ls", "inspect", "rm", "prune", "connect", "disconnect"] {
         assert!(vswitchctl(&["network", command, "--help"]).status.success(), "{command}");
+    }
+    for command in ["ls", "flush", "watch"] {
+        assert!(vswitchctl(&["flows", command, "--help"]).status.success(), "{command}");
     }
 }
 

@@ -169,7 +169,7 @@ fn ps() {
     let mut lines = text.lines();
     assert_eq!(
         lines.next().unwrap().split("   ").map(str::trim).filter(|word| !word.is_empty()).collect::<Vec<_>>(),
-        ["CONTAINER ID", "COMMAND", "CREATED", "STATUS", "NETWORKS", "ADDRESSES", "NAMES"]
+        ["CONTAINER ID", "COMMAND", "CREATED", "STATUS", "NETWORKS", "ADDRESSES", "PORTS", "NAMES"]
     );
     let done = lines.next().unwrap();
     assert!(done.contains("Exited (3) ") && done.contains(" years ago") && done.ends_with("done"), "{text}");

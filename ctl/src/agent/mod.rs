@@ -20,6 +20,7 @@ pub mod protocol;
 mod record;
 mod server;
 mod socket;
+mod uplink;
 mod user;
 pub(crate) mod wire;
 

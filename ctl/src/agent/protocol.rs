@@ -77,6 +77,12 @@ pub enum Request {
         /// IPv6 default gateway and the endpoint that leads to it.
         ipv6: Option<(String, Ipv6Addr)>,
     },
+    /// Open an interface of the agent's own network namespace as the way out, and switch it on. Answer:
+    /// [`Reply::Uplink`] and a descriptor as for `EndpointAttach`, which hears frames for every station.
+    UplinkOpen {
+        /// Name of the interface.
+        interface: String,
+    },
     /// Start the container's process, with exactly three descriptors: standard input, output, error (none: input is
     /// /dev/null, output and error go to `log`). Answer: [`Reply::Started`]; later [`Event::Exited`].
     ProcessStart {
@@ -111,7 +117,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// A network namespace that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +212,11 @@ pub enum Reply {
     Endpoint {
         /// Name inside the sandbox.
         interface: String,
+    },
+    /// The interface is open; one descriptor comes with this message, as with `Endpoint`.
+    Uplink {
+        /// Bytes of IP packet that it carries.
+        mtu: u32,
     },
     /// The process runs.
     Started {

@@ -233,6 +233,7 @@ impl Agent {
             Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Shutdown => self.clear().await,
+            Request::UplinkOpen { interface } => super::uplink::open(&interface, self.rootless).await,
             Request::SandboxAttach { sandbox, netns } => self.attach(sandbox, netns).await,
             request => match self.foreign.request(&request).await {
                 Some(answer) => answer,

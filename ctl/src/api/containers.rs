@@ -52,8 +52,9 @@ pub(super) async fn create(
     State(app): State<App>,
     Body(wire): Body<ContainerCreate>,
 ) -> Answer<(StatusCode, Json<ContainerCreated>)> {
-    let (id, name) = app.controller.create_container(parse_container(wire)?)?;
-    Ok((StatusCode::CREATED, Json(ContainerCreated { id: id.to_string(), name, warnings: Vec::new() })))
+    let created = app.controller.create_container(parse_container(wire)?)?;
+    let (id, name, warnings) = (created.id.to_string(), created.name, created.warnings);
+    Ok((StatusCode::CREATED, Json(ContainerCreated { id, name, warnings })))
 }
 
 /// One container.

@@ -13,6 +13,7 @@ mod docker;
 mod endpoints;
 mod extract;
 mod fdb;
+mod flows;
 pub mod listen;
 pub mod serve;
 mod stdio;
@@ -66,6 +67,8 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(endpoints::inspect, endpoints::detach))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
+        .routes(routes!(flows::list, flows::flush))
+        .routes(routes!(flows::watch))
         .routes(routes!(docker::ping))
         .routes(routes!(docker::version))
         .routes(routes!(docker::list))

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{oneshot, watch};
 
 use super::state::State;
-use super::{Controller, unexpected, view};
+use super::{Controller, ports, unexpected, view};
 use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -18,12 +18,23 @@ use crate::store::Change;
 /// Standard input, output and error of a process, or none (output goes to the container's log).
 pub type Streams = Vec<OwnedFd>;
 
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: Id,
+    /// Its name, given or chosen.
+    pub name: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
 impl Controller {
     /// Makes a container: named, addressed, not started.
     ///
     /// # Errors
     /// When a name is taken or a network or address cannot be had.
-    pub fn create_container(&self, wanted: Wanted) -> Result<(Id, String), ControlError> {
+    pub fn create_container(&self, wanted: Wanted) -> Result<Created, ControlError> {
         let mut state = self.state();
         let name = match wanted.name {
             Some(name) => {
@@ -52,6 +63,9 @@ impl Controller {
                 wishes.push((on.network.id.clone(), spec));
             }
         }
+        let networks: Vec<Id> = wishes.iter().map(|(network, _)| network.clone()).collect();
+        let mut warnings = self.check_publish(&state, &wanted.spec.publish_text, &mode, &networks)?;
+        warnings.extend(ports::loopback_warnings(&wanted.spec.publish));
         let container = Container {
             hostname: wanted.hostname.unwrap_or_else(|| id.short().to_owned()),
             id: id.clone(),
@@ -60,6 +74,7 @@ impl Controller {
             mode,
             mode_text,
             phase: Phase::Created,
+            ports: Vec::new(),
             spec: wanted.spec,
         };
         state.insert_container(container.clone());
@@ -79,7 +94,7 @@ impl Controller {
             return Err(error);
         }
         tracing::info!(container = name, id = id.short(), "container created");
-        Ok((id, name))
+        Ok(Created { id, name, warnings })
     }
 
     /// Removes a container; a running one only by `force`, which kills it.

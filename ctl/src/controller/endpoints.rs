@@ -149,11 +149,18 @@ impl Controller {
 
     /// Takes an endpoint's port away, if it has one.
     pub(super) fn unplug(&self, id: &Id) {
-        let port = self.state().endpoints.get_mut(id).and_then(|one| one.port.take());
+        let (port, addresses) = {
+            let mut state = self.state();
+            let Some(one) = state.endpoints.get_mut(id) else { return };
+            (one.port.take(), one.endpoint.addresses().collect::<Vec<_>>())
+        };
         if let Some(port) = port
             && let Err(error) = self.inner.switch.remove_port(port)
         {
             tracing::warn!("the switch could not remove {port}: {error}");
+        }
+        for address in addresses {
+            self.flush_address(address);
         }
     }
 

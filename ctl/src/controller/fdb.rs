@@ -116,6 +116,7 @@ impl Controller {
                 limited: counted.fdb.limited,
                 damped: counted.fdb.damped,
             },
+            router: counted.router.as_ref().map(|router| super::flows::stats(router, self.inner.uplink.as_ref())),
         }
     }
 }

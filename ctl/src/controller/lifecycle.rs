@@ -63,12 +63,15 @@ impl Controller {
             (mode, endpoints)
         };
         let own_sandbox = matches!(mode, NetworkMode::Networks | NetworkMode::None);
-        if own_sandbox {
-            self.ask(Request::SandboxCreate { sandbox: id.to_string() }).await?;
+        self.lease_ports(id)?;
+        if own_sandbox && let Err(error) = self.ask(Request::SandboxCreate { sandbox: id.to_string() }).await {
+            self.release_ports(id);
+            return Err(error);
         }
         let mut up = Vec::new();
         let result = self.start_inside(id, &endpoints, &mut up, streams).await;
         if result.is_err() {
+            self.release_ports(id);
             for endpoint in up.iter().rev() {
                 self.take_down(endpoint).await;
             }
@@ -95,6 +98,7 @@ impl Controller {
             let request = routes::default_routes(&self.state(), id);
             self.ask(request).await?;
         }
+        self.open_ports(id)?;
         let spec = Box::new(self.process_spec(id, streams.is_empty())?);
         let request = Request::ProcessStart { process: id.to_string(), spec };
         let pid = match self.inner.agent.call(request, streams).await? {
@@ -229,6 +233,8 @@ impl Controller {
             let own = matches!(one.container.mode, NetworkMode::Networks | NetworkMode::None);
             (one.endpoints.clone(), started, own)
         };
+        // Before the endpoints go: their flows are flushed then, and no new ones may come.
+        self.release_ports(id);
         for endpoint in &endpoints {
             self.take_down(endpoint).await;
         }

@@ -50,7 +50,9 @@ impl Controller {
     async fn connect_live(&self, container: &Id, endpoint: &Id) -> Result<(), ControlError> {
         self.bring_up(endpoint).await?;
         let request = routes::default_routes(&self.state(), container);
-        self.ask(request).await
+        self.ask(request).await?;
+        // The ports may now be published through the new endpoint.
+        self.open_ports(container)
     }
 
     /// Takes a container's endpoint on a network away. The name of an attached namespace is detached.
@@ -93,6 +95,10 @@ impl Controller {
         if running {
             let request = routes::default_routes(&self.state(), &id);
             self.ask_anyway(request).await;
+            self.refresh_router_anyway(&self.state());
+            for address in endpoint.addresses() {
+                self.flush_address(address);
+            }
         }
         tracing::info!(container = id.short(), network = endpoint.network_name, "disconnected");
         Ok(())

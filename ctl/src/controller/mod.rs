@@ -18,14 +18,18 @@ mod endpoints;
 mod events;
 mod fdb;
 mod files;
+mod flows;
+mod journal;
 mod lifecycle;
 mod membership;
 mod networks;
 mod orphans;
+mod ports;
 mod reconcile;
 mod routes;
 mod shutdown;
 mod state;
+mod uplink;
 mod view;
 
 use std::collections::HashMap;
@@ -35,10 +39,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use vswitch_switch::Switch;
 
-pub use containers::Streams;
+pub use containers::{Created, Streams};
 pub use files::HostFiles;
+use flows::FlowFeed;
+pub use flows::FlowWatch;
 pub use networks::NetworkFilter;
 pub use state::State;
+use uplink::UplinkState;
+pub use uplink::{Interface, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
@@ -62,8 +70,12 @@ pub struct Parts {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// The host's files.
     pub host: HostFiles,
+    /// The way out, if there is one.
+    pub uplink: Option<OpenUplink>,
     /// For containers' output.
     pub state_dir: PathBuf,
+    /// Nothing outlives vswitchd, so nothing is written down for a next one.
+    pub ephemeral: bool,
 }
 
 /// The controller. Clones are the same controller.
@@ -80,9 +92,12 @@ struct Inner {
     agent: AgentClient,
     rootless: bool,
     host: HostFiles,
+    uplink: Option<UplinkState>,
     state_dir: PathBuf,
     /// Who waits for the end of a process that `exec` started.
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
+    feed: FlowFeed,
+    ephemeral: bool,
 }
 
 impl Controller {
@@ -92,7 +107,8 @@ impl Controller {
     /// # Errors
     /// When the switch or the store refuse.
     pub async fn start(parts: Parts) -> Result<Controller, ControlError> {
-        let Parts { store, contents, switch, agent, hello, events, host, state_dir } = parts;
+        let Parts { store, contents, switch, agent, hello, events, host, uplink, state_dir, ephemeral } = parts;
+        let uplink = uplink.map(|open| UplinkState::new(&switch, open)).transpose()?;
         let controller = Controller {
             inner: Arc::new(Inner {
                 state: Mutex::new(State::new(contents)),
@@ -101,14 +117,24 @@ impl Controller {
                 agent,
                 rootless: hello.rootless,
                 host,
+                uplink,
                 state_dir,
                 execs: Mutex::default(),
+                feed: FlowFeed::default(),
+                ephemeral,
             }),
         };
         controller.restore_networks()?;
         controller.make_default_networks()?;
+        controller.refresh_router(&controller.state())?;
+        controller.restore_flows();
         controller.reconcile(&hello).await?;
+        // Last of all: whatever comes in before would be a stranger's.
+        controller.plug_uplink()?;
         tokio::spawn(controller.clone().listen(events));
+        tokio::spawn(controller.clone().keep_uplink());
+        tokio::spawn(controller.clone().keep_journal());
+        tokio::spawn(controller.clone().pump_flows());
         Ok(controller)
     }
 

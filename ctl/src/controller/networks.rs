@@ -146,15 +146,22 @@ impl Controller {
 
     fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
         let index = self.switch_network(&network)?;
-        if let Err(error) = self.inner.store.commit(&Change::new().put_network(&network)) {
+        let (id, name) = (network.id.clone(), network.name.clone());
+        let committed = self.inner.store.commit(&Change::new().put_network(&network));
+        let result = committed.map_err(ControlError::from).and_then(|()| {
+            state.insert_network(network, index);
+            self.refresh_router(state)
+        });
+        if let Err(error) = result {
+            if state.networks.remove(&id).is_some() {
+                self.inner.store.commit(&Change::new().drop_network(&id))?;
+            }
             if let Some(index) = index {
                 let _ = self.inner.switch.remove_network(index);
             }
-            return Err(error.into());
+            return Err(error);
         }
-        let id = network.id.clone();
-        tracing::info!(network = network.name, id = id.short(), "network created");
-        state.insert_network(network, index);
+        tracing::info!(network = name, id = id.short(), "network created");
         Ok(id)
     }
 
@@ -171,13 +178,16 @@ impl Controller {
         for id in lost {
             state.remove_endpoint(id);
         }
-        if let Some(index) = index
-            && let Err(error) = self.inner.switch.remove_network(index)
-        {
-            tracing::warn!("the switch keeps a removed network: {error}");
-        }
         if let Some(on) = state.networks.remove(id) {
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
+        }
+        if let Some(index) = index {
+            // The index is soon another network's, so neither rules nor flows may speak of it any more.
+            self.refresh_router_anyway(state);
+            self.flush_network(index);
+            if let Err(error) = self.inner.switch.remove_network(index) {
+                tracing::warn!("the switch keeps a removed network: {error}");
+            }
         }
         Ok(())
     }
@@ -192,10 +202,10 @@ impl Controller {
     fn plan_ipv4(&self, state: &State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => given(state, wish.plan).map(Some),
+            Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
                 let mut used = self.inner.host.networks().ipv4_ranges();
-                insert_all(&mut used, state, true);
+                self.insert_all(&mut used, state, true);
                 let net = pools::choose_ipv4(&used).ok_or(ControlError::PoolsExhausted)?;
                 Ok(Some(automatic(net.into())))
             }
@@ -205,7 +215,7 @@ impl Controller {
     fn plan_ipv6(&self, state: &mut State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => given(state, wish.plan).map(Some),
+            Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
                 let bits = match state.ula {
                     Some(bits) => bits,
@@ -216,10 +226,37 @@ impl Controller {
                     }
                 };
                 let mut used = self.inner.host.networks().ipv6_ranges();
-                insert_all(&mut used, state, false);
+                self.insert_all(&mut used, state, false);
                 let net = pools::choose_ipv6(pools::ula_prefix(bits), &used).ok_or(ControlError::PoolsExhausted)?;
                 Ok(Some(automatic(net.into())))
             }
+        }
+    }
+
+    /// Takes what is not free out of the choice.
+    fn insert_all(&self, used: &mut Ranges, state: &State, ipv4: bool) {
+        let inside = state.networks.values().flat_map(|on| on.network.subnets()).map(|plan| plan.net);
+        let uplink = self.inner.uplink.iter().flat_map(|on| on.uplink.families()).map(|family| family.net);
+        for net in inside.chain(uplink).filter(|net| net.addr().is_ipv4() == ipv4) {
+            used.insert_net(net);
+        }
+    }
+
+    fn given(&self, state: &State, plan: SubnetPlan) -> Result<SubnetPlan, ControlError> {
+        let overlaps = |other: IpNet, network: &str| ControlError::PoolOverlaps {
+            subnet: plan.net.to_string(),
+            other: other.to_string(),
+            network: network.to_owned(),
+        };
+        for on in state.networks.values() {
+            let meets = |other: &&SubnetPlan| other.net.contains(&plan.net) || plan.net.contains(&other.net);
+            if let Some(other) = on.network.subnets().find(meets) {
+                return Err(overlaps(other.net, &on.network.name));
+            }
+        }
+        match self.inner.uplink.as_ref().and_then(|on| on.meets(&plan)) {
+            Some(other) => Err(overlaps(other, "(the uplink)")),
+            None => Ok(plan),
         }
     }
 }
@@ -237,28 +274,6 @@ fn switch_config(network: &Network) -> NetworkConfig {
     let mac = gateway_mac(network.ipv4.as_ref(), network.id.seed());
     let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6, also: Vec::new() });
     NetworkConfig { name: network.name.clone(), gateway, inter_port: network.options.icc, mtu: network.options.mtu }
-}
-
-fn insert_all(used: &mut Ranges, state: &State, ipv4: bool) {
-    for plan in state.networks.values().flat_map(|on| on.network.subnets()) {
-        if plan.net.addr().is_ipv4() == ipv4 {
-            used.insert_net(plan.net);
-        }
-    }
-}
-
-fn given(state: &State, plan: SubnetPlan) -> Result<SubnetPlan, ControlError> {
-    for on in state.networks.values() {
-        let meets = |other: &&SubnetPlan| other.net.contains(&plan.net) || plan.net.contains(&other.net);
-        if let Some(other) = on.network.subnets().find(meets) {
-            return Err(ControlError::PoolOverlaps {
-                subnet: plan.net.to_string(),
-                other: other.net.to_string(),
-                network: on.network.name.clone(),
-            });
-        }
-    }
-    Ok(plan)
 }
 
 fn automatic(net: IpNet) -> SubnetPlan {

@@ -9,20 +9,54 @@ use crate::model::{Endpoint, Network};
 
 /// The request that sets a container's default routes as they should be now.
 pub(super) fn default_routes(state: &State, container: &Id) -> Request {
-    let ids = state.containers.get(container).map(|one| one.endpoints.as_slice()).unwrap_or_default();
-    let candidates: Vec<Candidate<'_>> = ids
-        .iter()
-        .filter_map(|id| {
-            let endpoint = &state.endpoints.get(id)?.endpoint;
-            Some(Candidate { endpoint, network: &state.networks.get(&endpoint.network)?.network })
-        })
-        .collect();
-    request(container.to_string(), &candidates)
+    request(container.to_string(), &candidates(state, container))
 }
 
 /// The request for a sandbox with just this endpoint.
 pub(super) fn single_route(endpoint: &Endpoint, network: &Network) -> Request {
     request(endpoint.sandbox(), &[Candidate { endpoint, network }])
+}
+
+/// The endpoints of a container by which it is reached from outside, one for each family: those of its default routes.
+pub(super) struct Ways<'a> {
+    pub(super) ipv4: Option<&'a Endpoint>,
+    pub(super) ipv6: Option<&'a Endpoint>,
+}
+
+impl Ways<'_> {
+    pub(super) fn ipv4_address(&self) -> Option<IpAddr> {
+        Some(self.ipv4?.ipv4?.address)
+    }
+
+    pub(super) fn ipv6_address(&self) -> Option<IpAddr> {
+        Some(self.ipv6?.ipv6?.address)
+    }
+}
+
+/// By which endpoints a container is reached. As with Docker, its ports are published through these only.
+pub(super) fn ways<'a>(state: &'a State, container: &Id) -> Ways<'a> {
+    let candidates = candidates(state, container);
+    let ranked = ranked(&candidates);
+    Ways {
+        ipv4: ranked.iter().find(|one| one.ipv4().is_some()).map(|one| one.endpoint),
+        ipv6: ranked.iter().find(|one| one.ipv6().is_some()).map(|one| one.endpoint),
+    }
+}
+
+fn candidates<'a>(state: &'a State, container: &Id) -> Vec<Candidate<'a>> {
+    let ids = state.containers.get(container).map(|one| one.endpoints.as_slice()).unwrap_or_default();
+    let candidate = |id| {
+        let endpoint = &state.endpoints.get(id)?.endpoint;
+        Some(Candidate { endpoint, network: &state.networks.get(&endpoint.network)?.network })
+    };
+    ids.iter().filter_map(candidate).collect()
+}
+
+/// Those that lead out, best first.
+fn ranked<'c, 'a>(candidates: &'c [Candidate<'a>]) -> Vec<&'c Candidate<'a>> {
+    let mut ranked: Vec<_> = candidates.iter().filter(|one| !one.network.internal).collect();
+    ranked.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    ranked
 }
 
 struct Candidate<'a> {
@@ -53,8 +87,7 @@ impl Candidate<'_> {
 }
 
 fn request(sandbox: String, candidates: &[Candidate<'_>]) -> Request {
-    let mut ranked: Vec<_> = candidates.iter().filter(|one| !one.network.internal).collect();
-    ranked.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    let ranked = ranked(candidates);
     let id = |one: &&Candidate<'_>| one.endpoint.id.to_string();
     Request::DefaultRoute {
         sandbox,

@@ -13,6 +13,7 @@ use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::{ClaimError, Leases, SubnetPlan, gateway_mac, random_local};
 use crate::model::{Container, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
+use crate::publish::PortLeases;
 use crate::store::Contents;
 
 /// Everything that should exist.
@@ -22,6 +23,8 @@ pub struct State {
     pub(super) containers: BTreeMap<Id, ContainerState>,
     pub(super) endpoints: BTreeMap<Id, EndpointState>,
     pub(super) ula: Option<[u8; 5]>,
+    /// Host ports of containers that run or are being started.
+    pub(super) ports: PortLeases,
     sequence: u64,
 }
 
@@ -67,6 +70,7 @@ impl State {
             state.insert_network(network, None);
         }
         for container in contents.containers {
+            state.ports.keep(&container.ports, &container.id);
             state.insert_container(container);
         }
         let mut endpoints = contents.endpoints;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use vswitch_api::container::{Container, ContainerState as ApiState};
 use vswitch_api::endpoint::{Endpoint, EndpointState as ApiEndpointState};
 use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContainer};
+use vswitch_api::port::PortBinding;
 
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
 use crate::ipam::SubnetPlan;
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
+use crate::publish::Binding;
 
 /// A network in Docker's shape.
 pub(super) fn network(state: &State, on: &NetworkState) -> Network {
@@ -117,6 +119,15 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
     }
 }
 
+fn port(binding: &Binding) -> PortBinding {
+    PortBinding {
+        protocol: binding.transport.protocol().to_string(),
+        container_port: binding.target_port,
+        host_ip: binding.host.to_string(),
+        host_port: binding.host_port,
+    }
+}
+
 /// A container.
 pub(super) fn container(state: &State, one: &ContainerState) -> Container {
     let container = &one.container;
@@ -142,7 +153,8 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         network_mode: container.mode_text.clone(),
         dns: spec.dns.iter().map(ToString::to_string).collect(),
         extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
-        publish: Vec::new(),
+        publish: spec.publish_text.clone(),
+        ports: container.ports.iter().map(port).collect(),
         labels: spec.labels.clone(),
         endpoints: one
             .endpoints

@@ -9,6 +9,7 @@ use vswitch_api::container::{ContainerCreate, ExecRequest};
 use super::{EndpointSpec, Faults, container_name, parse_endpoint, resolve_capabilities};
 use crate::clock::Moment;
 use crate::ids::Id;
+use crate::publish::{self, Binding, PublishSpec};
 
 /// A container, as decided and stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Container {
     pub mode_text: String,
     /// Where it is in its life.
     pub phase: Phase,
+    /// Host ports that lead to it: while it runs, and while it is being started.
+    #[serde(default)]
+    pub ports: Vec<Binding>,
     /// What the user asked for.
     pub spec: ContainerSpec,
 }
@@ -108,6 +112,12 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<ExtraHost>,
     /// Capability numbers to keep.
     pub capabilities: Vec<u8>,
+    /// Ports to publish.
+    #[serde(default)]
+    pub publish: Vec<PublishSpec>,
+    /// The same in the user's words.
+    #[serde(default)]
+    pub publish_text: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -168,11 +178,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         faults.add(format!("invalid search domain {bad:?}: it must not be empty or contain spaces"));
     }
     let capabilities = faults.take(resolve_capabilities(&wire.cap_add, &wire.cap_drop)).unwrap_or_default();
-    if let Some(port) = wire.publish.first() {
-        faults.add(format!(
-            "published ports need an uplink and this vswitchd runs with --uplink none; leave -p {port} out"
-        ));
-    }
+    let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
+    let publish = publish.flatten().collect();
     let network = match wire.network.as_str() {
         "" | "default" => "bridge".to_owned(),
         _ => wire.network,
@@ -187,6 +194,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         dns_search: wire.dns_search,
         extra_hosts,
         capabilities,
+        publish,
+        publish_text: wire.publish,
         labels: wire.labels,
     };
     faults.finish(Wanted { name, hostname, network, endpoint, more, spec })
@@ -302,7 +311,7 @@ mod tests {
             (|wire| wire.dns = vec!["x".into()], "not an ip address"),
             (|wire| wire.extra_hosts = vec!["x".into()], "write NAME:ADDRESS"),
             (|wire| wire.extra_hosts = vec!["x:host-gateway".into()], "host-gateway is not available"),
-            (|wire| wire.publish = vec!["80:80".into()], "published ports need an uplink"),
+            (|wire| wire.publish = vec!["0:80".into()], "invalid hostPort: 0"),
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
             (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
         ];

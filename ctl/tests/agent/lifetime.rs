@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use vswitch_ctl::agent::{
     client::AgentError,
-    protocol::{ExecSpec, FailureKind, Reply, Request},
+    protocol::{ExecSpec, FailureKind, PROTOCOL_VERSION, Reply, Request},
 };
 
 use crate::harness::{Agent, PATH, connect, link, wait};
@@ -166,7 +166,7 @@ async fn serves_a_long_path() {
 }
 
 async fn running(agent: &Agent) -> u32 {
-    match agent.client.call(Request::Hello { version: 1 }, Vec::new()).await.unwrap().0 {
+    match agent.client.call(Request::Hello { version: PROTOCOL_VERSION }, Vec::new()).await.unwrap().0 {
         Reply::Hello { running, .. } => running[0].1,
         other => panic!("{other:?}"),
     }

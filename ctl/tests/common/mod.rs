@@ -12,8 +12,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
-use vswitch_ctl::controller::{Controller, HostFiles, Parts};
+use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
 use vswitch_ctl::store::Store;
+use vswitch_ctl::uplink::Uplink;
 use vswitch_switch::{Settings, Switch};
 
 use agent::FakeAgent;
@@ -35,6 +36,11 @@ impl Daemon {
 
     /// With the state directory and the agent of an earlier one.
     pub fn start_in(dir: tempfile::TempDir, agent: FakeAgent) -> Daemon {
+        Daemon::start_with(dir, agent, None)
+    }
+
+    /// With an uplink, whose interface is as pretended as the agent.
+    pub fn start_with(dir: tempfile::TempDir, agent: FakeAgent, uplink: Option<&'static str>) -> Daemon {
         let socket = ControlSocket::bind(&dir.path().join("v.sock"), None).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let route = dir.path().join("route");
@@ -48,7 +54,13 @@ impl Daemon {
             let (agent, hello, events) = AgentClient::connect(connection).await.unwrap();
             let (store, contents) = Store::open(&state_dir).unwrap();
             let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
-            Controller::start(Parts { store, contents, switch, agent, hello, events, host, state_dir }).await.unwrap()
+            let uplink = match uplink {
+                Some(text) => Some(open_uplink(&agent, text).await),
+                None => None,
+            };
+            let parts =
+                Parts { store, contents, switch, agent, hello, events, host, uplink, state_dir, ephemeral: false };
+            Controller::start(parts).await.unwrap()
         });
         let app = App { controller: controller.clone(), uplink: "none".into(), workers: 1 };
         let listener = socket.listener().unwrap();
@@ -153,3 +165,9 @@ pub fn raw(socket: &Path, bytes: &[u8]) -> (u16, String) {
 const ROUTE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
     eth0\t00000000\t010012AC\t0003\t0\t0\t0\t00000000\n\
     eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
+
+async fn open_uplink(agent: &AgentClient, text: &str) -> OpenUplink {
+    let uplink = text.parse::<Uplink>().unwrap().packet().unwrap().clone();
+    let interface = Interface::open(agent, &uplink.interface).await.unwrap();
+    OpenUplink { uplink, settings: vswitch_switch::nat::rules::Settings::default(), interface }
+}

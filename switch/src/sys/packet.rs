@@ -40,6 +40,31 @@ pub fn open(interface: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Lets a socket of [`open`] see frames for every station, for as long as it is open: without it a NIC passes on those
+/// for its own MAC address only, and the switch has another one.
+///
+/// # Errors
+/// When the interface is gone, or what the kernel says.
+pub fn hear_everybody(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let index = bound_to(socket)?;
+    // SAFETY: packet_mreq is plain data for which zero is valid.
+    let mut membership: libc::packet_mreq = unsafe { mem::zeroed() };
+    membership.mr_ifindex = index;
+    membership.mr_type = u16::try_from(libc::PACKET_MR_PROMISC).expect("the type is 1");
+    let length = libc::socklen_t::try_from(size_of::<libc::packet_mreq>()).expect("16 bytes");
+    // SAFETY: the pointer is to a live packet_mreq and the length is its own.
+    checked(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const membership).cast(),
+            length,
+        )
+    })?;
+    Ok(())
+}
+
 /// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h`, missing in the libc crate.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
@@ -69,10 +94,15 @@ fn bind(socket: BorrowedFd<'_>, index: libc::c_int) -> io::Result<()> {
 /// Whether the interface that a packet socket was bound to is gone for good (the kernel then unbinds the socket).
 #[must_use]
 pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
+    bound_to(socket).is_err()
+}
+
+/// Index of the interface that a packet socket is bound to.
+fn bound_to(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     // SAFETY: sockaddr_ll is plain data for which zero is valid.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("20 bytes");
     // SAFETY: both pointers are to live variables and the length is that of the address.
-    let asked = checked(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length) });
-    asked.is_err() || address.sll_ifindex <= 0
+    checked(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut length) })?;
+    if address.sll_ifindex > 0 { Ok(address.sll_ifindex) } else { Err(io::ErrorKind::NotFound.into()) }
 }

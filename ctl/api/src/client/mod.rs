@@ -9,6 +9,7 @@
 
 mod containers;
 mod endpoints;
+mod flows;
 mod networks;
 mod session;
 mod socket;
@@ -18,6 +19,7 @@ mod transport;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use flows::FlowEvents;
 pub use networks::Filters;
 pub use session::{Session, Streams};
 pub use socket::{SOCKET_VARIABLE, default_socket};

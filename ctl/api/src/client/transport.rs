@@ -99,6 +99,18 @@ impl Call<'_> {
             .await
     }
 
+    /// Send; the answer's body as it comes. The patience is for its beginning.
+    pub(super) async fn stream(self) -> Result<Incoming, ClientError> {
+        let client = self.client;
+        let patience = self.patience;
+        client
+            .within(patience, async move {
+                let response = self.send(false).await?;
+                Ok(client.refusal(response).await?.into_body())
+            })
+            .await
+    }
+
     /// Send and ask for the upgrade of [`stdio`]; what the connection carries from then on.
     pub(super) async fn upgrade(self) -> Result<(UnixStream, Bytes), ClientError> {
         let client = self.client;

@@ -48,8 +48,7 @@ impl Listed for Container {
         ("Labels", "LABELS"),
         ("Pid", "PID"),
     ];
-    const TABLE: &'static str =
-        r"table {{.ID}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Networks}}\t{{.Addresses}}\t{{.Names}}";
+    const TABLE: &'static str = r"table {{.ID}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Networks}}\t{{.Addresses}}\t{{.Ports}}\t{{.Names}}";
 
     fn values(&self, no_trunc: bool) -> Vec<String> {
         let addresses = self.endpoints.iter().flat_map(|endpoint| [&endpoint.ipv4_address, &endpoint.ipv6_address]);
@@ -65,7 +64,7 @@ impl Listed for Container {
             self.name.clone(),
             self.created.clone(),
             state(self.state).to_owned(),
-            self.publish.join(", "),
+            super::port::summary(&self.ports),
             labels.collect::<Vec<_>>().join(","),
             self.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         ]

@@ -87,6 +87,16 @@ impl Netlink {
         name.ok_or(rtnetlink::Error::RequestFailed)
     }
 
+    /// Index and MTU of the interface with this name.
+    pub(crate) async fn find(&self, name: &str) -> Result<(u32, u32), rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_name(name.to_owned())).await?;
+        let mtu = message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        });
+        Ok((message.header.index, mtu.unwrap_or(DEFAULT_MTU)))
+    }
+
     async fn one(&self, request: rtnetlink::LinkGetRequest) -> Result<LinkMessage, rtnetlink::Error> {
         let mut messages = std::pin::pin!(request.execute());
         messages.next().await.unwrap_or(Err(rtnetlink::Error::RequestFailed))
@@ -248,6 +258,9 @@ pub(crate) struct Via<A> {
     /// The router is outside the interface's subnet.
     pub(crate) onlink: bool,
 }
+
+/// Ethernet's, for an interface that does not say.
+const DEFAULT_MTU: u32 = 1500;
 
 /// Interface group of the switch's ends ("vs"), by which all can be removed at once.
 const GROUP: u32 = 0x7673;

@@ -12,6 +12,7 @@ use std::{io, os::fd::OwnedFd, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use interface::Netlink;
 use interface::Removed;
 pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns};
 use table::Table;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vswitch_api::stats::{Counters, FdbStats, PortStats, Stats};
+use vswitch_api::stats::{Counters, FdbStats, PortStats, RouterStats, Stats};
 
 use crate::table::Table;
 use crate::{natural, units};
@@ -13,6 +13,7 @@ pub(crate) fn totals(stats: &Stats) -> String {
     let mut blocks = vec![ports(&stats.ports), networks(stats)];
     blocks.extend(drops(stats));
     blocks.push(fdb(&stats.fdb));
+    blocks.extend(stats.router.as_ref().map(router));
     blocks.join("\n")
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn rates(before: &Stats, now: &Stats, time: Duration) -> String {
         blocks.push(table.render());
     }
     blocks.push(fdb(&now.fdb));
+    blocks.extend(now.router.as_ref().map(router));
     blocks.join("\n")
 }
 
@@ -159,6 +161,41 @@ fn fdb(fdb: &FdbStats) -> String {
         text += &format!(", {} {event}", units::count(count));
     }
     text + "\n"
+}
+
+/// One line of what it holds, and a table of what it dropped.
+fn router(router: &RouterStats) -> String {
+    let mut text = String::new();
+    if let Some(uplink) = &router.uplink {
+        text += &format!("Uplink: {} {}", uplink.interface, if uplink.up { "up" } else { "lost" });
+        if uplink.lost > 0 {
+            let (lost, recovered) = (units::count(uplink.lost), units::count(uplink.recovered));
+            text += &format!(", vanished {lost} times, back {recovered} times");
+        }
+        text.push('\n');
+    }
+    text += &format!("Flows: {}", units::count(router.flows));
+    let events = [
+        (router.created, "created"),
+        (router.expired, "expired"),
+        (router.early_dropped, "dropped early"),
+        (router.refused_full, "refused: table full"),
+        (router.refused_endpoint, "refused: endpoint's limit"),
+        (router.errors_held_back, "ICMP errors held back"),
+    ];
+    for (count, event) in events.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!(", {} {event}", units::count(count));
+    }
+    text.push('\n');
+    if router.route_drops.is_empty() && router.nat_drops.is_empty() {
+        return text;
+    }
+    let mut table = Table::new(["DROP REASON", "PACKETS", "BY"]).numbers([1]);
+    let by = |drops, who| std::iter::zip(drops, std::iter::repeat(who));
+    for ((reason, count), who) in by(&router.route_drops, "router").chain(by(&router.nat_drops, "translator")) {
+        table.row([reason, &units::count(*count), who]);
+    }
+    text + "\n" + &table.render()
 }
 
 fn dropped(counters: &Counters) -> u64 {

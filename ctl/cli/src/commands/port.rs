@@ -1,0 +1,128 @@
+//! `port`.
+
+use anyhow::bail;
+use clap::Args;
+use vswitch_api::Client;
+use vswitch_api::port::PortBinding;
+
+use crate::failure::Usage;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl port web             80/tcp -> 0.0.0.0:10080
+  vswitchctl port web 80          0.0.0.0:10080
+  vswitchctl port web 53/udp";
+
+/// Arguments of `port`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PortArgs {
+    /// The container, by name or id
+    container: String,
+    /// One of its ports; tcp unless said otherwise
+    #[arg(value_name = "PORT[/PROTO]")]
+    port: Option<String>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl PortArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let container = client.container(&self.container).await?;
+        let Some(port) = &self.port else {
+            if self.json {
+                return output::json(&container.ports);
+            }
+            let lines = container.ports.iter().map(|one| format!("{} -> {}\n", target(one), host(one)));
+            return Ok(output::print(&lines.collect::<String>())?);
+        };
+        let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+        let Ok(number) = number.parse::<u16>() else {
+            return Err(
+                Usage(format!("invalid port {port}; write a number, or one with a protocol such as 53/udp")).into()
+            );
+        };
+        let matches = |one: &PortBinding| one.container_port == number && one.protocol.eq_ignore_ascii_case(protocol);
+        let found: Vec<_> = container.ports.into_iter().filter(matches).collect();
+        if found.is_empty() {
+            bail!("no public port '{number}/{protocol}' published for {}", self.container);
+        }
+        if self.json {
+            return output::json(&found);
+        }
+        Ok(output::print(&found.iter().map(|one| host(one) + "\n").collect::<String>())?)
+    }
+}
+
+fn target(binding: &PortBinding) -> String {
+    format!("{}/{}", binding.container_port, binding.protocol)
+}
+
+fn host(binding: &PortBinding) -> String {
+    host_of(&binding.host_ip) + ":" + &binding.host_port.to_string()
+}
+
+fn host_of(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
+/// What `ps` shows: `0.0.0.0:8000-8001->80-81/tcp`, neighbouring ports in one.
+pub(crate) fn summary(ports: &[PortBinding]) -> String {
+    let mut sorted: Vec<&PortBinding> = ports.iter().collect();
+    sorted.sort_by(|a, b| {
+        let key =
+            |one: &PortBinding| (one.host_ip.contains(':'), one.host_ip.clone(), one.protocol.clone(), one.host_port);
+        key(a).cmp(&key(b))
+    });
+    let mut groups: Vec<(&PortBinding, u16)> = Vec::new();
+    for one in sorted {
+        if let Some((first, count)) = groups.last_mut()
+            && (&first.host_ip, &first.protocol) == (&one.host_ip, &one.protocol)
+            && first.host_port.checked_add(*count) == Some(one.host_port)
+            && first.container_port.checked_add(*count) == Some(one.container_port)
+        {
+            *count += 1;
+        } else {
+            groups.push((one, 1));
+        }
+    }
+    let range = |first: u16, count: u16| match count {
+        1 => first.to_string(),
+        _ => format!("{first}-{}", first + (count - 1)),
+    };
+    let text = groups.iter().map(|(first, count)| {
+        let (hosts, targets) = (range(first.host_port, *count), range(first.container_port, *count));
+        format!("{}:{hosts}->{targets}/{}", host_of(&first.host_ip), first.protocol)
+    });
+    text.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neighbouring ports of one host address and protocol are one range, as Docker shows them.
+    #[test]
+    fn summaries() {
+        let binding = |host_ip: &str, host_port, container_port, protocol: &str| PortBinding {
+            protocol: protocol.into(),
+            container_port,
+            host_ip: host_ip.into(),
+            host_port,
+        };
+        let ports = [
+            binding("0.0.0.0", 8001, 81, "tcp"),
+            binding("0.0.0.0", 8000, 80, "tcp"),
+            binding("::", 8000, 80, "tcp"),
+            binding("0.0.0.0", 8002, 90, "tcp"),
+            binding("0.0.0.0", 53, 53, "udp"),
+            binding("0.0.0.0", 65535, 65535, "tcp"),
+        ];
+        let expected = "0.0.0.0:8000-8001->80-81/tcp, 0.0.0.0:8002->90/tcp, 0.0.0.0:65535->65535/tcp, \
+                        0.0.0.0:53->53/udp, [::]:8000->80/tcp";
+        assert_eq!(summary(&ports), expected);
+        assert_eq!(summary(&[]), "");
+    }
+}

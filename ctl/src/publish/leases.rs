@@ -1,0 +1,176 @@
+//! Who has which host port. Read first: moby `daemon/libnetwork/portallocator`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Binding, PortRange, PublishSpec, Transport};
+use crate::ids::Id;
+
+/// The host ports of all running containers.
+#[derive(Debug, Default)]
+pub struct PortLeases {
+    taken: BTreeMap<(Transport, u16), Vec<(IpAddr, Id)>>,
+    /// Behind the automatic port that was given last.
+    next: HashMap<Transport, u16>,
+}
+
+/// Why a port cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// Another container has it, or this one already.
+    #[error("Bind for {0} failed: port is already allocated")]
+    Taken(std::net::SocketAddr),
+    /// No port of the range is free.
+    #[error("all ports are allocated")]
+    Exhausted,
+}
+
+/// Docker's automatic ports where it cannot read `net.ipv4.ip_local_port_range`: the upper end of IANA's dynamic ones.
+const AUTOMATIC: (u16, u16) = (49_153, 65_535);
+
+impl PortLeases {
+    /// Leases what one `-p` asks for: the same port for every family in `families`, unless an address is given.
+    ///
+    /// # Errors
+    /// When the port, or every port of the range, is taken; nothing is leased then.
+    pub fn lease(&mut self, spec: &PublishSpec, families: Families, owner: &Id) -> Result<Vec<Binding>, LeaseError> {
+        let hosts: Vec<IpAddr> = match spec.host {
+            Some(host) => vec![host],
+            None => families.unspecified().collect(),
+        };
+        let host_port = match spec.host_ports {
+            Some(range) if range.count() == 1 => {
+                let taken = hosts.iter().find(|&&host| !self.is_free(spec.transport, host, range.first()));
+                if let Some(&host) = taken {
+                    return Err(LeaseError::Taken((host, range.first()).into()));
+                }
+                range.first()
+            }
+            Some(range) => self.first_free(spec.transport, &hosts, range, 0)?,
+            None => {
+                let range = PortRange::new(AUTOMATIC.0, AUTOMATIC.1).map_err(|_| LeaseError::Exhausted)?;
+                let behind = self.next.get(&spec.transport).copied().unwrap_or(AUTOMATIC.0);
+                let port = self.first_free(spec.transport, &hosts, range, usize::from(behind - AUTOMATIC.0))?;
+                self.next.insert(spec.transport, port.checked_add(1).unwrap_or(AUTOMATIC.0));
+                port
+            }
+        };
+        let binding = |host| Binding { transport: spec.transport, host, host_port, target_port: spec.target_port };
+        let bindings: Vec<Binding> = hosts.into_iter().map(binding).collect();
+        self.keep(&bindings, owner);
+        Ok(bindings)
+    }
+
+    /// Takes bindings that somebody has already, without asking.
+    pub fn keep(&mut self, bindings: &[Binding], owner: &Id) {
+        for binding in bindings {
+            let holders = self.taken.entry((binding.transport, binding.host_port)).or_default();
+            holders.push((binding.host, owner.clone()));
+        }
+    }
+
+    /// Gives back everything that `owner` has.
+    pub fn release(&mut self, owner: &Id) {
+        self.taken.retain(|_, holders| {
+            holders.retain(|(_, holder)| holder != owner);
+            !holders.is_empty()
+        });
+    }
+
+    fn is_free(&self, transport: Transport, host: IpAddr, port: u16) -> bool {
+        let holders = self.taken.get(&(transport, port)).map(Vec::as_slice).unwrap_or_default();
+        !holders.iter().any(|&(other, _)| meet(host, other))
+    }
+
+    fn first_free(
+        &self,
+        transport: Transport,
+        hosts: &[IpAddr],
+        range: PortRange,
+        start: usize,
+    ) -> Result<u16, LeaseError> {
+        let mut ports = (0..range.count()).map(|offset| range.nth(start + offset));
+        let free = ports.find(|&port| hosts.iter().all(|&host| self.is_free(transport, host, port)));
+        free.ok_or(LeaseError::Exhausted)
+    }
+}
+
+/// The families for which a container can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// IPv4.
+    pub ipv4: bool,
+    /// IPv6.
+    pub ipv6: bool,
+}
+
+impl Families {
+    fn unspecified(self) -> impl Iterator<Item = IpAddr> {
+        let ipv4 = self.ipv4.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        ipv4.into_iter().chain(self.ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
+    }
+}
+
+/// A port on all addresses meets the same port on any address of the family.
+fn meet(one: IpAddr, other: IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    const BOTH: Families = Families { ipv4: true, ipv6: true };
+
+    fn id() -> Id {
+        Id::random(&mut rand::rng())
+    }
+
+    fn lease(leases: &mut PortLeases, raw: &str, owner: &Id) -> Result<Vec<String>, String> {
+        let spec = parse(raw).unwrap()[0];
+        let text = |bindings: Vec<Binding>| bindings.iter().map(ToString::to_string).collect();
+        leases.lease(&spec, BOTH, owner).map(text).map_err(|error| error.to_string())
+    }
+
+    /// A port is had once: on all addresses, or on each one for itself; a container's end frees it.
+    #[test]
+    fn conflicts() {
+        let (mut leases, one, other) = (PortLeases::default(), id(), id());
+        let got = lease(&mut leases, "8080:80", &one).unwrap();
+        assert_eq!(got, ["0.0.0.0:8080->80/tcp", "[::]:8080->80/tcp"]);
+        let refused = "Bind for 0.0.0.0:8080 failed: port is already allocated";
+        assert_eq!(lease(&mut leases, "8080:81", &other).unwrap_err(), refused);
+        assert!(lease(&mut leases, "10.9.0.1:8080:80", &other).is_err());
+        assert!(lease(&mut leases, "8080:80/udp", &other).is_ok());
+        assert!(lease(&mut leases, "10.9.0.1:9090:80", &one).is_ok());
+        assert!(lease(&mut leases, "10.9.0.3:9090:80", &other).is_ok());
+        assert!(lease(&mut leases, "9090:80", &other).is_err());
+        leases.release(&one);
+        assert!(lease(&mut leases, "8080:80", &other).is_ok());
+        assert!(lease(&mut leases, "10.9.0.1:9090:80", &other).is_ok());
+    }
+
+    /// Without a host port the next automatic one is given, both families the same; a range gives its first free port.
+    #[test]
+    fn automatic() {
+        let (mut leases, one) = (PortLeases::default(), id());
+        assert_eq!(lease(&mut leases, "80", &one).unwrap(), ["0.0.0.0:49153->80/tcp", "[::]:49153->80/tcp"]);
+        leases.release(&one);
+        assert_eq!(lease(&mut leases, "80", &one).unwrap()[0], "0.0.0.0:49154->80/tcp");
+        assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap()[0], "0.0.0.0:8000->80/tcp");
+        assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap()[0], "0.0.0.0:8001->80/tcp");
+        assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap_err(), "all ports are allocated");
+    }
+
+    /// Automatic ports begin again behind the last one, and end when there are none.
+    #[test]
+    fn round_robin_to_the_end() {
+        let (mut leases, one) = (PortLeases::default(), id());
+        let count = usize::from(AUTOMATIC.1 - AUTOMATIC.0) + 1;
+        for _ in 0..count {
+            lease(&mut leases, "80", &one).unwrap();
+        }
+        assert_eq!(lease(&mut leases, "80", &one).unwrap_err(), "all ports are allocated");
+    }
+}

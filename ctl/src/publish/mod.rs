@@ -1,0 +1,44 @@
+//! Published ports: what `-p` says, and who has which host port.
+//!
+//! A [`PublishSpec`] is what a user asked for; when the container starts it becomes one or two [`Binding`]s (one for each
+//! family) by the [`PortLeases`], which last until the container ends. Both are pure.
+
+mod leases;
+mod spec;
+
+pub use leases::{Families, LeaseError, PortLeases};
+pub use spec::{PublishError, PublishSpec, parse};
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+pub use vswitch_switch::nat::rules::{PortRange, Transport};
+
+/// A host port that leads to a port of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Binding {
+    /// The protocol.
+    pub transport: Transport,
+    /// Where it is reached; `0.0.0.0` and `::` stand for all addresses of the family.
+    pub host: IpAddr,
+    /// The port there.
+    pub host_port: u16,
+    /// The container's own port.
+    pub target_port: u16,
+}
+
+impl Binding {
+    /// Where it is reached, as Docker writes it: `0.0.0.0:8080`, `[::]:8080`.
+    #[must_use]
+    pub fn host_text(&self) -> String {
+        std::net::SocketAddr::new(self.host, self.host_port).to_string()
+    }
+}
+
+/// `0.0.0.0:8080->80/tcp`.
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}/{}", self.host_text(), self.target_port, self.transport.protocol())
+    }
+}

@@ -1,0 +1,205 @@
+//! What the router is to do, out of networks, uplink and published ports. Pure.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use vswitch_frame::NetworkIndex;
+use vswitch_switch::nat::route::Route;
+use vswitch_switch::nat::rules::{
+    NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
+};
+use vswitch_switch::nat::table::Leg;
+use vswitch_switch::router::RouterConfig;
+use vswitch_switch::{Gateway, NetworkConfig};
+
+use super::PacketUplink;
+use crate::model::Network;
+use crate::publish::Binding;
+
+/// The uplink as a network of the switch. A colon is in no network's name, so the name is the uplink's alone.
+#[must_use]
+pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
+    let (mut ipv4, mut ipv6, mut also) = (None, None, Vec::new());
+    for family in uplink.families() {
+        for &address in &family.own {
+            match address {
+                IpAddr::V4(address) if ipv4.is_none() => ipv4 = Some((address, family.net.prefix_len())),
+                IpAddr::V6(address) if ipv6.is_none() => ipv6 = Some((address, family.net.prefix_len())),
+                further => also.push(further),
+            }
+        }
+    }
+    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also });
+    NetworkConfig { name: format!("uplink:{}", uplink.interface), gateway, inter_port: true, mtu }
+}
+
+/// The whole configuration. `published` is bindings with the address that each leads to; those that cannot be reached by
+/// this uplink are left out.
+#[must_use]
+pub fn plan<'a>(
+    (uplink, index): (&PacketUplink, NetworkIndex),
+    inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
+    published: &[(Binding, IpAddr)],
+    settings: &Settings,
+) -> RouterConfig {
+    let mut routes = uplink_routes(uplink);
+    let mut networks = Vec::new();
+    for (index, network) in inside {
+        let translation = if network.options.masquerade { Translation::Masquerade } else { Translation::Routed };
+        let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
+        let subnets =
+            network.subnets().map(|plan| SubnetSpec { net: plan.net, gateway: Some(plan.gateway), translation });
+        routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
+        networks.push(NetworkSpec { index, subnets: subnets.collect(), reach });
+    }
+    let lies_inside = |target: IpAddr| {
+        let reachable = networks.iter().filter(|network| network.reach == Reach::Uplink);
+        reachable.flat_map(|network| &network.subnets).any(|subnet| subnet.net.contains(&target))
+    };
+    let reached = |host: IpAddr| host.is_unspecified() || uplink.own().any(|own| own == host);
+    let usable = published.iter().filter(|(binding, target)| {
+        reached(binding.host) && binding.host.is_ipv4() == target.is_ipv4() && lies_inside(*target)
+    });
+    let publish = in_ranges(usable);
+    let rules = RulesSpec { networks, external: uplink.own().collect(), publish, settings: settings.clone() };
+    RouterConfig { uplink: Some(index), rules, routes }
+}
+
+fn uplink_routes(uplink: &PacketUplink) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for family in uplink.families() {
+        routes.push(connected(family.net, Leg::Uplink));
+        let all = if family.net.addr().is_ipv4() { Ipv4Net::default().into() } else { Ipv6Net::default().into() };
+        routes.extend(family.gateway.map(|via| Route { destination: all, leg: Leg::Uplink, via: Some(via) }));
+    }
+    let further = uplink.routes.iter();
+    routes.extend(further.map(|route| Route {
+        destination: route.destination,
+        leg: Leg::Uplink,
+        via: Some(route.via),
+    }));
+    routes
+}
+
+const fn connected(destination: IpNet, leg: Leg) -> Route {
+    Route { destination, leg, via: None }
+}
+
+/// Bindings of neighbouring ports become one rule: ten thousand ports of a media server are one lookup.
+fn in_ranges<'a>(published: impl Iterator<Item = &'a (Binding, IpAddr)>) -> Vec<Publish> {
+    let mut sorted: Vec<_> = published.copied().collect();
+    sorted.sort_by_key(|(binding, target)| (binding.transport, binding.host, *target, binding.host_port));
+    sorted.dedup();
+    let mut rules: Vec<Publish> = Vec::new();
+    for (binding, target) in sorted {
+        let host = Some(binding.host).filter(|host| !host.is_unspecified());
+        if let Some(last) = rules.last_mut()
+            && (last.transport, last.host, last.target) == (binding.transport, host, target)
+            && last.host_ports.last().checked_add(1) == Some(binding.host_port)
+            && last.target_ports.last().checked_add(1) == Some(binding.target_port)
+            && let Ok(host_ports) = PortRange::new(last.host_ports.first(), binding.host_port)
+            && let Ok(target_ports) = PortRange::new(last.target_ports.first(), binding.target_port)
+        {
+            (last.host_ports, last.target_ports) = (host_ports, target_ports);
+            continue;
+        }
+        let single = (PortRange::single(binding.host_port), PortRange::single(binding.target_port));
+        // Zero is no port, and specs and leases have none.
+        let (Ok(host_ports), Ok(target_ports)) = single else { continue };
+        rules.push(Publish { transport: binding.transport, host, host_ports, target, target_ports });
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Id;
+    use crate::publish::{Families, PortLeases, parse};
+    use crate::uplink::Uplink;
+
+    fn uplink(text: &str) -> PacketUplink {
+        text.parse::<Uplink>().unwrap().packet().unwrap().clone()
+    }
+
+    fn network(subnet: &str, change: impl FnOnce(&mut Network)) -> Network {
+        let wire = serde_json::json!({"Name": "n", "IPAM": {"Config": [{"Subnet": subnet}]}});
+        let spec = crate::model::parse_network(serde_json::from_value(wire).unwrap()).unwrap();
+        let crate::model::Family::Given(wish) = spec.ipv4 else { panic!("a subnet was given") };
+        let mut network = Network {
+            id: Id::random(&mut rand::rng()),
+            name: "n".to_owned(),
+            created: crate::clock::Moment::now(),
+            driver: crate::model::Driver::Bridge,
+            internal: false,
+            attachable: false,
+            ipam: spec.ipam,
+            ipv4: Some(wish.plan),
+            ipv6: None,
+            options: spec.options,
+            raw_options: std::collections::BTreeMap::new(),
+            labels: std::collections::BTreeMap::new(),
+        };
+        change(&mut network);
+        network
+    }
+
+    /// Subnets, reach, translation and routes follow from the networks, and the switch takes the result.
+    #[test]
+    fn networks_and_routes() {
+        let uplink = uplink(
+            "packet:e,address=10.9.0.1/24,gateway=10.9.0.2,address=10.9.0.3/24,address=fd09::1/64,gateway=fd09::2,\
+             route=10.77.0.0/16@10.9.0.4",
+        );
+        let config = super::network(&uplink, 1500);
+        let gateway = config.gateway.unwrap();
+        assert_eq!(gateway.ipv4, Some(("10.9.0.1".parse().unwrap(), 24)));
+        assert_eq!(gateway.also, ["10.9.0.3".parse::<IpAddr>().unwrap()]);
+        let plain = network("10.1.0.0/24", |_| ());
+        let internal = network("10.2.0.0/24", |network| network.internal = true);
+        let routed = network("10.3.0.0/24", |network| network.options.masquerade = false);
+        let inside = [&plain, &internal, &routed];
+        let inside = inside.into_iter().zip(1..).map(|(network, index)| (NetworkIndex::new(index), network));
+        let config = plan((&uplink, NetworkIndex::new(0)), inside, &[], &Settings::default());
+        let reach: Vec<_> = config.rules.networks.iter().map(|network| network.reach).collect();
+        assert_eq!(reach, [Reach::Uplink, Reach::Internal, Reach::Uplink]);
+        assert_eq!(config.rules.networks[2].subnets[0].translation, Translation::Routed);
+        assert_eq!(config.rules.external.len(), 3);
+        let routes: Vec<_> = config.routes.iter().map(|route| route.destination.to_string()).collect();
+        let expected = [
+            "10.9.0.0/24",
+            "0.0.0.0/0",
+            "fd09::/64",
+            "::/0",
+            "10.77.0.0/16",
+            "10.1.0.0/24",
+            "10.2.0.0/24",
+            "10.3.0.0/24",
+        ];
+        assert_eq!(routes, expected);
+        vswitch_switch::nat::Rules::try_from(config.rules).unwrap();
+    }
+
+    /// Neighbouring ports become one rule; what this uplink cannot reach is left out.
+    #[test]
+    fn published_ports() {
+        let uplink = uplink("packet:e,address=10.9.0.1/24");
+        let inside = network("10.1.0.0/24", |_| ());
+        let mut leases = PortLeases::default();
+        let families = Families { ipv4: true, ipv6: false };
+        let mut published = Vec::new();
+        for raw in ["8000-8009:80-89", "8010:90", "127.0.0.1:9000:80", "10.9.0.1:9001:80", "10.9.9.9:9002:80"] {
+            for spec in parse(raw).unwrap() {
+                let bindings = leases.lease(&spec, families, &inside.id).unwrap();
+                published.extend(bindings.into_iter().map(|binding| (binding, "10.1.0.2".parse::<IpAddr>().unwrap())));
+            }
+        }
+        let elsewhere = (published[0].0, "10.5.0.2".parse().unwrap());
+        published.push(elsewhere);
+        let config =
+            plan((&uplink, NetworkIndex::new(0)), [(NetworkIndex::new(1), &inside)], &published, &Settings::default());
+        let rules: Vec<_> = config.rules.publish.iter().map(ToString::to_string).collect();
+        assert_eq!(rules, ["0.0.0.0:8000-8010->10.1.0.2:80-90/tcp", "10.9.0.1:9001->10.1.0.2:80/tcp"]);
+        vswitch_switch::nat::Rules::try_from(config.rules).unwrap();
+    }
+}
