@@ -13,6 +13,7 @@ mod harness;
 mod lifecycle;
 mod modes;
 mod networks;
+mod ports;
 mod privileges;
 mod reach;
 mod refusals;
