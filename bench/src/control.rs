@@ -152,7 +152,7 @@ pub async fn endpoints_and_idle(count: usize) -> anyhow::Result<Vec<Figure>> {
 
 /// Size of all workers' receive buffers.
 fn pool_mib(workers: usize) -> f64 {
-    let burst = vswitch_switch::Settings::default().burst;
+    let burst = vswitch_switch::Settings::default().burst + vswitch_switch::worker::SPARE;
     let one = vswitch_frame::buffer::HEADROOM + vswitch_frame::buffer::MAX_FRAME_LEN + std::mem::size_of::<FrameBuf>();
     f64::from(u32::try_from(workers * burst * one / 1024).unwrap_or(u32::MAX)) / 1024.0
 }

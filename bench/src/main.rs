@@ -5,8 +5,9 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use vswitch_bench::report::{Figure, median};
-use vswitch_bench::rig::{Kind, Rig};
-use vswitch_bench::{control, memory, traffic};
+use vswitch_bench::rig::{ADDRESSES, Kind, OUTSIDE, Rig};
+use vswitch_bench::traffic::Path;
+use vswitch_bench::{control, memory, nat, traffic};
 
 /// Measures vswitch beside the Linux bridge and Open vSwitch, in the same run, and prints ratios.
 ///
@@ -36,6 +37,8 @@ enum Part {
     Memory,
     /// TCP, round trip and small UDP between two containers
     Traffic,
+    /// NAT: TCP out and in, round trip, beside the kernel's; and the engine in memory
+    Nat,
     /// Start, endpoints and idle cost of vswitchd
     Control,
     /// Many endpoints and many networks
@@ -66,6 +69,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     if wanted(Part::Traffic) {
         println!("\nBetween two containers ({} rounds, interleaved; medians)", args.rounds);
         show(between_containers(&args)?);
+    }
+    if wanted(Part::Nat) {
+        println!("\nNAT engine, in memory, one core");
+        show(nat::in_memory()?);
+        println!("\nThrough NAT ({} rounds, interleaved; medians)", args.rounds);
+        show(through_nat(&args)?);
     }
     if wanted(Part::Scale) {
         println!("\nScale");
@@ -108,10 +117,11 @@ fn between_containers(args: &Args) -> anyhow::Result<Vec<Figure>> {
     for round in 1..=args.rounds {
         for (index, kind) in kinds.into_iter().enumerate() {
             let rig = Rig::start(kind)?;
-            let _server = traffic::Server::start(&rig)?;
-            tcp[index].push(traffic::tcp(&rig, args.seconds)?);
-            udp[index].push(traffic::udp(&rig, args.seconds)?);
-            let (micros, lost) = traffic::ping(&rig, PINGS)?;
+            let path = Path(0, ADDRESSES[1]);
+            let _server = traffic::Server::start(&rig, path)?;
+            tcp[index].push(traffic::tcp(&rig, path, args.seconds)?);
+            udp[index].push(traffic::udp(&rig, path, args.seconds)?);
+            let (micros, lost) = traffic::ping(&rig, path, PINGS)?;
             rtt[index].push(micros);
             loss[index].push(lost);
             println!(
@@ -134,5 +144,37 @@ fn between_containers(args: &Args) -> anyhow::Result<Vec<Figure>> {
         Figure::at_most("flood ping loss (worst round)", worst_loss, 0.0, " %"),
         Figure::plain("flood ping round trip, Open vSwitch", format!("{:.1} us", median(rtt[1].clone()))),
         Figure::plain("flood ping round trip, Linux bridge", format!("{:.1} us", median(rtt[0].clone()))),
+    ])
+}
+
+/// The kernel's bridge with masquerade and DNAT, and vswitchd with a packet uplink, in turn.
+fn through_nat(args: &Args) -> anyhow::Result<Vec<Figure>> {
+    const PINGS: u32 = 20_000;
+    let (out, into) = (Path(0, OUTSIDE[1]), Path(1, OUTSIDE[0]));
+    let [mut tcp_out, mut tcp_in, mut rtt] = std::array::from_fn(|_| [const { Vec::<f64>::new() }; 2]);
+    for round in 1..=args.rounds {
+        for (index, kind) in [Kind::KernelNat, Kind::VswitchNat].into_iter().enumerate() {
+            let rig = Rig::start(kind)?;
+            let server = traffic::Server::start(&rig, out)?;
+            tcp_out[index].push(traffic::tcp(&rig, out, args.seconds)?);
+            let (micros, _) = traffic::ping(&rig, out, PINGS)?;
+            rtt[index].push(micros);
+            drop(server);
+            let _server = traffic::Server::start(&rig, into)?;
+            tcp_in[index].push(traffic::tcp(&rig, into, args.seconds)?);
+            println!(
+                "  round {round} {:<12} TCP out {:6.2}  in {:6.2} Gbit/s   RTT {micros:5.1} us",
+                format!("{kind:?}"),
+                tcp_out[index][round - 1],
+                tcp_in[index][round - 1],
+            );
+        }
+    }
+    let ratio = |of: &[Vec<f64>; 2]| median(of[1].iter().zip(&of[0]).map(|(own, other)| own / other).collect());
+    Ok(vec![
+        Figure::at_least("TCP stream out / kernel masquerade", ratio(&tcp_out), 0.75, ""),
+        Figure::at_least("TCP stream in through a published port / kernel DNAT", ratio(&tcp_in), 0.75, ""),
+        Figure::at_most("flood ping round trip through NAT", median(rtt[1].clone()), 15.0, " us"),
+        Figure::plain("flood ping round trip, kernel", format!("{:.1} us", median(rtt[0].clone()))),
     ])
 }

@@ -18,7 +18,16 @@ pub enum Kind {
     OpenVswitch,
     /// vswitchd.
     Vswitch,
+    /// a behind a Linux bridge with nftables' masquerade and DNAT, b outside.
+    KernelNat,
+    /// a behind vswitchd with a packet uplink, b outside.
+    VswitchNat,
 }
+
+/// The addresses of the outside rigs: the switch's on the uplink, and container b's.
+pub const OUTSIDE: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
+/// The port of a that is published outside.
+pub const PUBLISHED: &str = "5201";
 
 /// A running rig. Dropping it takes everything down.
 #[derive(Debug)]
@@ -70,6 +79,7 @@ impl Rig {
         match kind {
             Kind::Vswitch => rig.start_vswitch()?,
             Kind::Bridge | Kind::OpenVswitch => rig.start_peer()?,
+            Kind::KernelNat | Kind::VswitchNat => rig.start_nat()?,
         }
         Ok(rig)
     }
@@ -83,29 +93,93 @@ impl Rig {
         command
     }
 
+    fn make_namespaces(&mut self, suffixes: &[&str]) -> anyhow::Result<()> {
+        let kind = match self.kind {
+            Kind::Bridge => 'k',
+            Kind::OpenVswitch => 'o',
+            Kind::Vswitch => 'v',
+            Kind::KernelNat => 'm',
+            Kind::VswitchNat => 'w',
+        };
+        self.names = suffixes.iter().map(|suffix| format!("vsb{}{kind}{suffix}", std::process::id())).collect();
+        for name in &self.names {
+            run(&mut words("ip", &["netns", "add", name]))?;
+            run(&mut words("ip", &["-n", name, "link", "set", "lo", "up"]))?;
+        }
+        Ok(())
+    }
+
+    /// Namespace 0 holds the switch or router, with `up0` towards namespace 1, the outside.
+    fn start_nat(&mut self) -> anyhow::Result<()> {
+        self.make_namespaces(if self.kind == Kind::KernelNat { &["n", "b", "a"] } else { &["n", "b"] })?;
+        let (inner, outer) = (self.names[0].clone(), self.names[1].clone());
+        let ip = |line: &str| run(&mut words("ip", &line.split(' ').collect::<Vec<_>>()));
+        ip(&format!("-n {inner} link add up0 type veth peer name eth0 netns {outer}"))?;
+        ip(&format!("-n {outer} addr add {}/24 dev eth0", OUTSIDE[1]))?;
+        ip(&format!("-n {outer} link set eth0 up"))?;
+        ip(&format!("-n {inner} link set up0 up"))?;
+        let outside = ["ip", "netns", "exec", &outer].map(str::to_owned).to_vec();
+        if self.kind == Kind::VswitchNat {
+            let uplink = format!("packet:up0,address={}/24,gateway={}", OUTSIDE[0], OUTSIDE[1]);
+            let daemon = Daemon::start_in(&["ip", "netns", "exec", &inner], &self.dir, &["--uplink", &uplink])?;
+            let inside = self.container(&daemon, "a", &["-p", &format!("{PUBLISHED}:{PUBLISHED}")], ADDRESSES[0])?;
+            self.daemons.push(daemon.into_child());
+            self.enter = [inside, outside];
+            return Ok(());
+        }
+        let inside = self.names[2].clone();
+        ip(&format!("-n {inner} link add br0 type bridge"))?;
+        ip(&format!("-n {inner} link add va type veth peer name eth0 netns {inside}"))?;
+        for line in ["link set va master br0", "link set va up", "link set br0 up", "addr add 10.77.0.1/24 dev br0"] {
+            ip(&format!("-n {inner} {line}"))?;
+        }
+        ip(&format!("-n {inner} addr add {}/24 dev up0", OUTSIDE[0]))?;
+        ip(&format!("-n {inside} addr add {}/24 dev eth0", ADDRESSES[0]))?;
+        ip(&format!("-n {inside} link set eth0 up"))?;
+        ip(&format!("-n {inside} route add default via 10.77.0.1"))?;
+        run(&mut words("ip", &["netns", "exec", &inner, "sysctl", "-qw", "net.ipv4.ip_forward=1"]))?;
+        let rules = format!(
+            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname up0 masquerade; }} \
+             chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }} }}",
+            ADDRESSES[0]
+        );
+        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules])).context("nftables is needed as a peer")?;
+        self.enter = [["ip", "netns", "exec", &inside].map(str::to_owned).to_vec(), outside];
+        Ok(())
+    }
+
+    /// Makes the network if it is not there and starts an idle container; how to run commands in it.
+    fn container(&self, daemon: &Daemon, name: &str, flags: &[&str], ip: &str) -> anyhow::Result<Vec<String>> {
+        let (program, socket) = (own_program("vswitchctl")?.display().to_string(), daemon.socket.display().to_string());
+        let control = |arguments: &[&str]| {
+            let mut command = Command::new(&program);
+            run(command.args(["--socket", &socket]).args(arguments))
+        };
+        if !control(&["network", "ls", "-q", "--filter", "name=bench"])?.contains(char::is_alphanumeric) {
+            control(&["network", "create", "--subnet", "10.77.0.0/24", "bench"])?;
+        }
+        let mut arguments = vec!["run", "-d", "--name", name, "--network", "bench", "--ip", ip];
+        arguments.extend(flags);
+        arguments.extend(["--", "sleep", "infinity"]);
+        control(&arguments)?;
+        Ok(["--socket", &socket, "exec", name].iter().fold(vec![program.clone()], |mut all, word| {
+            all.push((*word).to_owned());
+            all
+        }))
+    }
+
     fn start_vswitch(&mut self) -> anyhow::Result<()> {
         let daemon = Daemon::start(&self.dir, &[])?;
-        let (control, socket) = (own_program("vswitchctl")?, daemon.socket.display().to_string());
+        let inside = ["a", "b"].iter().zip(ADDRESSES).map(|(name, ip)| self.container(&daemon, name, &[], ip));
+        let mut inside = inside.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
+        self.enter = std::array::from_fn(|_| inside.next().unwrap_or_default());
         self.daemons.push(daemon.into_child());
-        let control = |arguments: &[&str]| run(Command::new(&control).args(["--socket", &socket]).args(arguments));
-        control(&["network", "create", "--subnet", "10.77.0.0/24", "bench"])?;
-        for (name, ip) in ["a", "b"].into_iter().zip(ADDRESSES) {
-            control(&["run", "-d", "--name", name, "--network", "bench", "--ip", ip, "--", "sleep", "infinity"])?;
-        }
-        let program = own_program("vswitchctl")?.display().to_string();
-        self.enter = ["a", "b"].map(|name| {
-            vec![program.clone(), "--socket".to_owned(), socket.clone(), "exec".to_owned(), name.to_owned()]
-        });
         Ok(())
     }
 
     fn start_peer(&mut self) -> anyhow::Result<()> {
-        let prefix = format!("vsb{}{}", std::process::id(), if self.kind == Kind::Bridge { "k" } else { "o" });
-        self.names = ["n", "a", "b"].map(|suffix| format!("{prefix}{suffix}")).to_vec();
+        self.make_namespaces(&["n", "a", "b"])?;
         let [switch, sides @ ..] = &self.names[..] else { bail!("three names") };
-        for name in &self.names {
-            run(&mut words("ip", &["netns", "add", name]))?;
-        }
         let quiet = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"];
         run(&mut words("ip", &["netns", "exec", switch, "sysctl", "-qw", quiet[0], quiet[1]]))?;
         for ((side, port), ip) in sides.iter().zip(["va", "vb"]).zip(ADDRESSES) {
@@ -115,7 +189,6 @@ impl Rig {
                 &["-n", switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", side],
             ))?;
             run(&mut words("ip", &["-n", switch, "link", "set", port, "up"]))?;
-            run(&mut words("ip", &["-n", side, "link", "set", "lo", "up"]))?;
             run(&mut words("ip", &["-n", side, "link", "set", "eth0", "up"]))?;
             run(&mut words("ip", &["-n", side, "addr", "add", &ip, "dev", "eth0"]))?;
         }
@@ -189,10 +262,32 @@ impl Daemon {
     /// # Errors
     /// When it cannot be started or says anything else than that it is ready.
     pub fn start(dir: &Path, arguments: &[&str]) -> anyhow::Result<Daemon> {
+        Daemon::start_in(&[], dir, arguments)
+    }
+
+    /// The same, by way of a command that takes a command (`ip netns exec NAME`).
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_in(by: &[&str], dir: &Path, arguments: &[&str]) -> anyhow::Result<Daemon> {
         use std::io::BufRead as _;
         let socket = dir.join("vswitch.sock");
-        let mut command = Command::new(own_program("vswitchd")?);
-        command.arg("--ephemeral").arg("--socket").arg(&socket).arg("--state-dir").arg(dir.join("state"));
+        let program = own_program("vswitchd")?;
+        let mut command = match by {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command
+            .args(["--log", "warn"])
+            .arg("--ephemeral")
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(dir.join("state"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
         let start = std::time::Instant::now();

@@ -6,9 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::rig::{ADDRESSES, Rig, run};
+use crate::rig::{Rig, run};
 
-/// An iperf3 server in container b.
+/// Who asks whom: the container that the client runs in (0 or 1), and the address by which it reaches the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Path(pub usize, pub &'static str);
+
+/// An iperf3 server at the far end of a path.
 #[derive(Debug)]
 pub struct Server(Child);
 
@@ -17,16 +21,16 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(rig: &Rig) -> anyhow::Result<Server> {
-        let mut command = rig.command(1, &["iperf3", "-s"]);
+    pub fn start(rig: &Rig, path: Path) -> anyhow::Result<Server> {
+        let mut command = rig.command(1 - path.0, &["iperf3", "-s"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
         for _ in 0..100 {
-            if run(&mut rig.command(0, &["iperf3", "-c", ADDRESSES[1], "-n", "1K"])).is_ok() {
+            if run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-n", "1K"])).is_ok() {
                 return Ok(Server(child));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        run(&mut rig.command(0, &["iperf3", "-c", ADDRESSES[1], "-n", "1K"])).map(|_| Server(child))
+        run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-n", "1K"])).map(|_| Server(child))
     }
 }
 
@@ -37,22 +41,22 @@ impl Drop for Server {
     }
 }
 
-/// Gbit/s of one TCP stream from a to b.
+/// Gbit/s of one TCP stream along a path.
 ///
 /// # Errors
 /// When iperf3 fails.
-pub fn tcp(rig: &Rig, seconds: u32) -> anyhow::Result<f64> {
-    let text = run(&mut rig.command(0, &["iperf3", "-c", ADDRESSES[1], "-J", "-t", &seconds.to_string()]))?;
+pub fn tcp(rig: &Rig, path: Path, seconds: u32) -> anyhow::Result<f64> {
+    let text = run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-J", "-t", &seconds.to_string()]))?;
     tcp_gigabits(&text)
 }
 
-/// Thousands of 18-byte UDP datagrams a second that b received from a, which sends as fast as it can.
+/// Thousands of 18-byte UDP datagrams a second that arrived at the end of a path, sent as fast as can be.
 ///
 /// # Errors
 /// When iperf3 fails.
-pub fn udp(rig: &Rig, seconds: u32) -> anyhow::Result<f64> {
-    let arguments = ["iperf3", "-c", ADDRESSES[1], "-J", "-u", "-b", "0", "-l", "18", "-t"];
-    let text = run(rig.command(0, &arguments).arg(seconds.to_string()))?;
+pub fn udp(rig: &Rig, path: Path, seconds: u32) -> anyhow::Result<f64> {
+    let arguments = ["iperf3", "-c", path.1, "-J", "-u", "-b", "0", "-l", "18", "-t"];
+    let text = run(rig.command(path.0, &arguments).arg(seconds.to_string()))?;
     udp_kilopackets(&text)
 }
 
@@ -60,8 +64,8 @@ pub fn udp(rig: &Rig, seconds: u32) -> anyhow::Result<f64> {
 ///
 /// # Errors
 /// When ping fails.
-pub fn ping(rig: &Rig, count: u32) -> anyhow::Result<(f64, f64)> {
-    let text = run(&mut rig.command(0, &["ping", "-q", "-f", "-c", &count.to_string(), ADDRESSES[1]]))?;
+pub fn ping(rig: &Rig, path: Path, count: u32) -> anyhow::Result<(f64, f64)> {
+    let text = run(&mut rig.command(path.0, &["ping", "-q", "-f", "-c", &count.to_string(), path.1]))?;
     round_trip(&text)
 }
 

@@ -52,7 +52,7 @@ const WAKER: Token = Token(0);
 /// Bursts between two looks at the poll while ports are busy.
 const TURNS: usize = 16;
 /// Buffers for frames that the router makes during a burst: errors, questions, fragments.
-const SPARE: usize = 64;
+pub const SPARE: usize = 64;
 /// The least number of frames asked for at once.
 const MIN_BURST: usize = 8;
 

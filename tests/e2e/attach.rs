@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, run, sh, spawn};
+use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, ping, run, sh, spawn};
 
 /// A process in a new network namespace; `foreign`: also in a new user namespace of its own.
 struct Holder {
@@ -43,8 +43,7 @@ impl Holder {
     }
 
     fn pings(&self, target: impl std::fmt::Display) {
-        let said = self.sh(&format!("ping -n -c 3 -i 0.05 -W 5 {target}")).ok();
-        assert!(said.contains("3 received"), "{said}");
+        self.sh(&ping::thrice(target)).ok();
     }
 }
 

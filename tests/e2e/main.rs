@@ -17,6 +17,7 @@ mod nat_publish;
 mod nat_refusals;
 mod nat_traffic;
 mod networks;
+mod ports;
 mod privileges;
 mod reach;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use vswitch_tests::{Vswitch, eventually, guard};
+use vswitch_tests::{Vswitch, eventually, guard, ping};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -92,7 +92,7 @@ fn live_connect_and_disconnect() {
             c.cannot_ping("10.7.0.77");
         }
         let said = traffic.wait(LIMIT).ok();
-        assert!(said.contains(" 200 received"), "{said}");
+        assert!(ping::summary(&said).1 >= 199, "only the last answer may come too late for ping:\n{said}");
         vs.refuses("network disconnect comes a", "is not connected to the network comes");
     });
 }
@@ -137,7 +137,7 @@ fn comings_and_goings_disturb_nobody() {
             vs.ok(&format!("rm -f {}", names.join(" ")));
         }
         let said = traffic.wait(LIMIT).ok();
-        assert!(said.contains(" 250 received"), "{said}");
+        assert!(ping::summary(&said).1 >= 249, "only the last answer may come too late for ping:\n{said}");
         assert_eq!(vs.stats().ports.len(), 2);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vswitch_tests::{Background, Container, Vswitch, eventually, guard, sh, spawn};
+use vswitch_tests::{Background, Container, Vswitch, eventually, guard, ping, sh, spawn};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -14,11 +14,6 @@ fn long_ping(from: &Container<'_>, target: &str) -> Background {
         from.name(),
         from.name()
     ))
-}
-
-fn received(text: &str) -> u32 {
-    let line = text.lines().find(|line| line.contains(" received")).unwrap_or_else(|| panic!("{text}"));
-    line.split(", ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
 }
 
 /// After kill -9 in the middle of traffic and a restart, networks, leases, endpoints, attached namespaces and running
@@ -73,8 +68,8 @@ fn crash_with_traffic() {
         a.pings(newcomer.ipv4("n"));
         assert!(![a.ipv4("n"), b.ipv4("n")].contains(&newcomer.ipv4("n")));
         eventually("the long ping ends", 40, || sh("grep -q done /tmp/ping-a").code == 0);
-        let ping = std::fs::read_to_string("/tmp/ping-a").unwrap();
-        assert!(received(&ping) >= 40, "{ping}");
+        let said = std::fs::read_to_string("/tmp/ping-a").unwrap();
+        assert!(ping::summary(&said).1 >= 40, "{said}");
         eventually("the TCP stream ends", 40, || sh("grep -q status /tmp/iperf-client").code == 0);
         let stream = std::fs::read_to_string("/tmp/iperf-client").unwrap();
         assert!(stream.contains("status 0"), "{stream}");

@@ -88,8 +88,8 @@ fn udp() {
         let vs = Vswitch::start();
         vs.ok("network create n");
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
-        for size in [18, 1472, 8000] {
-            let report = iperf(&a, &b, &b.ipv4("n").to_string(), &format!("-u -b 2M -t 1 -l {size}"));
+        for (size, rate) in [(18, "200k"), (1472, "2M"), (8000, "2M")] {
+            let report = iperf(&a, &b, &b.ipv4("n").to_string(), &format!("-u -b {rate} -t 1 -l {size}"));
             let sum = &report["end"]["sum"];
             assert!(sum["packets"].as_u64().unwrap() > 10, "{sum}");
             assert!(sum["lost_percent"].as_f64().unwrap() < 1.0, "{sum}");

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 use vswitch_api::{container::Container as Details, endpoint::Endpoint};
 
-use crate::{Background, Output, Vswitch, eventually, frames};
+use crate::{Background, Output, Vswitch, eventually, frames, ping};
 
 /// A container that only waits; commands are run inside it.
 #[derive(Debug)]
@@ -139,8 +139,7 @@ impl<'v> Container<'v> {
     /// When one does not.
     #[track_caller]
     pub fn pings(&self, target: impl std::fmt::Display) {
-        let said = self.ok(&format!("ping -n -c 3 -i 0.05 -W 5 {target}"));
-        assert!(said.contains("3 received"), "{said}");
+        self.ok(&ping::thrice(target));
     }
 
     /// Pings `target`; nothing may come back.

@@ -27,6 +27,7 @@ mod container;
 pub mod frames;
 pub mod guard;
 pub mod http;
+pub mod ping;
 pub mod site;
 mod vswitch;
 mod wait;

@@ -34,7 +34,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         }
         // serde would take an array for a struct.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Refusal::bad("the request body is no JSON object; send one such as {}"));
+            return Err(Refusal::bad("invalid JSON in the request body: it is no object; send one such as {}"));
         }
         serde_json::from_slice(&bytes)
             .map(Body)

@@ -90,6 +90,11 @@ impl UplinkState {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The uplink as a network of the switch.
+    pub(super) fn index(&self) -> NetworkIndex {
+        self.link().index
+    }
+
     /// The uplink in the words of the API.
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
         let link = self.link();
@@ -118,7 +123,7 @@ impl Controller {
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         let Some(on) = &self.inner.uplink else { return Ok(()) };
         let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
-        let config = router::plan((&on.uplink, on.link().index), inside, &ports::published(state), &on.settings);
+        let config = router::plan((&on.uplink, on.index()), inside, &ports::published(state), &on.settings);
         Ok(self.inner.switch.set_router(Some(config))?)
     }
 
