@@ -27,7 +27,7 @@ fn goes_on(what: &str, mut client: Background) {
 #[test]
 fn crash_with_live_flows() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _server = site.outside.serve(SERVER, 7);
         let a = site.vs.container("a", "-p 7000:7 -p 80");
         a.ok(&format!("{SERVER} > /dev/null 2>&1 &"));
@@ -66,7 +66,7 @@ fn crash_with_live_flows() {
 #[test]
 fn damaged_journal() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let a = site.vs.container("a", "");
         a.pings("10.99.0.2");
         let journal = site.vs.state_dir().join("flows.jsonl");
@@ -86,7 +86,7 @@ fn damaged_journal() {
 #[test]
 fn vanish_and_return() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _server = site.outside.serve(SERVER, 7);
         let a = site.vs.container("a", "");
         let running = a.spawn(&client("10.99.0.2"));
@@ -118,7 +118,7 @@ fn vanish_and_return() {
 #[test]
 fn rules_change_under_traffic() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _server = site.outside.serve(SERVER, 7);
         let a = site.vs.container("a", "");
         let running = a.spawn(&client("10.99.0.2"));

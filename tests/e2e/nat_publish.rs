@@ -15,7 +15,7 @@ fn page(site: &Site, url: &str) -> String {
 #[test]
 fn from_outside() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok("network create n --subnet 10.201.1.0/24 --ipv6 --subnet fd77::/64");
         let web = site.web("web", "--network n -p 10080:80");
         assert_eq!(page(&site, "http://10.99.0.1:10080/page"), "page-of-web");
@@ -81,7 +81,7 @@ fn every_form() {
 #[test]
 fn used_ports() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _one = site.web("one", "-p 8080:80");
         let refused = site.vs.words("run -d --name two -p 8080:80 -- sleep 1000").exits(125);
         let says = "driver failed programming external connectivity on endpoint two (";
@@ -106,7 +106,7 @@ fn used_ports() {
 #[test]
 fn hairpin() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok("network create n --subnet 10.201.1.0/24 --ipv6 --subnet fd77::/64");
         site.vs.ok("network create m --subnet 10.201.2.0/24");
         let web = site.web("web", "--network n -p 10080:80");
@@ -128,7 +128,7 @@ fn hairpin() {
 #[test]
 fn iperf_in() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let server = site.vs.container("server", "-p 5201:5201");
         for flags in ["-t 1", "-t 1 -R"] {
             let running = server.spawn("exec iperf3 -s -1 --forceflush");
@@ -149,7 +149,7 @@ fn iperf_in() {
 #[test]
 fn removal_of_one() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let (one, two) = (site.vs.container("one", "-p 7001:7"), site.vs.container("two", "-p 7002:7"));
         let cat = "python3 -c 'import socketserver as s\n\
                    class H(s.StreamRequestHandler):\n  def handle(self):\n    for l in self.rfile: self.wfile.write(l)\n\
@@ -185,7 +185,7 @@ fn removal_of_one() {
 #[test]
 fn follows_the_default_route() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok("network create b --subnet 10.201.2.0/24");
         site.vs.ok("network create a --subnet 10.201.1.0/24");
         let _web = site.web("web", "--network b -p 8080:80");
@@ -204,7 +204,7 @@ fn follows_the_default_route() {
 #[test]
 fn watch_and_flush() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _web = site.web("web", "-p 8080:80");
         let watch = site.vs.spawn(&["flows", "watch", "--dport", "8080"]);
         let json = site.vs.spawn(&["flows", "watch", "--json", "--endpoint", "web"]);

@@ -58,7 +58,7 @@ fn unusable_interfaces() {
 #[test]
 fn overlaps() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         for subnet in ["10.99.0.0/24", "10.99.0.0/25", "10.0.0.0/8"] {
             site.vs.words(&format!("network create x --subnet {subnet}")).refused("Pool overlaps");
         }
@@ -90,7 +90,7 @@ fn overlaps() {
 #[test]
 fn wrong_ports() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok("network create closed --internal");
         site.vs.container("other", "").pings("10.99.0.2");
         let rows = [

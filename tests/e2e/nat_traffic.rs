@@ -14,7 +14,7 @@ const DUAL: &str = "network create n --subnet 10.201.1.0/24 --ipv6 --subnet fd77
 #[test]
 fn curl_out() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let web = site.outside_web();
         site.vs.ok(DUAL);
         let a = site.vs.container("a", "--network n");
@@ -41,7 +41,7 @@ fn curl_out() {
 #[test]
 fn nginx_outside() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         std::fs::create_dir_all("/tmp/nginx/www").unwrap();
         let config = "user root; master_process off; daemon off; pid /tmp/nginx/pid; error_log stderr; events {}\n\
              http { access_log off; client_body_temp_path /tmp/nginx/1; proxy_temp_path /tmp/nginx/2;\n\
@@ -66,7 +66,7 @@ fn iperf(client: &Container<'_>, server: Background, target: &str, flags: &str) 
 #[test]
 fn iperf_both_ways() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok(DUAL);
         let a = site.vs.container("a", "--network n");
         for target in ["10.99.0.2", "fd99::2"] {
@@ -88,7 +88,7 @@ fn iperf_both_ways() {
 #[test]
 fn without_offloads() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let a = site.vs.container("a", "--cap-add NET_ADMIN");
         a.ok("ethtool -K eth0 tx off tso off gso off");
         site.outside.ok("ethtool -K out0 tx off tso off gso off");
@@ -107,7 +107,7 @@ fn without_offloads() {
 #[test]
 fn udp_question_and_answer() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let echo = "python3 -c 'import socket as s\nx=s.socket(s.AF_INET,s.SOCK_DGRAM);x.bind((\"0.0.0.0\",53))\n\
                     while True:\n d,a=x.recvfrom(9000);x.sendto(repr(a).encode()+d,a)'";
         let _servers = [site.outside.spawn(echo), site.far.spawn(echo)];
@@ -128,7 +128,7 @@ fn udp_question_and_answer() {
 #[test]
 fn ping_and_traceroute() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok(DUAL);
         let a = site.vs.container("a", "--network n");
         for (target, hops) in
@@ -149,7 +149,7 @@ fn ping_and_traceroute() {
 #[test]
 fn fragments() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok(DUAL);
         let a = site.vs.container("a", "--network n");
         // Over IPv6 the sender itself has to learn of the small link first.
@@ -167,7 +167,7 @@ fn fragments() {
 #[test]
 fn path_mtu() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok(DUAL);
         let a = site.vs.container("a", "--network n");
         let said = a.sh("ping -n -M do -s 1450 -c 2 -i 0.3 -W 2 10.98.0.2");
@@ -206,7 +206,7 @@ fn small_uplink() {
 #[test]
 fn unreachable() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         site.vs.ok("network create n --subnet 10.201.1.0/24");
         site.vs.ok("network create m --subnet 10.201.2.0/24");
         let (a, b) = (site.vs.container("a", "--network n"), site.web("b", "--network m"));
@@ -229,7 +229,7 @@ fn unreachable() {
 #[test]
 fn internal_network() {
     guard(|| {
-        let site = Site::new();
+        let site = Site::start();
         let _web = site.outside_web();
         site.vs.ok("network create closed --internal --subnet 10.201.3.0/24");
         let (a, b) = (site.vs.container("a", "--network closed"), site.web("b", "--network closed"));

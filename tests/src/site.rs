@@ -138,7 +138,7 @@ impl Site {
     /// When something cannot be made.
     #[must_use]
     #[track_caller]
-    pub fn new() -> Site {
+    pub fn start() -> Site {
         Site::with(&["--uplink", UPLINK], &[])
     }
 
