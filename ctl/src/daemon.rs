@@ -136,7 +136,7 @@ async fn open_uplink(
     hello: &Hello,
 ) -> Result<Option<OpenUplink>, ControlError> {
     let Some(uplink) = options.uplink.packet() else { return Ok(None) };
-    match Interface::open(agent, &uplink.interface).await {
+    match Interface::open(agent, uplink).await {
         Ok(interface) => Ok(Some(OpenUplink { uplink: uplink.clone(), settings: options.nat.clone(), interface })),
         Err(error) => {
             if hello.sandboxes.is_empty() && hello.running.is_empty() {

@@ -13,6 +13,7 @@ mod harness;
 mod lifecycle;
 mod modes;
 mod nat_life;
+mod nat_limits;
 mod nat_publish;
 mod nat_refusals;
 mod nat_traffic;

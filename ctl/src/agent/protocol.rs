@@ -7,7 +7,7 @@
 //! well-behaved after it was taken over by a hostile frame: the agent therefore offers only these operations, on objects
 //! it made itself or that the same user may enter anyway.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
@@ -217,6 +217,8 @@ pub enum Reply {
     Uplink {
         /// Bytes of IP packet that it carries.
         mtu: u32,
+        /// The host's own addresses on it.
+        addresses: Vec<IpAddr>,
     },
     /// The process runs.
     Started {

@@ -25,7 +25,8 @@ pub(crate) async fn open(interface: &str, rootless: bool) -> Answer {
     let socket = packet::open(interface).map_err(|error| refused(&error))?;
     packet::hear_everybody(socket.as_fd()).map_err(|error| refused(&error))?;
     netlink.up(index).await.map_err(|error| refused(&netlink_io(&error)))?;
-    Ok((Reply::Uplink { mtu }, vec![socket]))
+    let addresses = netlink.addresses(index).await.map_err(|error| refused(&netlink_io(&error)))?;
+    Ok((Reply::Uplink { mtu, addresses }, vec![socket]))
 }
 
 fn unknown(interface: &str) -> Failure {

@@ -43,11 +43,19 @@ impl Interface {
     /// Asks the agent for it.
     ///
     /// # Errors
-    /// When there is none of that name, or it must not be opened.
-    pub async fn open(agent: &AgentClient, name: &str) -> Result<Interface, ControlError> {
-        let request = Request::UplinkOpen { interface: name.to_owned() };
+    /// When there is none of that name, it must not be opened, or the host has one of the uplink's addresses on it.
+    pub async fn open(agent: &AgentClient, uplink: &PacketUplink) -> Result<Interface, ControlError> {
+        let request = Request::UplinkOpen { interface: uplink.interface.clone() };
         match agent.call(request, Vec::new()).await? {
-            (Reply::Uplink { mtu }, mut descriptors) => {
+            (Reply::Uplink { mtu, addresses }, mut descriptors) => {
+                // The host would answer for it, too, and end connections that it does not know.
+                if let Some(shared) = uplink.own().find(|own| addresses.contains(own)) {
+                    return Err(ControlError::Conflict(format!(
+                        "{shared} is the host's own address on {0}; give the uplink another one, or take it off with 'ip \
+                         address flush dev {0}'",
+                        uplink.interface
+                    )));
+                }
                 let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
                 Ok(Interface { descriptor: descriptors.pop().ok_or_else(none)?, mtu })
             }
@@ -194,7 +202,7 @@ impl Controller {
     }
 
     async fn recover(&self, on: &UplinkState) {
-        match Interface::open(&self.inner.agent, &on.uplink.interface).await {
+        match Interface::open(&self.inner.agent, &on.uplink).await {
             Ok(interface) => {
                 let mtu = mtu_of(&on.uplink, interface.mtu);
                 if let Err(error) = self.replace_uplink(on, mtu, interface).and_then(|()| self.plug_uplink()) {

@@ -154,7 +154,7 @@ impl FakeState {
                 self.exited.remove(&process);
                 (Reply::Done, None, None)
             }
-            Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500 }, Some(device()), None),
+            Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500, addresses: Vec::new() }, Some(device()), None),
             Request::DefaultRoute { .. } | Request::Shutdown => (Reply::Done, None, None),
         }
     }

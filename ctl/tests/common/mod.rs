@@ -168,6 +168,6 @@ const ROUTE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMa
 
 async fn open_uplink(agent: &AgentClient, text: &str) -> OpenUplink {
     let uplink = text.parse::<Uplink>().unwrap().packet().unwrap().clone();
-    let interface = Interface::open(agent, &uplink.interface).await.unwrap();
+    let interface = Interface::open(agent, &uplink).await.unwrap();
     OpenUplink { uplink, settings: vswitch_switch::nat::rules::Settings::default(), interface }
 }

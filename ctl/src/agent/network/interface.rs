@@ -131,6 +131,18 @@ impl Netlink {
         request.execute().await
     }
 
+    /// The addresses of an interface.
+    pub(crate) async fn addresses(&self, index: u32) -> Result<Vec<IpAddr>, rtnetlink::Error> {
+        let request = self.handle.address().get().set_link_index_filter(index);
+        let messages: Vec<_> = request.execute().try_collect().await?;
+        let attributes = messages.into_iter().flat_map(|message| message.attributes);
+        let address = |attribute| match attribute {
+            AddressAttribute::Address(address) => Some(address),
+            _ => None,
+        };
+        Ok(attributes.filter_map(address).collect())
+    }
+
     /// Removes an interface; one that is gone already is no error.
     pub(crate) async fn remove(&self, index: u32) -> Result<(), rtnetlink::Error> {
         gone_is_fine(self.handle.link().del(index).execute().await)
