@@ -79,7 +79,8 @@ fn demo() {
         let took = start.elapsed();
         let said = output.ok();
         assert!(took < Duration::from_secs(10), "it took {took:?}:\n{said}");
-        for word in ["ping", "bit/s", "MAC ADDRESS"] {
+        for word in ["ping", "bit/s", "MAC ADDRESS", "outside, which saw 10.9.0.1", "right saw 10.9.0.2", "dport=8080"]
+        {
             assert!(said.to_lowercase().contains(&word.to_lowercase()), "'{word}' is missing:\n{said}");
         }
         assert_eq!(look(), before, "the demo left something:\n{said}");

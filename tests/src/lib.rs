@@ -5,6 +5,7 @@
 //! - [`guard`]: a test runs itself once more inside namespaces of its own (network, mount, pid). Killing the first
 //!   process of that pid namespace takes everything along that the test made.
 //! - [`Vswitch`]: a daemon and the command line that drives it. [`Container`], [`Background`]: what runs under it.
+//! - [`Site`]: a daemon with an uplink, and what is behind it.
 //! - [`http`]: the control socket without any client of ours.
 //! - [`frames`] and the program `vswitch-probe`: frames that no ordinary program would send, sent and watched from
 //!   inside a container.
@@ -27,11 +28,13 @@ pub mod frames;
 pub mod guard;
 pub mod http;
 pub mod ping;
+pub mod site;
 mod vswitch;
 mod wait;
 
 pub use command::{Background, Output, run, sh, spawn};
 pub use container::{Container, Sniffer};
 pub use guard::guard;
+pub use site::Site;
 pub use vswitch::Vswitch;
 pub use wait::{eventually, until};

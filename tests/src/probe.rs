@@ -5,6 +5,8 @@
 //! - `storm COUNT`: COUNT frames from as many random addresses to an address that nobody has
 //! - `alternate COUNT HEX`: the same frame COUNT times, at most a thousand a second
 //! - `sniff SECONDS`: a line of hexadecimal digits for each frame that arrives; the first line says `ready`
+//! - `leaks SUBNET… -- SUBNET…`: a line for each frame that shows an address of the first subnets and not of the second
+//!   ones, in whatever header; the first line says `ready`, another one `seen` when the first frame arrives
 //! - `verify SECONDS`: counts frames with right and wrong checksums, as JSON
 
 #![allow(clippy::disallowed_methods, reason = "a probe measures real time")]
@@ -13,6 +15,7 @@
 use std::{
     collections::BTreeMap,
     io::Write as _,
+    net::IpAddr,
     os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
@@ -37,6 +40,7 @@ fn main() -> Result<()> {
         ("alternate", [count, hex]) => send(&socket, count.parse()?, &[*hex], Duration::from_millis(1)),
         ("storm", [count]) => storm(&socket, count.parse()?),
         ("sniff", [seconds]) => sniff(&socket, seconds.parse()?),
+        ("leaks", subnets) => leaks(&socket, subnets),
         ("verify", [seconds]) => verify(&socket, seconds.parse()?),
         _ => bail!("unknown command {command}"),
     }
@@ -104,6 +108,84 @@ fn sniff(socket: &OwnedFd, seconds: u64) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready")?;
     receive(socket, seconds, |_, frame| Ok(writeln!(out, "{}", frames::hex(frame))?))
+}
+
+/// Watches until killed.
+fn leaks(socket: &OwnedFd, subnets: &[&str]) -> Result<()> {
+    let mut parts = subnets.split(|word| *word == "--");
+    let mut next = || -> Result<Vec<Subnet>> { parts.next().unwrap_or_default().iter().copied().map(subnet).collect() };
+    let (secret, allowed) = (next()?, next()?);
+    let within = |subnets: &[Subnet], address: IpAddr| subnets.iter().any(|net| contains(*net, address));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready")?;
+    let mut seen = false;
+    receive(socket, 100_000, |_, frame| {
+        if !std::mem::replace(&mut seen, true) {
+            writeln!(out, "seen")?;
+        }
+        let shown = addresses(frame);
+        if let Some(address) = shown.iter().find(|&&address| within(&secret, address) && !within(&allowed, address)) {
+            writeln!(out, "leak of {address}: {}", frames::hex(&frame[..frame.len().min(128)]))?;
+        }
+        Ok(())
+    })
+}
+
+type Subnet = (IpAddr, u32);
+
+fn subnet(text: &str) -> Result<Subnet> {
+    let (address, length) = text.split_once('/').context("a subnet has a length")?;
+    Ok((address.parse()?, length.parse()?))
+}
+
+fn contains((net, length): Subnet, address: IpAddr) -> bool {
+    let bits = |address: IpAddr| match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    net.is_ipv4() == address.is_ipv4() && (bits(net) ^ bits(address)).leading_zeros() >= length
+}
+
+/// Every address in ARP, IP and neighbour discovery headers, and in the packets that ICMP errors quote.
+fn addresses(frame: &[u8]) -> Vec<IpAddr> {
+    let (Some(kind), Some(payload)) = (frame.get(12..14), frame.get(14..)) else { return Vec::new() };
+    match kind {
+        [0x08, 0x06] => [payload.get(14..18), payload.get(24..28)].into_iter().flatten().filter_map(address).collect(),
+        [0x08, 0x00] | [0x86, 0xdd] => packet_addresses(payload, 0),
+        _ => Vec::new(),
+    }
+}
+
+fn packet_addresses(packet: &[u8], depth: u32) -> Vec<IpAddr> {
+    let Some(first) = packet.first() else { return Vec::new() };
+    let (range, header, protocol, fragment) = match first >> 4 {
+        4 => {
+            let offset = packet.get(6..8).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]) & 0x1fff);
+            ([12..16, 16..20], usize::from(first & 15) * 4, packet.get(9), offset > 0)
+        }
+        _ => ([8..24, 24..40], 40, packet.get(6), false),
+    };
+    let mut found: Vec<IpAddr> = range.into_iter().filter_map(|range| address(packet.get(range)?)).collect();
+    let payload = packet.get(header..).unwrap_or_default();
+    let kind = payload.first().copied().unwrap_or_default();
+    match protocol {
+        Some(1) if !fragment && depth == 0 && matches!(kind, 3 | 4 | 5 | 11 | 12) => {
+            found.extend(packet_addresses(payload.get(8..).unwrap_or_default(), 1));
+        }
+        Some(58) if depth == 0 && kind < 128 => {
+            found.extend(packet_addresses(payload.get(8..).unwrap_or_default(), 1));
+        }
+        Some(58) if matches!(kind, 135..=137) => found.extend(payload.get(8..24).and_then(address)),
+        _ => {}
+    }
+    found
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    }
 }
 
 fn verify(socket: &OwnedFd, seconds: u64) -> Result<()> {

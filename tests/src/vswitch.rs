@@ -25,6 +25,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Vswitch {
     dir: PathBuf,
+    /// Words before the daemon's own.
+    prefix: Vec<String>,
     args: Vec<String>,
     child: RefCell<Option<Child>>,
     silent: Cell<bool>,
@@ -59,9 +61,19 @@ impl Vswitch {
     /// When the directory cannot be made.
     #[must_use]
     pub fn stopped(dir: &str, args: &[&str]) -> Self {
+        Self::stopped_inside(dir, &[], args)
+    }
+
+    /// As [`Vswitch::stopped`]; the words of `prefix` come before the daemon's own, to start it in other namespaces.
+    ///
+    /// # Panics
+    /// When the directory cannot be made.
+    #[must_use]
+    pub fn stopped_inside(dir: &str, prefix: &[String], args: &[&str]) -> Self {
         fs::create_dir_all(dir).unwrap();
         Vswitch {
             dir: PathBuf::from(dir),
+            prefix: prefix.to_vec(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             child: RefCell::new(None),
             silent: Cell::new(false),
@@ -89,7 +101,15 @@ impl Vswitch {
     /// The command that starts the daemon.
     #[must_use]
     pub fn daemon_command(&self) -> Command {
-        let mut command = Command::new(Path::new(BIN).join("vswitchd"));
+        let program = Path::new(BIN).join("vswitchd");
+        let mut command = match self.prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.arg("--socket").arg(self.socket()).arg("--state-dir").arg(self.state_dir()).args(&self.args);
         command
     }

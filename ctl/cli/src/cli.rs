@@ -115,7 +115,7 @@ impl Cli {
             Command::Demo(args) => args.run().await,
             Command::Completions(args) => args.run().map(done),
             Command::Version(args) => args.run(&client).await,
-            Command::DemoWorker(command) => command.run().map(done),
+            Command::DemoWorker(command) => command.run().await.map(done),
         }
     }
 }

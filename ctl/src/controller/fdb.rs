@@ -9,6 +9,7 @@ use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 use super::{Controller, State};
 use crate::error::ControlError;
 use crate::ipam::check_station;
+use crate::uplink::router;
 
 impl Controller {
     /// The entries of a network, by address.
@@ -81,8 +82,9 @@ impl Controller {
     pub fn stats(&self) -> stats::Stats {
         let counted = self.inner.switch.stats();
         let state = self.state();
-        let by_index: BTreeMap<NetworkIndex, &str> =
-            state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str()))).collect();
+        let networks = state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str())));
+        let uplink = self.inner.uplink.iter().map(|on| (on.index(), router::NAME));
+        let by_index: BTreeMap<NetworkIndex, &str> = networks.chain(uplink).collect();
         stats::Stats {
             uptime_ms: counted.uptime_ms,
             workers: counted.workers,

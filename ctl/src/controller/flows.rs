@@ -17,6 +17,7 @@ use vswitch_switch::router::RouterStats;
 use super::uplink::UplinkState;
 use super::{Controller, State};
 use crate::error::ControlError;
+use crate::uplink::router;
 
 /// How often events are taken from the switch while somebody listens.
 const TAKE_EVERY: Duration = Duration::from_millis(100);
@@ -239,7 +240,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         icmp_type: protocol.is_icmp().then(|| tuple.icmp_type()),
         icmp_id: protocol.is_icmp().then(|| tuple.source_port()),
         egress: match record.egress[at] {
-            Leg::Uplink => "(uplink)".to_owned(),
+            Leg::Uplink => router::NAME.to_owned(),
             Leg::Inside(network) => names.get(&network).cloned().unwrap_or_default(),
         },
         packets: record.traffic[at].packets,

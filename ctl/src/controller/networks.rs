@@ -15,6 +15,7 @@ use crate::ids::Id;
 use crate::ipam::{Ranges, SubnetPlan, default_gateway, gateway_mac, pools};
 use crate::model::{Driver, Family, IpamDriver, Network, NetworkOptions, NetworkSpec};
 use crate::store::Change;
+use crate::uplink::router;
 
 impl Controller {
     /// Makes a network and answers its id.
@@ -255,7 +256,7 @@ impl Controller {
             }
         }
         match self.inner.uplink.as_ref().and_then(|on| on.meets(&plan)) {
-            Some(other) => Err(overlaps(other, "(the uplink)")),
+            Some(other) => Err(overlaps(other, router::NAME)),
             None => Ok(plan),
         }
     }

@@ -122,8 +122,9 @@ impl Controller {
         let (reachable, word) = if host.is_ipv4() { (families.ipv4, "IPv4") } else { (families.ipv6, "IPv6") };
         if !reachable {
             return Err(format!(
-                "port {} cannot be published on {host}: the container or the uplink has no {word} address",
-                spec.target_port
+                "port {} cannot be published on {}: the container or the uplink has no {word} address",
+                spec.target_port,
+                bare(host)
             ));
         }
         if host.is_unspecified() || host.is_loopback() || on.uplink.own().any(|own| own == host) {
@@ -173,7 +174,11 @@ pub(super) fn loopback_warnings(specs: &[PublishSpec]) -> Vec<String> {
 }
 
 fn host_text(host: IpAddr, spec: &PublishSpec) -> String {
-    let bare = if host.is_ipv4() { host.to_string() } else { format!("[{host}]") };
     let port = spec.host_ports.map(|ports| ports.to_string()).unwrap_or_default();
-    format!("{bare}:{port}/{}", spec.transport.protocol())
+    format!("{}:{port}/{}", bare(host), spec.transport.protocol())
+}
+
+/// An address as it stands before a port.
+fn bare(host: IpAddr) -> String {
+    if host.is_ipv4() { host.to_string() } else { format!("[{host}]") }
 }

@@ -61,13 +61,13 @@ impl Interface {
 pub(super) struct UplinkState {
     pub(super) uplink: PacketUplink,
     settings: Settings,
-    /// The uplink as a network of the switch.
-    index: NetworkIndex,
     link: Mutex<Link>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Link {
+    /// The uplink as a network of the switch.
+    index: NetworkIndex,
     port: Option<PortId>,
     /// Opened, but no port yet.
     waiting: Option<Interface>,
@@ -82,12 +82,17 @@ impl UplinkState {
     pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
         let OpenUplink { uplink, settings, interface } = open;
         let index = switch.add_network(router::network(&uplink, mtu_of(&uplink, interface.mtu)))?;
-        let link = Mutex::new(Link { waiting: Some(interface), ..Link::default() });
-        Ok(UplinkState { uplink, settings, index, link })
+        let link = Mutex::new(Link { index, port: None, waiting: Some(interface), lost: 0, recovered: 0 });
+        Ok(UplinkState { uplink, settings, link })
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The uplink as a network of the switch.
+    pub(super) fn index(&self) -> NetworkIndex {
+        self.link().index
     }
 
     /// The uplink in the words of the API.
@@ -118,7 +123,7 @@ impl Controller {
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         let Some(on) = &self.inner.uplink else { return Ok(()) };
         let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
-        let config = router::plan((&on.uplink, on.index), inside, &ports::published(state), &on.settings);
+        let config = router::plan((&on.uplink, on.index()), inside, &ports::published(state), &on.settings);
         Ok(self.inner.switch.set_router(Some(config))?)
     }
 
@@ -152,7 +157,7 @@ impl Controller {
         let mut link = on.link();
         let Some(interface) = link.waiting.take() else { return Ok(()) };
         let config =
-            PortConfig { name: on.uplink.interface.clone(), network: on.index, identity: None, mac_limit: None };
+            PortConfig { name: on.uplink.interface.clone(), network: link.index, identity: None, mac_limit: None };
         link.port = Some(self.inner.switch.add_port(config, PortDevice::Packet(interface.descriptor))?);
         Ok(())
     }
@@ -192,9 +197,7 @@ impl Controller {
         match Interface::open(&self.inner.agent, &on.uplink.interface).await {
             Ok(interface) => {
                 let mtu = mtu_of(&on.uplink, interface.mtu);
-                on.link().waiting = Some(interface);
-                let updated = self.inner.switch.update_network(on.index, router::network(&on.uplink, mtu));
-                if let Err(error) = updated.map_err(ControlError::from).and_then(|()| self.plug_uplink()) {
+                if let Err(error) = self.replace_uplink(on, mtu, interface).and_then(|()| self.plug_uplink()) {
                     tracing::warn!("the uplink's interface is back but cannot be used yet: {error}");
                     return;
                 }
@@ -203,5 +206,19 @@ impl Controller {
             }
             Err(error) => tracing::debug!("the uplink's interface is not back yet: {error}"),
         }
+    }
+
+    /// Makes the uplink a new network: what was known of neighbours belongs to the link that is gone.
+    fn replace_uplink(&self, on: &UplinkState, mtu: u32, interface: Interface) -> Result<(), ControlError> {
+        let index = self.inner.switch.add_network(router::network(&on.uplink, mtu))?;
+        let state = self.state();
+        let old = {
+            let mut link = on.link();
+            link.waiting = Some(interface);
+            std::mem::replace(&mut link.index, index)
+        };
+        self.refresh_router(&state)?;
+        drop(state);
+        Ok(self.inner.switch.remove_network(old)?)
     }
 }

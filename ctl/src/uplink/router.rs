@@ -16,7 +16,10 @@ use super::PacketUplink;
 use crate::model::Network;
 use crate::publish::Binding;
 
-/// The uplink as a network of the switch. A colon is in no network's name, so the name is the uplink's alone.
+/// The uplink's name wherever networks are named. Brackets are in no network's name, so it is the uplink's alone.
+pub const NAME: &str = "(uplink)";
+
+/// The uplink as a network of the switch.
 #[must_use]
 pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
     let (mut ipv4, mut ipv6, mut also) = (None, None, Vec::new());
@@ -30,7 +33,7 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
         }
     }
     let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also });
-    NetworkConfig { name: format!("uplink:{}", uplink.interface), gateway, inter_port: true, mtu }
+    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, mtu }
 }
 
 /// The whole configuration. `published` is bindings with the address that each leads to; those that cannot be reached by

@@ -87,7 +87,7 @@ impl FlowsCommand {
 }
 
 /// conntrack's lines.
-fn render(flows: &[Flow]) -> String {
+pub(crate) fn render(flows: &[Flow]) -> String {
     flows.iter().map(|flow| format!("{}\n", flow.text)).collect()
 }
 

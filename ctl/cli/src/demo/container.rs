@@ -30,14 +30,21 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    /// Start a container on `network` whose process is this worker.
-    pub(crate) async fn start(client: &Client, name: &str, network: &str, worker: &[&str]) -> anyhow::Result<Self> {
+    /// Start a container on `network` whose process is this worker, with these ports published.
+    pub(crate) async fn start(
+        client: &Client,
+        name: &str,
+        network: &str,
+        publish: &[String],
+        worker: &[&str],
+    ) -> anyhow::Result<Self> {
         let request = ContainerCreate {
             name: Some(name.to_owned()),
             hostname: Some(name.to_owned()),
             command: command(worker)?,
             env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()],
             network: network.to_owned(),
+            publish: publish.to_vec(),
             ..ContainerCreate::default()
         };
         client.create_container(&request).await?;

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use vswitch_api::Client;
 
+use super::worker::stage;
 use crate::clock;
 
 /// How long it may take to be ready, and to go.
@@ -28,6 +29,7 @@ const READY: &str = "vswitchd ready";
 pub(crate) struct Daemon {
     child: Child,
     directory: TempDir,
+    staged: bool,
     ended: bool,
 }
 
@@ -41,9 +43,21 @@ impl Daemon {
         let log = File::create(directory.path().join("vswitchd.log"))?;
         let state = directory.path().join("state");
         std::fs::create_dir(&state)?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["demo-worker", "daemon", "--"])
-            .arg(program)
+        let staged = stage_flags();
+        let mut command = match staged {
+            Some(flags) => {
+                let mut command = Command::new("unshare");
+                command.args(flags).arg("--").arg(std::env::current_exe()?).args(["demo-worker", "stage"]);
+                command.arg(outside(&directory)).arg("--").arg(program).arg("--uplink").arg(uplink());
+                command
+            }
+            None => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(["demo-worker", "daemon", "--"]).arg(program);
+                command
+            }
+        };
+        let child = command
             .arg("--ephemeral")
             .arg("--socket")
             .arg(socket(&directory))
@@ -56,7 +70,7 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
-        Ok(Daemon { child, directory, ended: false })
+        Ok(Daemon { child, directory, staged: staged.is_some(), ended: false })
     }
 
     /// Wait until it serves.
@@ -77,6 +91,11 @@ impl Daemon {
             Ok(Err(error)) => Err(error),
             Err(_) => Err(self.said(&format!("vswitchd was not ready within {} s", PATIENCE.as_secs()))),
         }
+    }
+
+    /// The socket of whoever plays the outside, if there is an outside.
+    pub(crate) fn outside(&self) -> Option<PathBuf> {
+        self.staged.then(|| outside(&self.directory))
     }
 
     /// A client of it.
@@ -128,6 +147,27 @@ impl Drop for Daemon {
         // Whatever went wrong before has been told; the directory removes itself.
         let _ = self.end();
     }
+}
+
+fn outside(directory: &TempDir) -> PathBuf {
+    directory.path().join("outside.sock")
+}
+
+/// What `--uplink` says.
+fn uplink() -> String {
+    let (address, gateway) = (stage::INNER_ADDRESS, stage::OUTER_ADDRESS);
+    format!("packet:{},address={address}/{},gateway={gateway}", stage::UPLINK, stage::PREFIX)
+}
+
+/// How unshare(1) makes the network namespace in which vswitchd finds its uplink, if that works here. Without it
+/// vswitchd runs in the caller's, without an uplink.
+fn stage_flags() -> Option<&'static [&'static str]> {
+    let flags: &[&str] = match rustix::process::geteuid().is_root() {
+        true => &["--net"],
+        false => &["--user", "--map-root-user", "--net"],
+    };
+    let tried = Command::new("unshare").args(flags).args(["--", "true"]).stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success()).then_some(flags)
 }
 
 fn socket(directory: &TempDir) -> PathBuf {

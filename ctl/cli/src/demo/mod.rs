@@ -1,7 +1,8 @@
 //! `demo`: a tour that leaves nothing behind.
 //!
-//! A vswitchd of its own, a network, two containers, pings, a TCP stream, the tables, and all of it taken down again. It
-//! drives the daemon through the same client as every command, and needs no program but vswitchd and itself.
+//! A vswitchd of its own, a network, two containers, pings, a TCP stream, pages from and for an outside, the tables, and
+//! all of it taken down again. It drives the daemon through the same client as every command, and needs no program but
+//! vswitchd and itself, and unshare(1) for the outside.
 
 mod build;
 mod container;
@@ -10,27 +11,31 @@ mod picture;
 mod progress;
 pub(crate) mod worker;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use vswitch_api::Client;
+use vswitch_api::flow::FlowQuery;
 use vswitch_api::network::{Network, NetworkCreate};
 
-use crate::commands::{fdb, stats};
+use crate::commands::{fdb, flows, stats};
 use crate::{foreground, output, units, values};
 use container::Container;
 use daemon::Daemon;
 use progress::{Progress, Step};
-use worker::{Pings, Ready, Sent};
+use worker::{Fetched, Pings, Ready, Sent, stage};
 
 const NETWORK: &str = "demo";
 const PORT: u16 = 5201;
 const PINGS: u32 = 200;
+/// Where the right container's page is published.
+const PUBLISHED: u16 = 8080;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -82,11 +87,13 @@ impl Tour<'_> {
         daemon.ready().await?;
         let client = daemon.client();
         let version = client.version().await?;
-        let place = if version.rootless { "rootless, in a user namespace" } else { "as root, privileges dropped" };
+        let ordinary = version.rootless || !rustix::process::geteuid().is_root();
+        let place = if ordinary { "rootless, in a user namespace" } else { "as root, privileges dropped" };
         self.done("vswitchd", &format!("{} serves a private socket, {place}", version.version), "")?;
 
         let network = self.network(&client).await?;
-        let (mut right, left) = self.containers(&client).await?;
+        let outside = daemon.outside();
+        let (mut right, left) = self.containers(&client, outside.is_some()).await?;
         let (from, to) = (left.endpoint().await?, right.endpoint().await?);
         let subnets: Vec<_> = network.ipam.config.iter().map(|config| config.subnet.clone()).collect();
         self.progress.blocks(&[("", picture::topology(&from, &to, &subnets))])?;
@@ -107,10 +114,20 @@ impl Tour<'_> {
             time = self.seconds / 4;
         }
 
+        let mut tracked = String::new();
+        if let Some(outside) = &outside {
+            self.outward(&left, outside).await?;
+            self.inward(outside)?;
+            tracked = flows::render(&client.flows(&FlowQuery::default()).await?);
+        }
+
         let entries = fdb::render(&client.fdb(NETWORK).await?);
         let counted = client.stats().await?;
         let mut blocks = vec![("Forwarding database", entries), ("Port counters", stats::ports(&counted.ports))];
         blocks.extend(stats::drops(&counted).map(|drops| ("What was dropped, and why", drops)));
+        if !tracked.is_empty() {
+            blocks.push(("Tracked flows", tracked));
+        }
         self.progress.blocks(&blocks)?;
         self.begin("removing the containers and the network")?;
         left.remove().await?;
@@ -134,13 +151,17 @@ impl Tour<'_> {
     }
 
     /// The right one serves TCP, the left one is where the other workers run.
-    async fn containers(&mut self, client: &Client) -> anyhow::Result<(Container, Container)> {
+    async fn containers(&mut self, client: &Client, publish: bool) -> anyhow::Result<(Container, Container)> {
         self.begin("starting container left")?;
-        let left = Container::start(client, "left", NETWORK, &["idle"]).await?;
+        let left = Container::start(client, "left", NETWORK, &[], &["idle"]).await?;
         self.done("container", "left: own network, hostname, processes and mounts", "")?;
         self.begin("starting container right")?;
-        let right = Container::start(client, "right", NETWORK, &["serve", "--port", &PORT.to_string()]).await?;
-        self.done("container", &format!("right: the same, serving TCP port {PORT}"), "")?;
+        let published = format!("{PUBLISHED}:{}", stage::PAGE_PORT);
+        let ports: &[String] = if publish { std::slice::from_ref(&published) } else { &[] };
+        let worker = ["serve", "--port", &PORT.to_string(), "--page", "right"];
+        let right = Container::start(client, "right", NETWORK, ports, &worker).await?;
+        let also = if publish { format!(", and a page published as {PUBLISHED}") } else { String::new() };
+        self.done("container", &format!("right: the same, serving TCP port {PORT}{also}"), "")?;
         Ok((right, left))
     }
 
@@ -166,6 +187,29 @@ impl Tour<'_> {
         let sent: Sent = from.measure(&["send", &target, "--seconds", &seconds]).await?;
         let arrived = format!("{family}, one stream: {} arrived, ", units::bytes(sent.bytes));
         self.done("TCP", &arrived, &units::bit_rate(sent.bytes, sent.time))
+    }
+
+    /// A page from outside: the server there sees the uplink's address.
+    async fn outward(&mut self, from: &Container, outside: &Path) -> anyhow::Result<()> {
+        self.begin("left fetches a page from outside")?;
+        stage::wait("the outside", || Ok(outside.exists()))?;
+        let address = SocketAddr::from((stage::OUTER_ADDRESS, stage::PAGE_PORT));
+        let fetched: Fetched = from.measure(&["fetch", &address.to_string()]).await?;
+        let page = fetched.read()?;
+        ensure!(page.client == stage::INNER_ADDRESS, "the outside saw {}, which is an inside address", page.client);
+        let what = format!("left got a page from {}, which saw {}, in ", page.server, page.client);
+        self.done("out", &what, &units::interval(fetched.time))
+    }
+
+    /// A page from a published port: the server inside sees the client's own address.
+    fn inward(&mut self, outside: &Path) -> anyhow::Result<()> {
+        self.begin("the outside fetches a page from a published port")?;
+        let address = SocketAddr::from((stage::INNER_ADDRESS, PUBLISHED));
+        let fetched = stage::fetch_outside(outside, address)?;
+        let page = fetched.read()?;
+        ensure!(page.client == stage::OUTER_ADDRESS, "right saw {}, which is not its client", page.client);
+        let what = format!("outside got one from {address}: {} saw {}, in ", page.server, page.client);
+        self.done("in", &what, &units::interval(fetched.time))
     }
 
     fn begin(&mut self, doing: &str) -> anyhow::Result<()> {

@@ -2,10 +2,12 @@
 //!
 //! Each worker prints JSON, one value a line, for the demo to read.
 
+mod page;
 mod ping;
+pub(crate) mod stage;
 mod stream;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{output, values};
+pub(crate) use page::Fetched;
 pub(crate) use ping::Pings;
 pub(crate) use stream::{Ready, Sent};
 
@@ -35,7 +38,21 @@ pub(crate) enum WorkerCommand {
     Serve {
         #[arg(long)]
         port: u16,
+        /// Also serve a page of this name at port 80.
+        #[arg(long)]
+        page: Option<String>,
     },
+    /// Fetch a page; print [`Fetched`].
+    Fetch { address: SocketAddr },
+    /// Make an outside, reached by its Unix socket, and an uplink to it; then become another program that ends when the
+    /// demo does.
+    Stage {
+        outside: std::path::PathBuf,
+        #[arg(last = true, required = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+    /// Be the outside.
+    Outside { socket: std::path::PathBuf },
     /// Send as much as goes over one TCP connection; print [`Sent`].
     Send {
         address: SocketAddr,
@@ -50,13 +67,24 @@ pub(crate) enum WorkerCommand {
 }
 
 impl WorkerCommand {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             WorkerCommand::Idle => loop {
                 std::thread::park();
             },
             WorkerCommand::Ping { address, count } => say(&ping::ping(address, count)?),
-            WorkerCommand::Serve { port } => stream::serve(port),
+            WorkerCommand::Serve { port, page } => {
+                if let Some(name) = page {
+                    let pages = TcpListener::bind(("::", stage::PAGE_PORT))
+                        .or_else(|_| TcpListener::bind(("0.0.0.0", stage::PAGE_PORT)))
+                        .context("the page cannot be served")?;
+                    std::thread::spawn(move || page::serve(&pages, &name));
+                }
+                stream::serve(port)
+            }
+            WorkerCommand::Fetch { address } => say(&page::fetch(address)?),
+            WorkerCommand::Stage { outside, command } => stage::stage(&outside, &command).await,
+            WorkerCommand::Outside { socket } => stage::outside(&socket).await,
             WorkerCommand::Send { address, seconds } => say(&stream::send(address, seconds)?),
             WorkerCommand::Daemon { command } => daemon(&command),
         }
@@ -65,6 +93,11 @@ impl WorkerCommand {
 
 fn daemon(command: &[std::ffi::OsString]) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    become_program(command)
+}
+
+/// Replaces this program by another.
+fn become_program(command: &[std::ffi::OsString]) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("no program is named")?;
     Err(Command::new(program).args(arguments).exec()).context(format!("{} cannot be started", program.display()))
 }

@@ -1,0 +1,152 @@
+//! What happens to connections through the uplink when vswitchd, or the uplink, goes and comes back.
+
+use std::time::Duration;
+
+use vswitch_tests::{Background, Site, eventually, guard, site::fetch, until};
+
+/// An echo server on port 7, and a client that talks to it ten times a second and says how often it was answered.
+const SERVER: &str = "python3 -c 'import socketserver as s\n\
+    class H(s.StreamRequestHandler):\n  def handle(self):\n    for l in self.rfile: self.wfile.write(l)\n\
+    s.TCPServer.address_family=10\ns.ThreadingTCPServer((\"::\",7),H).serve_forever()'";
+
+fn client(target: &str) -> String {
+    format!(
+        "python3 -u -c 'import socket,time\nx=socket.create_connection((\"{target}\",7),5);x.settimeout(20);n=0\n\
+         while True:\n x.sendall(b\"hi\\n\");n+=len(x.recv(9));print(n);time.sleep(0.1)'"
+    )
+}
+
+fn goes_on(what: &str, mut client: Background) {
+    let before = client.output().lines().count();
+    eventually(what, 20, || client.output().lines().count() > before + 10);
+    assert!(client.running(), "{what}: {}", client.output());
+}
+
+/// Established connections, out and in through a published port, go on after kill -9 of vswitchd; the rules and ports are
+/// as before, and the flows are the old ones.
+#[test]
+fn crash_with_live_flows() {
+    guard(|| {
+        let site = Site::start();
+        let _server = site.outside.serve(SERVER, 7);
+        let a = site.vs.container("a", "-p 7000:7 -p 80");
+        a.ok(&format!("{SERVER} > /dev/null 2>&1 &"));
+        eventually("the container serves", 15, || a.sh("ss -ltn").stdout.contains(":7 "));
+        // Started apart from the daemon, whose end would otherwise be the end of `exec`.
+        a.ok(&format!("({}) > /tmp/out-client 2>&1 &", client("10.99.0.2")));
+        let inward = site.outside.spawn(&client("10.99.0.1").replace(",7),5)", ",7000),5)"));
+        let outward = || std::fs::read_to_string("/tmp/out-client").unwrap_or_default().lines().count();
+        eventually("both connections talk", 10, || outward() > 5 && inward.output().lines().count() > 5);
+        let journal = site.vs.state_dir().join("flows.jsonl");
+        eventually("the flows are written down", 10, || {
+            std::fs::read_to_string(&journal)
+                .is_ok_and(|text| text.matches("established").count() >= 2 || text.matches("ESTABLISHED").count() >= 2)
+        });
+        let (ports, automatic) = (site.vs.ok("port a"), site.vs.ok("port a 80"));
+        site.vs.crash();
+        std::thread::sleep(Duration::from_millis(700));
+        site.vs.up();
+        assert_eq!((site.vs.ok("port a"), site.vs.ok("port a 80")), (ports, automatic));
+        let before = outward();
+        eventually("the connection out goes on", 20, || outward() > before + 10);
+        goes_on("the connection in goes on", inward);
+        let log = site.vs.log();
+        assert!(log.contains("flows go on restored=2"), "{log}");
+        let kinds = site.vs.json("flows ls --protocol tcp");
+        let mut kinds: Vec<_> = kinds.as_array().unwrap().iter().map(|flow| flow["kind"].as_str().unwrap()).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["masquerade", "publish"]);
+        // The old lease holds, so that nobody else gets the port.
+        site.vs.words("run --rm -p 7000:7 -- true").exits(125).says("already allocated");
+        site.finish();
+    });
+}
+
+/// A damaged journal of flows is a warning, and vswitchd starts.
+#[test]
+fn damaged_journal() {
+    guard(|| {
+        let site = Site::start();
+        let a = site.vs.container("a", "");
+        a.pings("10.99.0.2");
+        let journal = site.vs.state_dir().join("flows.jsonl");
+        until("the flows are written down", 10, || journal.exists().then_some(()));
+        for garbage in [&b""[..], b"\xff\x00garbage", b"{\"vswitch_flows\":1}\n", b"[]\n[]\n"] {
+            site.vs.crash();
+            std::fs::write(&journal, garbage).unwrap();
+            site.vs.up();
+            a.pings("10.99.0.2");
+        }
+        assert!(site.vs.log().contains("cannot be used"), "{}", site.vs.log());
+        site.finish();
+    });
+}
+
+/// The uplink's interface vanishes and comes back: it is counted, logged, and used again; the connection goes on.
+#[test]
+fn vanish_and_return() {
+    guard(|| {
+        let site = Site::start();
+        let _server = site.outside.serve(SERVER, 7);
+        let a = site.vs.container("a", "");
+        let running = a.spawn(&client("10.99.0.2"));
+        eventually("the connection talks", 10, || running.output().lines().count() > 3);
+        for round in 1..=2 {
+            site.unplug();
+            eventually("the loss is counted", 10, || {
+                let uplink = site.router().uplink.unwrap();
+                !uplink.up && uplink.lost == round
+            });
+            assert!(site.vs.ok("stats").contains("Uplink: up0 lost"));
+            a.cannot_ping("10.99.0.2");
+            a.pings("172.17.0.1");
+            site.plug();
+            eventually("the return is counted", 10, || {
+                let uplink = site.router().uplink.unwrap();
+                uplink.up && uplink.recovered == round
+            });
+            a.pings("10.99.0.2");
+        }
+        goes_on("the connection goes on", running);
+        let log = site.vs.log();
+        assert!(log.contains("interface vanished") && log.contains("interface is back"), "{log}");
+        assert!(site.vs.ok("stats").contains("Uplink: up0 up, vanished 2 times, back 2 times"));
+    });
+}
+
+/// Networks come and go while connections through the uplink run: rules change, flows stay.
+#[test]
+fn rules_change_under_traffic() {
+    guard(|| {
+        let site = Site::start();
+        let _server = site.outside.serve(SERVER, 7);
+        let a = site.vs.container("a", "");
+        let running = a.spawn(&client("10.99.0.2"));
+        eventually("the connection talks", 10, || running.output().lines().count() > 3);
+        for round in 0..5 {
+            site.vs.ok(&format!("network create n{round}"));
+            site.vs.ok(&format!("run --rm --network n{round} -p 90{round}0:80 -- true"));
+            site.vs.ok(&format!("network rm n{round}"));
+        }
+        goes_on("the connection goes on", running);
+        let b = site.vs.container("b", "");
+        b.pings("10.99.0.2");
+        site.finish();
+    });
+}
+
+/// With --live-restore a stop and a start in order keep connections, too.
+#[test]
+fn live_restore() {
+    guard(|| {
+        let site = Site::with(&["--uplink", vswitch_tests::site::UPLINK, "--live-restore"], &[]);
+        let web = site.web("web", "-p 8080:80");
+        let a = site.vs.container("a", "");
+        a.pings("10.99.0.2");
+        assert_eq!(site.vs.terminate(), 0);
+        site.vs.up();
+        assert_eq!(fetch(site.outside.sh("curl -sS -m 10 http://10.99.0.1:8080/page")), "page-of-web");
+        web.pings("10.99.0.2");
+        site.finish();
+    });
+}
