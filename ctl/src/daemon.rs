@@ -63,7 +63,11 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
-    let agent = launch(&AgentOptions { state_dir: state_dir.path().to_owned(), ephemeral: options.ephemeral })?;
+    let agent = launch(&AgentOptions {
+        state_dir: state_dir.path().to_owned(),
+        ephemeral: options.ephemeral,
+        uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
+    })?;
     privileges::drop_all()?;
     let switch = Switch::start(options.settings.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

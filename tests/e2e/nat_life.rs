@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vswitch_tests::{Background, Site, eventually, guard, site::fetch, until};
+use vswitch_tests::{Background, Site, eventually, guard, run, site::UPLINK, site::fetch, until};
 
 /// An echo server on port 7, and a client that talks to it ten times a second and says how often it was answered.
 const SERVER: &str = "python3 -c 'import socketserver as s\n\
@@ -139,7 +139,7 @@ fn rules_change_under_traffic() {
 #[test]
 fn live_restore() {
     guard(|| {
-        let site = Site::with(&["--uplink", vswitch_tests::site::UPLINK, "--live-restore"], &[]);
+        let site = Site::with(&["--uplink", UPLINK, "--live-restore"], &[]);
         let web = site.web("web", "-p 8080:80");
         let a = site.vs.container("a", "");
         a.pings("10.99.0.2");
@@ -147,6 +147,28 @@ fn live_restore() {
         site.vs.up();
         assert_eq!(fetch(site.outside.sh("curl -sS -m 10 http://10.99.0.1:8080/page")), "page-of-web");
         web.pings("10.99.0.2");
+        site.finish();
+    });
+}
+
+/// An agent that outlived its vswitchd opens no other interface than the one that it was started for; with it gone,
+/// another uplink is fine.
+#[test]
+fn another_uplink_for_an_old_agent() {
+    guard(|| {
+        let site = Site::start();
+        site.host.ok("ip link add up1 type veth peer name out1");
+        let a = site.vs.container("a", "");
+        a.pings("10.99.0.2");
+        site.vs.crash();
+        let other = |uplink: &str| {
+            let daemon = site.vs.daemon_command();
+            let args = daemon.get_args().map(|arg| arg.to_string_lossy().replace(UPLINK, uplink));
+            run(std::process::Command::new(daemon.get_program()).args(args))
+        };
+        other("packet:up1,address=10.97.0.1/24").exits(1).says("was not started for the uplink's interface up1");
+        site.vs.up();
+        a.pings("10.99.0.2");
         site.finish();
     });
 }

@@ -33,6 +33,8 @@ pub struct AgentOptions {
     pub state_dir: PathBuf,
     /// The agent takes everything down when the connection ends.
     pub ephemeral: bool,
+    /// The one interface of the host that it may open.
+    pub uplink: Option<String>,
 }
 
 /// Why the agent did not do what it was asked.
@@ -100,7 +102,7 @@ pub fn launch(options: &AgentOptions) -> Result<AgentConnection, AgentError> {
     if let Ok(socket) = socket::connect(&state_dir) {
         return Ok(AgentConnection::new(socket));
     }
-    let mut child = Some(spawn(&state_dir, options.ephemeral)?);
+    let mut child = Some(spawn(&state_dir, options)?);
     let mut last = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..RETRY.0 {
         match socket::connect(&state_dir) {
@@ -266,12 +268,15 @@ async fn read(
 }
 
 /// Starts `vswitchd agent` and waits until it serves its socket or says why it cannot.
-fn spawn(state_dir: &Path, ephemeral: bool) -> Result<Child, AgentError> {
+fn spawn(state_dir: &Path, options: &AgentOptions) -> Result<Child, AgentError> {
     let log = std::fs::File::create(state_dir.join("agent.log")).map_err(AgentError::Io)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("vswitchd").arg("agent").arg("--state-dir").arg(state_dir);
-    if ephemeral {
+    if options.ephemeral {
         command.arg("--ephemeral");
+    }
+    if let Some(interface) = &options.uplink {
+        command.arg("--uplink").arg(interface);
     }
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().map_err(AgentError::Io)?;

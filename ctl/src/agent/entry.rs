@@ -39,6 +39,9 @@ struct Args {
     /// Take everything down when the connection to vswitchd ends.
     #[arg(long)]
     ephemeral: bool,
+    /// The one interface of the host that may be opened.
+    #[arg(long)]
+    uplink: Option<String>,
     /// Start helpers for foreign user namespaces.
     #[arg(long)]
     porter: bool,
@@ -60,7 +63,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let ran = match args.state_dir {
         _ if args.porter => foreign::porter_main().map_err(|error| error.to_string()),
         _ if args.foreign => foreign::helper_main().map_err(|error| error.to_string()),
-        Some(state_dir) => run(&state_dir, args.ephemeral),
+        Some(state_dir) => run(&state_dir, args.ephemeral, args.uplink),
         None => Err("the agent needs --state-dir".to_owned()),
     };
     match ran {
@@ -79,9 +82,9 @@ pub(crate) fn log() {
     let _ = subscriber.log_internal_errors(false).try_init();
 }
 
-fn run(state_dir: &Path, ephemeral: bool) -> Result<(), String> {
+fn run(state_dir: &Path, ephemeral: bool, uplink: Option<String>) -> Result<(), String> {
     match prepare(state_dir, ephemeral) {
-        Ok(prepared) => prepared.serve(),
+        Ok(prepared) => prepared.serve(uplink),
         Err(sentence) => {
             // To vswitchd, which waits for it.
             let _ = io::stdout().write_all(sentence.as_bytes());
@@ -141,7 +144,7 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
 }
 
 impl Prepared {
-    fn serve(self) -> Result<(), String> {
+    fn serve(self, uplink: Option<String>) -> Result<(), String> {
         let Prepared { state_dir, listener, porter, settings, rootless, survivors, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
@@ -160,7 +163,8 @@ impl Prepared {
             sentence
         })?;
         let ephemeral = settings.ephemeral;
-        let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral);
+        let agent =
+            Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral).with_uplink(uplink);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let served = runtime.block_on(async {

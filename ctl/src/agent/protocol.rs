@@ -77,7 +77,8 @@ pub enum Request {
         /// IPv6 default gateway and the endpoint that leads to it.
         ipv6: Option<(String, Ipv6Addr)>,
     },
-    /// Open an interface of the agent's own network namespace as the way out, and switch it on. Answer:
+    /// Open an interface of the agent's own network namespace as the way out, and switch it on. Only the one that the
+    /// agent was started for: a vswitchd that was taken over must not reach the host's other ones. Answer:
     /// [`Reply::Uplink`] and a descriptor as for `EndpointAttach`, which hears frames for every station.
     UplinkOpen {
         /// Name of the interface.

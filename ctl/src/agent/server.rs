@@ -30,6 +30,8 @@ pub(crate) struct Agent {
     foreign: Foreign,
     rootless: bool,
     ephemeral: bool,
+    /// The one interface of the host that may be opened.
+    uplink: Option<String>,
     /// To the vswitchd that is connected now.
     connection: Mutex<Option<Arc<Channel>>>,
     /// The agent has taken everything down and should end.
@@ -113,6 +115,7 @@ impl Agent {
             foreign: Foreign::new(porter, lost),
             rootless,
             ephemeral,
+            uplink: None,
             connection: Mutex::default(),
             finished: Notify::new(),
         }
@@ -134,6 +137,12 @@ impl Agent {
             }
             self.processes.adopt(survivor);
         }
+    }
+
+    /// May open this interface of the host.
+    pub(crate) fn with_uplink(mut self, interface: Option<String>) -> Agent {
+        self.uplink = interface;
+        self
     }
 
     /// Speaks with one vswitchd until it is gone.
@@ -233,7 +242,9 @@ impl Agent {
             Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Shutdown => self.clear().await,
-            Request::UplinkOpen { interface } => super::uplink::open(&interface, self.rootless).await,
+            Request::UplinkOpen { interface } => {
+                super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
+            }
             Request::SandboxAttach { sandbox, netns } => self.attach(sandbox, netns).await,
             request => match self.foreign.request(&request).await {
                 Some(answer) => answer,

@@ -11,8 +11,18 @@ use super::failure::netlink_io;
 use super::network::{Answer, Netlink};
 use super::protocol::{Failure, FailureKind, Reply};
 
-/// Opens `interface` and switches it on.
-pub(crate) async fn open(interface: &str, rootless: bool) -> Answer {
+/// Opens `interface`, if it is the one that is `allowed`, and switches it on.
+pub(crate) async fn open(interface: &str, allowed: Option<&str>, rootless: bool) -> Answer {
+    if allowed != Some(interface) {
+        return Err(Failure::new(
+            FailureKind::NotPermitted,
+            format!(
+                "the agent that keeps the running containers was not started for the uplink's interface {interface}; stop \
+                 the containers, end process {} and start vswitchd again",
+                std::process::id()
+            ),
+        ));
+    }
     let netlink = Netlink::open().map_err(|error| Failure::io("open a netlink socket", &error))?;
     let (index, mtu) = netlink.find(interface).await.map_err(|error| {
         let error = netlink_io(&error);

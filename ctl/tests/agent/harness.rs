@@ -116,7 +116,7 @@ pub(crate) async fn connect(
     state_dir: &Path,
     ephemeral: bool,
 ) -> Result<(AgentClient, Hello, mpsc::UnboundedReceiver<Event>), AgentError> {
-    AgentClient::start(&AgentOptions { state_dir: state_dir.to_owned(), ephemeral }).await
+    AgentClient::start(&AgentOptions { state_dir: state_dir.to_owned(), ephemeral, uplink: None }).await
 }
 
 pub(crate) fn link(number: u8) -> Link {
