@@ -24,8 +24,8 @@ pub struct Args {
     /// Pipelines [default: number of cores, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Way out of the networks: none, or packet:IFACE,address=A/LEN,gateway=A (both may repeat for IPv6)[,mac=M]
-    /// [,mtu=N][,route=CIDR@ROUTER]... [default: none]
+    /// Way out of the networks: none, or packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER], where
+    /// address, gateway and route may repeat [default: none]
     #[arg(long, value_name = "UPLINK")]
     pub uplink: Option<String>,
     /// Take everything down when vswitchd ends, however it ends

@@ -172,3 +172,46 @@ fn another_uplink_for_an_old_agent() {
         site.finish();
     });
 }
+
+/// A stream at speed goes on, too, when vswitchd is killed in its middle.
+#[test]
+fn crash_under_load() {
+    guard(|| {
+        let site = Site::start();
+        let server = site.outside.serve("iperf3 -s -1", 5201);
+        let a = site.vs.container("a", "");
+        a.ok("(iperf3 -J -c 10.99.0.2 -t 6 -b 300M > /tmp/iperf 2>&1; echo status $? >> /tmp/iperf) &");
+        std::thread::sleep(Duration::from_secs(3));
+        site.vs.crash();
+        std::thread::sleep(Duration::from_millis(300));
+        site.vs.up();
+        let report = || std::fs::read_to_string("/tmp/iperf").unwrap_or_default();
+        eventually("the stream ends", 30, || report().contains("status"));
+        assert!(report().contains("status 0"), "{}", report());
+        server.wait(Duration::from_secs(10)).ok();
+        let report: serde_json::Value = serde_json::from_str(report().split("status").next().unwrap()).unwrap();
+        let last = report["intervals"].as_array().unwrap().last().unwrap();
+        let speed = last["sum"]["bits_per_second"].as_f64().unwrap();
+        assert!(speed > 1e8, "the stream has not recovered: {speed} bit/s");
+        site.finish();
+    });
+}
+
+/// An interface that goes down and up again is no loss.
+#[test]
+fn link_down_and_up() {
+    guard(|| {
+        let site = Site::start();
+        let a = site.vs.container("a", "");
+        a.pings("10.99.0.2");
+        for _ in 0..3 {
+            site.host.ok("ip link set up0 down");
+            a.cannot_ping("10.99.0.2");
+            site.host.ok("ip link set up0 up");
+            eventually("traffic flows again", 10, || a.sh("ping -n -c 1 -W 1 10.99.0.2").code == 0);
+        }
+        let uplink = site.router().uplink.unwrap();
+        assert!(uplink.up && uplink.lost == 0, "{uplink:?}");
+        site.finish();
+    });
+}

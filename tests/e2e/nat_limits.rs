@@ -49,7 +49,7 @@ fn half_closed_and_reset() {
     });
 }
 
-/// Both sides call each other at once, from and to the same ports (T row of simultaneous open).
+/// Both sides call each other at once, from and to the same ports (T2).
 #[test]
 fn simultaneous_open() {
     guard(|| {

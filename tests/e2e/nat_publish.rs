@@ -11,7 +11,7 @@ fn page(site: &Site, url: &str) -> String {
 }
 
 /// A published port is reached from outside over both families, the server sees the client's address, and `port`, `ps` and
-/// `inspect` say where it is.
+/// `inspect` say where it is (D2).
 #[test]
 fn from_outside() {
     guard(|| {
@@ -102,7 +102,7 @@ fn used_ports() {
     });
 }
 
-/// A container reaches a published port through the external address: another's, its own, and from another network (U14).
+/// A container reaches a published port through the external address: another's, its own, and from another network (U14, D5, D6).
 #[test]
 fn hairpin() {
     guard(|| {
@@ -225,6 +225,42 @@ fn watch_and_flush() {
         site.vs.refuses("flows ls --source nonsense", "neither an address nor a subnet");
         site.vs.refuses("flows ls --endpoint nobody", "No such container: nobody");
         site.vs.refuses("flows flush --dport 70000", "is no port");
+        site.finish();
+    });
+}
+
+/// With an uplink of IPv6 alone, ports are published there alone, and IPv4 stays inside.
+#[test]
+fn ipv6_only() {
+    guard(|| {
+        let site = Site::with(&["--uplink", "packet:up0,address=fd99::1/64,gateway=fd99::2"], &[]);
+        let outside = site.outside_web();
+        site.vs.ok("network create n --subnet 10.201.1.0/24 --ipv6 --subnet fd77::/64");
+        let web = site.web("web", "--network n -p 10080:80");
+        assert_eq!(site.vs.ok("port web"), "80/tcp -> [::]:10080\n");
+        assert_eq!(page(&site, "http://[fd99::1]:10080/page"), "page-of-web");
+        assert_eq!(fetch(web.sh("curl -sS -m 10 http://[fd99::2]:8000/page")), "page-of-outside");
+        assert!(outside.output().contains("fd99::1"));
+        assert_ne!(web.sh("curl -sS -m 2 http://10.99.0.2:8000/page").code, 0);
+        site.vs.words("run --rm -p 80:80 -- true").exits(125).says("no address of a family that the uplink has");
+        site.finish();
+    });
+}
+
+/// A namespace that somebody else made has the way out, too, once it is attached.
+#[test]
+fn attached_namespace() {
+    guard(|| {
+        let site = Site::start();
+        let outside = site.outside_web();
+        site.vs.ok("network create n --subnet 10.201.1.0/24");
+        site.vs.ok(&format!("attach --pid {} --network n --name held", site.spare.pid()));
+        assert_eq!(fetch(site.spare.sh("curl -sS -m 10 http://10.99.0.2:8000/page")), "page-of-outside");
+        assert!(outside.output().contains("10.99.0.1"));
+        let flows = site.vs.json("flows ls --endpoint held --protocol tcp");
+        assert_eq!(flows.as_array().unwrap().len(), 1);
+        site.vs.ok("detach held");
+        assert_eq!(site.vs.json("flows ls --protocol tcp").as_array().unwrap().len(), 0);
         site.finish();
     });
 }

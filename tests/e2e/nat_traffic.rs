@@ -84,7 +84,7 @@ fn iperf_both_ways() {
 }
 
 /// Without checksum and segmentation offload in the container and outside, every packet carries a right, whole checksum
-/// (C rows).
+/// (C20-C23).
 #[test]
 fn without_offloads() {
     guard(|| {
@@ -103,7 +103,7 @@ fn without_offloads() {
     });
 }
 
-/// A datagram and its answer, from the same port, to two servers; each sees the uplink's address (U1, U8).
+/// A datagram and its answer, from the same port, to two servers; each sees the uplink's address (U1, U2).
 #[test]
 fn udp_question_and_answer() {
     guard(|| {
@@ -124,7 +124,7 @@ fn udp_question_and_answer() {
 }
 
 /// Echo requests with a TTL of one, two and three end at the gateway, at the router outside and at their goal, and each
-/// error comes from the right address (G1, I row of embedded packets).
+/// error comes from the right address (G1, I10, I11).
 #[test]
 fn ping_and_traceroute() {
     guard(|| {
@@ -163,7 +163,7 @@ fn fragments() {
 }
 
 /// A small link behind the uplink: packets that may not be fragmented are answered with its MTU, and TCP learns of it (G4,
-/// I1: the error's embedded packet is translated).
+/// I10).
 #[test]
 fn path_mtu() {
     guard(|| {
@@ -185,7 +185,7 @@ fn path_mtu() {
     });
 }
 
-/// The uplink's own MTU counts, too: a smaller one than the network's is told to senders (G4).
+/// The uplink's own MTU counts, too: a smaller one than the network's is told to senders (G4), or packets are cut (G5).
 #[test]
 fn small_uplink() {
     guard(|| {
@@ -202,7 +202,7 @@ fn small_uplink() {
 }
 
 /// What nobody answers is told at once: a refused connection, an unused address outside, an unknown network, another
-/// network's container (G7, isolation).
+/// network's container (G12, D4).
 #[test]
 fn unreachable() {
     guard(|| {
@@ -225,7 +225,7 @@ fn unreachable() {
     });
 }
 
-/// An internal network has no way out, and containers on it talk to each other.
+/// An internal network has no way out (D9), and containers on it talk to each other.
 #[test]
 fn internal_network() {
     guard(|| {
@@ -272,7 +272,7 @@ fn routed_network() {
     });
 }
 
-/// Several external addresses: each container leaves from one of them, always the same (U2).
+/// Several external addresses: each container leaves from one of them, always the same (RFC 4787 REQ-2).
 #[test]
 fn several_addresses() {
     guard(|| {

@@ -128,6 +128,8 @@ pub struct Site {
     pub outside: Namespace,
     /// Behind a link of 1400 bytes.
     pub far: Namespace,
+    /// Connected to nothing.
+    pub spare: Namespace,
     tap: Background,
 }
 
@@ -163,6 +165,7 @@ impl Site {
     pub fn without_daemon(args: &[&str], allowed: &[&str]) -> Site {
         let host = Namespace::new(None);
         let (outside, far) = (Namespace::new(Some(&host)), Namespace::new(Some(&host)));
+        let spare = Namespace::new(Some(&host));
         plug(&host, &outside);
         host.ok(&format!(
             "ip link add small0 mtu 1400 netns {} type veth peer name far0 mtu 1400 netns {}",
@@ -182,7 +185,7 @@ impl Site {
         ));
         eventually("the tap is ready", 10, || tap.output().starts_with("ready"));
         let vs = Vswitch::stopped_inside("/tmp/vs", &host.prefix(), args);
-        Site { vs, host, outside, far, tap }
+        Site { vs, host, outside, far, spare, tap }
     }
 
     /// Takes the uplink's interface away.
