@@ -289,3 +289,24 @@ fn several_addresses() {
         site.finish();
     });
 }
+
+/// Static routes lead where they say; without a default router the rest is told to be unreachable (G11).
+#[test]
+fn static_routes() {
+    guard(|| {
+        let uplink =
+            "packet:up0,address=10.99.0.1/24,address=fd99::1/64,route=10.98.0.0/24@10.99.0.2,route=fd98::/64@fd99::2";
+        let site = Site::with(&["--uplink", uplink], &[]);
+        site.vs.ok(DUAL);
+        let a = site.vs.container("a", "--network n");
+        for target in ["10.99.0.2", "10.98.0.2", "fd99::2", "fd98::2"] {
+            a.pings(target);
+        }
+        let said = a.sh("ping -n -c 1 -W 2 198.51.100.1").stdout;
+        assert!(said.contains("From 10.201.1.1") && said.contains("Net Unreachable"), "{said}");
+        let said = a.sh("ping -n -c 1 -W 2 2001:db8::1").stdout;
+        assert!(said.contains("From fd77::1") && said.contains("No route"), "{said}");
+        assert!(site.router().route_drops.values().sum::<u64>() >= 2);
+        site.finish();
+    });
+}

@@ -128,6 +128,7 @@ impl Controller {
         controller.make_default_networks()?;
         controller.refresh_router(&controller.state())?;
         controller.restore_flows();
+        controller.warn_of_closed_ports();
         controller.reconcile(&hello).await?;
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;

@@ -135,6 +135,15 @@ impl Controller {
         Ok(self.inner.switch.set_router(Some(config))?)
     }
 
+    /// Says so when running containers had an uplink before this start and have none now.
+    pub(super) fn warn_of_closed_ports(&self) {
+        let state = self.state();
+        let running = state.containers.values().map(|one| &one.container).filter(|container| container.running());
+        for container in running.filter(|container| self.inner.uplink.is_none() && !container.ports.is_empty()) {
+            tracing::warn!("nobody reaches the published ports of container {} without --uplink", container.name);
+        }
+    }
+
     /// As [`Controller::refresh_router`], where there is nobody to tell: the old rules stay, and the log says so.
     pub(super) fn refresh_router_anyway(&self, state: &State) {
         if let Err(error) = self.refresh_router(state) {
