@@ -139,11 +139,11 @@ impl Rig {
         ip(&format!("-n {inside} route add default via 10.77.0.1"))?;
         run(&mut words("ip", &["netns", "exec", &inner, "sysctl", "-qw", "net.ipv4.ip_forward=1"]))?;
         let rules = format!(
-            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname up0 masquerade; }} \
-             chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }} }}",
+            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname up0 masquerade; }}; \
+             chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }}; }}",
             ADDRESSES[0]
         );
-        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules])).context("nftables is needed as a peer")?;
+        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules])).context("nftables is the peer; is it installed?")?;
         self.enter = [["ip", "netns", "exec", &inside].map(str::to_owned).to_vec(), outside];
         Ok(())
     }
