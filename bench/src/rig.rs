@@ -143,7 +143,8 @@ impl Rig {
              chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }}; }}",
             ADDRESSES[0]
         );
-        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules])).context("nftables is the peer; is it installed?")?;
+        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules]))
+            .context("nftables is the peer; is it installed?")?;
         self.enter = [["ip", "netns", "exec", &inside].map(str::to_owned).to_vec(), outside];
         Ok(())
     }

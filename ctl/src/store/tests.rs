@@ -105,23 +105,3 @@ fn directories_of_others_are_refused() {
     let error = StateDir::lock(path).unwrap_err();
     assert!(matches!(error, StateDirError::NotOwned { .. }), "{error}");
 }
-
-/// Measures a commit; run by hand with `--ignored --nocapture`.
-#[test]
-#[ignore = "a measurement, not a check"]
-#[allow(clippy::disallowed_methods, reason = "measures real time")]
-fn commit_time() {
-    let dir = tempfile::tempdir_in(".").unwrap();
-    let begin = std::time::Instant::now();
-    let (store, _) = Store::open(dir.path()).unwrap();
-    println!("create {:?}", begin.elapsed());
-    let begin = std::time::Instant::now();
-    for index in 0..200 {
-        store.commit(&Change::new().put_network(&network(&format!("n{index}")))).unwrap();
-    }
-    println!("commit {:?}", begin.elapsed() / 200);
-    drop(store);
-    let begin = std::time::Instant::now();
-    let (_store, contents) = Store::open(dir.path()).unwrap();
-    println!("open {:?} with {}", begin.elapsed(), contents.networks.len());
-}
