@@ -1,6 +1,6 @@
 //! Start, endpoints, idle cost and scale of vswitchd.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -218,11 +218,4 @@ pub async fn many_networks(count: usize) -> anyhow::Result<Vec<Figure>> {
         Figure::plain(&format!("{count} networks: time"), format!("{took:.1} s")),
         Figure::plain(&format!("{count} networks: memory"), format!("{memory:.0} MiB")),
     ])
-}
-
-/// Where a scratch directory lies, for messages.
-impl AsRef<Path> for Scratch {
-    fn as_ref(&self) -> &Path {
-        &self.0
-    }
 }
