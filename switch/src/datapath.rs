@@ -5,7 +5,7 @@
 //! calls when no worker can hold the port any more: thus an FDB entry never leads to a port that took an old one's place.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use rand::rngs::StdRng;
@@ -19,6 +19,7 @@ use vswitch_nat::table::{FlowRecord, Restored};
 
 use crate::port::Port;
 use crate::router::{self, Plan, Router, RouterConfig};
+use crate::shared::{lock, wide};
 use crate::snapshot::{Network, Snapshot, put};
 use crate::{
     Counters, FdbEntry, NetworkConfig, NetworkStats, PortConfig, PortDevice, PortStats, Settings, Stats, SwitchError,
@@ -272,7 +273,7 @@ impl Datapath {
                 network: port.config.network,
                 kind: port.kind(),
                 worker: port.worker,
-                fdb_entries: u64::try_from(self.fdb.count_of(port.id)).unwrap_or(u64::MAX),
+                fdb_entries: wide(self.fdb.count_of(port.id)),
                 counters,
             });
         }
@@ -309,9 +310,4 @@ impl Datapath {
     fn control(&self) -> MutexGuard<'_, Control> {
         lock(&self.control)
     }
-}
-
-/// Locks a table of plain numbers, which a panic elsewhere cannot leave half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,6 +47,7 @@ mod handle;
 pub mod pipeline;
 pub mod port;
 pub mod router;
+mod shared;
 pub mod snapshot;
 mod stats;
 pub mod sys;

@@ -20,6 +20,7 @@ use crate::port::Port;
 use crate::router::Spare;
 use crate::router::forward::{Routed, Way};
 use crate::router::next_hop::{HopCache, hear};
+use crate::shared::wide;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
 
@@ -116,11 +117,13 @@ impl Pipeline {
                 }
                 // The entry leads to a port that was just removed.
                 Decision::Unicast(_) | Decision::Flood => self.flood(ingress, network, index),
-                Decision::Gateway => match self.serve(ingress, network, (buffer, index), &mut spare, now) {
-                    Verdict::Forwarded => forwarded += 1,
-                    Verdict::Consumed => cells.consumed(),
-                    Verdict::Dropped(reason) => cells.dropped(reason, 1),
-                },
+                Decision::Gateway => {
+                    match self.serve(&snapshot, (ingress, network), (buffer, index), &mut spare, now) {
+                        Verdict::Forwarded => forwarded += 1,
+                        Verdict::Consumed => cells.consumed(),
+                        Verdict::Dropped(reason) => cells.dropped(reason, 1),
+                    }
+                }
                 Decision::Drop(reason) => cells.dropped(reason, 1),
             }
         }
@@ -143,14 +146,13 @@ impl Pipeline {
     /// A frame for the gateway: routed if it is to go through it, answered if it is for it.
     fn serve(
         &mut self,
-        ingress: &Port,
-        network: &Network,
+        snapshot: &Snapshot,
+        (ingress, network): (&Port, &Network),
         (buffer, index): (&mut FrameBuf, u16),
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) -> Verdict {
         let Some(gateway) = network.config.gateway.as_ref() else { return Verdict::Dropped(DropReason::NotRouted) };
-        let snapshot = Arc::clone(&self.snapshot);
         let mut to_self = false;
         if let Some(plan) = &snapshot.router {
             let Ok(headers) = Headers::parse(buffer.frame()) else { return Verdict::Dropped(DropReason::Runt) };
@@ -158,7 +160,7 @@ impl Pipeline {
             let mut way = Way {
                 router,
                 plan,
-                snapshot: &snapshot,
+                snapshot,
                 fdb: &self.datapath.fdb,
                 hops: &mut self.hops,
                 egress: &mut self.egress,
@@ -171,7 +173,7 @@ impl Pipeline {
                     way.send_waiting(network, source, &waiting, spare);
                 }
             } else if matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) && headers.vlan_tci().is_none() {
-                match way.route((ingress.id, network), (buffer, index), spare) {
+                match way.route((ingress.id, network), (buffer, index), &headers, spare) {
                     Routed::Forwarded => return Verdict::Forwarded,
                     Routed::Consumed => return Verdict::Consumed,
                     Routed::Dropped(reason) => return Verdict::Dropped(reason),
@@ -218,8 +220,4 @@ fn is_neighbour_talk(frame: &[u8], headers: &Headers) -> bool {
         L3::Ipv6 => discovery(),
         _ => false,
     }
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

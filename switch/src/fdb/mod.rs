@@ -19,12 +19,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId, Timestamp};
 
 pub use cache::Cache;
 use ledger::Ledger;
 
+use crate::shared::{lock, wide};
 use crate::{FdbEntry, FdbKind, FdbStats, Settings};
 
 /// A network and a MAC address in one integer.
@@ -246,7 +247,7 @@ impl Fdb {
     pub fn sweep(&self, now: Timestamp) {
         let now = now.as_secs();
         let removed = self.remove_all(|_, entry| entry.expired(now, self.ageing));
-        self.aged.fetch_add(u64::try_from(removed).unwrap_or(u64::MAX), Relaxed);
+        self.aged.fetch_add(wide(removed), Relaxed);
     }
 
     /// The entries of a network, by MAC address.
@@ -280,7 +281,6 @@ impl Fdb {
             let ledger = self.ledger();
             (ledger.entries(), ledger.capacity())
         };
-        let wide = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         FdbStats {
             entries: wide(entries),
             capacity: wide(capacity),
@@ -360,7 +360,7 @@ impl Fdb {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 }
 

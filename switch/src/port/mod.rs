@@ -11,6 +11,7 @@ use vswitch_frame::{DropReason, FrameBuf, PortId};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 
 use crate::counters::{Cells, PortCounters};
+use crate::shared::wide;
 use crate::sys::burst::Burst;
 use crate::sys::{packet, tap};
 use crate::{PortConfig, PortDevice};
@@ -156,8 +157,4 @@ fn receive_each(
         }
     }
     Ok(buffers.len())
-}
-
-fn wide(value: usize) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
 }

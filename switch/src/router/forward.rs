@@ -14,9 +14,10 @@ use vswitch_nat::table::Leg;
 use vswitch_nat::{Context, Decision, Outcome};
 
 use super::next_hop::{HopCache, Known, solicit};
-use super::{Plan, Router, Spare, Waiting, lock};
+use super::{Plan, Router, Spare, Waiting};
 use crate::fdb::{Fdb, FdbKey};
 use crate::pipeline::Egress;
+use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
 
 /// What a frame's way through the router needs.
@@ -59,11 +60,11 @@ impl Way<'_> {
         &mut self,
         (ingress, network): (PortId, &Network),
         (buffer, index): (&mut FrameBuf, u16),
+        headers: &Headers,
         spare: &mut Spare<'_>,
     ) -> Routed {
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return Routed::Dropped(DropReason::Runt) };
         let offload = buffer.offload;
-        let (reason, error) = match self.pass((ingress, network), (buffer, index), (&headers, offload), spare) {
+        let (reason, error) = match self.pass((ingress, network), (buffer, index), (headers, offload), spare) {
             Ok(routed) => {
                 if headers.fragment() == Fragment::First {
                     self.released(spare);
@@ -86,7 +87,7 @@ impl Way<'_> {
             Err(Stop::NoBuffer) => (DropReason::NoBuffer, None),
         };
         if let Some(error) = error {
-            self.answer(error, (ingress, network), (buffer.frame(), &headers), spare);
+            self.answer(error, (ingress, network), (buffer.frame(), headers), spare);
         }
         Routed::Dropped(reason)
     }

@@ -19,8 +19,8 @@ mod tick;
 
 pub(crate) use tick::Chores;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vswitch_frame::{FrameBuf, NetworkIndex, Offload, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
@@ -28,6 +28,7 @@ use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 
 use crate::Gateway;
+use crate::shared::lock;
 
 /// What control asks of the router.
 #[derive(Debug, Clone, Default)]
@@ -182,9 +183,4 @@ impl<'b> Spare<'b> {
         self.used += 1;
         Some((buffer, index))
     }
-}
-
-/// Locks a table whose owners leave it whole when they panic.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

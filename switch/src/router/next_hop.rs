@@ -7,7 +7,8 @@ use std::hash::BuildHasher;
 use vswitch_frame::{FrameBuf, Headers, MacAddr, NetworkIndex, Timestamp};
 use vswitch_nat::route::{Solicitation, heard};
 
-use super::{Router, Waiting, lock};
+use super::{Router, Waiting};
+use crate::shared::lock;
 use crate::snapshot::Network;
 
 /// Slots of a worker's memory of next hops.

@@ -3,10 +3,11 @@
 use vswitch_frame::{FrameBuf, Headers, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
 
+use super::Waiting;
 use super::next_hop::solicit;
-use super::{Waiting, lock};
 use crate::datapath::Datapath;
 use crate::fdb::FdbKey;
+use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
 
