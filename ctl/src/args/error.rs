@@ -1,0 +1,45 @@
+//! What can be wrong with the command line and the file.
+
+use std::path::PathBuf;
+
+use crate::uplink::UplinkError;
+
+/// Why the arguments make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// The file cannot be read.
+    #[error("cannot read {path} ({source}); see --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path} is no configuration of vswitchd: {detail}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said; it lists the known keys.
+        detail: String,
+    },
+    /// A value is out of range.
+    #[error("{flag} {value} is out of range; use {allowed}")]
+    Range {
+        /// Which.
+        flag: &'static str,
+        /// As given.
+        value: String,
+        /// What would do.
+        allowed: &'static str,
+    },
+    /// Two flags contradict each other.
+    #[error("--ephemeral takes everything down and --live-restore keeps it; use one of them")]
+    Contradiction,
+    /// The uplink makes no sense.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
+    /// Nowhere to put something.
+    #[error("there is no home directory to keep state in; name one with --state-dir")]
+    NoHome,
+}

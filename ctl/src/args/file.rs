@@ -1,0 +1,36 @@
+//! The file of `--config`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vswitch_switch::nat;
+
+use super::ArgsError;
+
+/// The keys of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    pub(super) socket: Option<PathBuf>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) workers: Option<usize>,
+    pub(super) uplink: Option<String>,
+    pub(super) ephemeral: bool,
+    pub(super) live_restore: bool,
+    pub(super) fdb_capacity: Option<usize>,
+    pub(super) fdb_ageing: Option<u64>,
+    pub(super) group: Option<String>,
+    pub(super) log: Option<String>,
+    /// How the translator behaves.
+    pub(super) nat: nat::rules::Settings,
+    /// How many flows are tracked.
+    pub(super) flows: nat::table::Limits,
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path) -> Result<File, ArgsError> {
+    let unreadable = |source| ArgsError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    toml::from_str(&text)
+        .map_err(|error| ArgsError::File { path: path.to_owned(), detail: error.to_string().trim_end().to_owned() })
+}

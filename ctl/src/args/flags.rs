@@ -1,0 +1,45 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// The vswitch daemon: a userspace virtual switch for containers.
+#[derive(Debug, Default, Parser)]
+#[command(name = "vswitchd", version, about)]
+pub struct Args {
+    /// Control socket [default: $VSWITCH_SOCKET, $XDG_RUNTIME_DIR/vswitch/vswitch.sock or /run/vswitch/vswitch.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where networks, containers and leases are kept [default: /var/lib/vswitch or $XDG_STATE_HOME/vswitch]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// TOML file with these flags as keys (flags win), and tables [nat] and [flows] for the uplink's translator
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Pipelines [default: number of cores, at most 4]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Way out of the networks: none, or packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER], where
+    /// address, gateway and route may repeat [default: none]
+    #[arg(long, value_name = "UPLINK")]
+    pub uplink: Option<String>,
+    /// Take everything down when vswitchd ends, however it ends
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Let containers run on when vswitchd is stopped
+    #[arg(long)]
+    pub live_restore: bool,
+    /// Most entries of the forwarding database [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub fdb_capacity: Option<usize>,
+    /// Seconds after which an address that was not seen is forgotten [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub fdb_ageing: Option<u64>,
+    /// Give the control socket to this group, too
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// What to log to standard error: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+}

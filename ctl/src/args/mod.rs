@@ -1,0 +1,77 @@
+//! What vswitchd is told: flags, then the file of `--config`, then defaults.
+
+mod environment;
+mod error;
+mod file;
+mod flags;
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use error::ArgsError;
+pub use flags::Args;
+pub use options::Options;
+
+use vswitch_switch::Settings;
+
+use crate::uplink::Uplink;
+
+impl Args {
+    /// Reads the file, fills in the defaults and checks everything.
+    ///
+    /// # Errors
+    /// One sentence that names the flag.
+    pub fn resolve(self, environment: &Environment) -> Result<Options, ArgsError> {
+        let file = self.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        let defaults = Settings::default();
+        let workers = self.workers.or(file.workers);
+        check("--workers", workers, 1..=64, "1 to 64")?;
+        let capacity = self.fdb_capacity.or(file.fdb_capacity);
+        check("--fdb-capacity", capacity, 16..=1 << 24, "16 to 16777216")?;
+        let ageing = self.fdb_ageing.or(file.fdb_ageing);
+        check("--fdb-ageing", ageing, 1..=1_000_000, "1 to 1000000 seconds")?;
+        let uplink = self.uplink.or(file.uplink).map_or(Ok(Uplink::None), |text| text.parse())?;
+        let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
+        if tracing_subscriber::EnvFilter::try_new(&log).is_err() {
+            return Err(ArgsError::Range { flag: "--log", value: log, allowed: "error, warn, info, debug or trace" });
+        }
+        let (ephemeral, live_restore) = (self.ephemeral || file.ephemeral, self.live_restore || file.live_restore);
+        if ephemeral && live_restore {
+            return Err(ArgsError::Contradiction);
+        }
+        let state_dir = match self.state_dir.or(file.state_dir) {
+            Some(dir) => dir,
+            None => environment.default_state_dir()?,
+        };
+        Ok(Options {
+            socket: self.socket.or(file.socket).unwrap_or_else(|| environment.default_socket()),
+            state_dir,
+            settings: Settings {
+                workers: workers.or(defaults.workers),
+                fdb_capacity: capacity.unwrap_or(defaults.fdb_capacity),
+                fdb_ageing_seconds: ageing.unwrap_or(defaults.fdb_ageing_seconds),
+                flows: file.flows,
+                ..defaults
+            },
+            nat: file.nat,
+            uplink,
+            ephemeral,
+            live_restore,
+            group: self.group.or(file.group),
+            log,
+        })
+    }
+}
+
+fn check<T: PartialOrd + ToString>(
+    flag: &'static str,
+    value: Option<T>,
+    range: std::ops::RangeInclusive<T>,
+    allowed: &'static str,
+) -> Result<(), ArgsError> {
+    match value {
+        Some(value) if !range.contains(&value) => Err(ArgsError::Range { flag, value: value.to_string(), allowed }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,30 @@
+//! What the rest of vswitchd is told.
+
+use std::path::PathBuf;
+
+use vswitch_switch::{Settings, nat};
+
+use crate::uplink::Uplink;
+
+/// What vswitchd does, decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Control socket.
+    pub socket: PathBuf,
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// Of the data plane.
+    pub settings: Settings,
+    /// Way out of the networks.
+    pub uplink: Uplink,
+    /// How the uplink's translator behaves.
+    pub nat: nat::rules::Settings,
+    /// Everything goes with vswitchd.
+    pub ephemeral: bool,
+    /// Containers outlive a stop.
+    pub live_restore: bool,
+    /// Group of the socket.
+    pub group: Option<String>,
+    /// Log filter.
+    pub log: String,
+}

@@ -1,0 +1,66 @@
+//! Defaults, the file, refusals.
+
+use std::path::Path;
+
+use clap::Parser;
+
+use super::*;
+
+fn resolve(line: &[&str], environment: &Environment) -> Result<Options, ArgsError> {
+    Args::try_parse_from([&["vswitchd"], line].concat()).unwrap().resolve(environment)
+}
+
+fn user() -> Environment {
+    Environment { uid: 1000, home: Some("/home/u".into()), ..Environment::default() }
+}
+
+/// Root, a user with a runtime directory and one without each get their own paths.
+#[test]
+fn default_paths() {
+    let root = resolve(&[], &Environment::default()).unwrap();
+    assert_eq!(root.socket, Path::new("/run/vswitch/vswitch.sock"));
+    assert_eq!(root.state_dir, Path::new("/var/lib/vswitch"));
+    let options = resolve(&[], &user()).unwrap();
+    assert_eq!(options.socket, Path::new("/tmp/vswitch-1000/vswitch.sock"));
+    assert_eq!(options.state_dir, Path::new("/home/u/.local/state/vswitch"));
+    let seated = Environment { runtime_dir: Some("/run/user/1000".into()), state_home: Some("/s".into()), ..user() };
+    let options = resolve(&[], &seated).unwrap();
+    assert_eq!(options.socket, Path::new("/run/user/1000/vswitch/vswitch.sock"));
+    assert_eq!(options.state_dir, Path::new("/s/vswitch"));
+    let named = Environment { socket: Some("/x.sock".into()), ..seated };
+    assert_eq!(resolve(&[], &named).unwrap().socket, Path::new("/x.sock"));
+    assert_eq!(resolve(&["--socket", "/y.sock"], &named).unwrap().socket, Path::new("/y.sock"));
+    let homeless = Environment { uid: 1000, ..Environment::default() };
+    assert!(matches!(resolve(&[], &homeless), Err(ArgsError::NoHome)));
+}
+
+/// The file has the flags' names, flags win over it, and an unknown key is refused with the known ones.
+#[test]
+fn the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vswitchd.toml");
+    let config = path.to_str().unwrap();
+    std::fs::write(&path, "workers = 2\nfdb-capacity = 1000000\nlive-restore = true\nstate-dir = \"/s\"\n").unwrap();
+    let options = resolve(&["--config", config, "--workers", "3"], &user()).unwrap();
+    assert_eq!((options.settings.workers, options.settings.fdb_capacity), (Some(3), 1_000_000));
+    assert!(options.live_restore && options.state_dir == Path::new("/s"));
+    std::fs::write(&path, "worker = 2\n").unwrap();
+    let error = resolve(&["--config", config], &user()).unwrap_err().to_string();
+    assert!(error.contains("unknown field `worker`") && error.contains("`fdb-capacity`"), "{error}");
+    assert!(resolve(&["--config", "/nonexistent"], &user()).is_err());
+}
+
+/// Values out of range and contradictions are refused.
+#[test]
+fn refusals() {
+    for line in [
+        &["--workers", "0"][..],
+        &["--fdb-capacity", "1"],
+        &["--fdb-ageing", "0"],
+        &["--uplink", "sockets"],
+        &["--log", "a=b=c"],
+        &["--ephemeral", "--live-restore"],
+    ] {
+        assert!(resolve(line, &user()).is_err(), "{line:?}");
+    }
+}
