@@ -98,6 +98,60 @@ fn udp() {
     });
 }
 
+/// A receiver sees every datagram as it was sent and none twice, also those of a burst that crossed a socket in one piece: sent
+/// one by one as fast as can be, and by sixty-four with UDP_SEGMENT.
+#[test]
+fn bursts_of_datagrams() {
+    const RECEIVE: &str = "import socket\n\
+        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n\
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)\n\
+        s.bind(('::', 9)); s.settimeout(20); seen = set()\n\
+        print('ready', flush=True)\n\
+        while True:\n\
+        \x20   data = s.recv(70000)\n\
+        \x20   if data == b'end': break\n\
+        \x20   number = int(data)\n\
+        \x20   assert len(data) == 18 and 0 < number <= 26400 and number not in seen, data\n\
+        \x20   seen.add(number)\n\
+        print('received', len(seen))\n";
+    const SEND: &str = "import socket, sys, time\n\
+        family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n\
+        s = socket.socket(family, socket.SOCK_DGRAM); s.connect((sys.argv[1], 9)); number = 0\n\
+        for _ in range(100):\n\
+        \x20   for _ in range(200):\n\
+        \x20       number += 1; s.send(b'%018d' % number)\n\
+        \x20   time.sleep(0.002)\n\
+        s.setsockopt(socket.IPPROTO_UDP, 103, 18)\n\
+        for _ in range(100):\n\
+        \x20   s.send(b''.join(b'%018d' % (number + i + 1) for i in range(64))); number += 64\n\
+        \x20   time.sleep(0.002)\n\
+        s.setsockopt(socket.IPPROTO_UDP, 103, 0)\n\
+        try:\n\
+        \x20   for _ in range(10): time.sleep(0.1); s.send(b'end')\n\
+        except OSError: pass\n";
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        std::fs::write("/tmp/receive.py", RECEIVE).unwrap();
+        std::fs::write("/tmp/send.py", SEND).unwrap();
+        for target in [b.ipv4("n").to_string(), b.ipv6("n").to_string()] {
+            let probe = b.spawn("exec vswitch-probe eth0 verify 6");
+            let receiver = b.spawn("exec /usr/bin/python3 /tmp/receive.py");
+            eventually("the receiver listens", 10, || receiver.output().contains("ready"));
+            let sender = a.sh(&format!("/usr/bin/python3 /tmp/send.py {target}"));
+            assert_eq!(sender.code, 0, "{}; the receiver: {}", sender.stderr, receiver.output());
+            let said = receiver.wait(LIMIT).ok();
+            let count: u64 = said.split_whitespace().last().and_then(|word| word.parse().ok()).expect("a number");
+            assert!(count > 20_000, "of 26,400 datagrams only {count} arrived at {target}");
+            let counts = checked(probe);
+            assert_eq!((&counts["wrong"], &counts["super"]), (&0.into(), &0.into()), "{counts}");
+            assert!(counts["partial"].as_u64().unwrap() > 1_000, "{counts}");
+        }
+        no_checksum_errors(&b);
+    });
+}
+
 /// Several streams in both directions at once, between several pairs, all get through.
 #[test]
 fn many_streams() {

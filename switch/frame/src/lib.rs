@@ -41,6 +41,7 @@ pub mod offload;
 pub mod segment;
 pub mod tcp;
 mod time;
+pub mod train;
 pub mod udp;
 mod verdict;
 pub mod vlan;

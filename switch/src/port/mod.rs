@@ -5,14 +5,16 @@ mod memory;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
+use rustix::io::Errno;
 use vswitch_frame::{DropReason, FrameBuf, PortId};
 
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 
 use crate::counters::{Cells, PortCounters};
 use crate::shared::wide;
-use crate::sys::burst::Burst;
+use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
 use crate::{PortConfig, PortDevice};
 
@@ -29,6 +31,8 @@ pub struct Port {
     pub counters: PortCounters,
     /// Receiving or sending failed in a way that may mean that the interface is gone.
     pub suspect: AtomicBool,
+    /// Whether the kernel cuts up trains of datagrams that leave by this port.
+    trains: AtomicBool,
     device: PortDevice,
 }
 
@@ -37,7 +41,11 @@ impl Port {
     #[must_use]
     pub fn new(id: PortId, config: PortConfig, device: PortDevice, worker: usize, senders: usize) -> Self {
         let suspect = AtomicBool::new(false);
-        Port { id, config, worker, counters: PortCounters::new(senders), suspect, device }
+        let trains = AtomicBool::new(match &device {
+            PortDevice::Packet(socket) => packet::segments_udp(socket.as_fd()),
+            PortDevice::Tap(_) | PortDevice::Memory(_) => false,
+        });
+        Port { id, config, worker, counters: PortCounters::new(senders), suspect, trains, device }
     }
 
     /// `packet`, `tap` or `memory`.
@@ -55,7 +63,7 @@ impl Port {
     pub fn is_gone(&self) -> bool {
         match &self.device {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
-            PortDevice::Tap(_) => self.suspect.load(std::sync::atomic::Ordering::Relaxed),
+            PortDevice::Tap(_) => self.suspect.load(Relaxed),
             PortDevice::Memory(_) => false,
         }
     }
@@ -91,14 +99,18 @@ impl Port {
     #[inline]
     pub fn send(&self, burst: &mut Burst, buffers: &mut [FrameBuf], indices: &[u16], cells: &Cells) {
         match &self.device {
-            PortDevice::Packet(socket) => {
-                self.send_rest(indices, buffers, cells, |rest, buffers| burst.send(socket.as_fd(), buffers, rest));
-            }
+            PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, |rest, buffers| {
+                let joined = self.trains.load(Relaxed);
+                let trains = if joined { Trains::Joined } else { Trains::Apart };
+                burst.send(socket.as_fd(), buffers, rest, trains)
+            }),
             PortDevice::Tap(fd) => self.send_rest(indices, buffers, cells, |rest, buffers| {
-                tap::send(fd.as_fd(), &mut buffers[usize::from(rest[0])]).map(|()| 1)
+                let sent = tap::send(fd.as_fd(), &mut buffers[usize::from(rest[0])]);
+                sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
             PortDevice::Memory(device) => self.send_rest(indices, buffers, cells, |rest, buffers| {
-                device.send(&mut buffers[usize::from(rest[0])]).map(|()| 1)
+                let sent = device.send(&mut buffers[usize::from(rest[0])]);
+                sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
         }
     }
@@ -109,7 +121,7 @@ impl Port {
         indices: &[u16],
         buffers: &mut [FrameBuf],
         cells: &Cells,
-        mut send: impl FnMut(&[u16], &mut [FrameBuf]) -> io::Result<usize>,
+        mut send: impl FnMut(&[u16], &mut [FrameBuf]) -> Result<usize, Refused>,
     ) {
         let mut rest = indices;
         while !rest.is_empty() {
@@ -119,15 +131,20 @@ impl Port {
                     cells.sent(wide(sent), wide(bytes));
                     (sent, None)
                 }
-                Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-                    Some(rustix::io::Errno::INTR) => (0, None),
+                Err(Refused { frames, error }) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(Errno::INTR) => (0, None),
                     // The queue has no room: neither has it for what follows.
-                    Some(rustix::io::Errno::AGAIN) => (rest.len(), Some(DropReason::EgressFull)),
-                    Some(rustix::io::Errno::NOBUFS) => (1, Some(DropReason::EgressFull)),
+                    Some(Errno::AGAIN) => (rest.len(), Some(DropReason::EgressFull)),
+                    Some(Errno::NOBUFS) => (frames, Some(DropReason::EgressFull)),
+                    // This kernel takes no trains: the same frames once more, one by one.
+                    Some(Errno::INVAL | Errno::MSGSIZE | Errno::IO) if frames > 1 => {
+                        self.trains.store(false, Relaxed);
+                        (0, None)
+                    }
                     // This frame is refused; the next may be taken.
-                    Some(rustix::io::Errno::INVAL | rustix::io::Errno::MSGSIZE) => (1, Some(DropReason::EgressError)),
+                    Some(Errno::INVAL | Errno::MSGSIZE) => (1, Some(DropReason::EgressError)),
                     _ => {
-                        self.suspect.store(true, std::sync::atomic::Ordering::Relaxed);
+                        self.suspect.store(true, Relaxed);
                         (rest.len(), Some(DropReason::EgressError))
                     }
                 },

@@ -5,6 +5,7 @@
 
 pub mod burst;
 pub mod descriptors;
+mod ethtool;
 pub mod namespace;
 pub mod packet;
 pub mod tap;

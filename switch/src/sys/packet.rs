@@ -40,6 +40,35 @@ pub fn open(interface: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Lets the kernel cut up UDP super-frames that a socket of [`open`] sends, before they leave by the interface: with it, a
+/// burst of datagrams crosses the socket in one piece and whoever listens at the other end sees each as it was sent. It
+/// takes the frames through the interface's queueing discipline (a veth has none) and switches `tx-udp-segmentation` off on
+/// it. Where that is not possible, everything stays as it was, and `false` is returned.
+///
+/// Needs CAP_NET_ADMIN over the namespace, which the calling thread must be in.
+pub fn let_kernel_segment(socket: BorrowedFd<'_>, interface: &str) -> bool {
+    let Ok(name) = CString::new(interface) else { return false };
+    super::ethtool::switch_off(socket, &name, "tx-udp-segmentation").is_ok()
+        && set_option(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 0).is_ok()
+}
+
+/// Whether [`let_kernel_segment`] has succeeded for a socket.
+pub(crate) fn segments_udp(socket: BorrowedFd<'_>) -> bool {
+    let mut bypass: libc::c_int = 1;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
+    // SAFETY: both pointers are to live variables and the length is that of the int.
+    let asked = checked(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_QDISC_BYPASS,
+            (&raw mut bypass).cast(),
+            &raw mut length,
+        )
+    });
+    asked.is_ok() && bypass == 0
+}
+
 /// Lets a socket of [`open`] see frames for every station, for as long as it is open: without it a NIC passes on those
 /// for its own MAC address only, and the switch has another one.
 ///

@@ -143,8 +143,7 @@ impl Table {
             let index = self.netlink.other_end(port_index).await.map_err(failed)?;
             let interface = inside.name_of(index).await.map_err(failed)?;
             self.configure(netns.as_fd(), &inside, index, &interface, link).await?;
-            let socket = packet::open(&port).map_err(|error| Failure::io("open a packet socket", &error))?;
-            Ok((index, interface, socket))
+            Ok((index, interface, open(&port)?))
         };
         match done.await {
             Ok((index, interface, socket)) => {
@@ -192,8 +191,7 @@ impl Table {
 
     fn reopen(&self, id: &str) -> Answer {
         let endpoint = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
-        let socket = packet::open(&endpoint.port).map_err(|error| Failure::io("open a packet socket", &error))?;
-        Ok((Reply::Endpoint { interface: endpoint.interface.clone() }, vec![socket]))
+        Ok((Reply::Endpoint { interface: endpoint.interface.clone() }, vec![open(&endpoint.port)?]))
     }
 
     async fn detach(&mut self, id: &str) -> Answer {
@@ -315,6 +313,15 @@ const FIRST_PORT: u32 = 1 << 24;
 const LOOPBACK: u32 = 1;
 
 /// Whether two addresses of 128 bits (IPv4 ones fill the last 32) agree in their first bits.
+/// A packet socket on the switch's end of an endpoint.
+fn open(port: &str) -> Result<OwnedFd, Failure> {
+    let socket = packet::open(port).map_err(|error| Failure::io("open a packet socket", &error))?;
+    if !packet::let_kernel_segment(socket.as_fd(), port) {
+        tracing::debug!("{port} takes bursts of datagrams one by one");
+    }
+    Ok(socket)
+}
+
 fn same_subnet(one: u128, other: u128, prefix: u32) -> bool {
     prefix == 0 || (one ^ other).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
 }

@@ -1,0 +1,94 @@
+//! Features of interfaces. Read first: ethtool(8), features; Linux `include/uapi/linux/ethtool.h` (ETHTOOL_GSTRINGS,
+//! ETHTOOL_SFEATURES), netdevice(7).
+
+use std::ffi::CStr;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::checked;
+
+const SIOCETHTOOL: libc::Ioctl = 0x8946;
+const ETHTOOL_GSTRINGS: u32 = 0x1b;
+const ETHTOOL_GSSET_INFO: u32 = 0x37;
+const ETHTOOL_SFEATURES: u32 = 0x3b;
+const ETH_SS_FEATURES: u32 = 4;
+/// Bytes of a feature's name, its end included.
+const ETH_GSTRING_LEN: usize = 32;
+/// Most features that are asked for; Linux has 64 at most, as they are bits of one word.
+const MAX_FEATURES: usize = 64;
+
+/// `ethtool_sset_info` with the answer for one set.
+#[repr(C)]
+struct StringSet {
+    command: u32,
+    reserved: u32,
+    mask: u64,
+    length: u32,
+}
+
+/// `ethtool_gstrings` with room for every feature's name.
+#[repr(C)]
+struct Names {
+    command: u32,
+    set: u32,
+    length: u32,
+    names: [[u8; ETH_GSTRING_LEN]; MAX_FEATURES],
+}
+
+/// `ethtool_sfeatures` with room for every feature's bit.
+#[repr(C)]
+struct Change {
+    command: u32,
+    /// Words that follow, two each of 32 bits: which features are meant, and what they shall be.
+    size: u32,
+    words: [(u32, u32); MAX_FEATURES / 32],
+}
+
+/// Switches a feature of the interface `name` off, in the network namespace of `socket` (any socket). The feature's name is
+/// the kernel's, as `ethtool -k` shows it.
+///
+/// Needs CAP_NET_ADMIN over the namespace.
+///
+/// # Errors
+/// `Unsupported` when the kernel knows no such feature or has it on for good; otherwise what the kernel says.
+pub(super) fn switch_off(socket: BorrowedFd<'_>, name: &CStr, feature: &str) -> io::Result<()> {
+    let mut set = StringSet { command: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << ETH_SS_FEATURES, length: 0 };
+    call(socket, name, &mut set)?;
+    let length = usize::try_from(set.length).unwrap_or(usize::MAX);
+    if length > MAX_FEATURES {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let mut names = Names {
+        command: ETHTOOL_GSTRINGS,
+        set: ETH_SS_FEATURES,
+        length: set.length,
+        names: [[0; ETH_GSTRING_LEN]; MAX_FEATURES],
+    };
+    call(socket, name, &mut names)?;
+    let is_it = |name: &[u8; ETH_GSTRING_LEN]| name.split(|&byte| byte == 0).next() == Some(feature.as_bytes());
+    let index = names.names[..length].iter().position(is_it).ok_or(io::ErrorKind::Unsupported)?;
+    let mut change = Change { command: ETHTOOL_SFEATURES, size: 0, words: [(0, 0); MAX_FEATURES / 32] };
+    change.size = u32::try_from(length.div_ceil(32)).expect("at most two words");
+    change.words[index / 32].0 = 1 << (index % 32);
+    // 0 says that everything was changed as asked for.
+    if call(socket, name, &mut change)? == 0 { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+/// One ethtool request; `T` begins with its command and has room for what the kernel answers to it.
+fn call<T>(socket: BorrowedFd<'_>, name: &CStr, request: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: ifreq is plain data for which zero is valid.
+    let mut ifreq: libc::ifreq = unsafe { mem::zeroed() };
+    let bytes = name.to_bytes();
+    if bytes.len() >= ifreq.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, &from) in ifreq.ifr_name.iter_mut().zip(bytes) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    ifreq.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
+    // SAFETY: `ifreq` is live and leads to `request`, borrowed for this call, whose size every caller in this file has made
+    // sufficient for the answer: GSSET_INFO writes one word for the one set asked for, GSTRINGS at most `length` names,
+    // which was compared to the room, SFEATURES writes nothing back.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut ifreq) })
+}
