@@ -87,6 +87,7 @@
 mod classify;
 mod crc32c;
 mod drop;
+pub mod proxy;
 mod quotation;
 mod rewrite;
 pub mod route;

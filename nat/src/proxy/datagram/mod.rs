@@ -1,0 +1,471 @@
+//! UDP and ICMP echo over host sockets. Read first: RFC 4787 (UDP), RFC 5508 (ICMP), ip(7) on IP_RECVERR, icmp(7) on ping
+//! sockets.
+//!
+//! # What a flow is
+//! - A *mapping* belongs to one socket inside (address and port) or one identifier of echo requests, whoever they write
+//!   to: it has one host socket, so every destination sees the same external port (endpoint-independent mapping,
+//!   REQ-1), and whatever comes to that socket goes in, whoever sent it (endpoint-independent filtering, REQ-8).
+//! - A *session* is a client of a published port. It has no socket of its own: the listener's answers. Its client's address
+//!   is shown inside, or the gateway's with a port that stands for the client.
+//!
+//! # How it is driven
+//! [`Datagrams::outgoing`] says what a packet from inside asks for; the shell opens a socket if it is `fresh` (and says
+//! [`Datagrams::refuse`] when it gets none) and sends. What a socket receives is put into a buffer behind
+//! [`wire::udp_header_len`] bytes and given to [`Datagrams::incoming`]. After every call the shell closes what
+//! [`Datagrams::take_closed`] names. Datagrams of one size travel as one train both ways (UDP_SEGMENT, UDP_GRO).
+//!
+//! # Bounds
+//! Flows in all and of each endpoint ([`DatagramLimits`]); the flow that was idle longest makes room, where most are.
+
+mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::net::{IpAddr, SocketAddr};
+
+pub use settings::{DatagramCounters, DatagramDrop, DatagramLimits};
+use table::{Client, End, Key, Table};
+pub use table::{Kind, Listener, Slot};
+use vswitch_frame::icmp::{self, Icmp};
+use vswitch_frame::ipv4::{self, Ipv4, protocol};
+use vswitch_frame::ipv6::Ipv6;
+use vswitch_frame::offload::GsoKind;
+use vswitch_frame::udp::{self, Udp};
+use vswitch_frame::{FrameBuf, Headers, L3, Offload, Timestamp, checksum};
+use wire::{Link, Meta, Notice, Quoted};
+
+use super::destinations::Destinations;
+use crate::classify::addresses;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Datagrams {
+    table: Table,
+    destinations: Destinations,
+    counters: DatagramCounters,
+    /// Ports at the gateway's address that stand for clients.
+    next_port: u16,
+}
+
+/// What a packet from inside asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing<'f> {
+    /// The flow.
+    pub slot: Slot,
+    /// What it goes by.
+    pub by: By,
+    /// It is a datagram or an echo request.
+    pub kind: Kind,
+    /// Where it goes, as the host sees it.
+    pub to: SocketAddr,
+    /// What is sent: the datagram's payload, or the ICMP message.
+    pub payload: &'f [u8],
+    /// The payload is a train of datagrams of this many bytes each.
+    pub segment: Option<u16>,
+    /// What the IP header said.
+    pub meta: Meta,
+    /// Whether routers may not cut it.
+    pub dont_fragment: bool,
+}
+
+/// What sends a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The flow's own socket.
+    Own {
+        /// There is none yet.
+        fresh: bool,
+    },
+    /// A published port's, from this address of the host's.
+    Published {
+        /// Which.
+        listener: Listener,
+        /// The address that the client wrote to, if it is known.
+        local: Option<IpAddr>,
+    },
+}
+
+/// As whom a client of a published port is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// As itself.
+    Client,
+    /// As a port at this address.
+    Gateway(IpAddr),
+}
+
+/// A datagram, or a train of them, that came to a published port.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The port that it came to.
+    pub listener: Listener,
+    /// Who sent it.
+    pub client: SocketAddr,
+    /// The host's address that it was sent to, if the kernel said so.
+    pub local: Option<IpAddr>,
+    /// Where the port leads.
+    pub target: SocketAddr,
+    /// As whom the client is shown.
+    pub shown: Shown,
+}
+
+impl Datagrams {
+    /// No flows yet. `seed` makes hashing unpredictable.
+    #[must_use]
+    pub fn new(limits: DatagramLimits, destinations: Destinations, seed: u64) -> Self {
+        let counters = DatagramCounters::default();
+        Datagrams { table: Table::new(limits, seed), destinations, counters, next_port: FIRST_SHOWN_PORT }
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn counters(&self) -> DatagramCounters {
+        let mut counters = self.counters;
+        counters.flows = self.table.len() as u64;
+        counters
+    }
+
+    /// Counts a drop.
+    pub const fn dropped(&mut self, reason: DatagramDrop) {
+        self.counters.dropped(reason);
+    }
+
+    /// What a packet from inside asks for: a whole one, fragments joined. Its drop is counted here.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn outgoing<'f>(
+        &mut self,
+        frame: &'f [u8],
+        headers: &Headers,
+        offload: &Offload,
+        now: Timestamp,
+    ) -> Result<Outgoing<'f>, DatagramDrop> {
+        self.read(frame, headers, offload, now).inspect_err(|&reason| self.counters.dropped(reason))
+    }
+
+    /// Says that a packet has left.
+    pub fn sent(&mut self, outgoing: &Outgoing<'_>) {
+        self.counters.sent[0] += datagrams(outgoing.payload.len(), outgoing.segment);
+        self.counters.sent[1] += outgoing.payload.len() as u64;
+    }
+
+    /// There is no socket for a flow that was `fresh`: it ends.
+    pub fn refuse(&mut self, slot: Slot) {
+        self.counters.dropped(DatagramDrop::NoSocket);
+        self.table.close(slot, End::Closed);
+    }
+
+    /// Makes a frame of what a flow's own socket received: `length` bytes of payload in `out` (see [`wire`]), sent by
+    /// `from`. Its drop is counted here.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn incoming(
+        &mut self,
+        slot: Slot,
+        from: SocketAddr,
+        (length, segment): (usize, Option<u16>),
+        link: Link,
+        now: Timestamp,
+        out: &mut FrameBuf,
+    ) -> Result<(), DatagramDrop> {
+        let written = self.answer(slot, from, (length, segment), link, now, out);
+        self.arrived(length, segment, written)
+    }
+
+    /// Makes a frame of what a published port received, as [`Datagrams::incoming`].
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn arriving(
+        &mut self,
+        arrival: &Arrival,
+        (length, segment): (usize, Option<u16>),
+        link: Link,
+        now: Timestamp,
+        out: &mut FrameBuf,
+    ) -> Result<(), DatagramDrop> {
+        let written = self.session(arrival, now).and_then(|shown| {
+            let target = arrival.target;
+            let fits = wire::write_udp(out, link, shown, target, length, segment, Meta::default());
+            if fits { Ok(()) } else { Err(DatagramDrop::TooLong) }
+        });
+        self.arrived(length, segment, written)
+    }
+
+    /// Makes a frame that tells a flow's socket inside what a host on the way, or the host itself, said about a packet to
+    /// `destination` whose payload began with `payload`. `from` is who says so; the destination itself if that is nobody.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn report(
+        &mut self,
+        slot: Slot,
+        (from, destination): (Option<IpAddr>, SocketAddr),
+        payload: &[u8],
+        notice: Notice,
+        link: Link,
+        out: &mut FrameBuf,
+    ) -> Result<(), DatagramDrop> {
+        let built = self.table.flow(slot).ok_or(DatagramDrop::NoFlow).and_then(|flow| {
+            let shown = match flow.key {
+                Key::Session(_, shown) => shown,
+                Key::Mapping(..) => {
+                    let address = self.destinations.inside(destination.ip()).ok_or(DatagramDrop::Destination)?;
+                    SocketAddr::new(address, destination.port())
+                }
+            };
+            let inside = flow.inside();
+            let from = from.filter(|from| wire::is_host(*from) && from.is_ipv4() == inside.is_ipv4());
+            let quoted = Quoted { source: inside, destination: shown, payload, echo: flow.kind() == Kind::Echo };
+            let from = from.unwrap_or(shown.ip());
+            if wire::write_error(out, link, from, quoted, notice) { Ok(()) } else { Err(DatagramDrop::Malformed) }
+        });
+        match built {
+            Ok(()) => self.counters.errors += 1,
+            Err(reason) => self.counters.dropped(reason),
+        }
+        built
+    }
+
+    /// The family and kind of a flow, which say how much room its headers need.
+    #[must_use]
+    pub fn shape(&self, slot: Slot) -> Option<(Kind, bool)> {
+        self.table.flow(slot).map(|flow| (flow.kind(), flow.inside().is_ipv6()))
+    }
+
+    /// The flow of a client of a published port, for an error that came back to the port.
+    #[must_use]
+    pub fn flow_of_client(&self, listener: Listener, client: SocketAddr) -> Option<Slot> {
+        self.table.find_client(listener, client)
+    }
+
+    /// Ends the flows of an address inside that goes.
+    pub fn forget_endpoint(&mut self, address: IpAddr) {
+        self.table.close_if(|flow| flow.inside().ip() == address);
+    }
+
+    /// Ends the sessions of a published port that closes.
+    pub fn forget_listener(&mut self, listener: Listener) {
+        self.table.close_if(|flow| flow.client.is_some_and(|client| client.listener == listener));
+    }
+
+    /// The socket of a flow that is over, and is to be closed. A session has none, which the shell need not know.
+    pub fn take_closed(&mut self) -> Option<Slot> {
+        let (slot, _, end) = self.table.take_closed()?;
+        match end {
+            End::Expired => self.counters.expired += 1,
+            End::Evicted => self.counters.evicted += 1,
+            End::Closed => {}
+        }
+        Some(slot)
+    }
+
+    /// When the next flow ends.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.table.next_end().map(|second| Timestamp::from_millis(u64::from(second) * 1000))
+    }
+
+    /// Ends flows that outlived their time.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.table.expire(now.as_secs());
+    }
+
+    fn read<'f>(
+        &mut self,
+        frame: &'f [u8],
+        headers: &Headers,
+        offload: &Offload,
+        now: Timestamp,
+    ) -> Result<Outgoing<'f>, DatagramDrop> {
+        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+            return Err(DatagramDrop::Malformed);
+        }
+        let (source, destination) = addresses(frame, headers);
+        let l4 = headers.l4(frame);
+        let (kind, inside, to, payload) = match headers.protocol() {
+            protocol::UDP => {
+                let datagram = Udp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
+                if datagram.source_port() == 0 || datagram.destination_port() == 0 {
+                    return Err(DatagramDrop::Spoofed);
+                }
+                let whole = offload.checksum.is_some() || checksum_is_right(source, destination, l4, datagram.length());
+                if !whole {
+                    return Err(DatagramDrop::BadChecksum);
+                }
+                let (from, to) = (datagram.source_port(), datagram.destination_port());
+                (Kind::Datagram, (source, from), (destination, to), &l4[udp::HEADER_LEN..datagram.length()])
+            }
+            protocol::ICMP | protocol::ICMPV6 if (headers.protocol() == protocol::ICMP) == source.is_ipv4() => {
+                let message = Icmp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
+                let request = if source.is_ipv4() { icmp::v4::ECHO_REQUEST } else { icmp::v6::ECHO_REQUEST };
+                if message.kind() != request || message.code() != 0 {
+                    return Err(DatagramDrop::NotCarried);
+                }
+                (Kind::Echo, (source, message.identifier()), (destination, 0), l4)
+            }
+            _ => return Err(DatagramDrop::NotCarried),
+        };
+        let segment = match offload.gso {
+            None => None,
+            Some(gso) if gso.kind == GsoKind::Udp && kind == Kind::Datagram => Some(gso.size),
+            Some(_) => return Err(DatagramDrop::Malformed),
+        };
+        let (inside, shown) = (SocketAddr::from(inside), SocketAddr::from(to));
+        let (slot, by, to) = self.flow_of(kind, inside, shown, now)?;
+        let (meta, dont_fragment) = read_ip(frame, headers);
+        Ok(Outgoing { slot, by, kind, to, payload, segment, meta, dont_fragment })
+    }
+
+    fn flow_of(
+        &mut self,
+        kind: Kind,
+        inside: SocketAddr,
+        shown: SocketAddr,
+        now: Timestamp,
+    ) -> Result<(Slot, By, SocketAddr), DatagramDrop> {
+        let now = now.as_secs();
+        if kind == Kind::Datagram
+            && let Some(slot) = self.table.find(&Key::Session(inside, shown))
+            && let Some(client) = self.table.flow(slot).and_then(|flow| flow.client)
+        {
+            self.table.touch(slot, true, now);
+            let by = By::Published { listener: client.listener, local: client.local };
+            return Ok((slot, by, client.address));
+        }
+        let address = self.destinations.outside(shown.ip()).ok_or(DatagramDrop::Destination)?;
+        let to = SocketAddr::new(address, shown.port());
+        let key = Key::Mapping(kind, inside);
+        let asks_names = shown.port() == NAME_SERVER;
+        let (slot, fresh) = match self.table.find(&key) {
+            Some(slot) => {
+                self.table.touch(slot, false, now);
+                if !asks_names {
+                    self.table.mixes(slot, now);
+                }
+                (slot, false)
+            }
+            None => {
+                self.counters.opened += 1;
+                (self.table.open(key, None, asks_names, now), true)
+            }
+        };
+        Ok((slot, By::Own { fresh }, to))
+    }
+
+    fn answer(
+        &mut self,
+        slot: Slot,
+        from: SocketAddr,
+        (length, segment): (usize, Option<u16>),
+        link: Link,
+        now: Timestamp,
+        out: &mut FrameBuf,
+    ) -> Result<(), DatagramDrop> {
+        let shown = self.destinations.inside(from.ip()).ok_or(DatagramDrop::Destination)?;
+        let flow = self.table.flow(slot).ok_or(DatagramDrop::NoFlow)?;
+        let (inside, kind) = (flow.inside(), flow.kind());
+        let meta = Meta::default();
+        let fits = match kind {
+            Kind::Datagram => {
+                let shown = SocketAddr::new(shown, from.port());
+                wire::write_udp(out, link, shown, inside, length, segment, meta)
+            }
+            Kind::Echo => wire::write_echo(out, link, shown, inside.ip(), (length, inside.port()), meta),
+        };
+        if !fits {
+            return Err(DatagramDrop::TooLong);
+        }
+        self.table.touch(slot, true, now.as_secs());
+        Ok(())
+    }
+
+    /// The address as which a client is shown.
+    fn session(&mut self, arrival: &Arrival, now: Timestamp) -> Result<SocketAddr, DatagramDrop> {
+        let &Arrival { listener, client, local, target, shown } = arrival;
+        let now = now.as_secs();
+        if let Some(slot) = self.table.find_client(listener, client) {
+            self.table.touch(slot, false, now);
+            if let Some(flow) = self.table.flow_mut(slot)
+                && let Key::Session(_, shown) = flow.key
+            {
+                if let Some(client) = &mut flow.client {
+                    client.local = local;
+                }
+                return Ok(shown);
+            }
+        }
+        let shown = match shown {
+            Shown::Client => client,
+            Shown::Gateway(address) => self.free_port(address, target).ok_or(DatagramDrop::NoSocket)?,
+        };
+        let key = Key::Session(target, shown);
+        // By another of the host's ports to the same socket inside: the last one answers.
+        if let Some(slot) = self.table.find(&key) {
+            self.table.close(slot, End::Closed);
+        }
+        self.counters.opened += 1;
+        self.table.open(key, Some(Client { listener, address: client, local }), false, now);
+        Ok(shown)
+    }
+
+    fn free_port(&mut self, address: IpAddr, target: SocketAddr) -> Option<SocketAddr> {
+        for _ in FIRST_SHOWN_PORT..=u16::MAX {
+            let shown = SocketAddr::new(address, self.next_port);
+            self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_SHOWN_PORT);
+            if self.table.find(&Key::Session(target, shown)).is_none() {
+                return Some(shown);
+            }
+        }
+        None
+    }
+
+    fn arrived(
+        &mut self,
+        length: usize,
+        segment: Option<u16>,
+        written: Result<(), DatagramDrop>,
+    ) -> Result<(), DatagramDrop> {
+        match written {
+            Ok(()) => {
+                self.counters.received[0] += datagrams(length, segment);
+                self.counters.received[1] += length as u64;
+            }
+            Err(reason) => self.counters.dropped(reason),
+        }
+        written
+    }
+}
+
+fn read_ip(frame: &[u8], headers: &Headers) -> (Meta, bool) {
+    let packet = headers.packet(frame);
+    if let (L3::Ipv4, Ok(packet)) = (headers.l3(), Ipv4::parse(packet)) {
+        return (Meta { hops: packet.ttl(), tos: packet.tos() }, packet.dont_fragment());
+    }
+    match Ipv6::parse(packet) {
+        Ok(packet) => (Meta { hops: packet.hop_limit(), tos: packet.traffic_class() }, true),
+        Err(_) => (Meta { hops: ipv4::DEFAULT_TTL, tos: 0 }, true),
+    }
+}
+
+/// A finished checksum of UDP: right, or missing where it may be (RFC 768, RFC 8200 section 8.1).
+fn checksum_is_right(source: IpAddr, destination: IpAddr, l4: &[u8], length: usize) -> bool {
+    if l4[udp::CHECKSUM_OFFSET..udp::HEADER_LEN] == [0, 0] {
+        return source.is_ipv4();
+    }
+    checksum::pseudo_header(source, destination, protocol::UDP, length)
+        .is_some_and(|pseudo| checksum::fold(pseudo + checksum::sum(&l4[..length])) == 0xffff)
+}
+
+fn datagrams(length: usize, segment: Option<u16>) -> u64 {
+    segment.map_or(1, |size| length.div_ceil(usize::from(size).max(1)) as u64)
+}
+
+/// DNS.
+const NAME_SERVER: u16 = 53;
+/// The ports at the gateway's address that stand for clients begin here: above those that servers trust.
+const FIRST_SHOWN_PORT: u16 = 1024;

@@ -1,0 +1,401 @@
+//! The engine between a container and an outside, both played by the test.
+
+use proptest::prelude::*;
+use vswitch_frame::MacAddr;
+use vswitch_frame::offload::PartialChecksum;
+use vswitch_frame::{Gso, segment};
+
+use super::*;
+use crate::table::Seconds;
+
+const LINK: Link = Link { own: MacAddr::new([2, 0, 0, 0, 0, 1]), peer: MacAddr::new([2, 0, 0, 0, 0, 2]) };
+const INSIDE: &str = "10.0.0.2:4000";
+const SERVER: &str = "192.0.2.1:7";
+
+struct World {
+    engine: Datagrams,
+    now: u64,
+    out: FrameBuf,
+}
+
+impl World {
+    fn new(limits: DatagramLimits) -> World {
+        World { engine: Datagrams::new(limits, Destinations::default(), 7), now: 0, out: FrameBuf::new() }
+    }
+
+    fn time(&self) -> Timestamp {
+        Timestamp::from_millis(self.now * 1000)
+    }
+
+    /// A datagram from inside; its flow, what carries it, and where it goes.
+    fn sends(&mut self, from: &str, to: &str, payload: &[u8]) -> Result<(Slot, By, SocketAddr), DatagramDrop> {
+        let frame = datagram(from, to, payload);
+        let headers = Headers::parse(frame.frame()).unwrap();
+        let now = self.time();
+        let outgoing = self.engine.outgoing(frame.frame(), &headers, &frame.offload, now)?;
+        assert_eq!(outgoing.payload, payload);
+        self.engine.sent(&outgoing);
+        Ok((outgoing.slot, outgoing.by, outgoing.to))
+    }
+
+    fn maps(&mut self, from: &str, to: &str) -> Slot {
+        self.sends(from, to, b"x").unwrap().0
+    }
+
+    /// A datagram from outside to a flow's socket; source and destination as the container sees them.
+    fn receives(&mut self, slot: Slot, from: &str, payload: &[u8]) -> Result<(String, String), DatagramDrop> {
+        let at = wire::udp_header_len(address(from).is_ipv6());
+        self.out.receive_area()[at..at + payload.len()].copy_from_slice(payload);
+        let now = self.time();
+        self.engine.incoming(slot, address(from), (payload.len(), None), LINK, now, &mut self.out)?;
+        Ok(self.shown(payload))
+    }
+
+    fn shown(&mut self, payload: &[u8]) -> (String, String) {
+        let mut frame = self.out.frame().to_vec();
+        let headers = Headers::parse(&frame).unwrap();
+        vswitch_frame::offload::complete_checksum(&mut frame, &mut self.out.offload.clone());
+        let (source, destination) = addresses(&frame, &headers);
+        let l4 = headers.l4(&frame);
+        let header = Udp::parse(l4).unwrap();
+        assert!(checksum_is_right(source, destination, l4, l4.len()), "a finished checksum");
+        assert_eq!(header.payload(), payload);
+        let of = |address, port| SocketAddr::new(address, port).to_string();
+        (of(source, header.source_port()), of(destination, header.destination_port()))
+    }
+
+    fn closed(&mut self) -> Vec<Slot> {
+        std::iter::from_fn(|| self.engine.take_closed()).collect()
+    }
+
+    fn passes(&mut self, seconds: u64) -> Vec<Slot> {
+        self.now += seconds;
+        let now = self.time();
+        self.engine.handle_timeout(now);
+        self.closed()
+    }
+
+    fn dropped(&self, reason: DatagramDrop) -> u64 {
+        self.engine.counters().drops().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count)
+    }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn datagram(from: &str, to: &str, payload: &[u8]) -> FrameBuf {
+    let mut out = FrameBuf::new();
+    let (from, to) = (address(from), address(to));
+    let at = wire::udp_header_len(from.is_ipv6());
+    out.receive_area()[at..at + payload.len()].copy_from_slice(payload);
+    assert!(wire::write_udp(&mut out, LINK, from, to, payload.len(), None, Meta::default()));
+    out
+}
+
+fn echo(from: &str, to: &str, identifier: u16) -> FrameBuf {
+    let mut out = FrameBuf::new();
+    let (from, to): (IpAddr, IpAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    let at = wire::echo_header_len(from.is_ipv6());
+    let kind = if from.is_ipv6() { icmp::v6::ECHO_REQUEST } else { icmp::v4::ECHO_REQUEST };
+    icmp::write_header(&mut out.receive_area()[at..at + 8], kind, 0, 3);
+    out.receive_area()[at + 8..at + 16].copy_from_slice(b"abcdefgh");
+    assert!(wire::write_echo(&mut out, LINK, from, to, (16, identifier), Meta::default()));
+    out
+}
+
+/// One socket inside has one host socket whoever it talks to (RFC 4787 REQ-1), another has another; whoever writes to it is
+/// heard (REQ-8), and is shown by his own address.
+#[test]
+fn endpoint_independent() {
+    let mut world = World::new(DatagramLimits::default());
+    let (slot, by, to) = world.sends(INSIDE, SERVER, b"hello").unwrap();
+    assert_eq!((by, to), (By::Own { fresh: true }, address(SERVER)));
+    let (again, by, _) = world.sends(INSIDE, "198.51.100.9:9", b"").unwrap();
+    assert_eq!((again, by), (slot, By::Own { fresh: false }));
+    assert_ne!(world.maps("10.0.0.3:4000", SERVER), slot, "same port, another container");
+    assert_ne!(world.maps("10.0.0.2:4001", SERVER), slot);
+    assert_ne!(world.maps("[fd00::2]:4000", "[2001:db8::1]:7"), slot);
+    assert_eq!(world.receives(slot, SERVER, b"answer").unwrap(), (SERVER.to_owned(), INSIDE.to_owned()));
+    assert_eq!(world.receives(slot, "203.0.113.7:1", b"").unwrap().0, "203.0.113.7:1");
+    let counters = world.engine.counters();
+    assert_eq!((counters.flows, counters.opened, counters.sent, counters.received), (4, 4, [5, 8], [2, 6]));
+}
+
+/// A flow lives for two minutes after a datagram and for five once there was an answer; a question to a name server for
+/// seconds; each datagram begins anew, in either direction.
+#[test]
+fn timers() {
+    let mut world = World::new(DatagramLimits::default());
+    let slot = world.maps(INSIDE, SERVER);
+    assert_eq!(world.passes(120), []);
+    world.maps(INSIDE, SERVER);
+    assert_eq!(world.passes(121), [slot]);
+    let slot = world.maps(INSIDE, SERVER);
+    world.receives(slot, SERVER, b"").unwrap();
+    assert_eq!(world.passes(300), []);
+    world.receives(slot, SERVER, b"").unwrap();
+    assert_eq!(world.engine.next_timeout(), Some(Timestamp::from_millis((world.now + 301) * 1000)));
+    assert_eq!(world.passes(301), [slot]);
+    let names = world.maps(INSIDE, "192.0.2.53:53");
+    world.receives(names, "192.0.2.53:53", b"").unwrap();
+    assert_eq!(world.passes(16), [names]);
+    let mixed = world.maps(INSIDE, "192.0.2.53:53");
+    world.maps(INSIDE, SERVER);
+    assert_eq!(world.passes(120), []);
+    assert_eq!(world.passes(24 * 3600), [mixed]);
+    assert_eq!(world.receives(mixed, SERVER, b"late").unwrap_err(), DatagramDrop::NoFlow);
+    assert_eq!((world.engine.counters().flows, world.engine.counters().expired), (0, 4));
+}
+
+/// Flows are bounded: an endpoint with its share makes room for its own, and a full table takes from whom holds most.
+#[test]
+fn eviction() {
+    let limits = DatagramLimits { flows: 6, per_endpoint: 4, ..DatagramLimits::default() };
+    let mut world = World::new(limits);
+    let greedy: Vec<_> = (1..=4).map(|port| world.maps(&format!("10.0.0.2:{port}"), SERVER)).collect();
+    world.now += 1;
+    world.maps("10.0.0.2:1", SERVER);
+    world.maps("10.0.0.2:5", SERVER);
+    assert_eq!(world.closed(), [greedy[1]], "the one that was idle longest");
+    let modest = [world.maps("10.0.0.3:1", SERVER), world.maps("10.0.0.4:1", SERVER)];
+    assert_eq!(world.closed(), []);
+    world.maps("10.0.0.5:1", SERVER);
+    assert_eq!(world.closed(), [greedy[2]]);
+    assert!(modest.iter().all(|&slot| world.engine.shape(slot).is_some()));
+    assert_eq!((world.engine.counters().flows, world.engine.counters().evicted), (6, 2));
+}
+
+/// No socket to be had: the flow is refused and counted, and the next datagram tries again.
+#[test]
+fn refusal() {
+    let mut world = World::new(DatagramLimits::default());
+    let slot = world.maps(INSIDE, SERVER);
+    world.engine.refuse(slot);
+    assert_eq!(world.closed(), [slot]);
+    assert_eq!((world.engine.counters().flows, world.dropped(DatagramDrop::NoSocket)), (0, 1));
+    assert_eq!(world.sends(INSIDE, SERVER, b"").unwrap().1, By::Own { fresh: true });
+}
+
+/// A client of a published port is shown as itself and answered by the port, from the address that it wrote to; what the
+/// same socket sends to others goes by a socket of its own.
+#[test]
+fn sessions() {
+    let mut world = World::new(DatagramLimits::default());
+    let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
+    let local = Some("203.0.113.1".parse().unwrap());
+    let arrival = Arrival { listener, client, local, target: address(INSIDE), shown: Shown::Client };
+    let at = wire::udp_header_len(false);
+    world.out.receive_area()[at..at + 2].copy_from_slice(b"hi");
+    world.engine.arriving(&arrival, (2, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+    assert_eq!(world.shown(b"hi"), (client.to_string(), INSIDE.to_owned()));
+    let (_, by, to) = world.sends(INSIDE, "198.51.100.5:5000", b"back").unwrap();
+    assert_eq!((by, to), (By::Published { listener, local }, client));
+    assert_eq!(world.sends(INSIDE, SERVER, b"").unwrap().1, By::Own { fresh: true });
+    // By the gateway's address: each client has a port of its own there.
+    let gateway = Shown::Gateway("10.0.0.1".parse().unwrap());
+    let mut seen = Vec::new();
+    for port in [6000, 6001, 6000] {
+        let client = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+        let arrival = Arrival { listener, client, local: None, target: address(INSIDE), shown: gateway };
+        world.engine.arriving(&arrival, (0, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+        let (shown, _) = world.shown(b"");
+        assert_eq!(world.sends(INSIDE, &shown, b"").unwrap().2, client);
+        seen.push(shown);
+    }
+    assert!(seen[0] == seen[2] && seen[0] != seen[1] && seen[0].starts_with("10.0.0.1:"), "{seen:?}");
+    world.engine.forget_listener(listener);
+    assert_eq!(world.closed().len(), 3);
+    assert_eq!(world.sends(INSIDE, "198.51.100.5:5000", b"").unwrap().1, By::Own { fresh: false });
+    world.engine.forget_endpoint("10.0.0.2".parse().unwrap());
+    assert_eq!(world.engine.counters().flows, 0);
+}
+
+/// Echo requests of an identifier have a host socket; answers carry the identifier of inside and a right checksum.
+#[test]
+fn echoes() {
+    for (from, to, reply) in [("10.0.0.2", "192.0.2.1", 0), ("fd00::2", "2001:db8::1", icmp::v6::ECHO_REPLY)] {
+        let mut world = World::new(DatagramLimits::default());
+        let frame = echo(from, to, 77);
+        let headers = Headers::parse(frame.frame()).unwrap();
+        let outgoing = world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).unwrap();
+        assert_eq!((outgoing.kind, outgoing.to.ip().to_string()), (Kind::Echo, to.to_owned()));
+        assert_eq!(Icmp::parse(outgoing.payload).unwrap().sequence(), 3);
+        let slot = outgoing.slot;
+        let at = wire::echo_header_len(from.contains(':'));
+        let area = world.out.receive_area();
+        icmp::write_header(&mut area[at..at + 8], reply, 0, 0x1234_0003);
+        area[at + 8..at + 16].copy_from_slice(b"abcdefgh");
+        let source = SocketAddr::new(to.parse().unwrap(), 0);
+        world.engine.incoming(slot, source, (16, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+        let headers = Headers::parse(world.out.frame()).unwrap();
+        let message = Icmp::parse(headers.l4(world.out.frame())).unwrap();
+        assert_eq!((message.identifier(), message.sequence(), message.kind()), (77, 3, reply));
+        let pseudo = checksum::pseudo_header(source.ip(), from.parse().unwrap(), protocol::ICMPV6, 16).unwrap();
+        let pseudo = if from.contains(':') { pseudo } else { 0 };
+        assert_eq!(checksum::fold(pseudo + checksum::sum(headers.l4(world.out.frame()))), 0xffff);
+        assert_eq!(world.passes(61), [slot]);
+    }
+}
+
+/// An ICMP error quotes the packet in its sender's words and comes from the host on the way; the translator's own reader
+/// understands it.
+#[test]
+fn errors() {
+    let mut world = World::new(DatagramLimits::default());
+    let slot = world.maps(INSIDE, SERVER);
+    let notice = Notice { kind: icmp::v4::UNREACHABLE, code: 4, rest: 1400 };
+    let router = Some("203.0.113.254".parse().unwrap());
+    world.engine.report(slot, (router, address(SERVER)), b"payload", notice, LINK, &mut world.out).unwrap();
+    let headers = Headers::parse(world.out.frame()).unwrap();
+    assert_eq!(headers.source_v4(world.out.frame()).to_string(), "203.0.113.254");
+    let message = Icmp::parse(headers.l4(world.out.frame())).unwrap();
+    assert_eq!((message.kind(), message.code(), message.rest()), (3, 4, 1400));
+    assert_eq!(checksum::checksum(headers.l4(world.out.frame())), 0);
+    let class = crate::classify::classify(world.out.frame(), &headers, &Offload::NONE).unwrap();
+    let crate::classify::Class::Error(quotation) = class else { panic!("an error") };
+    assert_eq!(quotation.tuple.to_string(), "src=10.0.0.2 dst=192.0.2.1 sport=4000 dport=7");
+    // Who sits on a link of the host's is not named.
+    let link_local = Some("127.0.0.1".parse().unwrap());
+    world.engine.report(slot, (link_local, address(SERVER)), &[9; 2000], notice, LINK, &mut world.out).unwrap();
+    let headers = Headers::parse(world.out.frame()).unwrap();
+    assert_eq!(headers.source_v4(world.out.frame()).to_string(), "192.0.2.1");
+    assert!(world.out.len() <= 14 + 576);
+    assert_eq!(world.engine.counters().errors, 2);
+}
+
+/// The host's loopback is closed, and open by its one address; groups and links are never reached.
+#[test]
+fn destinations() {
+    let mut world = World::new(DatagramLimits::default());
+    for to in ["127.0.0.1:53", "169.254.169.254:80", "224.0.0.1:5353", "255.255.255.255:67"] {
+        assert_eq!(world.sends(INSIDE, to, b""), Err(DatagramDrop::Destination), "{to}");
+    }
+    let slot = world.maps(INSIDE, SERVER);
+    assert_eq!(world.receives(slot, "127.0.0.1:9", b""), Err(DatagramDrop::Destination));
+    let open = Destinations { loopback_v4: Some("192.0.2.254".parse().unwrap()), loopback_v6: None };
+    world.engine = Datagrams::new(DatagramLimits::default(), open, 7);
+    let (slot, _, to) = world.sends(INSIDE, "192.0.2.254:9", b"").unwrap();
+    assert_eq!(to, address("127.0.0.1:9"));
+    assert_eq!(world.receives(slot, "127.0.0.1:9", b"").unwrap().0, "192.0.2.254:9");
+}
+
+/// A train of datagrams goes out and comes in as one, and is cut into right datagrams where nobody takes trains.
+#[test]
+fn trains() {
+    let mut world = World::new(DatagramLimits::default());
+    let mut frame = datagram(INSIDE, SERVER, &[5; 3000]);
+    frame.offload.gso = Some(Gso { kind: GsoKind::Udp, size: 1000, header_len: 42, ecn: false });
+    let headers = Headers::parse(frame.frame()).unwrap();
+    let outgoing = world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).unwrap();
+    assert_eq!((outgoing.segment, outgoing.payload.len()), (Some(1000), 3000));
+    world.engine.sent(&outgoing);
+    let slot = outgoing.slot;
+    let now = Timestamp::ZERO;
+    world.engine.incoming(slot, address(SERVER), (2500, Some(1000)), LINK, now, &mut world.out).unwrap();
+    let segments = segment::segment(world.out.frame(), world.out.offload).unwrap();
+    assert_eq!(segments.count(), 3);
+    let mut one = vec![0; segments.max_len()];
+    let length = segments.write(2, &mut one);
+    assert_eq!(length, 42 + 500);
+    let counters = world.engine.counters();
+    assert_eq!((counters.sent, counters.received), ([3, 3000], [3, 2500]));
+    // A train of TCP over a datagram's headers is nobody's.
+    frame.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size: 1000, header_len: 42, ecn: false });
+    let forged = world.engine.outgoing(frame.frame(), &headers, &frame.offload, now);
+    assert_eq!(forged.unwrap_err(), DatagramDrop::Malformed);
+}
+
+/// Forged frames are counted drops: a wrong checksum, port zero, other protocols, an answer that nobody asked for.
+#[test]
+fn forged() {
+    let mut world = World::new(DatagramLimits::default());
+    let mut try_frame = |change: &dyn Fn(&mut FrameBuf)| {
+        let mut frame = datagram(INSIDE, SERVER, b"data");
+        vswitch_frame::offload::complete_checksum(
+            frame.frame_mut(),
+            &mut Offload { checksum: Some(PartialChecksum { start: 34, offset: 6 }), gso: None },
+        );
+        frame.offload = Offload::NONE;
+        change(&mut frame);
+        let headers = Headers::parse(frame.frame()).unwrap();
+        world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).map(|_| ())
+    };
+    assert_eq!(try_frame(&|_| ()), Ok(()));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[42] ^= 1), Err(DatagramDrop::BadChecksum));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[34..36].fill(0)), Err(DatagramDrop::Spoofed));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[23] = protocol::SCTP), Err(DatagramDrop::NotCarried));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[23] = protocol::ICMPV6), Err(DatagramDrop::NotCarried));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[38..40].fill(0xff)), Err(DatagramDrop::Malformed));
+    assert_eq!(try_frame(&|frame| frame.frame_mut()[40..42].fill(0)), Ok(()), "IPv4 may do without");
+    let total: u64 = world.engine.counters().drops().map(|(_, count)| count).sum();
+    assert_eq!(total, 5);
+}
+
+proptest! {
+    /// Whatever the order of datagrams, answers and time: a reference of who was heard when says which flows there are, no
+    /// two live flows share a slot, and the bounds hold.
+    #[test]
+    fn agrees_with_a_reference(steps in proptest::collection::vec((0u8..4, 1u16..9, 0u64..200), 1..200)) {
+        let limits = DatagramLimits { names: Seconds(15), ..DatagramLimits::default() };
+        let mut world = World::new(limits);
+        let mut reference: std::collections::BTreeMap<u16, (Slot, u64, bool)> = std::collections::BTreeMap::new();
+        for (what, port, seconds) in steps {
+            match what {
+                0 | 1 => {
+                    let (slot, by, _) = world.sends(&format!("10.0.0.2:{port}"), SERVER, b"x").unwrap();
+                    let known = reference.get(&port).copied();
+                    prop_assert_eq!(by, By::Own { fresh: known.is_none() });
+                    reference.insert(port, (slot, world.now, known.is_some_and(|(_, _, answered)| answered)));
+                }
+                2 => {
+                    if let Some((slot, used, answered)) = reference.get_mut(&port) {
+                        world.receives(*slot, SERVER, b"y").unwrap();
+                        (*used, *answered) = (world.now, true);
+                    }
+                }
+                _ => {
+                    let mut closed = world.passes(seconds);
+                    let now = world.now;
+                    let life = |answered| if answered { 300 } else { 120 };
+                    let over = |&(_, used, answered): &(Slot, u64, bool)| used + life(answered) < now;
+                    let mut expected: Vec<_> = reference.values().filter(|one| over(one)).map(|one| one.0).collect();
+                    reference.retain(|_, one| !over(one));
+                    closed.sort();
+                    expected.sort();
+                    prop_assert_eq!(closed, expected);
+                }
+            }
+            let slots: std::collections::BTreeSet<_> = reference.values().map(|one| one.0).collect();
+            prop_assert_eq!(slots.len(), reference.len());
+            prop_assert_eq!(world.engine.counters().flows, reference.len() as u64);
+        }
+    }
+
+    /// Any bytes at all are taken or dropped with a reason, and never panic.
+    #[test]
+    fn noise(mut bytes in proptest::collection::vec(any::<u8>(), 14..200), v6: bool, protocol: u8, gso: bool) {
+        bytes[12..14].copy_from_slice(if v6 { &[0x86, 0xdd] } else { &[8, 0] });
+        if bytes.len() > 60 {
+            if v6 {
+                bytes[14] = 0x60;
+                bytes[20] = protocol;
+                let length = u16::try_from(bytes.len() - 54).unwrap();
+                bytes[18..20].copy_from_slice(&length.to_be_bytes());
+            } else {
+                bytes[14] = 0x45;
+                let length = u16::try_from(bytes.len() - 14).unwrap();
+                bytes[16..18].copy_from_slice(&length.to_be_bytes());
+                bytes[20..22].fill(0);
+                bytes[23] = protocol;
+            }
+        }
+        let mut world = World::new(DatagramLimits::default());
+        let headers = Headers::parse(&bytes).unwrap();
+        let gso = gso.then_some(Gso { kind: GsoKind::Udp, size: 9, header_len: 0, ecn: false });
+        let offload = Offload { checksum: gso.map(|_| PartialChecksum { start: 34, offset: 6 }), gso };
+        let taken = world.engine.outgoing(&bytes, &headers, &offload, Timestamp::ZERO).is_ok();
+        let drops: u64 = world.engine.counters().drops().map(|(_, count)| count).sum();
+        prop_assert_eq!(drops, u64::from(!taken));
+    }
+}

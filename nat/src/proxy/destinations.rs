@@ -1,0 +1,92 @@
+//! Which addresses the host's sockets may be used for, and the one that stands for the host itself.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What control says of destinations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Destinations {
+    /// Leads to 127.0.0.1 of the host.
+    pub loopback_v4: Option<Ipv4Addr>,
+    /// Leads to ::1 of the host.
+    pub loopback_v6: Option<Ipv6Addr>,
+}
+
+impl Destinations {
+    /// Where a packet from inside to `address` goes on the host's side; `None` when it may not: to many, to nobody, to the
+    /// host's loopback (but by the addresses above), to a link of the host's.
+    #[must_use]
+    pub fn outside(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(address) if Some(address) == self.loopback_v4 => Some(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(address) if Some(address) == self.loopback_v6 => Some(Ipv6Addr::LOCALHOST.into()),
+            other => is_outside(other).then_some(other),
+        }
+    }
+
+    /// As whom somebody outside is shown inside; `None` for those who may not be heard there.
+    #[must_use]
+    pub fn inside(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) => self.loopback_v4.map(IpAddr::V4),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => self.loopback_v6.map(IpAddr::V6),
+            other => is_outside(other).then_some(other),
+        }
+    }
+}
+
+/// Whether this is one station that is not the host's own business.
+#[must_use]
+pub fn is_outside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let first = address.octets()[0];
+            let reserved = first == 0 || first >= 224;
+            !(reserved || address.is_loopback() || address.is_link_local())
+        }
+        IpAddr::V6(address) => {
+            // RFC 4291: mapped and compatible addresses name IPv4 hosts, and no packet carries them.
+            let embedded = address.to_ipv4_mapped().is_some() || address.segments()[..6] == [0; 6];
+            !(embedded || address.is_multicast() || address.is_unicast_link_local())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loopback, links, groups and embedded addresses are closed; one address of each family opens the host's loopback.
+    #[test]
+    fn closed_and_opened() {
+        let closed = Destinations::default();
+        for address in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::7f00:1",
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!((closed.outside(address), closed.inside(address)), (None, None), "{address}");
+        }
+        for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!((closed.outside(address), closed.inside(address)), (Some(address), Some(address)));
+        }
+        let (v4, v6): (Ipv4Addr, Ipv6Addr) = ("192.0.2.9".parse().unwrap(), "fd00::9".parse().unwrap());
+        let open = Destinations { loopback_v4: Some(v4), loopback_v6: Some(v6) };
+        assert_eq!(open.outside(v4.into()), Some(Ipv4Addr::LOCALHOST.into()));
+        assert_eq!(open.inside(Ipv6Addr::LOCALHOST.into()), Some(v6.into()));
+        assert_eq!(open.outside(Ipv4Addr::LOCALHOST.into()), None);
+        assert_eq!(open.inside("127.0.0.53".parse().unwrap()), None);
+    }
+}

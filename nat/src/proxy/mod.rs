@@ -1,0 +1,5 @@
+//! The way out over ordinary host sockets: pure engines.
+
+pub mod datagram;
+pub mod destinations;
+pub mod reassembly;
