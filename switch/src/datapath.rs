@@ -17,6 +17,7 @@ use crate::fdb::Fdb;
 use vswitch_nat::route::Sources;
 use vswitch_nat::table::{FlowRecord, Restored};
 
+use crate::overlay;
 use crate::port::Port;
 use crate::router::{self, Plan, Router, RouterConfig};
 use crate::shared::{lock, wide};
@@ -45,12 +46,12 @@ pub struct Datapath {
 const MAX_PORTS: usize = 1 << 20;
 
 #[derive(Debug, Default)]
-struct Control {
+pub(crate) struct Control {
     /// Indices that may be given away.
     free_networks: Vec<NetworkIndex>,
     free_ports: Vec<PortId>,
     /// How many ports each worker receives from.
-    load: Vec<usize>,
+    pub(crate) load: Vec<usize>,
     /// What ports and networks counted that are gone.
     retired: Counters,
 }
@@ -115,6 +116,9 @@ impl Datapath {
         let mut next = Snapshot::clone(&self.snapshot());
         let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
         network.interface = router::interface(config.gateway.as_ref(), network.interface.sources);
+        if let Some(leg) = &network.leg {
+            leg.leg.set_gateway(config.gateway.as_ref().map(|gateway| gateway.mac));
+        }
         network.config = config;
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
         self.publish(next);
@@ -182,13 +186,18 @@ impl Datapath {
         let mut next = Snapshot::clone(&self.snapshot());
         let mut network =
             Network::clone(next.network(config.network).ok_or(SwitchError::UnknownNetwork(config.network))?);
+        overlay::check_leg(&next, &network, &device)?;
         let fresh = || Some(next.ports.len()).filter(|&len| len < MAX_PORTS).and_then(|len| u32::try_from(len).ok());
         let id = control.free_ports.pop().or_else(|| fresh().map(PortId::new)).ok_or(SwitchError::TooManyPorts)?;
-        let worker = (0..self.workers).min_by_key(|&worker| control.load[worker]).unwrap_or(0);
-        control.load[worker] += 1;
+        // An overlay's frames come in by its VTEP.
+        let worker = match &device {
+            PortDevice::Overlay(leg) => leg.vtep().worker,
+            _ => control.least_loaded(),
+        };
         self.fdb.limit_port(id, config.mac_limit);
         let port = Arc::new(Port::new(id, config, device, worker, self.workers + 1));
         network.members.push(id);
+        overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
         self.publish(next);
@@ -207,9 +216,12 @@ impl Datapath {
         let port = slot.and_then(Option::take).ok_or(SwitchError::UnknownPort(id))?;
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
+            overlay::part(&mut next, &mut network, &port);
             put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         }
-        control.load[port.worker] -= 1;
+        if port.overlay().is_none() {
+            control.load[port.worker] -= 1;
+        }
         self.publish(next);
         Ok(port)
     }
@@ -282,6 +294,7 @@ impl Datapath {
             total.add(&counters);
             NetworkStats { index: network.index, name: network.config.name.clone(), counters }
         });
+        let (vteps, overlays) = overlay::stats(self, &snapshot);
         Stats {
             networks: networks.collect(),
             uptime_ms: self.clock.now().as_millis(),
@@ -291,6 +304,8 @@ impl Datapath {
             ports,
             fdb: self.fdb.stats(),
             router: snapshot.router.is_some().then(|| self.router.stats()),
+            vteps,
+            overlays,
         }
     }
 
@@ -302,12 +317,21 @@ impl Datapath {
         suspects.filter(|port| port.is_gone()).map(|port| port.id).collect()
     }
 
-    fn publish(&self, mut next: Snapshot) {
+    pub(crate) fn publish(&self, mut next: Snapshot) {
         next.generation = next.generation.next();
         self.snapshot.store(Arc::new(next));
     }
 
-    fn control(&self) -> MutexGuard<'_, Control> {
+    pub(crate) fn control(&self) -> MutexGuard<'_, Control> {
         lock(&self.control)
+    }
+}
+
+impl Control {
+    /// The worker with fewest sources of frames, which now has one more.
+    pub(crate) fn least_loaded(&mut self) -> usize {
+        let worker = (0..self.load.len()).min_by_key(|&worker| self.load[worker]).unwrap_or(0);
+        self.load[worker] += 1;
+        worker
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
-use vswitch_frame::{MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{MacAddr, NetworkIndex, PortId, Vni};
 
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
+use crate::overlay::VtepId;
+use crate::port::Port;
 use crate::router::RouterConfig;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
@@ -48,6 +50,27 @@ pub enum SwitchError {
     /// A worker thread ended.
     #[error("a worker thread of the switch ended; see the log and restart vswitchd")]
     WorkerGone,
+    /// No such VTEP.
+    #[error("{0} does not exist")]
+    UnknownVtep(VtepId),
+    /// Networks are on the VTEP.
+    #[error("{0} still has networks")]
+    VtepBusy(VtepId),
+    /// All indices are taken.
+    #[error("the switch has no room for another VTEP")]
+    TooManyVteps,
+    /// Another network of the VTEP has this VNI.
+    #[error("VNI {0} is used by another network; choose another one")]
+    VniTaken(Vni),
+    /// The network has a leg already.
+    #[error("{0:?} is an overlay network already")]
+    HasOverlay(NetworkIndex),
+    /// The port is no leg of an overlay network.
+    #[error("{0} does not lead to other hosts")]
+    NotOverlay(PortId),
+    /// A specification, remote or entry of an overlay breaks a rule.
+    #[error(transparent)]
+    Overlay(#[from] vswitch_tunnel::OverlayError),
     /// What the router is to do contradicts itself.
     #[error(transparent)]
     Rules(#[from] vswitch_nat::RulesError),
@@ -56,8 +79,8 @@ pub enum SwitchError {
 /// A running switch: a [`Datapath`] with its worker threads. Dropping it ends them.
 #[derive(Debug)]
 pub struct Switch {
-    datapath: Arc<Datapath>,
-    workers: Vec<Handle>,
+    pub(crate) datapath: Arc<Datapath>,
+    pub(crate) workers: Vec<Handle>,
     ticker: Option<Ticker>,
 }
 
@@ -112,9 +135,13 @@ impl Switch {
     /// # Errors
     /// When there is no such network, every index is taken, or the device cannot be polled.
     pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<PortId, SwitchError> {
-        let port = self.datapath.add_port(config, device)?;
+        self.watch(&self.datapath.add_port(config, device)?)
+    }
+
+    /// Lets a port's worker receive from it.
+    pub(crate) fn watch(&self, port: &Arc<Port>) -> Result<PortId, SwitchError> {
         let (done, watched) = bounded(1);
-        self.workers[port.worker].post(Command::Watch(Arc::clone(&port), done));
+        self.workers[port.worker].post(Command::Watch(Arc::clone(port), done));
         match watched.recv() {
             Ok(Ok(())) => Ok(port.id),
             Ok(Err(source)) => {

@@ -44,6 +44,7 @@ pub mod datapath;
 pub mod fdb;
 mod gateway;
 mod handle;
+pub mod overlay;
 pub mod pipeline;
 pub mod port;
 pub mod router;
@@ -59,6 +60,8 @@ pub use config::*;
 pub use handle::*;
 /// The translator's vocabulary, for those who configure the router.
 pub use vswitch_nat as nat;
+/// The tunnel's vocabulary, for those who configure overlay networks.
+pub use vswitch_tunnel as tunnel;
 
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;

@@ -16,6 +16,7 @@ use crate::bridge::{Decision, decide};
 use crate::datapath::Datapath;
 use crate::fdb::Cache;
 use crate::gateway::Answer;
+use crate::overlay::{VtepId, VtepPlan};
 use crate::port::Port;
 use crate::router::Spare;
 use crate::router::forward::{Routed, Way};
@@ -86,6 +87,12 @@ impl Pipeline {
     #[must_use]
     pub fn port(&self, id: PortId) -> Option<Arc<Port>> {
         self.snapshot.port(id).cloned()
+    }
+
+    /// The VTEP with this index in the current snapshot.
+    #[must_use]
+    pub fn vtep(&self, id: VtepId) -> Option<Arc<VtepPlan>> {
+        self.snapshot.vtep(id).cloned()
     }
 
     /// Decides for the `received` frames that `ingress` received at `now` into the first of `buffers`; the buffers behind

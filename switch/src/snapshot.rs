@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
+use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
 use crate::port::Port;
 use crate::router::{self, NeighbourTable, Plan};
 use crate::{Counters, NetworkConfig};
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub ports: Vec<Option<Arc<Port>>>,
     /// What the router does; without it, nothing leaves a network.
     pub router: Option<Arc<Plan>>,
+    /// By [`VtepId`].
+    pub vteps: Vec<Option<Arc<VtepPlan>>>,
 }
 
 /// One broadcast domain.
@@ -32,6 +35,8 @@ pub struct Network {
     pub config: NetworkConfig,
     /// Its ports, which a flood goes to.
     pub members: Vec<PortId>,
+    /// Its way to other hosts, if it is an overlay network; also one of its members.
+    pub leg: Option<NetworkLeg>,
     /// What ports counted that are gone; shared by all generations of this network.
     pub retired: Arc<Mutex<Counters>>,
     /// The router's interface here.
@@ -46,7 +51,7 @@ impl Network {
     pub fn new(index: NetworkIndex, config: NetworkConfig) -> Self {
         let interface = router::interface(config.gateway.as_ref(), Sources::OwnSubnets);
         let neighbours = Arc::new(Mutex::new(Neighbours::new(NeighbourLimits::default())));
-        Network { index, config, members: Vec::new(), retired: Arc::default(), interface, neighbours }
+        Network { index, config, members: Vec::new(), leg: None, retired: Arc::default(), interface, neighbours }
     }
 
     /// The gateway's MAC address, and its address of a family.
@@ -71,6 +76,18 @@ impl Snapshot {
     #[must_use]
     pub fn port(&self, id: PortId) -> Option<&Arc<Port>> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The VTEP with this index.
+    #[inline]
+    #[must_use]
+    pub fn vtep(&self, id: VtepId) -> Option<&Arc<VtepPlan>> {
+        self.vteps.get(id.index())?.as_ref()
+    }
+
+    /// The legs of all overlay networks, with their ports.
+    pub(crate) fn legs(&self) -> impl Iterator<Item = (&Port, &Arc<OverlayLeg>)> {
+        self.ports.iter().flatten().filter_map(|port| Some((&**port, port.overlay()?)))
     }
 }
 

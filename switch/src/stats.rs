@@ -2,6 +2,7 @@
 
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 
+use crate::overlay::{OverlayPortStats, VtepStats};
 use crate::router::RouterStats;
 
 /// Everything that is counted, at one moment.
@@ -23,6 +24,10 @@ pub struct Stats {
     pub fdb: FdbStats,
     /// The router, if there is one.
     pub router: Option<RouterStats>,
+    /// By VTEP.
+    pub vteps: Vec<VtepStats>,
+    /// By overlay network.
+    pub overlays: Vec<OverlayPortStats>,
 }
 
 /// Frames and bytes; "in" is from the port into the switch. A GSO frame counts as one.
@@ -109,7 +114,7 @@ pub struct PortStats {
     pub name: String,
     /// Its network.
     pub network: NetworkIndex,
-    /// `packet`, `tap` or `memory`.
+    /// `packet`, `tap`, `memory` or `overlay`.
     pub kind: &'static str,
     /// The pipeline that receives from it.
     pub worker: usize,

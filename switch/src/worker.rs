@@ -22,6 +22,7 @@ use vswitch_frame::{FrameBuf, PortId};
 
 use crate::clock::Clock;
 use crate::datapath::Datapath;
+use crate::overlay::{Vtep, VtepId};
 use crate::pipeline::Pipeline;
 use crate::port::Port;
 use crate::sys::burst::Burst;
@@ -31,6 +32,10 @@ use crate::sys::burst::Burst;
 pub enum Command {
     /// Receive from this port.
     Watch(Arc<Port>, Sender<io::Result<()>>),
+    /// Receive from this VTEP.
+    WatchVtep(Arc<Vtep>, Sender<io::Result<()>>),
+    /// Load the newest snapshot; stop watching this VTEP if it is one of the worker's own.
+    LetGoVtep(Arc<Vtep>, Sender<()>),
     /// Load the newest snapshot; stop watching this port if it is one of the worker's own.
     LetGo(Arc<Port>, Sender<()>),
     /// End the thread.
@@ -47,8 +52,10 @@ pub struct Handle {
 
 /// Commands that may wait in a mailbox.
 const MAILBOX: usize = 1024;
-/// The waker's token; ports have their index plus one.
+/// The waker's token; ports have their index plus one, VTEPs theirs plus [`VTEPS`].
 const WAKER: Token = Token(0);
+/// Above every port's token.
+const VTEPS: usize = 1 << 24;
 /// Bursts between two looks at the poll while ports are busy.
 const TURNS: usize = 16;
 /// Buffers for frames that the router makes during a burst: errors, questions, fragments.
@@ -73,7 +80,7 @@ impl Handle {
             poll,
             commands,
             ready: VecDeque::new(),
-            queued: Vec::new(),
+            queued: [Vec::new(), Vec::new()],
             burst: Burst::new(burst),
             buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
             most: burst,
@@ -110,10 +117,10 @@ struct Worker {
     pipeline: Pipeline,
     poll: Poll,
     commands: Receiver<Command>,
-    /// Own ports that may have frames waiting, in turn.
-    ready: VecDeque<PortId>,
-    /// Whether a port is in `ready`, by index.
-    queued: Vec<bool>,
+    /// Own sources that may have frames waiting, by token, in turn.
+    ready: VecDeque<Token>,
+    /// Which tokens are in `ready`: those of ports, those of VTEPs.
+    queued: [Vec<bool>; 2],
     burst: Burst,
     /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
@@ -150,29 +157,41 @@ impl Worker {
                     if !self.obey() {
                         return;
                     }
-                } else if let Ok(port) = u32::try_from(event.token().0 - 1) {
-                    self.queue(PortId::new(port));
+                } else {
+                    self.queue(event.token());
                 }
             }
             for _ in 0..TURNS {
-                let Some(port) = self.ready.pop_front() else { break };
-                self.queued[port.index()] = false;
+                let Some(source) = self.ready.pop_front() else { break };
+                *self.queued(source) = false;
                 self.pipeline.refresh();
-                if self.serve(port) {
-                    self.queue(port);
+                let more = match source.0.checked_sub(VTEPS) {
+                    Some(index) => self.serve_vtep(VtepId::new(u16::try_from(index).unwrap_or(u16::MAX))),
+                    None => self.serve(PortId::new(u32::try_from(source.0 - 1).unwrap_or(u32::MAX))),
+                };
+                if more {
+                    self.queue(source);
                 }
             }
         }
     }
 
-    fn queue(&mut self, port: PortId) {
-        if self.queued.len() <= port.index() {
-            self.queued.resize(port.index() + 1, false);
+    fn queue(&mut self, source: Token) {
+        let queued = self.queued(source);
+        if !*queued {
+            *queued = true;
+            self.ready.push_back(source);
         }
-        if !self.queued[port.index()] {
-            self.queued[port.index()] = true;
-            self.ready.push_back(port);
+    }
+
+    /// Whether a source is in `ready`.
+    fn queued(&mut self, source: Token) -> &mut bool {
+        let (kind, index) = source.0.checked_sub(VTEPS).map_or((0, source.0), |index| (1, index));
+        let flags = &mut self.queued[kind];
+        if flags.len() <= index {
+            flags.resize(index + 1, false);
         }
+        &mut flags[index]
     }
 
     /// Moves one burst; `true` when more may wait.
@@ -195,20 +214,35 @@ impl Worker {
         received == asked
     }
 
+    /// The same for a VTEP.
+    fn serve_vtep(&mut self, id: VtepId) -> bool {
+        let plan = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index);
+        plan.is_some_and(|_| false)
+    }
+
     /// Empties the mailbox; `false` when the thread shall end.
     fn obey(&mut self) -> bool {
         while let Ok(command) = self.commands.try_recv() {
             self.pipeline.refresh();
             match command {
                 Command::Watch(port, done) => {
-                    let fd = port.raw_fd();
                     let token = Token(port.id.index() + 1);
-                    let watched = self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
-                    reply(&done, watched);
+                    reply(&done, port.raw_fd().map_or(Ok(()), |fd| self.watch(fd, token)));
+                }
+                Command::WatchVtep(vtep, done) => {
+                    reply(&done, self.watch(vtep.raw_fd(), Token(VTEPS + vtep.id.index())));
+                }
+                Command::LetGoVtep(vtep, done) => {
+                    if vtep.worker == self.index {
+                        self.forget(vtep.raw_fd());
+                    }
+                    reply(&done, ());
                 }
                 Command::LetGo(port, done) => {
-                    if port.worker == self.index {
-                        self.forget(port.raw_fd());
+                    if port.worker == self.index
+                        && let Some(fd) = port.raw_fd()
+                    {
+                        self.forget(fd);
                     }
                     reply(&done, ());
                 }
@@ -218,9 +252,13 @@ impl Worker {
         true
     }
 
+    fn watch(&self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
     fn forget(&self, fd: RawFd) {
         if let Err(error) = self.poll.registry().deregister(&mut SourceFd(&fd)) {
-            tracing::debug!(%error, "cannot stop watching a port");
+            tracing::debug!(%error, "cannot stop watching a descriptor");
         }
     }
 }

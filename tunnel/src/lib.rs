@@ -1,9 +1,17 @@
-//! VXLAN, the pure part: what is on the wire between two tunnel endpoints.
-//!
-//! Today this is the header alone ([`header`]): its checked view, its writing, the overhead that it costs an inner MTU,
-//! and the choice of the outer source port. The engine that encapsulates, decapsulates and learns remotes comes with
-//! overlay networks; nothing here pretends to be it.
-//!
-//! Read first: RFC 7348, sections 4 and 5.
+//! VXLAN, the pure part: what lies between a frame of an overlay network and a packet of the underlay.
 
+pub mod control_plane;
+pub mod drop;
+pub mod ecn;
+pub mod flow;
 pub mod header;
+mod overlay;
+mod remote;
+mod spec;
+mod stations;
+
+pub use control_plane::{ControlPlane, StaticControlPlane};
+pub use drop::{DropCounters, TunnelDrop};
+pub use overlay::*;
+pub use remote::{Amount, Remote, RemoteStats};
+pub use spec::*;

@@ -3,9 +3,11 @@
 //! Read first: Linux `Documentation/networking/segmentation-offloads.rst`. Per segment: IP length, IPv4 identification
 //! plus one, TCP sequence number advanced, FIN and PSH only on the last, CWR only on the first, and a finished checksum.
 
+use std::ops::Range;
+
 use crate::offload::{Gso, GsoKind, Offload};
 use crate::tcp::{Tcp, flag};
-use crate::udp::{self, Udp};
+use crate::udp;
 use crate::{Headers, L3, Malformed, checksum, ipv4, ipv6, put16, tcp};
 
 /// A super-frame that has been checked and can be written out segment by segment.
@@ -61,21 +63,37 @@ impl Segments<'_> {
         self.header_len + self.size.min(self.headers.l3_end() - self.header_len)
     }
 
+    /// Bytes of the headers of each segment.
+    #[must_use]
+    pub const fn header_len(&self) -> usize {
+        self.header_len
+    }
+
     /// Writes segment `index`, finished, into `out` and returns its length in bytes.
     ///
     /// # Panics
     /// When `index` is not below [`Segments::count`], or `out` is shorter than the segment.
     pub fn write(&self, index: usize, out: &mut [u8]) -> usize {
+        let payload = self.write_headers(index, out);
+        let length = self.header_len + payload.len();
+        out[self.header_len..length].copy_from_slice(&self.frame[payload]);
+        length
+    }
+
+    /// Writes only the finished headers of segment `index`, [`Segments::header_len`] bytes, into `out` and returns where
+    /// in the super-frame its payload lies: for egresses that gather a segment from two places.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Segments::count`], or `out` is shorter than the headers.
+    pub fn write_headers(&self, index: usize, out: &mut [u8]) -> Range<usize> {
         assert!(index < self.count);
         let start = self.header_len + index * self.size;
-        let payload = &self.frame[start..(start + self.size).min(self.headers.l3_end())];
-        let length = self.header_len + payload.len();
-        let out = &mut out[..length];
-        out[..self.header_len].copy_from_slice(&self.frame[..self.header_len]);
-        out[self.header_len..].copy_from_slice(payload);
-        self.finish_l3(index, out);
-        self.finish_l4(index, out);
-        length
+        let range = start..(start + self.size).min(self.headers.l3_end());
+        let out = &mut out[..self.header_len];
+        out.copy_from_slice(&self.frame[..self.header_len]);
+        self.finish_l3(index, range.len(), out);
+        self.finish_l4(index, &self.frame[range.clone()], out);
+        range
     }
 
     #[expect(
@@ -83,9 +101,9 @@ impl Segments<'_> {
         reason = "a segment is no longer than its super-frame, below 2^16; \
         identification and index wrap as the field does"
     )]
-    fn finish_l3(&self, index: usize, out: &mut [u8]) {
+    fn finish_l3(&self, index: usize, payload: usize, out: &mut [u8]) {
         let packet = &mut out[self.headers.l3_offset()..];
-        let length = packet.len();
+        let length = packet.len() + payload;
         if self.headers.l3() == L3::Ipv4 {
             let identification = crate::be16(packet, 4).wrapping_add(index as u16);
             put16(packet, 2, length as u16);
@@ -100,7 +118,7 @@ impl Segments<'_> {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "offsets within a super-frame are below 2^16")]
-    fn finish_l4(&self, index: usize, out: &mut [u8]) {
+    fn finish_l4(&self, index: usize, payload: &[u8], out: &mut [u8]) {
         let frame_headers = &self.headers;
         let pseudo = |protocol, length| match frame_headers.l3() {
             L3::Ipv4 => checksum::pseudo_header_v4(
@@ -117,7 +135,11 @@ impl Segments<'_> {
             ),
         };
         let l4 = &mut out[frame_headers.l4_offset()..];
-        let length = l4.len();
+        let length = l4.len() + payload.len();
+        // An L4 header has an even length, so the two sums may be added.
+        let finish = |l4: &[u8], protocol| {
+            !checksum::fold(pseudo(protocol, length) + checksum::sum(l4) + checksum::sum(payload))
+        };
         match self.kind {
             GsoKind::TcpV4 | GsoKind::TcpV6 => {
                 let advance = (index * self.size) as u32;
@@ -132,16 +154,14 @@ impl Segments<'_> {
                 header.set_sequence(header.sequence().wrapping_add(advance));
                 header.set_flags(flags);
                 header.set_checksum(0);
-                let value = !checksum::fold(pseudo(ipv4::protocol::TCP, length) + checksum::sum(l4));
+                let value = finish(l4, ipv4::protocol::TCP);
                 put16(l4, tcp::CHECKSUM_OFFSET, value);
             }
             GsoKind::Udp => {
                 put16(l4, 4, length as u16);
                 put16(l4, udp::CHECKSUM_OFFSET, 0);
-                let value = !checksum::fold(pseudo(ipv4::protocol::UDP, length) + checksum::sum(l4));
-                if let Ok(mut header) = Udp::parse(l4) {
-                    header.set_checksum(if value == 0 { 0xffff } else { value });
-                }
+                let value = finish(l4, ipv4::protocol::UDP);
+                put16(l4, udp::CHECKSUM_OFFSET, if value == 0 { 0xffff } else { value });
             }
         }
     }

@@ -3,7 +3,8 @@
 mod memory;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,6 +14,7 @@ use vswitch_frame::{DropReason, FrameBuf, PortId};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 
 use crate::counters::{Cells, PortCounters};
+use crate::overlay::OverlayLeg;
 use crate::shared::wide;
 use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
@@ -43,18 +45,19 @@ impl Port {
         let suspect = AtomicBool::new(false);
         let trains = AtomicBool::new(match &device {
             PortDevice::Packet(socket) => packet::segments_udp(socket.as_fd()),
-            PortDevice::Tap(_) | PortDevice::Memory(_) => false,
+            PortDevice::Tap(_) | PortDevice::Memory(_) | PortDevice::Overlay(_) => false,
         });
         Port { id, config, worker, counters: PortCounters::new(senders), suspect, trains, device }
     }
 
-    /// `packet`, `tap` or `memory`.
+    /// `packet`, `tap`, `memory` or `overlay`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self.device {
             PortDevice::Packet(_) => "packet",
             PortDevice::Tap(_) => "tap",
             PortDevice::Memory(_) => "memory",
+            PortDevice::Overlay(_) => "overlay",
         }
     }
 
@@ -64,20 +67,27 @@ impl Port {
         match &self.device {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
             PortDevice::Tap(_) => self.suspect.load(Relaxed),
-            PortDevice::Memory(_) => false,
+            PortDevice::Memory(_) | PortDevice::Overlay(_) => false,
         }
     }
 
-    /// What becomes readable when a frame waits.
+    /// The leg of an overlay network.
+    #[inline]
     #[must_use]
-    pub fn raw_fd(&self) -> RawFd {
-        self.fd().as_raw_fd()
+    pub const fn overlay(&self) -> Option<&Arc<OverlayLeg>> {
+        match &self.device {
+            PortDevice::Overlay(leg) => Some(leg),
+            _ => None,
+        }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// What becomes readable when a frame waits; nothing for an overlay, whose frames come by its VTEP.
+    #[must_use]
+    pub fn raw_fd(&self) -> Option<RawFd> {
         match &self.device {
-            PortDevice::Packet(fd) | PortDevice::Tap(fd) => fd.as_fd(),
-            PortDevice::Memory(device) => device.fd(),
+            PortDevice::Packet(fd) | PortDevice::Tap(fd) => Some(fd.as_raw_fd()),
+            PortDevice::Memory(device) => Some(device.fd().as_raw_fd()),
+            PortDevice::Overlay(_) => None,
         }
     }
 
@@ -92,6 +102,7 @@ impl Port {
             PortDevice::Packet(socket) => burst.receive(socket.as_fd(), buffers),
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
             PortDevice::Memory(device) => Ok(device.receive(buffers)),
+            PortDevice::Overlay(_) => Ok(0),
         }
     }
 
@@ -112,6 +123,7 @@ impl Port {
                 let sent = device.send(&mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
+            PortDevice::Overlay(leg) => leg.send(burst, buffers, indices, cells),
         }
     }
 

@@ -9,6 +9,7 @@ mod ethtool;
 pub mod namespace;
 pub mod packet;
 pub mod tap;
+pub mod udp;
 
 use std::io;
 

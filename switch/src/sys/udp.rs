@@ -1,0 +1,67 @@
+//! UDP sockets of a VTEP. Read first: udp(7), ip(7); Linux `net/ipv4/udp_offload.c` for UDP_SEGMENT and UDP_GRO.
+
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::checked;
+
+/// Send and receive buffers asked for, in bytes. Without privilege over the host the kernel grants `net.core.wmem_max`
+/// and `net.core.rmem_max`.
+const BUFFER: libc::c_int = 8 << 20;
+/// Hops of outer packets (V16).
+const TTL: u32 = 64;
+
+/// Opens a VTEP's socket: bound to `address`, non-blocking, with the outer TOS of each packet, and with trains of packets
+/// joined by the kernel where it can (UDP_GRO).
+///
+/// # Errors
+/// `AddrInUse` when another program has the port, `AddrNotAvailable` when the address is not this host's; otherwise what
+/// the kernel says.
+pub fn open(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = plain(address)?;
+    let fd = socket.as_fd();
+    if address.is_ipv4() {
+        set_option(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+    } else {
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+    }
+    set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, BUFFER))?;
+    // Linux before 5.0 knows no UDP_GRO; packets then come one by one.
+    if let Err(error) = set_option(fd, libc::SOL_UDP, UDP_GRO, 1) {
+        tracing::info!(%error, "the kernel does not join received packets");
+    }
+    Ok(socket.into())
+}
+
+/// `UDP_GRO` of `linux/udp.h`.
+const UDP_GRO: libc::c_int = 104;
+
+/// A socket bound to `address`, whose packets the underlay may fragment (V11: DF is not set).
+fn plain(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    let fd = socket.as_fd();
+    if address.is_ipv4() {
+        socket.set_ttl_v4(TTL)?;
+        set_option(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_unicast_hops_v6(TTL)?;
+        set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)?;
+    }
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, BUFFER)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, BUFFER))?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
+    // SAFETY: the pointer is to a live int and the length is that of an int.
+    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) })?;
+    Ok(())
+}
