@@ -1,19 +1,22 @@
 //! The life of vswitchd.
 //!
 //! The order of the start matters. With privileges, on one thread: the state directory is locked, the store opened, the
-//! socket bound, and last the agent started or found, since it would outlive a start that fails. Then all privileges go.
-//! Without any: the switch's workers and the runtime start, the controller finds again what still runs, and clients are
-//! served.
+//! socket bound, and last the agent started or found, since it would outlive a start that fails. Then all privileges go,
+//! and what is left is confined. Without any: the switch's workers and the runtime start, the controller finds again what
+//! still runs, and clients are served.
 
 use std::io::Write;
+use std::path::Path;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
 use crate::agent::protocol::Request;
 use crate::api::{self, App, listen};
 use crate::args::Options;
+use crate::confinement::{self, ConfinementError, Places};
 use crate::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
 use crate::error::ControlError;
 use crate::privileges::{self, PrivilegeError};
@@ -34,6 +37,9 @@ pub enum DaemonError {
     /// Privileges.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
+    /// Seccomp or landlock.
+    #[error(transparent)]
+    Confinement(#[from] ConfinementError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,13 +75,14 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
     })?;
     privileges::drop_all()?;
+    let confinement = confinement::confine(options.confinement, &places(options, &state_dir))?;
     let switch = Switch::start(options.settings.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(options, &state_dir, &socket, agent, store, switch))
+    runtime.block_on(serve(options, &state_dir, &socket, agent, store, switch, confinement))
 }
 
 async fn serve(
@@ -85,6 +92,7 @@ async fn serve(
     agent: AgentConnection,
     (store, contents): (Store, crate::store::Contents),
     switch: Switch,
+    confinement: Confinement,
 ) -> Result<(), DaemonError> {
     // Signals are caught before anything is restored, so that a stop during the start is orderly, too.
     let mut signals = Signals::new()?;
@@ -104,7 +112,7 @@ async fn serve(
         ephemeral: options.ephemeral,
     })
     .await?;
-    let app = App { controller: controller.clone(), uplink: options.uplink.to_string(), workers };
+    let app = App { controller: controller.clone(), uplink: options.uplink.to_string(), workers, confinement };
     let server = tokio::spawn(api::serve::serve(socket.listener()?, api::router(app)));
     tracing::info!(socket = %socket.path().display(), state = %state_dir.path().display(), "serving");
     announce(socket);
@@ -130,6 +138,20 @@ async fn serve(
         }
     }
     Ok(())
+}
+
+/// The files that vswitchd needs from here on.
+fn places(options: &Options, state_dir: &StateDir) -> Places {
+    let socket = options.socket.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let host = HostFiles::default();
+    // Who changes a file of the host mostly puts another one in its place, so it is the folder that counts.
+    let resolv_conf = host.resolv_conf.canonicalize().ok();
+    let read = [Some(host.resolv_conf), resolv_conf];
+    Places {
+        own: vec![state_dir.path().to_owned()],
+        sockets: vec![socket.unwrap_or(Path::new(".")).to_owned()],
+        read: read.iter().flatten().filter_map(|file| file.parent()).map(Path::to_owned).collect(),
+    }
 }
 
 /// Opens the uplink's interface before anything else is done, so that a vswitchd without it does not begin. An agent that

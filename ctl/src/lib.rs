@@ -11,7 +11,8 @@
 //!
 //! The life of a request: [`api`] reads it, [`model`] turns its wire type into a domain type or says everything that is
 //! wrong with it, [`controller`] decides with the state locked ([`ipam`] gives addresses), acts through [`agent`] and the
-//! switch, commits to [`store`], and answers. [`daemon`] is the life of the program, [`privileges`] what it gives up.
+//! switch, commits to [`store`], and answers. [`daemon`] is the life of the program, [`privileges`] what it
+//! gives up, [`confinement`] what it cannot do any more.
 //!
 //! Limits: one vswitchd to a state directory; no ways out of the networks yet; names are resolved by nobody yet.
 
@@ -19,6 +20,7 @@ pub mod agent;
 pub mod api;
 pub mod args;
 pub mod clock;
+pub mod confinement;
 pub mod controller;
 pub mod daemon;
 pub mod error;

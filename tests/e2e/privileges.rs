@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
 
-use vswitch_tests::{Vswitch, guard, guard::is_root, run};
+use vswitch_tests::{Vswitch, eventually, guard, guard::is_root, http, run};
 
 /// A line of /proc/PID/status.
 fn status(path: &Path, key: &str) -> String {
@@ -11,8 +11,8 @@ fn status(path: &Path, key: &str) -> String {
     line.unwrap().trim().to_owned()
 }
 
-/// Once it serves, no thread of vswitchd holds or can regain any capability. An ordinary user may not empty a bounding
-/// set; no-new-privs makes it as good as empty.
+/// Once it serves, no thread of vswitchd holds or can regain any capability, and each has a filter of system calls. An
+/// ordinary user may not empty a bounding set; no-new-privs makes it as good as empty.
 #[test]
 fn daemon_drops_everything() {
     guard(|| {
@@ -30,9 +30,57 @@ fn daemon_drops_everything() {
                 assert_eq!(status(&thread, set), "0000000000000000", "{set} of {}", thread.display());
             }
             assert_eq!(status(&thread, "NoNewPrivs"), "1");
+            assert_eq!(status(&thread, "Seccomp"), "2", "a filter, in {}", thread.display());
             threads += 1;
         }
         assert!(threads > 1, "{threads} threads");
+    });
+}
+
+/// vswitchd says how it is confined, by default, in the mode of these tests, and when it is asked not to be; the agent,
+/// which needs more, is not.
+#[test]
+fn daemon_is_confined() {
+    guard(|| {
+        for (mode, calls, filter) in [("refuse", "refused", "2"), ("kill", "fatal", "2"), ("off", "unrestricted", "0")]
+        {
+            let vs = Vswitch::stopped(&format!("/tmp/{mode}"), &["--confinement", mode]);
+            vs.up();
+            let process = format!("/proc/{}", vs.pid());
+            assert_eq!(status(Path::new(&process), "Seccomp"), filter, "{mode}");
+            let said = vs.json("version")["vswitchd"]["confinement"].clone();
+            assert_eq!(said["system_calls"], calls, "{said}");
+            assert!(mode != "off" || said["landlock"].is_null(), "{said}");
+            assert_eq!(vs.log().contains("--confinement off"), mode == "off", "{}", vs.log());
+            let started = vs.container("a", "--network none").ok("grep Seccomp: /proc/1/status");
+            assert!(started.trim().ends_with('0'), "what the agent starts is not filtered: {started}");
+        }
+    });
+}
+
+/// A file outside of its places stays out of reach of a running vswitchd: it does not follow a link out of its state
+/// directory. Without landlock, which vswitchd then says, it does.
+#[test]
+fn daemon_reads_its_own_files_only() {
+    guard(|| {
+        fs::write("/tmp/precious", "precious").unwrap();
+        for mode in ["kill", "off"] {
+            let vs = Vswitch::stopped(&format!("/tmp/links-{mode}"), &["--confinement", mode]);
+            vs.up();
+            vs.ctl(&["run", "-d", "--name", "a", "--network", "none", "--", "sh", "-c", "echo said; sleep 1000"]).ok();
+            let read = || http::request(&vs.socket(), "GET", "/vswitch/v1/containers/a/logs", None);
+            eventually("the container's output is kept", 10, || read().body.trim() == "said");
+            for log in fs::read_dir(vs.state_dir().join("logs")).unwrap() {
+                let log = log.unwrap().path();
+                fs::remove_file(&log).unwrap();
+                std::os::unix::fs::symlink("/tmp/precious", &log).unwrap();
+            }
+            if vs.json("version")["vswitchd"]["confinement"]["landlock"].is_null() {
+                assert_eq!(read().body, "precious");
+            } else {
+                read().refused(500, "Permission denied");
+            }
+        }
     });
 }
 

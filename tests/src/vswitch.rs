@@ -111,6 +111,10 @@ impl Vswitch {
             None => Command::new(program),
         };
         command.arg("--socket").arg(self.socket()).arg("--state-dir").arg(self.state_dir()).args(&self.args);
+        if !self.args.iter().any(|arg| arg == "--confinement") {
+            // Whatever a vswitchd does that its filter does not know ends it, and with it the test.
+            command.args(["--confinement", "kill"]);
+        }
         command
     }
 

@@ -29,6 +29,7 @@ use utoipa_axum::routes;
 use answer::Refusal;
 
 use crate::controller::Controller;
+use vswitch_api::version::Confinement;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct App {
     pub uplink: String,
     /// Pipelines.
     pub workers: usize,
+    /// What vswitchd cannot do.
+    pub confinement: Confinement,
 }
 
 #[derive(OpenApi)]

@@ -19,6 +19,7 @@ pub(super) async fn version(State(app): State<App>) -> Json<Version> {
         uplink: app.uplink,
         state_dir: app.controller.state_dir().display().to_string(),
         rootless: app.controller.rootless(),
+        confinement: app.confinement,
     })
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use vswitch_switch::nat;
 
 use super::ArgsError;
+use crate::confinement::Mode;
 
 /// The keys of the file.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +21,7 @@ pub(super) struct File {
     pub(super) fdb_capacity: Option<usize>,
     pub(super) fdb_ageing: Option<u64>,
     pub(super) group: Option<String>,
+    pub(super) confinement: Option<Mode>,
     pub(super) log: Option<String>,
     /// How the translator behaves.
     pub(super) nat: nat::rules::Settings,

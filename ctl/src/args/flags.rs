@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::confinement::Mode;
+
 /// The vswitch daemon: a userspace virtual switch for containers.
 #[derive(Debug, Default, Parser)]
 #[command(name = "vswitchd", version, about)]
@@ -39,6 +41,9 @@ pub struct Args {
     /// Give the control socket to this group, too
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// What happens when vswitchd does what it should not; it confines itself by seccomp and landlock [default: refuse]
+    #[arg(long, value_name = "MODE")]
+    pub confinement: Option<Mode>,
     /// What to log to standard error: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,

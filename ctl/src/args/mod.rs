@@ -59,6 +59,7 @@ impl Args {
             ephemeral,
             live_restore,
             group: self.group.or(file.group),
+            confinement: self.confinement.or(file.confinement).unwrap_or_default(),
             log,
         })
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use vswitch_switch::{Settings, nat};
 
+use crate::confinement::Mode;
 use crate::uplink::Uplink;
 
 /// What vswitchd does, decided.
@@ -25,6 +26,8 @@ pub struct Options {
     pub live_restore: bool,
     /// Group of the socket.
     pub group: Option<String>,
+    /// How far vswitchd restricts itself.
+    pub confinement: Mode,
     /// Log filter.
     pub log: String,
 }

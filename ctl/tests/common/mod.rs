@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
 use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
@@ -62,7 +63,8 @@ impl Daemon {
                 Parts { store, contents, switch, agent, hello, events, host, uplink, state_dir, ephemeral: false };
             Controller::start(parts).await.unwrap()
         });
-        let app = App { controller: controller.clone(), uplink: "none".into(), workers: 1 };
+        let confinement = Confinement { system_calls: SystemCalls::Unrestricted, landlock: None };
+        let app = App { controller: controller.clone(), uplink: "none".into(), workers: 1, confinement };
         let listener = socket.listener().unwrap();
         runtime.spawn(api::serve::serve(listener, api::router(app)));
         Daemon { agent, dir, controller, runtime, socket }

@@ -37,13 +37,14 @@ impl VersionArgs {
             let place = if daemon.rootless { "in a user namespace" } else { "as root" };
             output::print(&format!(
                 "vswitchd   {} (pid {}, {place})\n  socket     {}\n  state      {}\n  workers    {}\n  uplink     {}\n  \
-                 docker API {}\n",
+                 confined   {}\n  docker API {}\n",
                 daemon.version,
                 daemon.pid,
                 client.socket().display(),
                 daemon.state_dir,
                 daemon.workers,
                 daemon.uplink,
+                daemon.confinement,
                 daemon.docker_api_version,
             ))?;
         }
