@@ -96,6 +96,7 @@ async fn serve(
 ) -> Result<(), DaemonError> {
     // Signals are caught before anything is restored, so that a stop during the start is orderly, too.
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let (agent, hello, events) = AgentClient::connect(agent).await?;
     let workers = switch.stats().workers;
     let uplink = open_uplink(options, &agent, &hello).await.map_err(DaemonError::Uplink)?;
@@ -107,6 +108,7 @@ async fn serve(
         hello,
         events,
         host: HostFiles::default(),
+        defaults: options.defaults.clone(),
         uplink,
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
@@ -116,9 +118,12 @@ async fn serve(
     let server = tokio::spawn(api::serve::serve(socket.listener()?, api::router(app)));
     tracing::info!(socket = %socket.path().display(), state = %state_dir.path().display(), "serving");
     announce(socket);
-    let lost = tokio::select! {
-        () = signals.any() => false,
-        () = controller.agent_closed() => true,
+    let lost = loop {
+        tokio::select! {
+            () = signals.any() => break false,
+            () = controller.agent_closed() => break true,
+            _ = hangup.recv() => reload(options, &controller),
+        }
     };
     server.abort();
     if lost {
@@ -171,6 +176,16 @@ async fn open_uplink(
             }
             Err(error)
         }
+    }
+}
+
+/// Reads dockerd's settings again. What is wrong with them is said in the log, and changes nothing.
+fn reload(options: &Options, controller: &Controller) {
+    tracing::info!("SIGHUP: reading the settings again");
+    let result = options.docker.read().map_err(|error| error.to_string());
+    match result.and_then(|defaults| controller.reload(defaults).map_err(|error| error.to_string())) {
+        Ok(()) => tracing::info!("the settings hold from now on; running containers keep what they have"),
+        Err(error) => tracing::error!("the settings stay as they were: {error}"),
     }
 }
 

@@ -44,6 +44,21 @@ pub enum ControlError {
     /// `bridge`, `host` and `none` stay.
     #[error("{0} is a pre-defined network and cannot be removed")]
     PredefinedNetwork(String),
+    /// Settings would change the network `bridge` under its endpoints.
+    #[error(
+        "the settings would change the network bridge, which cannot change while containers are on it ({endpoints}); \
+         remove them first, or take the settings back"
+    )]
+    BridgeInUse {
+        /// Their names.
+        endpoints: String,
+    },
+    /// The setting `bridge` names nothing.
+    #[error(
+        "network {0}, which the setting bridge names for containers that name none, does not exist; create it first: \
+         vswitchctl network create {0}"
+    )]
+    DefaultNetworkMissing(String),
     /// `network create bridge`.
     #[error("operation is not permitted on predefined {0} network")]
     PredefinedName(String),
@@ -219,6 +234,7 @@ impl ControlError {
             E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {
                 Class::Conflict
             }
+            E::BridgeInUse { .. } | E::DefaultNetworkMissing(_) => Class::Conflict,
             E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
             E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,

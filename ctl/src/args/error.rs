@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::DockerConfigError;
 use crate::uplink::UplinkError;
 
 /// Why the arguments make no sense.
@@ -39,6 +40,9 @@ pub enum ArgsError {
     /// The uplink makes no sense.
     #[error(transparent)]
     Uplink(#[from] UplinkError),
+    /// dockerd's settings make no sense.
+    #[error(transparent)]
+    Docker(#[from] DockerConfigError),
     /// Nowhere to put something.
     #[error("there is no home directory to keep state in; name one with --state-dir")]
     NoHome,

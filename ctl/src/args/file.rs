@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) group: Option<String>,
     pub(super) confinement: Option<Mode>,
     pub(super) log: Option<String>,
+    pub(super) docker_socket: Option<PathBuf>,
+    pub(super) config_file: Option<PathBuf>,
     /// How the translator behaves.
     pub(super) nat: nat::rules::Settings,
     /// How many flows are tracked.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::DockerSettings;
 use crate::confinement::Mode;
 
 /// The vswitch daemon: a userspace virtual switch for containers.
@@ -47,4 +48,13 @@ pub struct Args {
     /// What to log to standard error: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
+    /// A second socket, on which vswitchd speaks the Docker Engine API and nothing else
+    #[arg(long, value_name = "PATH")]
+    pub docker_socket: Option<PathBuf>,
+    /// JSON file in the form of Docker's daemon.json, with the keys that dockerd's flags below name; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// dockerd's settings.
+    #[command(flatten)]
+    pub docker: DockerSettings,
 }

@@ -1,5 +1,6 @@
 //! What vswitchd is told: flags, then the file of `--config`, then defaults.
 
+mod docker;
 mod environment;
 mod error;
 mod file;
@@ -8,6 +9,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+pub use docker::{DockerConfig, DockerConfigError, DockerSettings};
 pub use environment::Environment;
 pub use error::ArgsError;
 pub use flags::Args;
@@ -44,7 +46,11 @@ impl Args {
             Some(dir) => dir,
             None => environment.default_state_dir()?,
         };
+        let docker = DockerConfig::new(self.docker, self.config_file.or(file.config_file));
         Ok(Options {
+            defaults: docker.read()?,
+            docker,
+            docker_socket: self.docker_socket.or(file.docker_socket),
             socket: self.socket.or(file.socket).unwrap_or_else(|| environment.default_socket()),
             state_dir,
             settings: Settings {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use vswitch_switch::{Settings, nat};
 
+use super::DockerConfig;
 use crate::confinement::Mode;
+use crate::model::Defaults;
 use crate::uplink::Uplink;
 
 /// What vswitchd does, decided.
@@ -28,6 +30,12 @@ pub struct Options {
     pub group: Option<String>,
     /// How far vswitchd restricts itself.
     pub confinement: Mode,
+    /// Socket for the Docker Engine API alone.
+    pub docker_socket: Option<PathBuf>,
+    /// What dockerd's settings mean.
+    pub defaults: Defaults,
+    /// Where they came from, to read them again.
+    pub docker: DockerConfig,
     /// Log filter.
     pub log: String,
 }

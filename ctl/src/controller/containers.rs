@@ -11,7 +11,9 @@ use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Container, Driver, Endpoint, EndpointSpec, ExecSpec, NetworkMode, Owner, Phase, Wanted};
+use crate::model::{
+    Container, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, NetworkMode, Owner, Phase, Wanted,
+};
 use crate::names;
 use crate::store::Change;
 
@@ -34,8 +36,11 @@ impl Controller {
     ///
     /// # Errors
     /// When a name is taken or a network or address cannot be had.
-    pub fn create_container(&self, wanted: Wanted) -> Result<Created, ControlError> {
+    pub fn create_container(&self, mut wanted: Wanted) -> Result<Created, ControlError> {
         let mut state = self.state();
+        if wanted.network == DEFAULT_NETWORK {
+            wanted.network = state.defaults.network().to_owned();
+        }
         let name = match wanted.name {
             Some(name) => {
                 if let Some(other) = state.containers.values().find(|one| one.container.name == name) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::ipam::host::{self, HostNetworks};
-use crate::model::ContainerSpec;
+use crate::model::{ContainerSpec, DnsDefaults};
 
 /// Where the host's files are. Read whenever they matter, so that changes are seen.
 #[derive(Debug, Clone)]
@@ -54,15 +54,18 @@ pub(super) fn etc_hosts(spec: &ContainerSpec, names: &str, addresses: impl Itera
     text
 }
 
-/// /etc/resolv.conf of a container: what was asked for, else the host's without loopback servers, which are of no use in
+/// /etc/resolv.conf of a container: what was asked for, else what the operator set, else the host's without loopback servers, which are of no use in
 /// another namespace.
-pub(super) fn etc_resolv_conf(spec: &ContainerSpec, host_file: &str) -> String {
-    let servers: Vec<IpAddr> = if spec.dns.is_empty() {
-        host::nameservers(host_file).filter(|server| !server.is_loopback() && !server.is_unspecified()).collect()
-    } else {
-        spec.dns.clone()
+pub(super) fn etc_resolv_conf(spec: &ContainerSpec, defaults: &DnsDefaults, host_file: &str) -> String {
+    let of_host = || host::nameservers(host_file).filter(|server| !server.is_loopback() && !server.is_unspecified());
+    let servers: Vec<IpAddr> = match (&spec.dns[..], &defaults.servers[..]) {
+        ([], []) => of_host().collect(),
+        ([], set) | (set, _) => set.to_vec(),
     };
-    let search = if spec.dns_search.is_empty() { host::search_domains(host_file) } else { spec.dns_search.clone() };
+    let search = match (&spec.dns_search[..], &defaults.search[..]) {
+        ([], []) => host::search_domains(host_file),
+        ([], set) | (set, _) => set.to_vec(),
+    };
     let mut text = String::from("# Made by vswitch; change it with --dns and --dns-search.\n");
     for server in servers {
         text.push_str(&format!("nameserver {server}\n"));
@@ -70,6 +73,9 @@ pub(super) fn etc_resolv_conf(spec: &ContainerSpec, host_file: &str) -> String {
     // A lone dot is Docker's way to say: no search domains.
     if !search.is_empty() && search != ["."] {
         text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    if !defaults.options.is_empty() {
+        text.push_str(&format!("options {}\n", defaults.options.join(" ")));
     }
     text
 }
@@ -98,12 +104,25 @@ mod tests {
     #[test]
     fn resolv_conf() {
         let host = "nameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch example.org\noptions edns0\n";
-        let text = etc_resolv_conf(&spec(|_| ()), host);
+        let none = DnsDefaults::default();
+        let text = etc_resolv_conf(&spec(|_| ()), &none, host);
         assert!(text.ends_with("\nnameserver 192.0.2.1\nsearch example.org\n"), "{text}");
-        let text = etc_resolv_conf(&spec(|wire| wire.dns = vec!["9.9.9.9".into()]), host);
+        let text = etc_resolv_conf(&spec(|wire| wire.dns = vec!["9.9.9.9".into()]), &none, host);
         assert!(text.contains("nameserver 9.9.9.9\n") && !text.contains("192.0.2.1"), "{text}");
-        let text = etc_resolv_conf(&spec(|wire| wire.dns_search = vec![".".into()]), host);
+        let text = etc_resolv_conf(&spec(|wire| wire.dns_search = vec![".".into()]), &none, host);
         assert!(!text.contains("\nsearch"), "{text}");
+    }
+
+    /// What the operator set stands in for the host's, and gives way to the container's own.
+    #[test]
+    fn defaults_of_the_daemon() {
+        let host = "nameserver 192.0.2.1\nsearch example.org\n";
+        let (servers, search) = (vec!["9.9.9.9".parse().unwrap()], vec!["set.example".to_owned()]);
+        let set = DnsDefaults { servers, search, options: vec!["ndots:2".to_owned()] };
+        let text = etc_resolv_conf(&spec(|_| ()), &set, host);
+        assert!(text.ends_with("\nnameserver 9.9.9.9\nsearch set.example\noptions ndots:2\n"), "{text}");
+        let text = etc_resolv_conf(&spec(|wire| wire.dns = vec!["8.8.8.8".into()]), &set, host);
+        assert!(text.contains("nameserver 8.8.8.8\nsearch set.example\n"), "{text}");
     }
 
     /// Own addresses come with own names, after the extra ones.

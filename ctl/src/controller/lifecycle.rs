@@ -141,7 +141,8 @@ impl Controller {
             let endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id));
             files::etc_hosts(&container.spec, &names, endpoints.flat_map(|one| one.endpoint.addresses()))
         });
-        let etc_resolv_conf = host_of.map(|_| files::etc_resolv_conf(&container.spec, &self.inner.host.resolv_conf()));
+        let etc_resolv_conf = host_of
+            .map(|_| files::etc_resolv_conf(&container.spec, &state.defaults.dns, &self.inner.host.resolv_conf()));
         Ok(ProcessSpec {
             sandbox,
             command: container.spec.command.clone(),

@@ -13,6 +13,7 @@
 //!
 //! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
 
+mod bridge;
 mod containers;
 mod endpoints;
 mod events;
@@ -22,6 +23,7 @@ mod flows;
 mod journal;
 mod lifecycle;
 mod membership;
+mod network_filter;
 mod networks;
 mod orphans;
 mod ports;
@@ -43,7 +45,7 @@ pub use containers::{Created, Streams};
 pub use files::HostFiles;
 use flows::FlowFeed;
 pub use flows::FlowWatch;
-pub use networks::NetworkFilter;
+pub use network_filter::NetworkFilter;
 pub use state::State;
 use uplink::UplinkState;
 pub use uplink::{Interface, OpenUplink};
@@ -51,6 +53,7 @@ pub use uplink::{Interface, OpenUplink};
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
 use crate::error::ControlError;
+use crate::model::Defaults;
 use crate::store::{Contents, Store, StoreError};
 
 /// What a controller is made of.
@@ -70,6 +73,8 @@ pub struct Parts {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// The host's files.
     pub host: HostFiles,
+    /// What the operator decided for all networks and containers.
+    pub defaults: Defaults,
     /// The way out, if there is one.
     pub uplink: Option<OpenUplink>,
     /// For containers' output.
@@ -107,11 +112,12 @@ impl Controller {
     /// # Errors
     /// When the switch or the store refuse.
     pub async fn start(parts: Parts) -> Result<Controller, ControlError> {
-        let Parts { store, contents, switch, agent, hello, events, host, uplink, state_dir, ephemeral } = parts;
+        let Parts { store, contents, switch, agent, hello, events, host, defaults, uplink, state_dir, ephemeral } =
+            parts;
         let uplink = uplink.map(|open| UplinkState::new(&switch, open)).transpose()?;
         let controller = Controller {
             inner: Arc::new(Inner {
-                state: Mutex::new(State::new(contents)),
+                state: Mutex::new(State::new(contents, defaults)),
                 store,
                 switch,
                 agent,
@@ -124,6 +130,7 @@ impl Controller {
                 ephemeral,
             }),
         };
+        controller.settle_bridge()?;
         controller.restore_networks()?;
         controller.make_default_networks()?;
         controller.refresh_router(&controller.state())?;

@@ -7,13 +7,13 @@ use rand::Rng;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::{Gateway, NetworkConfig};
 
-use super::state::{NetworkState, State};
-use super::{Controller, view};
+use super::state::State;
+use super::{Controller, NetworkFilter, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::ipam::{Ranges, SubnetPlan, default_gateway, gateway_mac, pools};
-use crate::model::{Driver, Family, IpamDriver, Network, NetworkOptions, NetworkSpec};
+use crate::ipam::{Ranges, SubnetPlan, default_gateway, gateway_mac, pools, pools::Pool};
+use crate::model::{Driver, Family, Network, NetworkSpec};
 use crate::store::Change;
 use crate::uplink::router;
 
@@ -115,37 +115,7 @@ impl Controller {
         Ok(())
     }
 
-    /// `bridge`, `host` and `none` exist always. `bridge` keeps the subnet that it got first.
-    pub(super) fn make_default_networks(&self) -> Result<(), ControlError> {
-        let mut state = self.state();
-        for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
-            if state.networks.values().any(|on| on.network.name == name) {
-                continue;
-            }
-            let ipv4 = match driver {
-                Driver::Bridge => self.plan_ipv4(&state, Family::Automatic)?,
-                Driver::Host | Driver::Null => None,
-            };
-            let network = Network {
-                id: Id::random(&mut rand::rng()),
-                name: name.to_owned(),
-                created: Moment::now(),
-                driver,
-                internal: false,
-                attachable: false,
-                ipam: if driver == Driver::Bridge { IpamDriver::Default } else { IpamDriver::Null },
-                ipv4,
-                ipv6: None,
-                options: NetworkOptions::default(),
-                raw_options: BTreeMap::new(),
-                labels: BTreeMap::new(),
-            };
-            self.add_network(&mut state, network)?;
-        }
-        Ok(())
-    }
-
-    fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
+    pub(super) fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
         let index = self.switch_network(&network)?;
         let (id, name) = (network.id.clone(), network.name.clone());
         let committed = self.inner.store.commit(&Change::new().put_network(&network));
@@ -193,45 +163,58 @@ impl Controller {
         Ok(())
     }
 
-    fn switch_network(&self, network: &Network) -> Result<Option<NetworkIndex>, ControlError> {
+    pub(super) fn switch_network(&self, network: &Network) -> Result<Option<NetworkIndex>, ControlError> {
         match network.driver {
             Driver::Bridge => Ok(Some(self.inner.switch.add_network(switch_config(network))?)),
             Driver::Host | Driver::Null => Ok(None),
         }
     }
 
-    fn plan_ipv4(&self, state: &State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+    pub(super) fn plan_ipv4(&self, state: &State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
             Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
                 let mut used = self.inner.host.networks().ipv4_ranges();
                 self.insert_all(&mut used, state, true);
-                let net = pools::choose_ipv4(&used).ok_or(ControlError::PoolsExhausted)?;
-                Ok(Some(automatic(net.into())))
+                let own: Vec<Pool> = state.defaults.pools.iter().filter(|pool| pool.is_ipv4()).copied().collect();
+                let net = match own.is_empty() {
+                    true => pools::choose(pools::default_pools(), &used),
+                    false => pools::choose(own.into_iter(), &used),
+                };
+                Ok(Some(automatic(net.ok_or(ControlError::PoolsExhausted)?)))
             }
         }
     }
 
-    fn plan_ipv6(&self, state: &mut State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+    pub(super) fn plan_ipv6(&self, state: &mut State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
             Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
-                let bits = match state.ula {
-                    Some(bits) => bits,
-                    None => {
-                        let bits = rand::rng().random();
-                        self.inner.store.commit(&Change::new().put_ula(bits))?;
-                        *state.ula.insert(bits)
-                    }
-                };
                 let mut used = self.inner.host.networks().ipv6_ranges();
                 self.insert_all(&mut used, state, false);
-                let net = pools::choose_ipv6(pools::ula_prefix(bits), &used).ok_or(ControlError::PoolsExhausted)?;
-                Ok(Some(automatic(net.into())))
+                let own: Vec<Pool> = state.defaults.pools.iter().filter(|pool| !pool.is_ipv4()).copied().collect();
+                let net = match own.is_empty() {
+                    true => pools::choose(std::iter::once(self.ula_pool(state)?), &used),
+                    false => pools::choose(own.into_iter(), &used),
+                };
+                Ok(Some(automatic(net.ok_or(ControlError::PoolsExhausted)?)))
             }
         }
+    }
+
+    /// This daemon's own ULA prefix, chosen when it is first needed.
+    fn ula_pool(&self, state: &mut State) -> Result<Pool, ControlError> {
+        let bits = match state.ula {
+            Some(bits) => bits,
+            None => {
+                let bits = rand::rng().random();
+                self.inner.store.commit(&Change::new().put_ula(bits))?;
+                *state.ula.insert(bits)
+            }
+        };
+        Ok(pools::ula_pool(pools::ula_prefix(bits)))
     }
 
     /// Takes what is not free out of the choice.
@@ -281,96 +264,4 @@ fn automatic(net: IpNet) -> SubnetPlan {
     let aux = BTreeMap::new();
     let gateway = default_gateway(net, &aux).expect("automatic subnets are large");
     SubnetPlan { net, range: None, gateway, aux, given: false }
-}
-
-/// Docker's filters of `network ls` and `network prune`: values of one key are alternatives, keys must all match.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NetworkFilter {
-    by_key: BTreeMap<String, Vec<String>>,
-    before: Option<Moment>,
-}
-
-/// Filter keys of `network ls`.
-const LIST_KEYS: [&str; 8] = ["dangling", "driver", "id", "label", "name", "scope", "type", "label!"];
-/// Filter keys of `network prune`.
-const PRUNE_KEYS: [&str; 3] = ["label", "label!", "until"];
-
-impl NetworkFilter {
-    /// For a listing.
-    ///
-    /// # Errors
-    /// When a key is unknown or a value makes no sense for it.
-    pub fn listing(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
-        Self::new(by_key, &LIST_KEYS)
-    }
-
-    /// For a prune.
-    ///
-    /// # Errors
-    /// When a key is unknown or a value makes no sense for it.
-    pub fn pruning(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
-        Self::new(by_key, &PRUNE_KEYS)
-    }
-
-    fn new(by_key: BTreeMap<String, Vec<String>>, known: &[&str]) -> Result<Self, ControlError> {
-        for (key, values) in &by_key {
-            if !known.contains(&key.as_str()) {
-                return Err(ControlError::invalid(format!(
-                    "invalid filter '{key}'; the filters are {}",
-                    known.join(", ")
-                )));
-            }
-            let allowed: &[&str] = match key.as_str() {
-                "dangling" => &["true", "false", "1", "0"],
-                "type" => &["builtin", "custom"],
-                _ => continue,
-            };
-            if let Some(bad) = values.iter().find(|value| !allowed.contains(&value.as_str())) {
-                return Err(ControlError::invalid(format!("invalid value for '{key}' filter: {bad:?}")));
-            }
-        }
-        let until = by_key.get("until").and_then(|values| values.first());
-        let before = match until {
-            None => None,
-            Some(text) => Some(crate::clock::parse_until(text, Moment::now()).ok_or_else(|| {
-                ControlError::invalid(format!("invalid value for 'until' filter: {text:?}; write a time or a duration"))
-            })?),
-        };
-        Ok(NetworkFilter { by_key, before })
-    }
-
-    /// Whether a network matches as far as its own record says.
-    #[must_use]
-    pub fn matches_record(&self, network: &Network) -> bool {
-        self.before.is_none_or(|before| network.created < before)
-            && self.by_key.iter().all(|(key, values)| {
-                let any = |test: &dyn Fn(&str) -> bool| values.iter().any(|value| test(value));
-                match key.as_str() {
-                    "driver" => any(&|value| network.driver.word() == value),
-                    "id" => any(&|value| network.id.as_str().contains(value)),
-                    "name" => any(&|value| network.name.contains(value)),
-                    "scope" => any(&|value| value == "local"),
-                    "type" => any(&|value| (value == "builtin") == network.predefined()),
-                    "label" => values.iter().all(|value| has_label(network, value)),
-                    "label!" => !values.iter().any(|value| has_label(network, value)),
-                    _ => true,
-                }
-            })
-    }
-
-    fn matches(&self, state: &State, on: &NetworkState) -> bool {
-        let dangling = || !on.network.predefined() && state.active_endpoints(on).next().is_none();
-        self.matches_record(&on.network)
-            && self
-                .by_key
-                .get("dangling")
-                .is_none_or(|values| values.iter().any(|value| matches!(value.as_str(), "true" | "1") == dangling()))
-    }
-}
-
-fn has_label(network: &Network, wanted: &str) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => network.labels.get(key).is_some_and(|has| has == value),
-        None => network.labels.contains_key(wanted),
-    }
 }

@@ -12,7 +12,7 @@ use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::{ClaimError, Leases, SubnetPlan, gateway_mac, random_local};
-use crate::model::{Container, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
+use crate::model::{Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
 use crate::publish::PortLeases;
 use crate::store::Contents;
 
@@ -23,6 +23,8 @@ pub struct State {
     pub(super) containers: BTreeMap<Id, ContainerState>,
     pub(super) endpoints: BTreeMap<Id, EndpointState>,
     pub(super) ula: Option<[u8; 5]>,
+    /// What the operator decided.
+    pub(super) defaults: Defaults,
     /// Host ports of containers that run or are being started.
     pub(super) ports: PortLeases,
     sequence: u64,
@@ -64,8 +66,8 @@ pub(super) struct EndpointState {
 impl State {
     /// From what the store held. Leases are what the endpoints hold.
     #[must_use]
-    pub(super) fn new(contents: Contents) -> Self {
-        let mut state = State { ula: contents.ula, ..State::default() };
+    pub(super) fn new(contents: Contents, defaults: Defaults) -> Self {
+        let mut state = State { ula: contents.ula, defaults, ..State::default() };
         for network in contents.networks {
             state.insert_network(network, None);
         }
@@ -94,6 +96,20 @@ impl State {
         let id = network.id.clone();
         let entry = NetworkState { network, index, endpoints: BTreeSet::new(), ipv4, ipv6, macs: HashMap::new() };
         self.networks.insert(id, entry);
+    }
+
+    /// Puts another record in the place of one that was there; its endpoints keep what they hold.
+    pub(super) fn replace_network(&mut self, network: Network) {
+        let Some(old) = self.networks.remove(&network.id) else { return };
+        let (id, index) = (network.id.clone(), old.index);
+        self.insert_network(network, index);
+        let Some(on) = self.networks.get_mut(&id) else { return };
+        for one in old.endpoints.iter().filter_map(|id| self.endpoints.get(id)) {
+            for address in one.endpoint.addresses() {
+                let _ = on.leases(address).map(|leases| leases.claim(address));
+            }
+        }
+        (on.endpoints, on.macs) = (old.endpoints, old.macs);
     }
 
     pub(super) fn insert_container(&mut self, container: Container) {
@@ -363,5 +379,5 @@ pub(super) fn prefix_of(network: Option<&Network>, fixed: StaticAddress) -> u8 {
 
 /// Gateway of an endpoint's address.
 pub(super) fn gateway_of(network: Option<&Network>, fixed: StaticAddress) -> Option<IpAddr> {
-    fixed.gateway.or_else(|| Some(plan_of(network?, fixed.address)?.gateway))
+    fixed.gateway.or_else(|| Some(plan_of(network?, fixed.address)?.router()))
 }

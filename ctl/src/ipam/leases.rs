@@ -29,7 +29,19 @@ impl SubnetPlan {
     pub fn with_length(&self, address: IpAddr) -> String {
         format!("{address}/{}", self.net.prefix_len())
     }
+
+    /// Where default routes lead: to the gateway, unless an auxiliary address says otherwise.
+    #[must_use]
+    pub fn router(&self) -> IpAddr {
+        let name = if self.net.addr().is_ipv4() { DEFAULT_GATEWAY_V4 } else { DEFAULT_GATEWAY_V6 };
+        self.aux.get(name).copied().unwrap_or(self.gateway)
+    }
 }
+
+/// The auxiliary address of this name is the router of a network's containers (`bridge` driver of Docker).
+pub const DEFAULT_GATEWAY_V4: &str = "DefaultGatewayIPv4";
+/// The same for IPv6.
+pub const DEFAULT_GATEWAY_V6: &str = "DefaultGatewayIPv6";
 
 /// Why an address cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

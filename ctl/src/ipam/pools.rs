@@ -1,50 +1,75 @@
-//! Subnets for networks whose user named none: Docker's default pools first, then a pool large enough for thousands.
+//! Subnets for networks whose user named none: from the operator's pools, or else from Docker's default pools first and
+//! then from a pool large enough for thousands.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv6Net};
 
 use super::ranges::{Ranges, address, bounds};
 
 /// Cut from a base into subnets of one size, lowest first.
-#[derive(Debug, Clone, Copy)]
-struct Pool {
-    base: Ipv4Addr,
-    base_len: u8,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    base: IpNet,
     size: u8,
 }
 
+/// A subnet size that does not fit its base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("size={size} does not fit base={base}; write a prefix length from {} to {}", base.prefix_len(), base.max_prefix_len())]
+pub struct PoolFault {
+    base: IpNet,
+    size: u8,
+}
+
+impl Pool {
+    /// Subnets with prefixes of `size` bits out of `base`.
+    ///
+    /// # Errors
+    /// When such a subnet is larger than the base, or than the whole address space.
+    pub fn new(base: IpNet, size: u8) -> Result<Pool, PoolFault> {
+        match (base.prefix_len()..=base.max_prefix_len()).contains(&size) {
+            true => Ok(Pool { base: base.trunc(), size }),
+            false => Err(PoolFault { base, size }),
+        }
+    }
+
+    /// Whether its subnets are IPv4.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        self.base.addr().is_ipv4()
+    }
+}
+
 /// Docker's local pools in Docker's order (`ipamutils/utils.go`), then 10.0.0.0/8 in /24 blocks: 31 + 65,536 networks.
-const POOLS: [Pool; 7] = [
-    Pool { base: Ipv4Addr::new(172, 17, 0, 0), base_len: 16, size: 16 },
-    Pool { base: Ipv4Addr::new(172, 18, 0, 0), base_len: 15, size: 16 },
-    Pool { base: Ipv4Addr::new(172, 20, 0, 0), base_len: 14, size: 16 },
-    Pool { base: Ipv4Addr::new(172, 24, 0, 0), base_len: 14, size: 16 },
-    Pool { base: Ipv4Addr::new(172, 28, 0, 0), base_len: 14, size: 16 },
-    Pool { base: Ipv4Addr::new(192, 168, 0, 0), base_len: 16, size: 20 },
-    Pool { base: Ipv4Addr::new(10, 0, 0, 0), base_len: 8, size: 24 },
+const DEFAULT_POOLS: [(Ipv4Addr, u8, u8); 7] = [
+    (Ipv4Addr::new(172, 17, 0, 0), 16, 16),
+    (Ipv4Addr::new(172, 18, 0, 0), 15, 16),
+    (Ipv4Addr::new(172, 20, 0, 0), 14, 16),
+    (Ipv4Addr::new(172, 24, 0, 0), 14, 16),
+    (Ipv4Addr::new(172, 28, 0, 0), 14, 16),
+    (Ipv4Addr::new(192, 168, 0, 0), 16, 20),
+    (Ipv4Addr::new(10, 0, 0, 0), 8, 24),
 ];
 
-/// The first subnet of the default pools that meets nothing in `used`.
-#[must_use]
-pub fn choose_ipv4(used: &Ranges) -> Option<Ipv4Net> {
-    POOLS.iter().find_map(|pool| {
-        let base = IpNet::new(IpAddr::V4(pool.base), pool.base_len).expect("pool lengths are at most 32");
-        let first = first_free_block(base, pool.size, used)?;
-        match first {
-            IpNet::V4(net) => Some(net),
-            IpNet::V6(_) => None,
-        }
+/// The pools of a daemon that was told of none.
+pub fn default_pools() -> impl Iterator<Item = Pool> {
+    DEFAULT_POOLS.into_iter().map(|(base, length, size)| {
+        let base = IpNet::new(IpAddr::V4(base), length).expect("pool lengths are at most 32");
+        Pool { base, size }
     })
 }
 
-/// The first /64 of `prefix` that meets nothing in `used`.
+/// Successive /64 of a ULA prefix.
 #[must_use]
-pub fn choose_ipv6(prefix: Ipv6Net, used: &Ranges) -> Option<Ipv6Net> {
-    match first_free_block(IpNet::V6(prefix), 64, used)? {
-        IpNet::V6(net) => Some(net),
-        IpNet::V4(_) => None,
-    }
+pub fn ula_pool(prefix: Ipv6Net) -> Pool {
+    Pool { base: IpNet::V6(prefix), size: 64 }
+}
+
+/// The first subnet of these pools that meets nothing in `used`.
+#[must_use]
+pub fn choose(mut pools: impl Iterator<Item = Pool>, used: &Ranges) -> Option<IpNet> {
+    pools.find_map(|pool| first_free_block(pool, used))
 }
 
 /// A ULA /48 (RFC 4193 section 3.2.1) with these 40 random bits.
@@ -56,9 +81,9 @@ pub fn ula_prefix(random: [u8; 5]) -> Ipv6Net {
     Ipv6Net::new(Ipv6Addr::from_octets(octets), 48).expect("48 is at most 128")
 }
 
-fn first_free_block(base: IpNet, size: u8, used: &Ranges) -> Option<IpNet> {
+fn first_free_block(Pool { base, size }: Pool, used: &Ranges) -> Option<IpNet> {
     let (start, end) = bounds(base);
-    let step = 1u128 << (base.max_prefix_len() - size);
+    let step = 1u128.checked_shl(u32::from(base.max_prefix_len() - size))?;
     let mut block = start;
     while block <= end {
         let last = block + (step - 1);
@@ -92,9 +117,9 @@ mod tests {
         let mut used = Ranges::new();
         let mut chosen = Vec::new();
         for _ in 0..1100 {
-            let next = choose_ipv4(&used).unwrap();
-            assert!(!used.overlaps(bounds(next.into()).0, bounds(next.into()).1));
-            used.insert_net(next.into());
+            let next = choose(default_pools(), &used).unwrap();
+            assert!(!used.overlaps(bounds(next).0, bounds(next).1));
+            used.insert_net(next);
             chosen.push(next.to_string());
         }
         assert_eq!(chosen[0], "172.17.0.0/16");
@@ -110,14 +135,14 @@ mod tests {
     fn host_routes_are_skipped() {
         let mut used = Ranges::new();
         used.insert_net(net("172.17.5.0/24"));
-        assert_eq!(choose_ipv4(&used).unwrap().to_string(), "172.18.0.0/16");
+        assert_eq!(choose(default_pools(), &used).unwrap().to_string(), "172.18.0.0/16");
         used.insert_net(net("172.16.0.0/12"));
         used.insert_net(net("192.168.17.1/32"));
-        assert_eq!(choose_ipv4(&used).unwrap().to_string(), "192.168.0.0/20");
+        assert_eq!(choose(default_pools(), &used).unwrap().to_string(), "192.168.0.0/20");
         used.insert_net(net("192.168.0.0/20"));
-        assert_eq!(choose_ipv4(&used).unwrap().to_string(), "192.168.32.0/20");
+        assert_eq!(choose(default_pools(), &used).unwrap().to_string(), "192.168.32.0/20");
         used.insert_net(net("0.0.0.0/0"));
-        assert_eq!(choose_ipv4(&used), None);
+        assert_eq!(choose(default_pools(), &used), None);
     }
 
     /// IPv6 networks get successive /64 of one ULA /48.
@@ -126,8 +151,29 @@ mod tests {
         let prefix = ula_prefix([1, 2, 3, 4, 5]);
         assert_eq!(prefix.to_string(), "fd01:203:405::/48");
         let mut used = Ranges::new();
-        assert_eq!(choose_ipv6(prefix, &used).unwrap().to_string(), "fd01:203:405::/64");
+        assert_eq!(choose([ula_pool(prefix)].into_iter(), &used).unwrap().to_string(), "fd01:203:405::/64");
         used.insert_net(net("fd01:203:405::/64"));
-        assert_eq!(choose_ipv6(prefix, &used).unwrap().to_string(), "fd01:203:405:1::/64");
+        assert_eq!(choose([ula_pool(prefix)].into_iter(), &used).unwrap().to_string(), "fd01:203:405:1::/64");
+    }
+
+    /// The operator's pools are used in their order, and a size must fit its base.
+    #[test]
+    fn pools_of_the_operator() {
+        let pools = [Pool::new(net("10.200.0.0/30"), 31).unwrap(), Pool::new(net("10.100.0.0/16"), 24).unwrap()];
+        let mut used = Ranges::new();
+        let all = std::iter::from_fn(|| {
+            let next = choose(pools.into_iter(), &used)?;
+            used.insert_net(next);
+            Some(next.to_string())
+        });
+        let all: Vec<String> = all.collect();
+        assert_eq!(all[..3], ["10.200.0.0/31", "10.200.0.2/31", "10.100.0.0/24"]);
+        assert_eq!(all.len(), 2 + 256);
+        let fault = Pool::new(net("10.0.0.0/16"), 8).unwrap_err().to_string();
+        assert_eq!(fault, "size=8 does not fit base=10.0.0.0/16; write a prefix length from 16 to 32");
+        assert!(Pool::new(net("10.0.0.0/16"), 33).is_err());
+        let top = Pool::new(net("ffff:ffff::/32"), 32).unwrap();
+        used.insert_net(net("ffff:ffff::/32"));
+        assert_eq!(choose([top].into_iter(), &used), None);
     }
 }

@@ -148,6 +148,9 @@ pub struct Wanted {
     pub spec: ContainerSpec,
 }
 
+/// The word for whatever network the operator chose for containers that name none.
+pub const DEFAULT_NETWORK: &str = "default";
+
 /// Checks the body of `POST /containers`.
 ///
 /// # Errors
@@ -181,7 +184,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
     let network = match wire.network.as_str() {
-        "" | "default" => "bridge".to_owned(),
+        "" => DEFAULT_NETWORK.to_owned(),
         _ => wire.network,
     };
     let spec = ContainerSpec {
@@ -290,11 +293,11 @@ mod tests {
         parse_container(wire).map_err(|faults| faults.to_string())
     }
 
-    /// The defaults are Docker's: network bridge, directory /, no name.
+    /// The defaults are Docker's: the default network, directory /, no name.
     #[test]
     fn defaults() {
         let wanted = run(|_| ()).unwrap();
-        assert_eq!((wanted.network.as_str(), wanted.spec.working_dir.as_str()), ("bridge", "/"));
+        assert_eq!((wanted.network.as_str(), wanted.spec.working_dir.as_str()), (DEFAULT_NETWORK, "/"));
         assert_eq!((wanted.name, wanted.hostname), (None, None));
     }
 

@@ -3,6 +3,7 @@
 
 mod capabilities;
 mod container;
+mod defaults;
 mod endpoint;
 mod faults;
 mod name;
@@ -10,10 +11,13 @@ mod network;
 mod options;
 mod subnet;
 
+pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
 pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, resolve as resolve_capabilities};
 pub use container::{
-    Container, ContainerSpec, ExecSpec, ExtraHost, NetworkMode, Phase, Wanted, parse_container, parse_exec,
+    Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, NetworkMode, Phase, Wanted, parse_container,
+    parse_exec,
 };
+pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use endpoint::{
     AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
@@ -21,4 +25,5 @@ pub use faults::Faults;
 pub use name::{container_name, network_name};
 pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
 pub use options::NetworkOptions;
-pub use subnet::{Family, SubnetWish};
+pub(crate) use options::closest;
+pub use subnet::{Family, SubnetWish, parse_subnet};

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
 
-use super::options::MIN_MTU_IPV6;
 use super::{Family, Faults, NetworkOptions, network_name, subnet};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -153,8 +152,8 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             general.add("IPv4 or IPv6 must be enabled");
         }
     }
-    if ipv6 != Family::Off && options.mtu < MIN_MTU_IPV6 {
-        general.add(format!("invalid MTU number: {}; IPv6 needs at least {MIN_MTU_IPV6}", options.mtu));
+    if ipv6 != Family::Off {
+        general.take(options.check_ipv6());
     }
     let faults = if general.is_empty() {
         config

@@ -67,7 +67,7 @@ const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
 const MIN_MTU: u32 = 68;
 /// Least MTU with IPv6.
-pub(super) const MIN_MTU_IPV6: u32 = 1280;
+const MIN_MTU_IPV6: u32 = 1280;
 /// Largest IP packet.
 const MAX_MTU: u32 = 65_535;
 
@@ -87,6 +87,17 @@ impl NetworkOptions {
             }
         }
         options
+    }
+
+    /// Whether the MTU is large enough for IPv6.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check_ipv6(&self) -> Result<(), String> {
+        match self.mtu {
+            0..MIN_MTU_IPV6 => Err(format!("invalid MTU number: {}; IPv6 needs at least {MIN_MTU_IPV6}", self.mtu)),
+            _ => Ok(()),
+        }
     }
 
     fn set(&mut self, key: Key, name: &str, value: &str) -> Result<(), String> {
@@ -135,7 +146,7 @@ fn unknown(key: &str) -> String {
 }
 
 /// The candidate that differs least from `text`, if it is near enough to be meant.
-pub(super) fn closest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);
     candidates
         .map(|name| (distance(text, name).min(distance(text.rsplit('.').next().unwrap_or(text), last(name))), name))

@@ -27,10 +27,22 @@ pub struct SubnetWish {
     pub plan: SubnetPlan,
 }
 
+/// One subnet by itself.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_subnet(config: &IpamConfig) -> Result<SubnetWish, Faults> {
+    let mut faults = Faults::new("");
+    match parse(config, &mut faults) {
+        Some(wish) => faults.finish(wish),
+        None => Err(faults),
+    }
+}
+
 /// One entry, or `None` after a fault.
 pub(super) fn parse(config: &IpamConfig, faults: &mut Faults) -> Option<SubnetWish> {
     let before = faults.len();
-    let net = parse_subnet(&config.subnet, faults)?;
+    let net = parse_net(&config.subnet, faults)?;
     let range = parse_range(&config.ip_range, net, faults);
     let gateway = parse_inside(&format!("gateway {}", config.gateway), &config.gateway, net, faults);
     let mut aux = BTreeMap::new();
@@ -58,7 +70,7 @@ fn no_room(net: IpNet) -> String {
     format!("invalid subnet {net}: it has no room for a container beside the gateway; use a larger one")
 }
 
-fn parse_subnet(text: &str, faults: &mut Faults) -> Option<IpNet> {
+fn parse_net(text: &str, faults: &mut Faults) -> Option<IpNet> {
     if text.is_empty() {
         faults.add("every ip-range or gateway must have a corresponding subnet; add --subnet");
         return None;

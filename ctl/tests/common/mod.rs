@@ -14,6 +14,7 @@ use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
 use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
+use vswitch_ctl::model::Defaults;
 use vswitch_ctl::store::Store;
 use vswitch_ctl::uplink::Uplink;
 use vswitch_switch::{Settings, Switch};
@@ -42,6 +43,16 @@ impl Daemon {
 
     /// With an uplink, whose interface is as pretended as the agent.
     pub fn start_with(dir: tempfile::TempDir, agent: FakeAgent, uplink: Option<&'static str>) -> Daemon {
+        Daemon::start_settled(dir, agent, uplink, Defaults::default())
+    }
+
+    /// With an operator's settings, too.
+    pub fn start_settled(
+        dir: tempfile::TempDir,
+        agent: FakeAgent,
+        uplink: Option<&'static str>,
+        defaults: Defaults,
+    ) -> Daemon {
         let socket = ControlSocket::bind(&dir.path().join("v.sock"), None).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let route = dir.path().join("route");
@@ -59,8 +70,19 @@ impl Daemon {
                 Some(text) => Some(open_uplink(&agent, text).await),
                 None => None,
             };
-            let parts =
-                Parts { store, contents, switch, agent, hello, events, host, uplink, state_dir, ephemeral: false };
+            let parts = Parts {
+                store,
+                contents,
+                switch,
+                agent,
+                hello,
+                events,
+                host,
+                defaults,
+                uplink,
+                state_dir,
+                ephemeral: false,
+            };
             Controller::start(parts).await.unwrap()
         });
         let confinement = Confinement { system_calls: SystemCalls::Unrestricted, landlock: None };

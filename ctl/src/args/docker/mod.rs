@@ -1,0 +1,140 @@
+//! dockerd's network settings: as flags of dockerd's names, and as a file in the form of `daemon.json`. What is said in
+//! one place must not be said in the other; SIGHUP reads the file again.
+
+mod meaning;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+pub use settings::DockerSettings;
+
+use crate::model::{Defaults, Faults, closest};
+use settings::KEYS;
+
+/// Where the settings come from; they can be read more than once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DockerConfig {
+    flags: DockerSettings,
+    file: Option<PathBuf>,
+}
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerConfigError {
+    /// The file cannot be read.
+    #[error("unable to configure vswitchd with file {path}: {source}; see --config-file")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file is no such JSON.
+    #[error("unable to configure vswitchd with file {path}: {detail}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        detail: String,
+    },
+    /// Keys that nobody knows.
+    #[error(
+        "unable to configure vswitchd with file {path}: the following directives don't match any configuration option: \
+         {unknown} (the options are {})",
+        KEYS.join(", ")
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The keys.
+        unknown: String,
+    },
+    /// Said twice.
+    #[error(
+        "unable to configure vswitchd with file {path}: the following directives are specified both as a flag and in the \
+         configuration file: {twice}; leave one of them out"
+    )]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// `dns: (from flag: […], from file: […])`, comma separated.
+        twice: String,
+    },
+    /// Values that make no sense.
+    #[error(transparent)]
+    Values(#[from] Faults),
+}
+
+impl DockerConfig {
+    /// These flags, and this file besides.
+    #[must_use]
+    pub const fn new(flags: DockerSettings, file: Option<PathBuf>) -> Self {
+        DockerConfig { flags, file }
+    }
+
+    /// Reads the file and says what all settings together mean.
+    ///
+    /// # Errors
+    /// One sentence that names the key.
+    pub fn read(&self) -> Result<Defaults, DockerConfigError> {
+        let settings = match &self.file {
+            None => self.flags.clone(),
+            Some(path) => self.merge(path)?,
+        };
+        Ok(meaning::parse(settings)?)
+    }
+
+    fn merge(&self, path: &Path) -> Result<DockerSettings, DockerConfigError> {
+        let path = path.to_owned();
+        let json = |detail: String| DockerConfigError::Json { path: path.clone(), detail };
+        let mut all = match read_object(&path)? {
+            Some(map) => map,
+            None => return Ok(self.flags.clone()),
+        };
+        let unknown: Vec<String> =
+            all.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| describe(key)).collect();
+        if !unknown.is_empty() {
+            return Err(DockerConfigError::Unknown { path, unknown: unknown.join(", ") });
+        }
+        // What is null was not said.
+        all.retain(|_, value| !value.is_null());
+        let flags = match serde_json::to_value(&self.flags) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        };
+        let twice: Vec<String> = flags
+            .iter()
+            .filter_map(|(key, flag)| Some(format!("{key}: (from flag: {flag}, from file: {})", all.get(key)?)))
+            .collect();
+        if !twice.is_empty() {
+            return Err(DockerConfigError::Twice { path, twice: twice.join(", ") });
+        }
+        all.extend(flags);
+        serde_json::from_value(Value::Object(all)).map_err(|error| json(error.to_string()))
+    }
+}
+
+/// The object in the file; `None` for an empty file, which says nothing.
+fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, DockerConfigError> {
+    let json = |detail: String| DockerConfigError::Json { path: path.to_owned(), detail };
+    let unreadable = |source| DockerConfigError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    match serde_json::from_str(&text).map_err(|error| json(error.to_string()))? {
+        Value::Object(map) => Ok(Some(map)),
+        _ => Err(json("it is no JSON object; write one such as {\"mtu\": 1400}".to_owned())),
+    }
+}
+
+fn describe(key: &str) -> String {
+    match closest(key, KEYS.into_iter()) {
+        Some(near) => format!("{key} (did you mean {near}?)"),
+        None => key.to_owned(),
+    }
+}

@@ -1,0 +1,112 @@
+//! dockerd's settings of networks, as written: one shape for the flags and for the file.
+
+use std::str::FromStr;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+/// The keys of `daemon.json` that speak of networks, and the flags of dockerd that go with them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "As dockerd (each is a key of --config-file, too)")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DockerSettings {
+    /// Address of the gateway and subnet of the network bridge [default: automatic]
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bip: Option<String>,
+    /// Where automatic IPv4 addresses of the network bridge come from
+    #[arg(long, value_name = "CIDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_cidr: Option<String>,
+    /// IPv6 subnet of the network bridge; needs --ipv6
+    #[arg(long, value_name = "CIDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_cidr_v6: Option<String>,
+    /// Largest IP packet on the network bridge [default: 1500]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<i64>,
+    /// IPv4 router of containers on the network bridge, if it is not vswitchd; needs --bip or --fixed-cidr
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_gateway: Option<String>,
+    /// The same for IPv6; needs --fixed-cidr-v6
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_gateway_v6: Option<String>,
+    /// Nameserver of containers that name none (repeatable) [default: the host's]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<String>,
+    /// Search domain of containers that name none (repeatable) [default: the host's]
+    #[arg(long, value_name = "DOMAIN")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_search: Vec<String>,
+    /// Option of resolv.conf in containers that name none (repeatable; in the file: dns-opts)
+    #[arg(long = "dns-opt", value_name = "OPTION")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_opts: Vec<String>,
+    /// Where automatic subnets come from (repeatable; in the file: default-address-pools) [default: Docker's pools]
+    #[arg(long = "default-address-pool", value_name = "base=CIDR,size=LENGTH")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_address_pools: Vec<PoolSetting>,
+    /// Whether containers on the network bridge may talk to each other [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icc: Option<bool>,
+    /// Another network for containers that name none [default: bridge]
+    #[arg(long, short = 'b', value_name = "NETWORK")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// IPv6 on the network bridge [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<bool>,
+}
+
+/// The keys of the file.
+pub(super) const KEYS: [&str; 13] = [
+    "bip",
+    "bridge",
+    "default-address-pools",
+    "default-gateway",
+    "default-gateway-v6",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "fixed-cidr",
+    "fixed-cidr-v6",
+    "icc",
+    "ipv6",
+    "mtu",
+];
+
+/// One of `default-address-pools`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolSetting {
+    /// CIDR.
+    pub base: String,
+    /// Prefix length of the subnets.
+    pub size: u8,
+}
+
+impl FromStr for PoolSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("write base=CIDR,size=LENGTH such as base=10.200.0.0/16,size=24 instead of {text}");
+        let (mut base, mut size) = (None, None);
+        for field in text.split(',') {
+            match field.split_once('=') {
+                Some(("base", value)) if base.is_none() => base = Some(value.to_owned()),
+                Some(("size", value)) if size.is_none() => size = value.parse().ok(),
+                _ => return Err(bad()),
+            }
+        }
+        match (base, size) {
+            (Some(base), Some(size)) => Ok(PoolSetting { base, size }),
+            _ => Err(bad()),
+        }
+    }
+}
