@@ -6,9 +6,10 @@
 //! still runs, and clients are served.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
 
@@ -57,6 +58,14 @@ pub enum DaemonError {
     Io(#[from] std::io::Error),
 }
 
+/// Where clients come.
+struct Sockets {
+    /// Both dialects.
+    control: listen::ControlSocket,
+    /// Docker's alone.
+    docker: Option<listen::ControlSocket>,
+}
+
 /// Threads of the control side. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
@@ -69,6 +78,8 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
+    let bind = |path: &PathBuf| listen::ControlSocket::bind(path, options.group.as_deref());
+    let docker = options.docker_socket.as_ref().map(bind).transpose()?;
     let agent = launch(&AgentOptions {
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
@@ -82,13 +93,13 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(options, &state_dir, &socket, agent, store, switch, confinement))
+    runtime.block_on(serve(options, &state_dir, Sockets { control: socket, docker }, agent, store, switch, confinement))
 }
 
 async fn serve(
     options: &Options,
     state_dir: &StateDir,
-    socket: &listen::ControlSocket,
+    sockets: Sockets,
     agent: AgentConnection,
     (store, contents): (Store, crate::store::Contents),
     switch: Switch,
@@ -115,9 +126,14 @@ async fn serve(
     })
     .await?;
     let app = App { controller: controller.clone(), uplink: options.uplink.to_string(), workers, confinement };
-    let server = tokio::spawn(api::serve::serve(socket.listener()?, api::router(app)));
-    tracing::info!(socket = %socket.path().display(), state = %state_dir.path().display(), "serving");
-    announce(socket);
+    let mut servers = JoinSet::new();
+    if let Some(docker) = &sockets.docker {
+        servers.spawn(api::serve::serve(docker.listener()?, api::docker_router(app.clone())));
+        tracing::info!(socket = %docker.path().display(), "serving the Docker Engine API");
+    }
+    servers.spawn(api::serve::serve(sockets.control.listener()?, api::router(app)));
+    tracing::info!(socket = %sockets.control.path().display(), state = %state_dir.path().display(), "serving");
+    announce(&sockets.control);
     let lost = loop {
         tokio::select! {
             () = signals.any() => break false,
@@ -125,7 +141,7 @@ async fn serve(
             _ = hangup.recv() => reload(options, &controller),
         }
     };
-    server.abort();
+    servers.abort_all();
     if lost {
         return Err(AgentError::Lost.into());
     }
@@ -147,16 +163,23 @@ async fn serve(
 
 /// The files that vswitchd needs from here on.
 fn places(options: &Options, state_dir: &StateDir) -> Places {
-    let socket = options.socket.parent().filter(|folder| !folder.as_os_str().is_empty());
     let host = HostFiles::default();
     // Who changes a file of the host mostly puts another one in its place, so it is the folder that counts.
     let resolv_conf = host.resolv_conf.canonicalize().ok();
-    let read = [Some(host.resolv_conf), resolv_conf];
+    // It may be replaced, too, and is read again on SIGHUP.
+    let settings = options.docker.file().map(Path::to_owned);
+    let read = [Some(host.resolv_conf), resolv_conf, settings];
+    let sockets = std::iter::once(&options.socket).chain(&options.docker_socket);
     Places {
         own: vec![state_dir.path().to_owned()],
-        sockets: vec![socket.unwrap_or(Path::new(".")).to_owned()],
-        read: read.iter().flatten().filter_map(|file| file.parent()).map(Path::to_owned).collect(),
+        sockets: sockets.map(|socket| folder(socket).to_owned()).collect(),
+        read: read.iter().flatten().map(|file| folder(file).to_owned()).collect(),
     }
+}
+
+/// Where a file is.
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Opens the uplink's interface before anything else is done, so that a vswitchd without it does not begin. An agent that

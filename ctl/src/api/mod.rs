@@ -72,6 +72,13 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(fdb::remove))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
+        .merge(docker_routes())
+        .split_for_parts()
+}
+
+/// The routes of Docker's dialect.
+fn docker_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(docker::ping))
         .routes(routes!(docker::version))
         .routes(routes!(docker::list))
@@ -80,12 +87,17 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(docker::inspect, docker::remove))
         .routes(routes!(docker::connect))
         .routes(routes!(docker::disconnect))
-        .split_for_parts()
 }
 
 /// The router that [`serve`] runs.
 pub fn router(app: App) -> Router {
     let (router, _) = describe();
+    router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)
+}
+
+/// The router of a socket on which Docker's dialect is spoken and nothing else.
+pub fn docker_router(app: App) -> Router {
+    let (router, _) = docker_routes().split_for_parts();
     router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)
 }
 

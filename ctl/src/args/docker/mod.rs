@@ -76,6 +76,12 @@ impl DockerConfig {
         DockerConfig { flags, file }
     }
 
+    /// The file, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Reads the file and says what all settings together mean.
     ///
     /// # Errors
