@@ -97,10 +97,7 @@ impl DockerConfig {
     fn merge(&self, path: &Path) -> Result<DockerSettings, DockerConfigError> {
         let path = path.to_owned();
         let json = |detail: String| DockerConfigError::Json { path: path.clone(), detail };
-        let mut all = match read_object(&path)? {
-            Some(map) => map,
-            None => return Ok(self.flags.clone()),
-        };
+        let Some(mut all) = read_object(&path)? else { return Ok(self.flags.clone()) };
         let unknown: Vec<String> =
             all.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| describe(key)).collect();
         if !unknown.is_empty() {
