@@ -121,6 +121,8 @@ pub enum PortDevice {
     Tap(std::os::fd::OwnedFd),
     /// The switch's end of a [`crate::memory_link`].
     Memory(crate::MemoryDevice),
+    /// Sockets of the host.
+    Host(crate::HostGateway),
     /// An overlay network's way to other hosts; made by [`crate::Switch::add_overlay`].
     Overlay(std::sync::Arc<crate::overlay::OverlayLeg>),
 }

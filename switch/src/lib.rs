@@ -63,5 +63,8 @@ pub use vswitch_nat as nat;
 /// The tunnel's vocabulary, for those who configure overlay networks.
 pub use vswitch_tunnel as tunnel;
 
+pub use port::{
+    Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, ShellCounters,
+};
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;

@@ -66,7 +66,7 @@ impl Site {
             route("203.0.113.0/24", Leg::Uplink, None),
             route("10.1.0.0/24", Leg::Inside(self.net), None),
         ];
-        let config = RouterConfig { uplink: Some(self.uplink), rules, routes };
+        let config = RouterConfig { uplink: Some(self.uplink), peer: None, rules, routes };
         self.lab.datapath.set_router(Some(config)).unwrap();
     }
 

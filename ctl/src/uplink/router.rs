@@ -64,8 +64,9 @@ pub fn plan<'a>(
         reached(binding.host) && binding.host.is_ipv4() == target.is_ipv4() && lies_inside(*target)
     });
     let publish = in_ranges(usable);
-    let rules = RulesSpec { networks, external: uplink.own().collect(), publish, settings: settings.clone() };
-    RouterConfig { uplink: Some(index), rules, routes }
+    let external = uplink.own().collect();
+    let rules = RulesSpec { networks, external, publish, settings: settings.clone(), ..RulesSpec::default() };
+    RouterConfig { uplink: Some(index), peer: None, rules, routes }
 }
 
 fn uplink_routes(uplink: &PacketUplink) -> Vec<Route> {

@@ -30,8 +30,22 @@ pub struct RulesSpec {
     pub external: Vec<IpAddr>,
     /// The published ports.
     pub publish: Vec<Publish>,
+    /// What may come in from the uplink.
+    pub inbound: Inbound,
     /// How translation and tracking behave.
     pub settings: Settings,
+}
+
+/// What may come in from the uplink without having been asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inbound {
+    /// What published ports and routed subnets let in: strangers are behind the uplink.
+    #[default]
+    Published,
+    /// Whatever is for an endpoint: behind the uplink is a part of the switch, which knows what may come in. It may speak
+    /// as the gateway of the endpoint's network.
+    Trusted,
 }
 
 /// A checked snapshot, with what lookups need.
@@ -43,6 +57,7 @@ pub struct Rules {
     /// External addresses and gateways, sorted.
     own: Vec<Ipv6Addr>,
     publishes: Publishes,
+    inbound: Inbound,
     settings: Settings,
 }
 
@@ -102,7 +117,8 @@ impl TryFrom<RulesSpec> for Rules {
         own.dedup();
         let publishes = Publishes::new(spec.publish, &places)?;
         let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
-        Ok(Rules { places, external_v4, external_v6, own, publishes, settings: spec.settings })
+        let (inbound, settings) = (spec.inbound, spec.settings);
+        Ok(Rules { places, external_v4, external_v6, own, publishes, inbound, settings })
     }
 }
 
@@ -112,6 +128,12 @@ impl Rules {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What may come in from the uplink.
+    #[must_use]
+    pub const fn inbound(&self) -> Inbound {
+        self.inbound
     }
 
     /// The network that an address is in.

@@ -9,7 +9,7 @@ use super::fragments::{FragmentKey, Noted, Route};
 use super::{Context, Decision, Kind, Nat, Opening, Passage};
 use crate::NatDrop;
 use crate::classify::{Class, addresses, classify};
-use crate::rules::{Between, Filtering, Hairpin, Mapping, Reach, Translation};
+use crate::rules::{Between, Filtering, Hairpin, Inbound, Mapping, Reach, Translation};
 use crate::table::tcp::Segment;
 use crate::table::{Direction, Flow, FlowKind, Leg};
 use crate::tuple::{Protocol, Tuple, is_query};
@@ -175,6 +175,9 @@ impl Nat {
 
     fn plan_from_uplink(&self, context: &Context<'_>, tuple: &Tuple) -> Result<Plan, NatDrop> {
         let rules = context.rules;
+        if rules.inbound() == Inbound::Trusted {
+            return plan_from_trusted(context, tuple);
+        }
         if is_inside(context, tuple.source()) {
             return Err(NatDrop::SpoofedSource);
         }
@@ -221,6 +224,21 @@ impl Plan {
     const fn routed(kind: FlowKind, egress: Leg) -> Plan {
         Plan::Flow { kind, egress, target: None, source: None }
     }
+}
+
+/// What the switch's own part behind the uplink sends: to endpoints only, from anybody outside or from their gateway.
+fn plan_from_trusted(context: &Context<'_>, tuple: &Tuple) -> Result<Plan, NatDrop> {
+    let place = context.rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+    if place.reach == Reach::Internal {
+        return Err(NatDrop::Internal);
+    }
+    if context.rules.is_own(tuple.destination()) {
+        return Err(NatDrop::NotPublished);
+    }
+    if is_inside(context, tuple.source()) && place.gateway != Some(tuple.source()) {
+        return Err(NatDrop::SpoofedSource);
+    }
+    Ok(Plan::routed(FlowKind::RoutedIn, Leg::Inside(place.network)))
 }
 
 /// Packets of one direction arrive where those of the other leave; anything else is spoofed, or routed in a circle.

@@ -1,5 +1,7 @@
 //! Ports: where frames come from and go to.
 
+mod datagrams;
+mod host_gateway;
 mod memory;
 
 use std::io;
@@ -11,6 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use rustix::io::Errno;
 use vswitch_frame::{DropReason, FrameBuf, PortId};
 
+pub use datagrams::{DatagramStats, ShellCounters};
+pub use host_gateway::{Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 
 use crate::counters::{Cells, PortCounters};
@@ -45,12 +49,12 @@ impl Port {
         let suspect = AtomicBool::new(false);
         let trains = AtomicBool::new(match &device {
             PortDevice::Packet(socket) => packet::segments_udp(socket.as_fd()),
-            PortDevice::Tap(_) | PortDevice::Memory(_) | PortDevice::Overlay(_) => false,
+            PortDevice::Tap(_) | PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) => false,
         });
         Port { id, config, worker, counters: PortCounters::new(senders), suspect, trains, device }
     }
 
-    /// `packet`, `tap`, `memory` or `overlay`.
+    /// `packet`, `tap`, `memory`, `overlay` or `host`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self.device {
@@ -58,6 +62,7 @@ impl Port {
             PortDevice::Tap(_) => "tap",
             PortDevice::Memory(_) => "memory",
             PortDevice::Overlay(_) => "overlay",
+            PortDevice::Host(_) => "host",
         }
     }
 
@@ -67,7 +72,7 @@ impl Port {
         match &self.device {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
             PortDevice::Tap(_) => self.suspect.load(Relaxed),
-            PortDevice::Memory(_) | PortDevice::Overlay(_) => false,
+            PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) => false,
         }
     }
 
@@ -87,6 +92,7 @@ impl Port {
         match &self.device {
             PortDevice::Packet(fd) | PortDevice::Tap(fd) => Some(fd.as_raw_fd()),
             PortDevice::Memory(device) => Some(device.fd().as_raw_fd()),
+            PortDevice::Host(gateway) => Some(gateway.raw_fd()),
             PortDevice::Overlay(_) => None,
         }
     }
@@ -102,6 +108,7 @@ impl Port {
             PortDevice::Packet(socket) => burst.receive(socket.as_fd(), buffers),
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
             PortDevice::Memory(device) => Ok(device.receive(buffers)),
+            PortDevice::Host(gateway) => gateway.receive(buffers),
             PortDevice::Overlay(_) => Ok(0),
         }
     }
@@ -123,6 +130,11 @@ impl Port {
                 let sent = device.send(&mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
+            PortDevice::Host(gateway) => {
+                gateway.send(buffers, indices);
+                let bytes: usize = indices.iter().map(|&index| buffers[usize::from(index)].len()).sum();
+                cells.sent(wide(indices.len()), wide(bytes));
+            }
             PortDevice::Overlay(leg) => leg.send(burst, buffers, indices, cells),
         }
     }

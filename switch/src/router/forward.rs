@@ -120,7 +120,10 @@ impl Way<'_> {
         if fits == Fit::TooBig {
             return Err(Stop::TooBig(mtu));
         }
-        let known = self.hops.find(out, hop.neighbour, self.now);
+        let known = match self.plan.peer.filter(|_| hop.leg == Leg::Uplink) {
+            Some(peer) => Known::At(peer),
+            None => self.hops.find(out, hop.neighbour, self.now),
+        };
         // What has to wait is kept as it came, too: if nobody answers, its sender is told with a quotation.
         let original: Option<Box<[u8]>> = (known == Known::Unknown).then(|| buffer.frame().into());
         decrement_hops(buffer.frame_mut(), headers).map_err(Stop::Route)?;

@@ -22,7 +22,7 @@ pub(crate) use tick::Chores;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use vswitch_frame::{FrameBuf, NetworkIndex, Offload, PortId, Timestamp};
+use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
@@ -35,6 +35,8 @@ use crate::shared::lock;
 pub struct RouterConfig {
     /// The network that leads outside, if any. Its gateway is the switch's own leg on it.
     pub uplink: Option<NetworkIndex>,
+    /// The one station on the uplink that everything goes to; without it next hops are asked for.
+    pub peer: Option<MacAddr>,
     /// What is translated.
     pub rules: RulesSpec,
     /// Every route, connected subnets included.
@@ -45,6 +47,7 @@ pub struct RouterConfig {
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) uplink: Option<NetworkIndex>,
+    pub(crate) peer: Option<MacAddr>,
     pub(crate) rules: Rules,
     pub(crate) routes: RouteTable,
 }
@@ -54,7 +57,7 @@ impl TryFrom<RouterConfig> for Plan {
 
     fn try_from(config: RouterConfig) -> Result<Plan, RulesError> {
         let rules = Rules::try_from(config.rules)?;
-        Ok(Plan { uplink: config.uplink, rules, routes: RouteTable::new(&config.routes) })
+        Ok(Plan { uplink: config.uplink, peer: config.peer, rules, routes: RouteTable::new(&config.routes) })
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod burst;
+pub mod datagram;
 pub mod descriptors;
 mod ethtool;
 pub mod namespace;

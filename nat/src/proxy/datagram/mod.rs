@@ -29,7 +29,7 @@ pub use settings::{DatagramCounters, DatagramDrop, DatagramLimits};
 use table::{Client, End, Key, Table};
 pub use table::{Kind, Listener, Slot};
 use vswitch_frame::icmp::{self, Icmp};
-use vswitch_frame::ipv4::{self, Ipv4, protocol};
+use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
 use vswitch_frame::offload::GsoKind;
 use vswitch_frame::udp::{self, Udp};
@@ -66,8 +66,6 @@ pub struct Outgoing<'f> {
     pub segment: Option<u16>,
     /// What the IP header said.
     pub meta: Meta,
-    /// Whether routers may not cut it.
-    pub dont_fragment: bool,
 }
 
 /// What sends a packet.
@@ -317,8 +315,7 @@ impl Datagrams {
         };
         let (inside, shown) = (SocketAddr::from(inside), SocketAddr::from(to));
         let (slot, by, to) = self.flow_of(kind, inside, shown, now)?;
-        let (meta, dont_fragment) = read_ip(frame, headers);
-        Ok(Outgoing { slot, by, kind, to, payload, segment, meta, dont_fragment })
+        Ok(Outgoing { slot, by, kind, to, payload, segment, meta: read_ip(frame, headers) })
     }
 
     fn flow_of(
@@ -441,15 +438,13 @@ impl Datagrams {
     }
 }
 
-fn read_ip(frame: &[u8], headers: &Headers) -> (Meta, bool) {
+fn read_ip(frame: &[u8], headers: &Headers) -> Meta {
     let packet = headers.packet(frame);
     if let (L3::Ipv4, Ok(packet)) = (headers.l3(), Ipv4::parse(packet)) {
-        return (Meta { hops: packet.ttl(), tos: packet.tos() }, packet.dont_fragment());
+        return Meta { hops: packet.ttl(), tos: packet.tos() };
     }
-    match Ipv6::parse(packet) {
-        Ok(packet) => (Meta { hops: packet.hop_limit(), tos: packet.traffic_class() }, true),
-        Err(_) => (Meta { hops: ipv4::DEFAULT_TTL, tos: 0 }, true),
-    }
+    Ipv6::parse(packet)
+        .map_or_else(|_| Meta::default(), |packet| Meta { hops: packet.hop_limit(), tos: packet.traffic_class() })
 }
 
 /// A finished checksum of UDP: right, or missing where it may be (RFC 768, RFC 8200 section 8.1).

@@ -1,0 +1,126 @@
+//! What goes wrong with datagrams, told to who sent them.
+
+use rustix::io::Errno;
+use vswitch_frame::icmp::{v4, v6};
+use vswitch_nat::proxy::datagram::wire::Notice;
+
+use super::*;
+use crate::sys::datagram::{Origin, Reported};
+
+impl DatagramShell {
+    /// There is no socket for a flow: it ends, and its sender is told that this may not pass.
+    pub(super) fn no_socket(&mut self, outgoing: &Outgoing<'_>, error: &io::Error) {
+        match errno(error) {
+            Some(Errno::MFILE | Errno::NFILE) => self.counters.descriptors += 1,
+            Some(Errno::ACCESS | Errno::PERM) if outgoing.kind == Kind::Echo => self.counters.no_ping += 1,
+            _ => {}
+        }
+        tracing::debug!(%error, kind = ?outgoing.kind, "no socket for a flow");
+        let notice = if errno(error) == Some(Errno::AFNOSUPPORT) { NO_ROUTE } else { PROHIBITED };
+        self.tell_sender(outgoing, notice);
+        self.engine.refuse(outgoing.slot);
+    }
+
+    /// The host did not take a datagram.
+    pub(super) fn not_sent(&mut self, outgoing: &Outgoing<'_>, error: &io::Error) {
+        let notice = match errno(error) {
+            Some(Errno::AGAIN | Errno::NOBUFS) => return self.engine.dropped(DatagramDrop::Full),
+            Some(Errno::NETUNREACH | Errno::ADDRNOTAVAIL | Errno::NETDOWN) => Some(NO_ROUTE),
+            Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) => Some(NO_HOST),
+            Some(Errno::ACCESS | Errno::PERM) => Some(PROHIBITED),
+            // With a report of its own in the error queue, which says the MTU.
+            _ => None,
+        };
+        self.engine.dropped(DatagramDrop::NotSent);
+        if let Some(notice) = notice {
+            self.tell_sender(outgoing, notice);
+        }
+    }
+
+    /// Passes on everything that a socket's error queue holds; whether there was anything.
+    pub(super) fn take_errors(&mut self, source: Source) -> bool {
+        let mut area = [0; QUOTED];
+        let mut any = false;
+        while let Some(socket) = self.socket(source) {
+            match sys::receive_error(socket.as_fd(), &mut area) {
+                Ok(Some(reported)) => self.pass_on(source, &reported, &area),
+                Ok(None) => {}
+                Err(_) => break,
+            }
+            any = true;
+        }
+        any
+    }
+
+    fn pass_on(&mut self, source: Source, reported: &Reported, area: &[u8]) {
+        let slot = match source {
+            Source::Flow(slot) => Some(slot),
+            Source::Published(listener) => self.engine.flow_of_client(listener, reported.to),
+        };
+        let (Some(slot), Some((notice, sender))) = (slot, notice_of(reported)) else { return };
+        let payload = area.get(..reported.length).unwrap_or(area);
+        self.report(slot, (sender, reported.to), payload, notice);
+    }
+
+    fn tell_sender(&mut self, outgoing: &Outgoing<'_>, notice: Spoken) {
+        let payload = outgoing.payload.get(..QUOTED).unwrap_or(outgoing.payload);
+        self.report(outgoing.slot, (None, outgoing.to), payload, notice.of(outgoing.to.is_ipv6()));
+    }
+
+    fn report(&mut self, slot: Slot, about: (Option<IpAddr>, SocketAddr), payload: &[u8], notice: Notice) {
+        if self.outbox.len() >= OUTBOX {
+            self.counters.outbox_full += 1;
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.joined);
+        if self.engine.report(slot, about, payload, notice, self.link, &mut buffer).is_ok() {
+            self.outbox.push_back((buffer.frame().to_vec(), buffer.offload));
+        }
+        self.joined = buffer;
+    }
+}
+
+/// An error in the words of both families.
+#[derive(Debug, Clone, Copy)]
+struct Spoken {
+    v4: (u8, u8),
+    v6: (u8, u8),
+}
+
+const NO_ROUTE: Spoken = Spoken { v4: (v4::UNREACHABLE, 0), v6: (v6::UNREACHABLE, 0) };
+const NO_HOST: Spoken = Spoken { v4: (v4::UNREACHABLE, 1), v6: (v6::UNREACHABLE, 3) };
+const PROHIBITED: Spoken = Spoken { v4: (v4::UNREACHABLE, 13), v6: (v6::UNREACHABLE, 1) };
+const TOO_BIG: Spoken = Spoken { v4: (v4::UNREACHABLE, 4), v6: (v6::PACKET_TOO_BIG, 0) };
+
+impl Spoken {
+    const fn of(self, ipv6: bool) -> Notice {
+        let (kind, code) = if ipv6 { self.v6 } else { self.v4 };
+        Notice { kind, code, rest: 0 }
+    }
+}
+
+/// What a report says to the inside, and who says it.
+fn notice_of(reported: &Reported) -> Option<(Notice, Option<IpAddr>)> {
+    let ipv6 = reported.to.is_ipv6();
+    match reported.origin {
+        Origin::Icmp { kind, code, sender } => {
+            let too_big = TOO_BIG.of(ipv6);
+            let rest = if (kind, code) == (too_big.kind, too_big.code) { reported.info } else { 0 };
+            Some((Notice { kind, code, rest }, sender))
+        }
+        Origin::Local => {
+            let notice = match Errno::from_raw_os_error(reported.errno) {
+                Errno::MSGSIZE => Notice { rest: reported.info, ..TOO_BIG.of(ipv6) },
+                Errno::NETUNREACH => NO_ROUTE.of(ipv6),
+                Errno::HOSTUNREACH => NO_HOST.of(ipv6),
+                Errno::ACCESS | Errno::PERM => PROHIBITED.of(ipv6),
+                _ => return None,
+            };
+            Some((notice, None))
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}

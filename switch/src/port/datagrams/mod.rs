@@ -1,0 +1,367 @@
+//! UDP and echo requests of containers over host sockets: the shell around [`vswitch_nat::proxy::datagram`].
+//!
+//! Sockets are opened when a flow begins and closed when the engine says so. All of them are in one poll, which is
+//! edge-triggered: a socket that became readable stays in `ready` until it was found empty. Frames of this shell's own
+//! making (ICMP errors, fragments) wait in a bounded outbox until the worker takes them.
+
+mod errors;
+mod sockets;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use ipnet::IpNet;
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use vswitch_frame::{Fragment, FrameBuf, Headers, Offload, Timestamp, segment};
+use vswitch_nat::proxy::datagram::wire::{self, Link};
+use vswitch_nat::proxy::datagram::{
+    Arrival, By, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Kind, Listener, Outgoing, Shown, Slot,
+};
+use vswitch_nat::proxy::destinations::Destinations;
+use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyCounters, ReassemblyLimits};
+
+use crate::sys::datagram as sys;
+
+/// What the shell is told when it is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    /// Bounds and timers.
+    pub(crate) limits: DatagramLimits,
+    /// Who may be reached.
+    pub(crate) destinations: Destinations,
+    /// The two ends of the uplink's segment.
+    pub(crate) link: Link,
+    /// Makes hashing and identifications unpredictable.
+    pub(crate) seed: u64,
+}
+
+/// The shell.
+#[derive(Debug)]
+pub(crate) struct DatagramShell {
+    engine: Datagrams,
+    reassembly: Reassembly,
+    link: Link,
+    /// Sockets of flows, by slot.
+    sockets: Vec<Option<Carrier>>,
+    listeners: BTreeMap<Listener, Published>,
+    /// What may have something to read, in turn.
+    ready: VecDeque<Source>,
+    outbox: VecDeque<(Vec<u8>, Offload)>,
+    /// Of each network inside: how long packets may be.
+    mtus: Vec<(IpNet, u16)>,
+    shortest: u16,
+    /// For fragments.
+    identification: u32,
+    /// A datagram that came in fragments, joined.
+    joined: FrameBuf,
+    counters: ShellCounters,
+}
+
+/// What the shell counts beside the engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShellCounters {
+    /// Frames of its own making that found the outbox full.
+    pub outbox_full: u64,
+    /// Flows refused because the process may open no more descriptors.
+    pub descriptors: u64,
+    /// Flows refused because the host allows this user no echo requests.
+    pub no_ping: u64,
+}
+
+/// Everything that is counted of datagrams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatagramStats {
+    /// By the engine.
+    pub flows: DatagramCounters,
+    /// Of fragments.
+    pub fragments: ReassemblyCounters,
+    /// By the shell.
+    pub shell: ShellCounters,
+}
+
+/// A flow's socket.
+#[derive(Debug)]
+struct Carrier {
+    socket: OwnedFd,
+    queued: bool,
+}
+
+/// A published port.
+#[derive(Debug)]
+struct Published {
+    socket: OwnedFd,
+    target: SocketAddr,
+    shown: PublishedAs,
+    queued: bool,
+}
+
+/// As whom the clients of a published port are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PublishedAs {
+    /// Who cannot be shown as himself, such as a client on the host's loopback, is a port at this address.
+    pub(crate) gateway: IpAddr,
+    /// Nobody is shown as himself.
+    pub(crate) always_gateway: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Flow(Slot),
+    Published(Listener),
+}
+
+/// Tokens of this shell: these and above.
+pub(crate) const FIRST_TOKEN: usize = 1 << 40;
+const FIRST_LISTENER_TOKEN: usize = 1 << 41;
+/// Most frames that wait to be taken.
+const OUTBOX: usize = 4096;
+/// Of what is read from an error queue, no more is quoted.
+const QUOTED: usize = 1280;
+
+impl DatagramShell {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let Setup { limits, destinations, link, seed } = setup;
+        DatagramShell {
+            engine: Datagrams::new(limits, destinations, seed),
+            reassembly: Reassembly::new(ReassemblyLimits::default()),
+            link,
+            sockets: Vec::new(),
+            listeners: BTreeMap::new(),
+            ready: VecDeque::new(),
+            outbox: VecDeque::new(),
+            mtus: Vec::new(),
+            shortest: u16::MAX,
+            identification: u32::try_from(seed >> 32).unwrap_or(0),
+            joined: FrameBuf::new(),
+            counters: ShellCounters::default(),
+        }
+    }
+
+    /// Says how long packets to each network inside may be.
+    pub(crate) fn set_mtus(&mut self, mtus: Vec<(IpNet, u16)>) {
+        self.shortest = mtus.iter().map(|(_, mtu)| *mtu).min().unwrap_or(u16::MAX);
+        self.mtus = mtus;
+    }
+
+    /// Everything that is counted.
+    pub(crate) fn stats(&self) -> DatagramStats {
+        DatagramStats { flows: self.engine.counters(), fragments: self.reassembly.counters(), shell: self.counters }
+    }
+
+    /// Whether frames wait to be taken, without any socket saying so.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outbox.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Takes a packet from inside that is not TCP; a fragment is kept until its datagram is whole.
+    pub(crate) fn send(
+        &mut self,
+        registry: &Registry,
+        (frame, headers, offload): (&[u8], &Headers, &Offload),
+        now: Timestamp,
+    ) {
+        if headers.fragment() == Fragment::None {
+            return self.send_whole(registry, (frame, headers, offload), now);
+        }
+        let mut joined = std::mem::take(&mut self.joined);
+        match self.reassembly.take(frame, headers, now, &mut joined) {
+            Joined::Waiting => {}
+            Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
+            Joined::Whole => match Headers::parse(joined.frame()) {
+                Ok(headers) => self.send_whole(registry, (joined.frame(), &headers, &Offload::NONE), now),
+                Err(_) => self.engine.dropped(DatagramDrop::Malformed),
+            },
+        }
+        self.joined = joined;
+    }
+
+    /// Notes which socket an event of the poll is about; `false` when the token is somebody else's.
+    pub(crate) fn event(&mut self, event: &Event) -> bool {
+        let Token(token) = event.token();
+        if let Some(number) = token.checked_sub(FIRST_LISTENER_TOKEN).and_then(|number| u32::try_from(number).ok()) {
+            self.queue(Source::Published(Listener(number)));
+        } else if let Some(index) = token.checked_sub(FIRST_TOKEN) {
+            if let Some(slot) = u32::try_from(index).ok().map(Slot::from_index) {
+                self.queue(Source::Flow(slot));
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Fills buffers with frames for the inside and returns how many; fewer than there are buffers says that nothing more
+    /// waits.
+    pub(crate) fn receive(&mut self, registry: &Registry, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
+        let mut count = 0;
+        while let Some(buffer) = buffers.get_mut(count) {
+            if let Some((frame, offload)) = self.outbox.pop_front() {
+                buffer.fill(&frame, offload);
+                count += 1;
+                continue;
+            }
+            let Some(&source) = self.ready.front() else { break };
+            match self.read(source, buffer, now) {
+                Some(Read::Frame) => {
+                    if !self.cut_to_fit(buffer) {
+                        count += 1;
+                    }
+                }
+                Some(Read::Nothing) => {}
+                None => {
+                    self.ready.pop_front();
+                    self.set_queued(source, false);
+                }
+            }
+        }
+        self.close_ended(registry);
+        count
+    }
+
+    /// When something is due.
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.next_timeout().into_iter().chain(self.reassembly.next_timeout()).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, registry: &Registry, now: Timestamp) {
+        self.engine.handle_timeout(now);
+        self.reassembly.handle_timeout(now);
+        self.close_ended(registry);
+    }
+
+    /// Ends the flows of an address inside that goes.
+    pub(crate) fn forget_endpoint(&mut self, registry: &Registry, address: IpAddr) {
+        self.engine.forget_endpoint(address);
+        self.close_ended(registry);
+    }
+
+    fn send_whole(&mut self, registry: &Registry, packet: (&[u8], &Headers, &Offload), now: Timestamp) {
+        let (frame, headers, offload) = packet;
+        // Its drop is counted by the engine.
+        let Ok(outgoing) = self.engine.outgoing(frame, headers, offload, now) else { return };
+        self.close_ended(registry);
+        if outgoing.by == (By::Own { fresh: true })
+            && let Err(error) = self.open(registry, &outgoing)
+        {
+            return self.no_socket(&outgoing, &error);
+        }
+        match self.transmit(&outgoing) {
+            Ok(()) => self.engine.sent(&outgoing),
+            Err(error) => self.not_sent(&outgoing, &error),
+        }
+    }
+
+    /// A frame that is too long for its network leaves in pieces, by the outbox.
+    fn cut_to_fit(&mut self, buffer: &FrameBuf) -> bool {
+        // Headers of Ethernet, IPv6 and UDP: what is that much shorter than any MTU need not be looked at.
+        if buffer.offload.gso.is_none() && buffer.len() <= usize::from(self.shortest) {
+            return false;
+        }
+        let Ok(headers) = Headers::parse(buffer.frame()) else { return false };
+        let mtu = self.mtu_to(buffer.frame(), &headers);
+        let fits = vswitch_nat::route::fit(buffer.frame(), &headers, &buffer.offload, mtu);
+        if fits == vswitch_nat::route::Fit::Fits {
+            return false;
+        }
+        if buffer.offload.gso.is_none() {
+            self.cut(buffer.frame(), buffer.offload, mtu);
+        } else if let Ok(segments) = segment::segment(buffer.frame(), buffer.offload) {
+            let mut one = vec![0; segments.max_len()];
+            for index in 0..segments.count() {
+                let length = segments.write(index, &mut one);
+                self.cut(&one[..length], Offload::NONE, mtu);
+            }
+        }
+        true
+    }
+
+    fn cut(&mut self, frame: &[u8], offload: Offload, mtu: u16) {
+        let Ok(headers) = Headers::parse(frame) else { return };
+        self.identification = self.identification.wrapping_add(1);
+        let pieces = wire::fragments(frame, &headers, &offload, mtu, self.identification);
+        if pieces.is_empty() || self.outbox.len() + pieces.len() > OUTBOX {
+            self.counters.outbox_full += 1;
+            return;
+        }
+        self.outbox.extend(pieces.into_iter().map(|piece| (piece, Offload::NONE)));
+    }
+
+    fn mtu_to(&self, frame: &[u8], headers: &Headers) -> u16 {
+        let to: IpAddr = if headers.l3() == vswitch_frame::L3::Ipv4 {
+            headers.destination_v4(frame).into()
+        } else {
+            headers.destination_v6(frame).into()
+        };
+        self.mtus.iter().find(|(net, _)| net.contains(&to)).map_or(u16::MAX, |(_, mtu)| *mtu)
+    }
+
+    fn queue(&mut self, source: Source) {
+        if self.set_queued(source, true) == Some(false) {
+            self.ready.push_back(source);
+        }
+    }
+
+    /// Answers what it was before; `None` when there is no such socket.
+    fn set_queued(&mut self, source: Source, queued: bool) -> Option<bool> {
+        let flag = match source {
+            Source::Flow(slot) => &mut self.sockets.get_mut(slot.index())?.as_mut()?.queued,
+            Source::Published(listener) => &mut self.listeners.get_mut(&listener)?.queued,
+        };
+        Some(std::mem::replace(flag, queued))
+    }
+
+    /// Reads one datagram or train into a buffer; `None` when the socket is empty or gone.
+    fn read(&mut self, source: Source, buffer: &mut FrameBuf, now: Timestamp) -> Option<Read> {
+        let (kind, ipv6) = match source {
+            Source::Flow(slot) => self.engine.shape(slot)?,
+            Source::Published(listener) => (Kind::Datagram, self.listeners.get(&listener)?.target.is_ipv6()),
+        };
+        let at = if kind == Kind::Echo { wire::echo_header_len(ipv6) } else { wire::udp_header_len(ipv6) };
+        let socket = self.socket(source)?;
+        let received = match sys::receive(socket.as_fd(), &mut buffer.receive_area()[at..]) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Some(Read::Nothing),
+            Err(error) => {
+                let empty = error.kind() == io::ErrorKind::WouldBlock;
+                // What was said about datagrams before is told by the error queue, which must be empty, too.
+                return if self.take_errors(source) || !empty { Some(Read::Nothing) } else { None };
+            }
+        };
+        if received.cut {
+            self.engine.dropped(DatagramDrop::TooLong);
+            return Some(Read::Nothing);
+        }
+        let (link, what) = (self.link, (received.length, received.segment));
+        let written = match source {
+            Source::Flow(slot) => self.engine.incoming(slot, received.from, what, link, now, buffer),
+            Source::Published(listener) => {
+                let published = self.listeners.get(&listener)?;
+                let shown = published.shown.of(received.from.ip());
+                let (client, local, target) = (received.from, received.local, published.target);
+                let arrival = Arrival { listener, client, local, target, shown };
+                self.engine.arriving(&arrival, what, link, now, buffer)
+            }
+        };
+        Some(if written.is_ok() { Read::Frame } else { Read::Nothing })
+    }
+}
+
+/// What came of reading.
+enum Read {
+    /// A frame is in the buffer.
+    Frame,
+    /// There is none, but there may be more to read.
+    Nothing,
+}
+
+impl PublishedAs {
+    fn of(&self, client: IpAddr) -> Shown {
+        let shows = !self.always_gateway && vswitch_nat::proxy::destinations::is_outside(client);
+        if shows { Shown::Client } else { Shown::Gateway(self.gateway) }
+    }
+}
