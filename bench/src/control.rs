@@ -15,7 +15,7 @@ use crate::rig::{Daemon, run};
 
 /// A directory that goes with its owner.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     /// A fresh directory below the system's temporary one.

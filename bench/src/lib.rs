@@ -1,16 +1,20 @@
 //! Benchmarks of vswitch beside its peers, in the same run: machines are shared and absolute figures drift, so what is
 //! claimed are ratios.
 //!
-//! - [`memory`]: the data path without a kernel, on one core;
-//! - [`rig`]: two containers joined by the Linux bridge, by Open vSwitch's userspace datapath, or by vswitchd;
-//! - [`traffic`]: the tools that measure between them (iperf3, ping) and the reading of their output;
+//! - [`rig`]: containers joined by one of the switches that are compared;
+//! - [`traffic`]: the tools that measure between them (iperf3, ping, `vswitch-load`) and the reading of their output;
+//! - [`containers`], [`translated`]: the same work over each switch or router, in turn;
+//! - [`memory`], [`nat`]: the data path and the NAT engine without a kernel, on one core;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
-//! - [`nat`]: the NAT engine in memory;
-//! - [`report`]: figures against their targets.
+//! - [`growth`]: what more stations, containers and workers cost;
+//! - [`report`]: what is told of it: tables, ratios, drawings.
 
+pub mod containers;
 pub mod control;
+pub mod growth;
 pub mod memory;
 pub mod nat;
 pub mod report;
 pub mod rig;
 pub mod traffic;
+pub mod translated;

@@ -16,10 +16,16 @@ pub enum Kind {
     Bridge,
     /// Open vSwitch's userspace (netdev) datapath, with TSO on.
     OpenVswitch,
+    /// The same without TSO, as it is set up by default.
+    OpenVswitchPlain,
+    /// VDE's switch, with a TAP in each container.
+    Vde,
     /// vswitchd.
     Vswitch,
     /// a behind a Linux bridge with nftables' masquerade and DNAT, b outside.
     KernelNat,
+    /// The same with iptables, as Docker sets it up.
+    IptablesNat,
     /// a behind vswitchd with a packet uplink, b outside.
     VswitchNat,
 }
@@ -78,8 +84,9 @@ impl Rig {
         let mut rig = Rig { kind, names: Vec::new(), dir, daemons: Vec::new(), enter: [Vec::new(), Vec::new()] };
         match kind {
             Kind::Vswitch => rig.start_vswitch()?,
-            Kind::Bridge | Kind::OpenVswitch => rig.start_peer()?,
-            Kind::KernelNat | Kind::VswitchNat => rig.start_nat()?,
+            Kind::Bridge | Kind::OpenVswitch | Kind::OpenVswitchPlain => rig.start_peer()?,
+            Kind::Vde => rig.start_vde()?,
+            Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
         }
         Ok(rig)
     }
@@ -97,8 +104,11 @@ impl Rig {
         let kind = match self.kind {
             Kind::Bridge => 'k',
             Kind::OpenVswitch => 'o',
+            Kind::OpenVswitchPlain => 'p',
+            Kind::Vde => 'd',
             Kind::Vswitch => 'v',
             Kind::KernelNat => 'm',
+            Kind::IptablesNat => 'i',
             Kind::VswitchNat => 'w',
         };
         self.names = suffixes.iter().map(|suffix| format!("vsb{}{kind}{suffix}", std::process::id())).collect();
@@ -111,7 +121,7 @@ impl Rig {
 
     /// Namespace 0 holds the switch or router, with `up0` towards namespace 1, the outside.
     fn start_nat(&mut self) -> anyhow::Result<()> {
-        self.make_namespaces(if self.kind == Kind::KernelNat { &["n", "b", "a"] } else { &["n", "b"] })?;
+        self.make_namespaces(if self.kind == Kind::VswitchNat { &["n", "b"] } else { &["n", "b", "a"] })?;
         let (inner, outer) = (self.names[0].clone(), self.names[1].clone());
         let ip = |line: &str| run(&mut words("ip", &line.split(' ').collect::<Vec<_>>()));
         ip(&format!("-n {inner} link add up0 type veth peer name eth0 netns {outer}"))?;
@@ -138,13 +148,11 @@ impl Rig {
         ip(&format!("-n {inside} link set eth0 up"))?;
         ip(&format!("-n {inside} route add default via 10.77.0.1"))?;
         run(&mut words("ip", &["netns", "exec", &inner, "sysctl", "-qw", "net.ipv4.ip_forward=1"]))?;
-        let rules = format!(
-            "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname up0 masquerade; }}; \
-             chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }}; }}",
-            ADDRESSES[0]
-        );
-        run(&mut words("ip", &["netns", "exec", &inner, "nft", &rules]))
-            .context("nftables is the peer; is it installed?")?;
+        if self.kind == Kind::KernelNat {
+            nftables(&inner)?;
+        } else {
+            iptables(&inner)?;
+        }
         self.enter = [["ip", "netns", "exec", &inside].map(str::to_owned).to_vec(), outside];
         Ok(())
     }
@@ -206,6 +214,24 @@ impl Rig {
         self.start_ovs(&switch)
     }
 
+    fn start_vde(&mut self) -> anyhow::Result<()> {
+        self.make_namespaces(&["a", "b"])?;
+        let control = self.dir.join("vde").display().to_string();
+        let mut switch = Command::new("vde_switch");
+        switch.args(["--sock", &control, "--nostdin"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.daemons.push(switch.spawn().context("vde_switch is needed as a peer; install vde2")?);
+        wait_for(&self.dir.join("vde").join("ctl"))?;
+        for (side, ip) in self.names.clone().iter().zip(ADDRESSES) {
+            let mut plug = words("ip", &["netns", "exec", side, "vde_plug2tap", "--sock", &control, "eth0"]);
+            self.daemons.push(plug.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+            wait_until(|| run(&mut words("ip", &["-n", side, "link", "set", "eth0", "up"])).is_ok())
+                .context("vde_plug2tap made no interface")?;
+            run(&mut words("ip", &["-n", side, "addr", "add", &format!("{ip}/24"), "dev", "eth0"]))?;
+        }
+        self.enter = [0, 1].map(|side| ["ip", "netns", "exec", &self.names[side]].map(str::to_owned).to_vec());
+        Ok(())
+    }
+
     fn start_ovs(&mut self, switch: &str) -> anyhow::Result<()> {
         let path = |name: &str| self.dir.join(name).display().to_string();
         let (database, socket) = (path("conf.db"), path("db.sock"));
@@ -219,8 +245,10 @@ impl Rig {
         let db = format!("--db=unix:{socket}");
         wait_for(Path::new(&socket))?;
         run(&mut words("ovs-vsctl", &[&db, "--no-wait", "init"]))?;
-        let tso = ["--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true"];
-        run(words("ovs-vsctl", &[&db]).args(tso))?;
+        if self.kind == Kind::OpenVswitch {
+            let tso = ["--no-wait", "set", "Open_vSwitch", ".", "other_config:userspace-tso-enable=true"];
+            run(words("ovs-vsctl", &[&db]).args(tso))?;
+        }
         let mut daemon = words("ip", &["netns", "exec", switch, "ovs-vswitchd", &format!("unix:{socket}")]);
         self.daemons.push(daemon.envs(environment).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         let bridge = ["--", "set", "bridge", "br0", "datapath_type=netdev"];
@@ -228,6 +256,33 @@ impl Rig {
         run(&mut words("ovs-vsctl", &[&db, "--timeout=10", "add-port", "br0", "va", "--", "add-port", "br0", "vb"]))?;
         Ok(())
     }
+}
+
+fn nftables(namespace: &str) -> anyhow::Result<()> {
+    let rules = format!(
+        "table ip nat {{ chain post {{ type nat hook postrouting priority 100; oifname up0 masquerade; }}; \
+         chain pre {{ type nat hook prerouting priority -100; iifname up0 tcp dport {PUBLISHED} dnat to {}; }}; }}",
+        ADDRESSES[0]
+    );
+    let done = run(&mut words("ip", &["netns", "exec", namespace, "nft", &rules]));
+    done.map(|_| ()).context("nftables is a peer; install nftables")
+}
+
+/// The rules that Docker writes for a bridge network with one published port.
+fn iptables(namespace: &str) -> anyhow::Result<()> {
+    let rules = [
+        "-t nat -A POSTROUTING -s 10.77.0.0/24 ! -o br0 -j MASQUERADE".to_owned(),
+        format!("-t nat -A PREROUTING -i up0 -p tcp --dport {PUBLISHED} -j DNAT --to {}", ADDRESSES[0]),
+        "-P FORWARD DROP".to_owned(),
+        "-A FORWARD -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
+        format!("-A FORWARD -d {} -o br0 -p tcp --dport {PUBLISHED} -j ACCEPT", ADDRESSES[0]),
+        "-A FORWARD -i br0 ! -o br0 -j ACCEPT".to_owned(),
+    ];
+    for rule in rules {
+        let mut command = words("ip", &["netns", "exec", namespace, "iptables"]);
+        run(command.args(rule.split(' '))).context("iptables is a peer; install iptables")?;
+    }
+    Ok(())
 }
 
 impl Drop for Rig {
@@ -334,11 +389,16 @@ fn end(child: &mut Child) {
 }
 
 fn wait_for(path: &Path) -> anyhow::Result<()> {
+    wait_until(|| path.exists()).with_context(|| format!("{} did not appear", path.display()))
+}
+
+/// Asks every 20 ms, for four seconds.
+fn wait_until(mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     for _ in 0..200 {
-        if path.exists() {
+        if done() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    bail!("{} did not appear", path.display())
+    bail!("it took longer than four seconds")
 }

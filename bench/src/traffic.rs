@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::rig::{Rig, run};
+use crate::rig::{Rig, own_program, run};
 
 /// Who asks whom: the container that the client runs in (0 or 1), and the address by which it reaches the other.
 #[derive(Debug, Clone, Copy)]
@@ -41,23 +41,147 @@ impl Drop for Server {
     }
 }
 
-/// Gbit/s of one TCP stream along a path.
+/// Gbit/s that TCP moves along a path; `more` are further words for iperf3.
 ///
 /// # Errors
 /// When iperf3 fails.
-pub fn tcp(rig: &Rig, path: Path, seconds: u32) -> anyhow::Result<f64> {
-    let text = run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-J", "-t", &seconds.to_string()]))?;
+pub fn tcp(rig: &Rig, path: Path, seconds: u32, more: &[&str]) -> anyhow::Result<f64> {
+    let seconds = seconds.to_string();
+    let text = run(rig.command(path.0, &["iperf3", "-c", path.1, "-J", "-t", &seconds]).args(more))?;
     tcp_gigabits(&text)
 }
 
-/// Thousands of 18-byte UDP datagrams a second that arrived at the end of a path, sent as fast as can be.
+/// CPU that the whole machine spends while one TCP stream moves `rate` (as iperf3 writes it), in percent of one core.
+///
+/// # Errors
+/// When iperf3 fails, or /proc/stat is not as it should be.
+pub fn cpu_at(rig: &Rig, path: Path, seconds: u32, rate: &str) -> anyhow::Result<f64> {
+    let before = busy_ticks()?;
+    tcp(rig, path, seconds, &["-b", rate])?;
+    // USER_HZ is 100 on every architecture that Debian has.
+    Ok((busy_ticks()? - before) / f64::from(seconds))
+}
+
+/// Clock ticks that all cores together were busy.
+fn busy_ticks() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    ensure!(fields.len() > 7, "/proc/stat has another form");
+    // user, nice, system, irq, softirq; neither idle, iowait nor what other machines took.
+    Ok(fields[0] + fields[1] + fields[2] + fields[5] + fields[6])
+}
+
+/// What became of a UDP stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagrams {
+    /// Thousands of datagrams a second that arrived.
+    pub kilo_received: f64,
+    /// Share of the sent ones that did not.
+    pub lost_percent: f64,
+}
+
+/// UDP datagrams of a size in bytes at a rate (as iperf3 writes it; `0` is as fast as can be) along a path.
 ///
 /// # Errors
 /// When iperf3 fails.
-pub fn udp(rig: &Rig, path: Path, seconds: u32) -> anyhow::Result<f64> {
-    let arguments = ["iperf3", "-c", path.1, "-J", "-u", "-b", "0", "-l", "18", "-t"];
-    let text = run(rig.command(path.0, &arguments).arg(seconds.to_string()))?;
-    udp_kilopackets(&text)
+pub fn udp(rig: &Rig, path: Path, seconds: u32, (size, rate): (u32, &str)) -> anyhow::Result<Datagrams> {
+    let (size, seconds) = (size.to_string(), seconds.to_string());
+    let arguments = ["iperf3", "-c", path.1, "-J", "-u", "-b", rate, "-l", &size, "-t", &seconds];
+    let text = run(&mut rig.command(path.0, &arguments))?;
+    datagrams(&text)
+}
+
+/// A stream at a steady rate that runs beside something else, until dropped.
+#[derive(Debug)]
+pub struct Load(Child);
+
+impl Load {
+    /// Starts a TCP stream of `rate`, as iperf3 writes it.
+    ///
+    /// # Errors
+    /// When iperf3 cannot be started.
+    pub fn start(rig: &Rig, path: Path, rate: &str) -> anyhow::Result<Load> {
+        let mut command = rig.command(path.0, &["iperf3", "-c", path.1, "-b", rate, "-t", "60"]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
+        // Past its slow start.
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(Load(child))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server that answers one byte with one byte, at the far end of a path.
+#[derive(Debug)]
+pub struct Answers(Child);
+
+/// Where [`Answers`] listens.
+const ANSWERS_PORT: u16 = 5301;
+
+impl Answers {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(rig: &Rig, path: Path) -> anyhow::Result<Answers> {
+        use std::io::BufRead as _;
+        let program = own_program("vswitch-load")?.display().to_string();
+        let mut command = rig.command(1 - path.0, &[&program, "serve", &format!("0.0.0.0:{ANSWERS_PORT}")]);
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")?;
+        let output = child.stdout.take().context("its output is a pipe")?;
+        let answers = Answers(child);
+        let mut line = String::new();
+        std::io::BufReader::new(output).read_line(&mut line)?;
+        ensure!(line.trim() == "ready", "vswitch-load does not listen");
+        Ok(answers)
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Percentiles of a round trip in microseconds.
+#[derive(Debug, Clone, Copy, serde::Deserialize)]
+pub struct RoundTrips {
+    /// Half of all took no longer.
+    pub p50: f64,
+    /// 99 % took no longer.
+    pub p99: f64,
+    /// 99.9 % took no longer.
+    pub p999: f64,
+}
+
+/// Round trips of one byte over a TCP connection to [`Answers`].
+///
+/// # Errors
+/// When an answer does not come.
+pub fn round_trips(rig: &Rig, path: Path, count: u32) -> anyhow::Result<RoundTrips> {
+    let text = load(rig, path, "round-trips", count)?;
+    serde_json::from_str(&text).context("vswitch-load printed no JSON")
+}
+
+/// TCP connections a second to [`Answers`], each with one question and one answer.
+///
+/// # Errors
+/// When a connection fails.
+pub fn connections(rig: &Rig, path: Path, seconds: u32) -> anyhow::Result<f64> {
+    load(rig, path, "connections", seconds)?.trim().parse().context("vswitch-load printed no number")
+}
+
+fn load(rig: &Rig, path: Path, what: &str, amount: u32) -> anyhow::Result<String> {
+    let program = own_program("vswitch-load")?.display().to_string();
+    let (target, amount) = (format!("{}:{ANSWERS_PORT}", path.1), amount.to_string());
+    run(&mut rig.command(path.0, &[&program, what, &target, &amount]))
 }
 
 /// Average round trip in microseconds and loss in percent of a flood ping.
@@ -69,18 +193,23 @@ pub fn ping(rig: &Rig, path: Path, count: u32) -> anyhow::Result<(f64, f64)> {
     round_trip(&text)
 }
 
-fn tcp_gigabits(json: &str) -> anyhow::Result<f64> {
+/// Gbit/s that arrived, as iperf3's JSON says.
+///
+/// # Errors
+/// When it says something else.
+pub fn tcp_gigabits(json: &str) -> anyhow::Result<f64> {
     let value: Value = serde_json::from_str(json).context("iperf3 printed no JSON")?;
     let bits = value["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 reports no throughput")?;
     Ok(bits / 1e9)
 }
 
-fn udp_kilopackets(json: &str) -> anyhow::Result<f64> {
+fn datagrams(json: &str) -> anyhow::Result<Datagrams> {
     let value: Value = serde_json::from_str(json).context("iperf3 printed no JSON")?;
     let field = |name: &str| value["end"]["sum"][name].as_f64().with_context(|| format!("iperf3 reports no {name}"));
     let (packets, lost, seconds) = (field("packets")?, field("lost_packets")?, field("seconds")?);
     ensure!(seconds > 0.0, "iperf3 measured no time");
-    Ok((packets - lost) / seconds / 1e3)
+    let lost_percent = if packets > 0.0 { 100.0 * lost / packets } else { 0.0 };
+    Ok(Datagrams { kilo_received: (packets - lost) / seconds / 1e3, lost_percent })
 }
 
 fn round_trip(text: &str) -> anyhow::Result<(f64, f64)> {
@@ -111,7 +240,8 @@ mod tests {
         let tcp = r#"{"end":{"sum_received":{"bits_per_second":2.5e9}}}"#;
         assert!((tcp_gigabits(tcp).unwrap() - 2.5).abs() < 1e-9);
         let udp = r#"{"end":{"sum":{"packets":5000,"lost_packets":1000,"seconds":2.0}}}"#;
-        assert!((udp_kilopackets(udp).unwrap() - 2.0).abs() < 1e-9);
-        assert!(tcp_gigabits("{}").is_err() && udp_kilopackets("{}").is_err() && udp_kilopackets("x").is_err());
+        let read = datagrams(udp).unwrap();
+        assert!((read.kilo_received - 2.0).abs() < 1e-9 && (read.lost_percent - 20.0).abs() < 1e-9);
+        assert!(tcp_gigabits("{}").is_err() && datagrams("{}").is_err() && datagrams("x").is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! Figures against their targets.
 
+use serde::Serialize;
+
 /// A figure and what it should be.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     /// What was measured.
     pub name: String,
@@ -49,28 +51,9 @@ impl std::fmt::Display for Figure {
     }
 }
 
-/// The median; zero of nothing.
-#[must_use]
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => values[n / 2],
-        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Odd, even and empty.
-    #[test]
-    fn medians() {
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
-        assert!(median(Vec::new()).abs() < 1e-9);
-    }
 
     /// A missed target says so.
     #[test]

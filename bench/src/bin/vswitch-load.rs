@@ -1,0 +1,102 @@
+//! `vswitch-load`: the small tool that measures round trips and connections between two containers.
+//!
+//! - `serve ADDRESS:PORT` answers every byte that comes over TCP with the same byte; says `ready`
+//! - `round-trips ADDRESS:PORT COUNT` asks COUNT times over one connection and prints percentiles in microseconds, as JSON
+//! - `connections ADDRESS:PORT SECONDS` connects, asks once and closes, as often as it can, and prints how many a second
+#![allow(clippy::print_stdout, reason = "its output is its result")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer every byte with the same byte
+    Serve { address: SocketAddr },
+    /// Percentiles of the round trip of one byte
+    RoundTrips { address: SocketAddr, count: u32 },
+    /// Connections a second
+    Connections { address: SocketAddr, seconds: u32 },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Serve { address } => serve(address),
+        Command::RoundTrips { address, count } => round_trips(address, count),
+        Command::Connections { address, seconds } => connections(address, seconds),
+    }
+}
+
+fn serve(address: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    println!("ready");
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        std::thread::spawn(move || {
+            stream.set_nodelay(true)?;
+            let mut byte = [0; 64];
+            loop {
+                match stream.read(&mut byte)? {
+                    0 => return Ok::<_, std::io::Error>(()),
+                    length => stream.write_all(&byte[..length])?,
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn connected(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    Ok(stream)
+}
+
+fn ask(stream: &mut TcpStream) -> anyhow::Result<()> {
+    stream.write_all(b"?")?;
+    stream.read_exact(&mut [0]).context("no answer within five seconds")
+}
+
+fn round_trips(address: SocketAddr, count: u32) -> anyhow::Result<()> {
+    ensure!(count >= 1000, "percentiles need at least 1000 round trips");
+    let mut stream = connected(address)?;
+    for _ in 0..100 {
+        ask(&mut stream)?;
+    }
+    let mut nanos = Vec::with_capacity(usize::try_from(count)?);
+    for _ in 0..count {
+        let start = Instant::now();
+        ask(&mut stream)?;
+        nanos.push(start.elapsed().as_nanos());
+    }
+    nanos.sort_unstable();
+    let at = |thousandths: usize| nanos[(nanos.len() - 1) * thousandths / 1000] as f64 / 1e3;
+    println!("{}", serde_json::json!({ "p50": at(500), "p99": at(990), "p999": at(999) }));
+    Ok(())
+}
+
+fn connections(address: SocketAddr, seconds: u32) -> anyhow::Result<()> {
+    let (start, wanted) = (Instant::now(), Duration::from_secs(seconds.into()));
+    let mut count = 0u32;
+    while start.elapsed() < wanted {
+        let mut stream = connected(address)?;
+        ask(&mut stream)?;
+        // A reset leaves no TIME-WAIT behind, so that ports do not run out.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        count += 1;
+    }
+    println!("{:.0}", f64::from(count) / start.elapsed().as_secs_f64());
+    Ok(())
+}
