@@ -200,6 +200,10 @@ impl Rig {
             run(&mut words("ip", &["-n", switch, "link", "set", port, "up"]))?;
             run(&mut words("ip", &["-n", side, "link", "set", "eth0", "up"]))?;
             run(&mut words("ip", &["-n", side, "addr", "add", &ip, "dev", "eth0"]))?;
+            // Without TSO, Open vSwitch takes only finished frames; its manual has the same advice.
+            if self.kind == Kind::OpenVswitchPlain {
+                run(&mut words("ip", &["netns", "exec", side, "ethtool", "-K", "eth0", "tx", "off"]))?;
+            }
         }
         self.enter = [0, 1].map(|side| ["ip", "netns", "exec", &sides[side]].map(str::to_owned).to_vec());
         let switch = switch.clone();
@@ -218,7 +222,8 @@ impl Rig {
         self.make_namespaces(&["a", "b"])?;
         let control = self.dir.join("vde").display().to_string();
         let mut switch = Command::new("vde_switch");
-        switch.args(["--sock", &control, "--nostdin"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // It ends with its standard input.
+        switch.args(["--sock", &control]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         self.daemons.push(switch.spawn().context("vde_switch is needed as a peer; install vde2")?);
         wait_for(&self.dir.join("vde").join("ctl"))?;
         for (side, ip) in self.names.clone().iter().zip(ADDRESSES) {

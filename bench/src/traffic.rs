@@ -51,25 +51,29 @@ pub fn tcp(rig: &Rig, path: Path, seconds: u32, more: &[&str]) -> anyhow::Result
     tcp_gigabits(&text)
 }
 
-/// CPU that the whole machine spends while one TCP stream moves `rate` (as iperf3 writes it), in percent of one core.
+/// CPU that all processes of the machine spend while one TCP stream moves `rate` (as iperf3 writes it), in percent of one
+/// core.
 ///
 /// # Errors
-/// When iperf3 fails, or /proc/stat is not as it should be.
+/// When iperf3 fails, or the kernel does not count.
 pub fn cpu_at(rig: &Rig, path: Path, seconds: u32, rate: &str) -> anyhow::Result<f64> {
-    let before = busy_ticks()?;
+    let before = cpu_seconds()?;
     tcp(rig, path, seconds, &["-b", rate])?;
-    // USER_HZ is 100 on every architecture that Debian has.
-    Ok((busy_ticks()? - before) / f64::from(seconds))
+    Ok((cpu_seconds()? - before) / f64::from(seconds) * 100.0)
 }
 
-/// Clock ticks that all cores together were busy.
-fn busy_ticks() -> anyhow::Result<f64> {
+/// CPU time of everybody since the start of the machine, in seconds: of the control groups' exact account where there is one,
+/// otherwise of the kernel's clock ticks, which miss much of what sleeps between them.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    if let Ok(exact) = std::fs::read_to_string("/sys/fs/cgroup/cpuacct/cpuacct.usage") {
+        return Ok(exact.trim().parse::<f64>()? / 1e9);
+    }
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().context("/proc/stat is empty")?;
     let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     ensure!(fields.len() > 7, "/proc/stat has another form");
-    // user, nice, system, irq, softirq; neither idle, iowait nor what other machines took.
-    Ok(fields[0] + fields[1] + fields[2] + fields[5] + fields[6])
+    // user, nice, system, irq, softirq; neither idle, iowait nor what other machines took. USER_HZ is 100.
+    Ok((fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / 100.0)
 }
 
 /// What became of a UDP stream.

@@ -31,7 +31,9 @@ impl Report {
         let mut y = 10.0;
         for group in &self.groups {
             heading(&mut body, &mut y, &group.title);
-            let panels: Vec<_> = group.works.iter().map(|work| (bars_height(work), work)).collect();
+            // Where everybody has zero there is nothing to draw.
+            let drawn = |work: &&Work| rows(work).any(|subject| work.median(subject) != Some(0.0));
+            let panels: Vec<_> = group.works.iter().filter(drawn).map(|work| (bars_height(work), work)).collect();
             for pair in panels.chunks(2) {
                 for (column, (_, work)) in (0u8..).zip(pair) {
                     bars(&mut body, f64::from(column) * (PANEL + 20.0), y, group, work);
