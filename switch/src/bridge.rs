@@ -24,6 +24,8 @@ pub enum Decision {
     Flood,
     /// To the network's gateway.
     Gateway,
+    /// Back to its sender, with an ICMP error: it is longer than this MTU of an overlay.
+    TooBig(u32),
     /// Nowhere.
     Drop(DropReason),
 }
@@ -76,15 +78,16 @@ pub fn decide(
     if !network.config.inter_port {
         return Decision::Drop(DropReason::Isolated);
     }
-    if over_mtu(frame, &headers, offload, network.config.mtu) {
-        return Decision::Drop(DropReason::OverMtu);
+    match &network.leg {
+        None if over_mtu(frame, &headers, offload, network.config.mtu) => Decision::Drop(DropReason::OverMtu),
+        Some(leg) => leg.fit((frame, &headers, offload), (ingress.id, decision), network.config.mtu),
+        None => decision,
     }
-    decision
 }
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.
 #[inline]
-fn over_mtu(frame: &[u8], headers: &Headers, offload: Offload, mtu: u32) -> bool {
+pub(crate) fn over_mtu(frame: &[u8], headers: &Headers, offload: Offload, mtu: u32) -> bool {
     /// The least L4 header a segment has: UDP's.
     const MIN_L4_HEADER: usize = 8;
     let length = match (offload.gso, headers.l3()) {

@@ -195,7 +195,8 @@ impl Datapath {
             _ => control.least_loaded(),
         };
         self.fdb.limit_port(id, config.mac_limit);
-        let port = Arc::new(Port::new(id, config, device, worker, self.workers + 1));
+        // The workers, the ticker and control count.
+        let port = Arc::new(Port::new(id, config, device, worker, self.workers + 2));
         network.members.push(id);
         overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));

@@ -10,6 +10,7 @@ use rand::{RngCore, SeedableRng};
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
+use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
 use crate::bridge::{Decision, decide};
@@ -122,8 +123,16 @@ impl Pipeline {
                     forwarded += 1;
                     self.egress.push(port, index);
                 }
+                Decision::Flood if suppressed(ingress, network, buffer) => {
+                    self.egress.push(ingress.id, index);
+                    cells.consumed();
+                }
                 // The entry leads to a port that was just removed.
                 Decision::Unicast(_) | Decision::Flood => self.flood(ingress, network, index),
+                Decision::TooBig(mtu) => {
+                    self.tell_too_big((ingress, network), buffer, mtu, &mut spare, now);
+                    cells.dropped(DropReason::OverMtu, 1);
+                }
                 Decision::Gateway => {
                     match self.serve(&snapshot, (ingress, network), (buffer, index), &mut spare, now) {
                         Verdict::Forwarded => forwarded += 1,
@@ -148,6 +157,38 @@ impl Pipeline {
         }
         cells.forwarded(1);
         cells.flooded();
+    }
+
+    /// Tells the sender of a packet that it does not fit an overlay, in the name of its destination: a bridge has no
+    /// address of its own (V13).
+    fn tell_too_big(
+        &mut self,
+        (ingress, network): (&Port, &Network),
+        buffer: &FrameBuf,
+        mtu: u32,
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) {
+        let frame = buffer.frame();
+        let Ok(headers) = Headers::parse(frame) else { return };
+        let (source, address) = match headers.l3() {
+            L3::Ipv4 => (headers.source_v4(frame).into(), headers.destination_v4(frame).into()),
+            L3::Ipv6 => (headers.source_v6(frame).into(), headers.destination_v6(frame).into()),
+            _ => return,
+        };
+        let sender = vswitch_nat::route::Sender { mac: vswitch_frame::addresses(frame).0, address };
+        let error = IcmpError::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX) };
+        if headers.vlan_tci().is_none()
+            && vswitch_nat::route::may_be_answered(frame, &headers)
+            && self.datapath.router.error_allowed(source, now)
+            && let Some((out, index)) = spare.take()
+            && error.build(frame, &headers, sender, out)
+        {
+            self.egress.push(ingress.id, index);
+            if let Some(leg) = &network.leg {
+                leg.leg.overlay.count_too_big();
+            }
+        }
     }
 
     /// A frame for the gateway: routed if it is to go through it, answered if it is for it.
@@ -212,6 +253,11 @@ impl Pipeline {
             list.clear();
         }
     }
+}
+
+/// Whether a flood from a local port was a question that the overlay answered in the buffer.
+fn suppressed(ingress: &Port, network: &Network, buffer: &mut FrameBuf) -> bool {
+    network.leg.as_ref().is_some_and(|leg| leg.port != ingress.id && leg.leg.overlay.answer(buffer))
 }
 
 /// Whether a frame is ARP or Neighbor Discovery, which the router hears and never forwards.

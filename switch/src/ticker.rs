@@ -1,5 +1,5 @@
 //! The thread that does what is due: aged FDB entries, flows and fragments that outlived their time, questions for
-//! neighbours. It also takes up what a worker never can: time passing while no frame comes.
+//! neighbours, path MTUs of the underlay. It also takes up what a worker never can: time passing while no frame comes.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,12 +29,17 @@ impl Ticker {
         let tick = move || {
             let mut chores = Chores::new(&datapath);
             let mut swept = datapath.clock().now();
+            let mut second = swept.as_secs();
             let mut pause = IDLE;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let now = datapath.clock().now();
                 if now.since(swept) >= ageing {
                     swept = now;
                     datapath.fdb.sweep(now);
+                }
+                if now.as_secs() != second {
+                    second = now.as_secs();
+                    crate::overlay::tick(&datapath.snapshot(), now);
                 }
                 pause = if chores.run(&datapath, now) { BUSY } else { IDLE };
             }

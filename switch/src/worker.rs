@@ -22,7 +22,7 @@ use vswitch_frame::{FrameBuf, PortId};
 
 use crate::clock::Clock;
 use crate::datapath::Datapath;
-use crate::overlay::{Vtep, VtepId};
+use crate::overlay::{Inbound, Vtep, VtepId, Works};
 use crate::pipeline::Pipeline;
 use crate::port::Port;
 use crate::sys::burst::Burst;
@@ -83,6 +83,7 @@ impl Handle {
             queued: [Vec::new(), Vec::new()],
             burst: Burst::new(burst),
             buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
+            inbound: None,
             most: burst,
             asked: MIN_BURST.min(burst),
         };
@@ -124,6 +125,8 @@ struct Worker {
     burst: Burst,
     /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
+    /// For VTEPs; made when first needed.
+    inbound: Option<Box<Inbound>>,
     /// Most frames of a burst.
     most: usize,
     /// How many frames the next receive asks for: twice what came last, so that a lone frame costs little.
@@ -216,8 +219,18 @@ impl Worker {
 
     /// The same for a VTEP.
     fn serve_vtep(&mut self, id: VtepId) -> bool {
-        let plan = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index);
-        plan.is_some_and(|_| false)
+        let Some(plan) = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index) else { return false };
+        let works = Works {
+            pipeline: &mut self.pipeline,
+            burst: &mut self.burst,
+            buffers: &mut self.buffers,
+            most: self.most,
+            now: self.clock.now(),
+        };
+        self.inbound.get_or_insert_default().serve(&plan, works).unwrap_or_else(|error| {
+            tracing::debug!(vtep = %id, %error, "cannot receive");
+            false
+        })
     }
 
     /// Empties the mailbox; `false` when the thread shall end.

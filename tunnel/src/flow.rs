@@ -7,7 +7,7 @@ use vswitch_frame::{Fragment, Headers, L3};
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "both halves of the product are used")]
 const fn mix(hash: u64, word: u64) -> u64 {
-    let product = (hash ^ word) as u128 * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    let product = (hash ^ word) as u128 * 0x9e37_79b9_7f4a_7c15_u128;
     (product as u64) ^ (product >> 64) as u64
 }
 

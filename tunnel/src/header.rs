@@ -1,5 +1,7 @@
 //! The VXLAN header (RFC 7348 section 5).
 
+use std::ops::RangeInclusive;
+
 use vswitch_frame::Vni;
 
 /// Bytes of the VXLAN header.
@@ -15,7 +17,10 @@ pub const OVERHEAD_V6: u32 = 14 + 8 + 8 + 40;
 const FLAG_VNI: u8 = 0x08;
 /// The dynamic ports that the outer source port is taken from (RFC 7348 section 5, RFC 6335).
 const FIRST_SOURCE_PORT: u16 = 49_152;
-const SOURCE_PORTS: u32 = 16_384;
+/// How many paths flows are spread over: each has a source port of its own, taken from a range of its own.
+pub const PATHS: u16 = 512;
+/// Ports of a path's range, in case that other programs use some.
+const PORTS_OF_PATH: u16 = 16_384 / PATHS;
 
 /// Why a UDP payload is no VXLAN packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,11 +54,20 @@ pub const fn encode(vni: Vni) -> [u8; LEN] {
     [FLAG_VNI, 0, 0, 0, a, b, c, 0]
 }
 
-/// The outer source port for an inner flow with this hash, so that the underlay spreads flows and keeps each in order.
+/// The path that an inner flow with this hash takes, below [`PATHS`]: the underlay spreads paths and keeps each in order.
+#[inline]
 #[must_use]
-pub fn source_port(flow_hash: u32) -> u16 {
-    let offset = u16::try_from(flow_hash % SOURCE_PORTS).expect("below 16,384");
-    FIRST_SOURCE_PORT + offset
+#[expect(clippy::cast_possible_truncation, reason = "the value is below PATHS")]
+pub const fn path(flow_hash: u32) -> u16 {
+    // Both factors are below 2^32, so the product's upper half is below PATHS.
+    ((flow_hash as u64 * PATHS as u64) >> 32) as u16
+}
+
+/// The source ports of a path, to be tried in order.
+#[must_use]
+pub fn source_ports(path: u16) -> RangeInclusive<u16> {
+    let first = FIRST_SOURCE_PORT + path % PATHS * PORTS_OF_PATH;
+    first..=first + (PORTS_OF_PATH - 1)
 }
 
 #[cfg(test)]
@@ -82,12 +96,12 @@ mod tests {
         assert_eq!(parse(&[0xf7; LEN]), Err(Malformed::NoVni));
     }
 
-    /// One flow keeps its port, and every port is a dynamic one.
+    /// V6: every path's ports are dynamic ones and no other path's, and hashes reach the first and the last path.
     #[test]
-    fn source_ports() {
-        assert_eq!(source_port(0), 49_152);
-        assert_eq!(source_port(u32::MAX), 65_535);
-        assert_eq!(source_port(7), source_port(7));
+    fn source_ports_of_paths() {
+        assert_eq!((path(0), path(u32::MAX)), (0, PATHS - 1));
+        let all: Vec<u16> = (0..PATHS).flat_map(source_ports).collect();
+        assert_eq!(all, (49_152..=u16::MAX).collect::<Vec<_>>());
     }
 
     proptest! {

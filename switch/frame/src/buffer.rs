@@ -130,6 +130,20 @@ impl FrameBuf {
         self.len == 0
     }
 
+    /// Adds bytes behind the frame; `false`, and nothing added, when they do not fit.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.start + self.len;
+        let Some(room) =
+            self.storage.get_mut(end..end + bytes.len()).filter(|_| self.len + bytes.len() <= MAX_FRAME_LEN)
+        else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
+
     /// Cuts the frame to `len` bytes; a shorter frame stays as it is.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -198,6 +212,14 @@ mod tests {
         assert_eq!((back.frame(), back.offload), (&[7; 60][..], offload));
         assert!(back.vnet_received(9).is_err());
         assert!(back.vnet_received(10).is_err(), "a checksum beyond the frame");
+    }
+
+    /// Bytes are added up to the longest frame, and not one more.
+    #[test]
+    fn append_limits() {
+        let mut buffer = FrameBuf::from_frame(&vec![1; MAX_FRAME_LEN - 2], Offload::NONE);
+        assert!(!buffer.append(&[2; 3]) && buffer.append(&[2; 2]) && !buffer.append(&[2]) && buffer.append(&[]));
+        assert_eq!((buffer.len(), &buffer.frame()[MAX_FRAME_LEN - 3..]), (MAX_FRAME_LEN, &[1, 2, 2][..]));
     }
 
     /// A runt takes no tag; the longest frame takes one.

@@ -12,6 +12,10 @@ pub const LEN_WITH_OPTION: usize = HEADER_LEN + 8;
 /// Neighbor Discovery messages carry this hop limit, which shows that no router forwarded them (RFC 4861 7.1.1).
 pub const HOP_LIMIT: u8 = 255;
 
+/// Flags of an advertisement (RFC 4861 section 4.4).
+const ROUTER: u32 = 0x8000_0000;
+const SOLICITED: u32 = 0x4000_0000;
+const OVERRIDE: u32 = 0x2000_0000;
 const OPTION_SOURCE_LINK_LAYER: u8 = 1;
 const OPTION_TARGET_LINK_LAYER: u8 = 2;
 
@@ -77,10 +81,22 @@ pub fn write_advertisement(
     destination: Ipv6Addr,
     solicited: bool,
 ) -> usize {
-    const ROUTER: u32 = 0x8000_0000;
-    const SOLICITED: u32 = 0x4000_0000;
-    const OVERRIDE: u32 = 0x2000_0000;
     let flags = ROUTER | OVERRIDE | if solicited { SOLICITED } else { 0 };
+    write(packet, (v6::NEIGHBOR_ADVERTISEMENT, flags, OPTION_TARGET_LINK_LAYER), (mac, target), (target, destination))
+}
+
+/// The same for a station that is no router.
+///
+/// # Panics
+/// When `packet` is shorter than 72 bytes.
+pub fn write_host_advertisement(
+    packet: &mut [u8],
+    mac: MacAddr,
+    target: Ipv6Addr,
+    destination: Ipv6Addr,
+    solicited: bool,
+) -> usize {
+    let flags = OVERRIDE | if solicited { SOLICITED } else { 0 };
     write(packet, (v6::NEIGHBOR_ADVERTISEMENT, flags, OPTION_TARGET_LINK_LAYER), (mac, target), (target, destination))
 }
 

@@ -55,6 +55,8 @@ pub enum DropReason {
     Unroutable,
     /// The translator does not let it through; the translator's own counters say why.
     Untranslated,
+    /// The tunnel does not take it to other hosts; the tunnel's own counters say why.
+    Unencapsulated,
     /// The egress port's queue is full.
     EgressFull,
     /// The egress port vanished or reports an error.
@@ -67,7 +69,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 22] = [
+    pub const ALL: [DropReason; 23] = [
         DropReason::Runt,
         DropReason::Malformed,
         DropReason::InvalidSource,
@@ -86,6 +88,7 @@ impl DropReason {
         DropReason::NotRouted,
         DropReason::Unroutable,
         DropReason::Untranslated,
+        DropReason::Unencapsulated,
         DropReason::EgressFull,
         DropReason::EgressError,
         DropReason::BadOffload,
@@ -124,6 +127,7 @@ impl DropReason {
             DropReason::NotRouted => "not-routed",
             DropReason::Unroutable => "unroutable",
             DropReason::Untranslated => "untranslated",
+            DropReason::Unencapsulated => "unencapsulated",
             DropReason::EgressFull => "egress-full",
             DropReason::EgressError => "egress-error",
             DropReason::BadOffload => "bad-offload",

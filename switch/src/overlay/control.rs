@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vswitch_frame::{MacAddr, PortId};
 use vswitch_tunnel::{EntrySpec, Overlay, OverlayEntry, OverlaySpec};
 
-use super::{NetworkLeg, OverlayLeg, OverlayPortStats, Vtep, VtepConfig, VtepId, VtepPlan, VtepStats};
+use super::{NetworkLeg, OverlayLeg, OverlayPortStats, Vtep, VtepConfig, VtepId, VtepPlan, VtepStats, tick};
 use crate::datapath::Datapath;
 use crate::port::Port;
 use crate::snapshot::{Network, Snapshot, put};
@@ -50,6 +50,7 @@ impl Datapath {
         self.publish(next);
         for leg in legs {
             leg.vtep.store(Arc::clone(&vtep));
+            tick::learn_paths(&leg);
         }
         Ok([old, vtep])
     }
@@ -90,7 +91,9 @@ impl Datapath {
     /// When the port is no leg, or the address cannot be a remote.
     pub fn add_remote(&self, port: PortId, address: IpAddr) -> Result<bool, SwitchError> {
         let leg = self.leg(port)?;
-        Ok(leg.overlay.add_remote(address, leg.vtep().config.address.ip())?)
+        let added = leg.overlay.add_remote(address, leg.vtep().config.address.ip())?;
+        leg.learn_path(&leg.vtep(), address);
+        Ok(added)
     }
 
     /// Takes a remote off the flood list of a leg, with what was learned from it; `false` when it is not there.
@@ -109,10 +112,16 @@ impl Datapath {
         let leg = self.leg(port)?;
         let network = self.snapshot().port(port).map(|port| port.config.network);
         let network = network.ok_or(SwitchError::UnknownPort(port))?;
-        leg.overlay.put_entry(entry, leg.vtep().config.address.ip())?;
+        let rebounds = leg.overlay.put_entry(entry, leg.vtep().config.address.ip())?;
         if let Err(error) = self.fdb_add_static(network, entry.mac, port) {
             leg.overlay.remove_entry(entry.mac);
             return Err(error);
+        }
+        leg.learn_path(&leg.vtep(), entry.remote);
+        if !rebounds.is_empty() {
+            // Held, as only one thread may count in control's cells.
+            let _control = self.control();
+            tick::announce(self, port, &rebounds, self.workers + 1);
         }
         Ok(())
     }

@@ -12,19 +12,24 @@
 
 mod control;
 mod handle;
+mod receive;
+mod send;
+mod tick;
 mod vtep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::counters::Cells;
-use crate::shared::wide;
-use crate::sys::burst::Burst;
 use arc_swap::ArcSwap;
-use vswitch_frame::{DropReason, FrameBuf, MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{Headers, L3, MacAddr, NetworkIndex, Offload, PortId};
 use vswitch_tunnel::{Overlay, OverlayStats};
 
+use crate::bridge::{Decision, over_mtu};
+
 pub(crate) use control::{check_leg, join, part, stats};
+pub(crate) use receive::{Inbound, Works};
+pub(crate) use send::Outbound;
+pub(crate) use tick::tick;
 pub use vtep::VtepPlan;
 pub use vtep::{Vtep, VtepConfig, VtepId, VtepStats};
 
@@ -49,11 +54,6 @@ impl OverlayLeg {
         self.vtep.load_full()
     }
 
-    /// Sends the frames that `indices` names through the tunnel and counts them on `cells`.
-    pub(crate) fn send(&self, _: &mut Burst, _: &mut [FrameBuf], indices: &[u16], cells: &Cells) {
-        cells.dropped(DropReason::EgressError, wide(indices.len()));
-    }
-
     pub(crate) fn set_gateway(&self, mac: Option<MacAddr>) {
         self.gateway.store(mac.map_or(0, MacAddr::to_u64), Relaxed);
     }
@@ -67,6 +67,33 @@ pub struct NetworkLeg {
     /// Its device.
     pub leg: Arc<OverlayLeg>,
 }
+
+impl NetworkLeg {
+    /// The decision for a frame that may be too long: for the network's MTU, or for a path that it may take through the
+    /// tunnel. A packet that may be fragmented goes on, and the underlay does that.
+    pub(crate) fn fit(
+        &self,
+        (frame, headers, offload): (&[u8], &Headers, Offload),
+        (ingress, decision): (PortId, Decision),
+        mtu: u32,
+    ) -> Decision {
+        let through = match decision {
+            Decision::Unicast(port) => port == self.port,
+            Decision::Flood => ingress != self.port,
+            Decision::Gateway | Decision::TooBig(_) | Decision::Drop(_) => false,
+        };
+        let mtu = if through { mtu.min(self.leg.overlay.path_limit()) } else { mtu };
+        let whole = match headers.l3() {
+            L3::Ipv4 => frame[headers.l3_offset() + 6] & DONT_FRAGMENT != 0,
+            L3::Ipv6 => true,
+            _ => false,
+        };
+        if whole && over_mtu(frame, headers, offload, mtu) { Decision::TooBig(mtu) } else { decision }
+    }
+}
+
+/// In an IPv4 header's byte 6 (RFC 791 section 3.1).
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// What was counted on one overlay network.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use vswitch_frame::{PortId, Vni};
-use vswitch_tunnel::{DropCounters, TunnelDrop};
+use vswitch_tunnel::{DropCounters, OuterChecksum, TunnelDrop, header};
+
+use crate::sys::udp;
 
 /// A VTEP of the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +57,10 @@ pub struct Vtep {
     pub drops: DropCounters,
     pub(crate) socket: OwnedFd,
     pub(crate) counts: Counts,
+    /// The sockets that packets leave from, by path, with and without outer checksum; opened when first needed.
+    sources: [Box<[OnceLock<Option<OwnedFd>>]>; 2],
+    /// The kernel refused a train for a reason that does not pass.
+    alone: AtomicBool,
 }
 
 /// What a VTEP counted.
@@ -64,6 +70,18 @@ pub(crate) struct Counts {
     pub(crate) in_packets: AtomicU64,
     pub(crate) out_trains: AtomicU64,
     pub(crate) out_packets: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn sent(&self, trains: u64, packets: u64) {
+        self.out_trains.fetch_add(trains, Relaxed);
+        self.out_packets.fetch_add(packets, Relaxed);
+    }
+
+    pub(crate) fn received(&self, trains: u64, packets: u64) {
+        self.in_trains.fetch_add(trains, Relaxed);
+        self.in_packets.fetch_add(packets, Relaxed);
+    }
 }
 
 /// What was counted on one VTEP.
@@ -89,7 +107,46 @@ pub struct VtepStats {
 
 impl Vtep {
     pub(crate) fn new(id: VtepId, config: VtepConfig, worker: usize, socket: OwnedFd) -> Self {
-        Vtep { id, config, worker, drops: DropCounters::default(), socket, counts: Counts::default() }
+        let sources = || (0..header::PATHS).map(|_| OnceLock::new()).collect();
+        Vtep {
+            id,
+            config,
+            worker,
+            drops: DropCounters::default(),
+            socket,
+            counts: Counts::default(),
+            sources: [sources(), sources()],
+            alone: AtomicBool::new(false),
+        }
+    }
+
+    /// Calls `send` with the socket for a path. Where none can be opened for it, the VTEP's own serves: any source port is
+    /// good (V7), it only spreads less.
+    pub(crate) fn with_source<T>(
+        &self,
+        path: u16,
+        checksum: OuterChecksum,
+        send: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> T {
+        let sources = &self.sources[usize::from(checksum == OuterChecksum::Zero)];
+        let open = || {
+            let opened = udp::open_source(self.config.address.ip(), header::source_ports(path), checksum);
+            opened.inspect_err(|error| tracing::debug!(%error, path, "a path shares the VTEP's own socket")).ok()
+        };
+        let source = sources.get(usize::from(path)).and_then(|source| source.get_or_init(open).as_ref());
+        send(source.map_or(self.socket.as_fd(), AsFd::as_fd))
+    }
+
+    /// Whether packets may leave in trains.
+    pub(crate) fn joins(&self) -> bool {
+        !self.alone.load(Relaxed)
+    }
+
+    /// Takes note that the kernel cannot cut trains here.
+    pub(crate) fn stop_joining(&self, error: &std::io::Error) {
+        if !self.alone.swap(true, Relaxed) {
+            tracing::info!(%error, vtep = %self.id, "the kernel takes no trains; packets leave one by one");
+        }
     }
 
     /// What becomes readable when a packet waits.

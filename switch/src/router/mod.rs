@@ -160,7 +160,7 @@ impl Router {
         self.epoch.fetch_add(1, std::sync::atomic::Ordering::Release);
     }
 
-    fn error_allowed(&self, destination: std::net::IpAddr, now: Timestamp) -> bool {
+    pub(crate) fn error_allowed(&self, destination: std::net::IpAddr, now: Timestamp) -> bool {
         lock(&self.limiter).allows(destination, now)
     }
 }

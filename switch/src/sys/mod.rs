@@ -10,6 +10,7 @@ mod ethtool;
 pub mod namespace;
 pub mod packet;
 pub mod tap;
+pub mod trains;
 pub mod udp;
 
 use std::io;

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::mem::size_of;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use vswitch_tunnel::OuterChecksum;
 
 use super::checked;
 
@@ -38,8 +39,53 @@ pub fn open(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// `UDP_GRO` of `linux/udp.h`.
-const UDP_GRO: libc::c_int = 104;
+/// `UDP_SEGMENT` and `UDP_GRO` of `linux/udp.h`.
+pub(super) const UDP_SEGMENT: libc::c_int = 103;
+pub(super) const UDP_GRO: libc::c_int = 104;
+
+/// Opens a socket that packets leave from: bound to the first free one of `ports` at `address`, and deaf.
+///
+/// # Errors
+/// When all of them are taken, the address is not this host's, or the process has no descriptor left.
+pub fn open_source(
+    address: IpAddr,
+    ports: impl IntoIterator<Item = u16>,
+    checksum: OuterChecksum,
+) -> io::Result<OwnedFd> {
+    let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in ports {
+        match plain(SocketAddr::new(address, port)) {
+            Ok(socket) => {
+                // Nobody should send to it; what comes fills the least of buffers and stays there.
+                socket.set_recv_buffer_size(0)?;
+                if checksum == OuterChecksum::Zero {
+                    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)?;
+                }
+                return Ok(socket.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => failure = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(failure)
+}
+
+/// The underlay's path MTU from `local` to `remote` in bytes, as the kernel knows it.
+///
+/// # Errors
+/// When there is no route, or the local address is not this host's.
+pub fn path_mtu(local: IpAddr, remote: SocketAddr) -> io::Result<u32> {
+    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
+    socket.bind(&SocketAddr::new(local, 0).into())?;
+    socket.connect(&remote.into())?;
+    let (level, option) =
+        if remote.is_ipv4() { (libc::IPPROTO_IP, libc::IP_MTU) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU) };
+    let mut value: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
+    // SAFETY: both pointers are to live variables and the length is that of the int.
+    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length) })?;
+    u32::try_from(value).map_err(io::Error::other)
+}
 
 /// A socket bound to `address`, whose packets the underlay may fragment (V11: DF is not set).
 fn plain(address: SocketAddr) -> io::Result<Socket> {

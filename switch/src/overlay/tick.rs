@@ -1,0 +1,49 @@
+//! What overlay networks have to do when time passes, or when control changes them.
+
+use std::sync::Arc;
+
+use vswitch_frame::{FrameBuf, PortId, Timestamp};
+use vswitch_tunnel::{Rebound, suppress};
+
+use super::OverlayLeg;
+use crate::datapath::Datapath;
+use crate::snapshot::Snapshot;
+use crate::sys::burst::Burst;
+
+/// Seconds between two looks at entries that grow old, for each tenth of the ageing time, and their bounds.
+const SWEEPS: std::ops::RangeInclusive<u32> = 1..=10;
+
+/// Does what is due every second: forgets old entries, looks at the underlay's path MTUs.
+pub(crate) fn tick(snapshot: &Snapshot, now: Timestamp) {
+    for (_, leg) in snapshot.legs() {
+        let every = (leg.overlay.spec().ageing_seconds / 10).clamp(*SWEEPS.start(), *SWEEPS.end());
+        if now.as_secs().is_multiple_of(every) {
+            leg.overlay.sweep(now);
+        }
+        learn_paths(leg);
+    }
+}
+
+/// Asks the kernel for the path MTU towards every remote of a leg.
+pub(crate) fn learn_paths(leg: &Arc<OverlayLeg>) {
+    let vtep = leg.vtep();
+    for remote in leg.overlay.remotes() {
+        leg.learn_path(&vtep, remote);
+    }
+}
+
+/// Tells the local stations of a leg's network whose addresses are now others'. `sender` is the caller's index among those
+/// who count on a port.
+pub(crate) fn announce(datapath: &Datapath, leg: PortId, rebounds: &[Rebound], sender: usize) {
+    let snapshot = datapath.snapshot();
+    let Some(port) = snapshot.port(leg) else { return };
+    let Some(network) = snapshot.network(port.config.network) else { return };
+    let (mut burst, mut buffers) = (Burst::new(1), [FrameBuf::new()]);
+    for &rebound in rebounds {
+        suppress::announce(rebound, &mut buffers[0]);
+        let others = network.members.iter().filter(|&&member| member != leg);
+        for port in others.filter_map(|&member| snapshot.port(member)) {
+            port.send(&mut burst, &mut buffers, &[0], port.counters.of(sender));
+        }
+    }
+}
