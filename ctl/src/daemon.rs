@@ -125,7 +125,7 @@ async fn serve(
         ephemeral: options.ephemeral,
     })
     .await?;
-    let app = App { controller: controller.clone(), uplink: options.uplink.to_string(), workers, confinement };
+    let app = App { controller: controller.clone(), uplink: options.uplink.clone(), workers, confinement };
     let mut servers = JoinSet::new();
     if let Some(docker) = &sockets.docker {
         servers.spawn(api::serve::serve(docker.listener()?, api::docker_router(app.clone())));

@@ -217,6 +217,12 @@ impl Switch {
         self.datapath.router.nat.table().list(filter, self.datapath.clock().now())
     }
 
+    /// How many flows `endpoint` holds.
+    #[must_use]
+    pub fn flows_of(&self, endpoint: std::net::IpAddr) -> u64 {
+        self.datapath.router.nat.table().flows_of(endpoint) as u64
+    }
+
     /// Ends the flows that match and returns how many there were.
     #[must_use]
     pub fn flush_flows(&self, filter: &FlowFilter) -> usize {

@@ -26,3 +26,4 @@ mod restart;
 mod spoofing;
 mod statistics;
 mod traffic;
+mod views;

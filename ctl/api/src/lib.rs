@@ -23,6 +23,7 @@ pub mod network;
 pub mod port;
 pub mod stats;
 pub mod stdio;
+pub mod topology;
 pub mod version;
 
 pub use client::Client;

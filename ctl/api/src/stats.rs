@@ -108,6 +108,9 @@ pub struct PortStats {
     pub kind: String,
     /// The pipeline that receives from it.
     pub worker: usize,
+    /// Flows of its endpoint that the router tracks.
+    #[serde(default)]
+    pub flows: u64,
     /// Learned and static FDB entries that point at it.
     pub fdb_entries: u64,
     /// Its counters.

@@ -8,7 +8,8 @@ use vswitch_api::Client;
 use vswitch_api::client::default_socket;
 
 use crate::commands::{
-    attach, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats, version,
+    attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats,
+    version,
 };
 use crate::demo;
 
@@ -70,6 +71,9 @@ enum Command {
     /// Show endpoints
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Show bridges as brctl does
+    #[command(subcommand)]
+    Bridge(bridge::BridgeCommand),
     /// Show and change forwarding databases
     #[command(subcommand)]
     Fdb(fdb::FdbCommand),
@@ -108,6 +112,7 @@ impl Cli {
             Command::Attach(args) => args.run(&client).await.map(done),
             Command::Detach(args) => args.run(&client).await,
             Command::Endpoint(command) => command.run(&client).await.map(done),
+            Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
             Command::Flows(command) => command.run(&client).await.map(done),
             Command::Port(args) => args.run(&client).await.map(done),

@@ -100,6 +100,7 @@ fn help() {
         "attach",
         "detach",
         "endpoint",
+        "bridge",
         "fdb",
         "flows",
         "stats",

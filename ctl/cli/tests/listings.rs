@@ -31,9 +31,9 @@ fn networks() -> Fake {
 #[test]
 fn network_table() {
     let expected = "\
-NETWORK ID     NAME    DRIVER   SCOPE   SUBNETS
-aaaaaaaaaaaa   net2    bridge   local   10.2.0.0/16
-bbbbbbbbbbbb   net10   bridge   local   10.10.0.0/16
+NETWORK ID     NAME    DRIVER   SCOPE
+aaaaaaaaaaaa   net2    bridge   local
+bbbbbbbbbbbb   net10   bridge   local
 ";
     assert_eq!(networks().text(&["network", "ls"]), expected);
     assert!(networks().text(&["network", "list", "--no-trunc"]).contains(&"a".repeat(64)));
@@ -49,6 +49,8 @@ fn network_formats() {
         "net2\tteam=net\nnet10\tteam=net\n"
     );
     assert_eq!(fake.text(&["network", "ls", "--format", "table {{.Name}}"]), "NAME\nnet2\nnet10\n");
+    let subnets = fake.text(&["network", "ls", "--format", r"{{.Subnets}} {{.CreatedAt}}"]);
+    assert!(subnets.starts_with("10.2.0.0/16 2020-01-01 00:00:00 +0000 UTC\n"), "{subnets}");
     let lines = fake.text(&["network", "ls", "--format", "json"]);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert!(first.as_object().unwrap().values().all(Value::is_string), "{first}");
@@ -87,8 +89,10 @@ fn network_inspect() {
     assert_eq!((found.as_array().unwrap().len(), &found[0]["Name"]), (1, &json!("net2")));
     assert_eq!(stderr(&output), "error: network missing not found\n");
     assert!(
-        String::from_utf8(output.stdout).unwrap().starts_with("[\n  {\n    \"Name\": \"net2\",\n    \"Id\": "),
-        "Docker's order"
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .starts_with("[\n    {\n        \"Name\": \"net2\",\n        \"Id\": "),
+        "Docker's order and indentation"
     );
     assert_eq!(fake.text(&["network", "inspect", "-f", "{{.Name}} {{.IPAM.Driver}}", "net2"]), "net2 default\n");
     assert_eq!(fake.text(&["network", "inspect", "-f", "{{json .Labels}}", "net2"]), "{\"team\":\"net\"}\n");

@@ -29,6 +29,7 @@ use utoipa_axum::routes;
 use answer::Refusal;
 
 use crate::controller::Controller;
+use crate::uplink::Uplink;
 use vswitch_api::version::Confinement;
 
 /// What handlers share.
@@ -36,8 +37,8 @@ use vswitch_api::version::Confinement;
 pub struct App {
     /// The owner of the desired state.
     pub controller: Controller,
-    /// `none`.
-    pub uplink: String,
+    /// What vswitchd was told.
+    pub uplink: Uplink,
     /// Pipelines.
     pub workers: usize,
     /// What vswitchd cannot do.
@@ -58,6 +59,7 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(system::version))
         .routes(routes!(system::openapi))
         .routes(routes!(system::stats))
+        .routes(routes!(system::topology))
         .routes(routes!(containers::list, containers::create))
         .routes(routes!(containers::inspect, containers::remove))
         .routes(routes!(containers::start))

@@ -84,6 +84,10 @@ impl Controller {
         let state = self.state();
         let networks = state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str())));
         let uplink = self.inner.uplink.iter().map(|on| (on.index(), router::NAME));
+        let flows_of =
+            |one: &crate::model::Endpoint| one.addresses().map(|address| self.inner.switch.flows_of(address)).sum();
+        let flows: BTreeMap<PortId, u64> =
+            state.endpoints.values().filter_map(|one| Some((one.port?, flows_of(&one.endpoint)))).collect();
         let by_index: BTreeMap<NetworkIndex, &str> = networks.chain(uplink).collect();
         stats::Stats {
             uptime_ms: counted.uptime_ms,
@@ -104,6 +108,7 @@ impl Controller {
                     network: by_index.get(&one.network).copied().unwrap_or_default().to_owned(),
                     kind: one.kind.to_owned(),
                     worker: one.worker,
+                    flows: flows.get(&one.port).copied().unwrap_or_default(),
                     fdb_entries: one.fdb_entries,
                     counters: counters(&one.counters),
                 })

@@ -31,6 +31,7 @@ mod reconcile;
 mod routes;
 mod shutdown;
 mod state;
+mod topology;
 mod uplink;
 mod view;
 

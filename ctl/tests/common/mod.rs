@@ -61,6 +61,7 @@ impl Daemon {
         std::fs::write(&resolv_conf, "nameserver 127.0.0.53\nnameserver 172.19.0.53\n").unwrap();
         let host = HostFiles { route, ipv6_route: "/nonexistent".into(), resolv_conf };
         let state_dir = dir.path().to_owned();
+        let told = uplink.map_or(Uplink::None, |text| text.parse().unwrap());
         let connection = AgentConnection::new(agent.connect());
         let controller = runtime.block_on(async move {
             let (agent, hello, events) = AgentClient::connect(connection).await.unwrap();
@@ -86,7 +87,7 @@ impl Daemon {
             Controller::start(parts).await.unwrap()
         });
         let confinement = Confinement { system_calls: SystemCalls::Unrestricted, landlock: None };
-        let app = App { controller: controller.clone(), uplink: "none".into(), workers: 1, confinement };
+        let app = App { controller: controller.clone(), uplink: told, workers: 1, confinement };
         let listener = socket.listener().unwrap();
         runtime.spawn(api::serve::serve(listener, api::router(app)));
         Daemon { agent, dir, controller, runtime, socket }

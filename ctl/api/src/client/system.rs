@@ -4,6 +4,7 @@ use hyper::Method;
 
 use super::Client;
 use crate::stats::Stats;
+use crate::topology::Topology;
 use crate::version::Version;
 use crate::{ClientError, PREFIX};
 
@@ -30,6 +31,14 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn stats(&self) -> Result<Stats, ClientError> {
         self.call(Method::GET, format!("{PREFIX}/stats")).answer().await
+    }
+
+    /// Who is connected to whom, now.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn topology(&self) -> Result<Topology, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/topology")).answer().await
     }
 
     /// The OpenAPI document.

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::ser::{PrettyFormatter, Serializer};
 use vswitch_api::Client;
 
 use crate::template::Template;
@@ -66,9 +67,15 @@ pub(crate) struct Object {
 
 impl Object {
     pub(crate) fn new(found: &impl Serialize) -> anyhow::Result<Self> {
-        Ok(Object { text: serde_json::to_string_pretty(found)?, value: serde_json::to_value(found)? })
+        let mut text = Vec::new();
+        let formatter = PrettyFormatter::with_indent(INDENT.as_bytes());
+        found.serialize(&mut Serializer::with_formatter(&mut text, formatter))?;
+        Ok(Object { text: String::from_utf8(text)?, value: serde_json::to_value(found)? })
     }
 }
+
+/// Docker's.
+const INDENT: &str = "    ";
 
 /// Print what was found as a JSON array or by template, then complain about the rest (Docker's order).
 pub(crate) fn print(found: Vec<anyhow::Result<Object>>, format: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -91,7 +98,8 @@ pub(crate) fn print(found: Vec<anyhow::Result<Object>>, format: Option<&str>) ->
 }
 
 fn array(objects: &[Object]) -> String {
-    let indented = |object: &Object| object.text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n");
+    let indented =
+        |object: &Object| object.text.lines().map(|line| format!("{INDENT}{line}")).collect::<Vec<_>>().join("\n");
     match objects {
         [] => "[]\n".into(),
         objects => format!("[\n{}\n]\n", objects.iter().map(indented).collect::<Vec<_>>().join(",\n")),

@@ -1,6 +1,7 @@
 //! One module a noun or verb: its grammar and what it does.
 
 pub(crate) mod attach;
+pub(crate) mod bridge;
 pub(crate) mod completions;
 pub(crate) mod containers;
 pub(crate) mod endpoint;

@@ -16,7 +16,7 @@ const PRUNE_FILTERS: &[&str] = &["label", "label!", "until"];
 const EXAMPLES: &str = "\
 Examples:
   vswitchctl network ls --filter type=custom --filter label=team=net
-  vswitchctl network ls --format 'table {{.Name}}\\t{{.IPv6}}'
+  vswitchctl network ls --format 'table {{.Name}}\\t{{.Subnets}}'
   vswitchctl network ls -q --no-trunc
 
 Values of one filter key are alternatives; different keys must all match.";
@@ -64,6 +64,15 @@ fn filter(text: &str, known: &[&str]) -> Result<(String, String), String> {
     Err(format!("there is no filter '{key}'; known are {}", known.join(" ")))
 }
 
+/// A time as Docker prints it here: `2024-05-01 10:00:00.12 +0000 UTC`.
+fn go_time(time: &str) -> String {
+    let Some((date, rest)) = time.strip_suffix('Z').and_then(|time| time.split_once('T')) else {
+        return time.to_owned();
+    };
+    let rest = if rest.contains('.') { rest.trim_end_matches('0').trim_end_matches('.') } else { rest };
+    format!("{date} {rest} +0000 UTC")
+}
+
 impl Listed for Network {
     const FIELDS: &'static [(&'static str, &'static str)] = &[
         ("ID", "NETWORK ID"),
@@ -77,7 +86,7 @@ impl Listed for Network {
         ("Labels", "LABELS"),
         ("Subnets", "SUBNETS"),
     ];
-    const TABLE: &'static str = r"table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}\t{{.Subnets}}";
+    const TABLE: &'static str = r"table {{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
 
     fn values(&self, no_trunc: bool) -> Vec<String> {
         let labels = self.labels.iter().map(|(key, value)| format!("{key}={value}"));
@@ -87,7 +96,7 @@ impl Listed for Network {
             self.name.clone(),
             self.driver.clone(),
             self.scope.clone(),
-            self.created.clone(),
+            go_time(&self.created),
             self.enable_ipv4.to_string(),
             self.enable_ipv6.to_string(),
             self.internal.to_string(),
@@ -102,5 +111,19 @@ impl Listed for Network {
 
     fn sort_key(&self) -> &str {
         &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without the zeros at the end, as Go prints times; anything else stays as it is.
+    #[test]
+    fn times() {
+        assert_eq!(go_time("2024-05-01T10:00:00.120000000Z"), "2024-05-01 10:00:00.12 +0000 UTC");
+        assert_eq!(go_time("2024-05-01T10:00:00.000000000Z"), "2024-05-01 10:00:00 +0000 UTC");
+        assert_eq!(go_time("2024-05-01T10:00:10Z"), "2024-05-01 10:00:10 +0000 UTC");
+        assert_eq!(go_time("yesterday"), "yesterday");
     }
 }

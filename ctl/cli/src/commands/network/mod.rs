@@ -1,6 +1,7 @@
 //! `network`.
 
 mod create;
+mod graph;
 mod list;
 mod members;
 mod remove;
@@ -30,6 +31,8 @@ pub(crate) enum NetworkCommand {
     Ls(list::LsArgs),
     /// Show everything about networks as JSON
     Inspect(InspectArgs),
+    /// Draw who is connected to whom
+    Graph(graph::GraphArgs),
     /// Remove networks that nobody uses
     #[command(visible_alias = "remove")]
     Rm(remove::RmArgs),
@@ -65,6 +68,7 @@ impl NetworkCommand {
             NetworkCommand::Create(args) => args.run(client).await.map(done),
             NetworkCommand::Ls(args) => args.run(client).await.map(done),
             NetworkCommand::Inspect(args) => args.run(client).await,
+            NetworkCommand::Graph(args) => args.run(client).await.map(done),
             NetworkCommand::Rm(args) => args.run(client).await,
             NetworkCommand::Prune(args) => args.run(client).await,
             NetworkCommand::Connect(args) => args.run(client).await.map(done),

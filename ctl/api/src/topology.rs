@@ -1,0 +1,65 @@
+//! Who is connected to whom: `GET /vswitch/v1/topology`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::container::Container;
+use crate::endpoint::Endpoint;
+
+/// Everything that is connected, at one moment: every name in it refers to something that is in it, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Topology {
+    /// The way out.
+    pub uplink: TopologyUplink,
+    /// By name.
+    pub networks: Vec<TopologyNetwork>,
+    /// By name, those that do not run included.
+    pub containers: Vec<Container>,
+    /// Of containers and of attached namespaces, by name and network.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The way out of the networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TopologyUplink {
+    /// As it was written: `none`, or `packet:IFACE,…`.
+    pub text: String,
+    /// What is before the colon or comma.
+    pub kind: String,
+    /// The interface, if there is one.
+    pub interface: Option<String>,
+    /// Whether packets can leave now.
+    pub up: bool,
+    /// The switch's own addresses outside, `A/LEN`.
+    pub addresses: Vec<String>,
+}
+
+/// A network as part of the topology.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TopologyNetwork {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The name.
+    pub name: String,
+    /// As `network ls` says it.
+    pub driver: String,
+    /// Bytes of IP packet.
+    pub mtu: u32,
+    /// One of each address family at most.
+    pub subnets: Vec<TopologySubnet>,
+    /// MAC address of the gateway, by which a bridge is identified; `null` where the switch has none.
+    pub gateway_mac: Option<String>,
+    /// Whether its endpoints reach each other.
+    pub icc: bool,
+    /// Whether its packets can leave by the uplink.
+    pub outside: bool,
+}
+
+/// A subnet and the switch's own address in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TopologySubnet {
+    /// CIDR.
+    pub subnet: String,
+    /// The gateway's address.
+    pub gateway: String,
+}

@@ -1,0 +1,54 @@
+//! Networks, containers and endpoints together, in the words of the API.
+
+use vswitch_api::topology::{Topology, TopologyNetwork, TopologySubnet, TopologyUplink};
+
+use super::state::NetworkState;
+use super::{Controller, view};
+use crate::ipam::{SubnetPlan, gateway_mac};
+use crate::uplink::Uplink;
+
+impl Controller {
+    /// Everything that is connected, at one moment. `uplink` is what vswitchd was told.
+    #[must_use]
+    pub fn topology(&self, uplink: &Uplink) -> Topology {
+        let text = uplink.to_string();
+        let state = self.state();
+        let way_out = !matches!(uplink, Uplink::None);
+        let mut networks: Vec<_> = state.networks.values().map(|on| network(on, way_out)).collect();
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut containers: Vec<_> = state.containers.values().map(|one| view::container(&state, one)).collect();
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut endpoints: Vec<_> = state.endpoints.values().map(|one| view::endpoint(&state, one)).collect();
+        endpoints.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
+        let uplink = TopologyUplink {
+            kind: text.split([':', ',']).next().unwrap_or_default().to_owned(),
+            interface: uplink.packet().map(|packet| packet.interface.clone()),
+            up: way_out && self.inner.uplink.as_ref().is_none_or(|on| on.stats().up),
+            addresses: uplink.packet().into_iter().flat_map(addresses).collect(),
+            text,
+        };
+        Topology { uplink, networks, containers, endpoints }
+    }
+}
+
+fn network(on: &NetworkState, way_out: bool) -> TopologyNetwork {
+    let network = &on.network;
+    let subnet = |plan: &SubnetPlan| TopologySubnet { subnet: plan.net.to_string(), gateway: plan.gateway.to_string() };
+    let subnets: Vec<_> = network.subnets().map(subnet).collect();
+    let gateway = (on.index.is_some() && !subnets.is_empty())
+        .then(|| gateway_mac(network.ipv4.as_ref(), network.id.seed()).to_string());
+    TopologyNetwork {
+        id: network.id.to_string(),
+        name: network.name.clone(),
+        driver: network.driver.word().to_owned(),
+        mtu: network.options.mtu,
+        outside: way_out && gateway.is_some() && !network.internal,
+        gateway_mac: gateway,
+        icc: network.options.icc,
+        subnets,
+    }
+}
+
+fn addresses(uplink: &crate::uplink::PacketUplink) -> impl Iterator<Item = String> {
+    uplink.families().flat_map(|family| family.own.iter().map(|own| format!("{own}/{}", family.net.prefix_len())))
+}
