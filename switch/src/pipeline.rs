@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, NetworkIndex, PortId, Timestamp, Verdict};
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
@@ -227,6 +227,10 @@ impl Pipeline {
                     Routed::Dropped(reason) => return Verdict::Dropped(reason),
                     Routed::ToSelf => to_self = true,
                 }
+                if let Some(port) = service_port(snapshot, plan.uplink, buffer.frame(), &headers) {
+                    way.egress.push(port, index);
+                    return Verdict::Forwarded;
+                }
                 if way.refuse_service((ingress.id, network), (buffer.frame(), &headers), spare) {
                     router.nat.refuse(vswitch_nat::NatDrop::Unsolicited);
                     return Verdict::Dropped(DropReason::GatewayUnsupported);
@@ -258,6 +262,13 @@ impl Pipeline {
 /// Whether a flood from a local port was a question that the overlay answered in the buffer.
 fn suppressed(ingress: &Port, network: &Network, buffer: &mut FrameBuf) -> bool {
     network.leg.as_ref().is_some_and(|leg| leg.port != ingress.id && leg.leg.overlay.answer(buffer))
+}
+
+/// The port behind which a packet to one of the switch's own addresses is served.
+fn service_port(snapshot: &Snapshot, uplink: Option<NetworkIndex>, frame: &[u8], headers: &Headers) -> Option<PortId> {
+    let uplink = snapshot.network(uplink?)?;
+    let hosts = uplink.members.iter().filter_map(|&member| snapshot.port(member));
+    hosts.filter(|port| port.host().is_some_and(|host| host.serves(frame, headers))).map(|port| port.id).next()
 }
 
 /// Whether a frame is ARP or Neighbor Discovery, which the router hears and never forwards.

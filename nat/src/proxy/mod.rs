@@ -3,3 +3,4 @@
 pub mod datagram;
 pub mod destinations;
 pub mod reassembly;
+pub mod stream;

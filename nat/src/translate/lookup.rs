@@ -121,7 +121,7 @@ impl Nat {
         }
         let plan = match context.ingress {
             Leg::Inside(network) => self.plan_from_inside(context, network, &tuple)?,
-            Leg::Uplink => self.plan_from_uplink(context, &tuple)?,
+            Leg::Uplink => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
         };
         let passage = |kind, egress, destination| Decision::Forward(Passage { kind, egress, destination, fragment });
         Ok(match plan {
@@ -173,10 +173,15 @@ impl Nat {
         }
     }
 
-    fn plan_from_uplink(&self, context: &Context<'_>, tuple: &Tuple) -> Result<Plan, NatDrop> {
+    fn plan_from_uplink(
+        &self,
+        context: &Context<'_>,
+        tuple: &Tuple,
+        segment: Option<&Segment>,
+    ) -> Result<Plan, NatDrop> {
         let rules = context.rules;
         if rules.inbound() == Inbound::Trusted {
-            return plan_from_trusted(context, tuple);
+            return plan_from_trusted(context, tuple, segment);
         }
         if is_inside(context, tuple.source()) {
             return Err(NatDrop::SpoofedSource);
@@ -227,18 +232,25 @@ impl Plan {
 }
 
 /// What the switch's own part behind the uplink sends: to endpoints only, from anybody outside or from their gateway.
-fn plan_from_trusted(context: &Context<'_>, tuple: &Tuple) -> Result<Plan, NatDrop> {
+fn plan_from_trusted(context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Result<Plan, NatDrop> {
     let place = context.rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
-    if place.reach == Reach::Internal {
+    let as_gateway = place.gateway == Some(tuple.source());
+    if place.reach == Reach::Internal && !as_gateway {
         return Err(NatDrop::Internal);
     }
     if context.rules.is_own(tuple.destination()) {
         return Err(NatDrop::NotPublished);
     }
-    if is_inside(context, tuple.source()) && place.gateway != Some(tuple.source()) {
+    if is_inside(context, tuple.source()) && !as_gateway {
         return Err(NatDrop::SpoofedSource);
     }
-    Ok(Plan::routed(FlowKind::RoutedIn, Leg::Inside(place.network)))
+    let egress = Leg::Inside(place.network);
+    // What an endpoint sends to a service at its gateway is for the switch and of no flow, so neither are the answers.
+    let is_answer = segment.is_some_and(|segment| !segment.is_syn() || segment.is_ack());
+    if as_gateway && is_answer {
+        return Ok(Plan::Untracked(egress));
+    }
+    Ok(Plan::routed(FlowKind::RoutedIn, egress))
 }
 
 /// Packets of one direction arrive where those of the other leave; anything else is spoofed, or routed in a circle.

@@ -3,6 +3,7 @@
 mod datagrams;
 mod host_gateway;
 mod memory;
+mod streams;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -16,6 +17,7 @@ use vswitch_frame::{DropReason, FrameBuf, PortId};
 pub use datagrams::{DatagramStats, ShellCounters};
 pub use host_gateway::{Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
+pub use streams::{ServiceStream, StreamStats};
 
 use crate::counters::{Cells, PortCounters};
 use crate::overlay::OverlayLeg;
@@ -82,6 +84,16 @@ impl Port {
     pub const fn overlay(&self) -> Option<&Arc<OverlayLeg>> {
         match &self.device {
             PortDevice::Overlay(leg) => Some(leg),
+            _ => None,
+        }
+    }
+
+    /// The far side of a sockets uplink.
+    #[inline]
+    #[must_use]
+    pub const fn host(&self) -> Option<&HostGateway> {
+        match &self.device {
+            PortDevice::Host(gateway) => Some(gateway),
             _ => None,
         }
     }

@@ -1,0 +1,113 @@
+//! The stack's device: one packet in, one packet out, both of them borrowed.
+
+use std::num::NonZeroUsize;
+
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::time::Instant;
+use vswitch_frame::{FrameBuf, ethernet};
+
+/// Longest packet either way: what an IPv4 header can say.
+const MAX_PACKET: usize = 65_535;
+
+/// Hands the stack `incoming`, if there is one, and takes at most one packet for `out`.
+#[derive(Debug)]
+pub(super) struct OnePacket<'a> {
+    incoming: Option<&'a [u8]>,
+    out: Slot<'a>,
+}
+
+/// Where a packet goes, and what was put there.
+#[derive(Debug)]
+struct Slot<'a> {
+    out: Option<&'a mut FrameBuf>,
+    emitted: Option<Emitted>,
+}
+
+/// A packet that lies behind room for an Ethernet header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Emitted {
+    /// Bytes of the packet.
+    pub(super) length: usize,
+    /// Bytes of payload of each segment, if it is a super-frame.
+    pub(super) segment: Option<u16>,
+}
+
+impl<'a> OnePacket<'a> {
+    pub(super) const fn new(incoming: Option<&'a [u8]>, out: Option<&'a mut FrameBuf>) -> Self {
+        OnePacket { incoming, out: Slot { out, emitted: None } }
+    }
+
+    /// What the stack sent.
+    pub(super) const fn emitted(&self) -> Option<Emitted> {
+        self.out.emitted
+    }
+}
+
+impl Device for OnePacket<'_> {
+    type RxToken<'t>
+        = Incoming<'t>
+    where
+        Self: 't;
+    type TxToken<'t>
+        = Outgoing<'t>
+    where
+        Self: 't;
+
+    fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
+        let out = self.out.token()?;
+        self.incoming.take().map(|packet| (Incoming(packet), out))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
+        self.out.token()
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = MAX_PACKET;
+        // The router has checked IP headers; checksums of segments are checked before, and left to the offload behind.
+        capabilities.checksum.ipv4 = Checksum::Tx;
+        capabilities.checksum.tcp = Checksum::None;
+        capabilities.segmentation.tcpv4 = NonZeroUsize::new(MAX_PACKET);
+        capabilities.segmentation.tcpv6 = NonZeroUsize::new(MAX_PACKET);
+        capabilities
+    }
+}
+
+impl Slot<'_> {
+    fn token(&mut self) -> Option<Outgoing<'_>> {
+        let out = self.out.as_deref_mut().filter(|_| self.emitted.is_none())?;
+        Some(Outgoing { out, emitted: &mut self.emitted, segment: None })
+    }
+}
+
+/// The packet that comes in.
+#[derive(Debug)]
+pub(super) struct Incoming<'t>(&'t [u8]);
+
+impl RxToken for Incoming<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+/// Room for a packet that goes out.
+#[derive(Debug)]
+pub(super) struct Outgoing<'t> {
+    out: &'t mut FrameBuf,
+    emitted: &'t mut Option<Emitted>,
+    segment: Option<u16>,
+}
+
+impl TxToken for Outgoing<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
+        let result = f(&mut self.out.receive_area()[ethernet::HEADER_LEN..ethernet::HEADER_LEN + length]);
+        *self.emitted = Some(Emitted { length, segment: self.segment });
+        result
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size.map(std::num::NonZero::get);
+    }
+}

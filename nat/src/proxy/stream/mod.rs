@@ -1,0 +1,534 @@
+//! TCP over host sockets. Read first: RFC 9293; RFC 5382 (what a translator owes to TCP).
+//!
+//! # What a connection is
+//! Two sockets with a ring of bytes each way: smoltcp's, which speaks to the endpoint as if it were its peer, and the
+//! host's, which speaks to the peer. Each keeps its own windows, so a slow reader on one side stops the writer on the
+//! other when the ring is full.
+//!
+//! A SYN from inside waits until the host's connect has succeeded, and only then meets a socket: so the endpoint is told
+//! what the host was told (a reset, an ICMP error, or nothing). A client of a published port is connected to the endpoint
+//! from its own address, or a gateway's.
+//!
+//! # How it is driven
+//! [`Streams::frame`] takes a packet from inside, [`Streams::ready`] news of a host socket, [`Streams::handle_timeout`]
+//! the time; [`Streams::fill`] then puts what is to be sent into buffers, and must be called until it leaves one empty. All
+//! touch [`Outside`], the host's sockets, straight from and to the rings: bytes are copied once each way in here.
+//!
+//! # Speed
+//! Each connection has a smoltcp `SocketSet` of its own, found by its ends, so a packet costs the same however many
+//! connections there are. Packets are super-frames both ways: the stack takes what GSO made, and is told that its device
+//! segments; so checksums stay partial.
+//!
+//! # Bounds
+//! Connections in all and of each endpoint; bytes of rings in all, beyond which new connections get small ones; answers
+//! that wait. A ring's memory is mapped when it is touched, so an idle connection holds a few pages.
+
+mod device;
+mod flow;
+mod settings;
+mod table;
+mod wire;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+pub use flow::Opener;
+use flow::{Flow, Open, Phase, Pumped, Standing};
+pub use settings::{StreamCounters, StreamDrop, StreamLimits};
+use smoltcp::iface::{Config, Interface};
+use smoltcp::time::Instant;
+use smoltcp::wire::HardwareAddress;
+pub use table::Slot;
+use table::Table;
+use vswitch_frame::tcp::flag;
+use vswitch_frame::{FrameBuf, Headers, Offload, Timestamp};
+pub use wire::Ends;
+
+use super::datagram::Shown;
+use super::datagram::wire::Link;
+use crate::route::{IcmpError, Sender, refuse_connection};
+
+/// The host's sockets, by connection. Reads and writes never wait.
+pub trait Outside {
+    /// Starts to connect a socket to where a connection from inside leads; the news comes by [`Streams::ready`].
+    ///
+    /// # Errors
+    /// When the host refuses at once. A destination that may not be reached is [`io::ErrorKind::PermissionDenied`].
+    fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()>;
+
+    /// How the connect went; `None` while it goes on.
+    fn connected(&mut self, slot: Slot) -> Option<io::Result<()>>;
+
+    /// Writes as [`io::Write::write`] does.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is no room; anything else breaks the connection.
+    fn write(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Reads as [`io::Read::read`] does: nothing means the end.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing is there; anything else breaks the connection.
+    fn read(&mut self, slot: Slot, area: &mut [u8]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will be written.
+    fn finish(&mut self, slot: Slot);
+
+    /// Closes the socket, if there is one; the number may be used again.
+    fn close(&mut self, slot: Slot, ending: Ending);
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Both sides have closed.
+    Orderly,
+    /// The peer is to see a reset.
+    Reset,
+}
+
+/// News of a host socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes, the end or an error may be read.
+    pub readable: bool,
+    /// There may be room.
+    pub writable: bool,
+}
+
+/// A connection, for a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// Its ends.
+    pub ends: Ends,
+    /// Who opened it.
+    pub opener: Opener,
+    /// Its state towards the inside: `connecting`, or RFC 9293's word.
+    pub state: &'static str,
+    /// Bytes out and in.
+    pub bytes: [u64; 2],
+    /// When bytes moved last.
+    pub active: Timestamp,
+}
+
+/// The engine.
+pub struct Streams {
+    table: Table,
+    interface: Interface,
+    limits: StreamLimits,
+    link: Link,
+    counters: StreamCounters,
+    /// Connections that may have something to send, each once.
+    list: VecDeque<Slot>,
+    /// Answers of no connection, and those that could not wait.
+    replies: VecDeque<(Box<[u8]>, Offload)>,
+    scratch: FrameBuf,
+    /// The next port at a gateway's address that stands for a client.
+    next_port: u16,
+}
+
+impl Streams {
+    /// No connections yet. `seed` makes hashing and sequence numbers unpredictable.
+    #[must_use]
+    pub fn new(limits: StreamLimits, link: Link, seed: u64) -> Self {
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = seed;
+        let mut interface = Interface::new(config, &mut device::OnePacket::new(None, None), Instant::ZERO);
+        interface.set_any_ip(true);
+        Streams {
+            table: Table::new(seed.rotate_left(SEED_TURN)),
+            interface,
+            limits,
+            link,
+            counters: StreamCounters::default(),
+            list: VecDeque::new(),
+            replies: VecDeque::new(),
+            scratch: FrameBuf::new(),
+            next_port: FIRST_SHOWN_PORT,
+        }
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn counters(&self) -> StreamCounters {
+        let mut counters = self.counters;
+        counters.flows = self.table.len() as u64;
+        counters
+    }
+
+    /// Every connection.
+    pub fn records(&self) -> impl Iterator<Item = StreamRecord> {
+        self.table.iter().map(|(_, flow)| StreamRecord {
+            ends: flow.ends,
+            opener: flow.opener,
+            state: match &flow.phase {
+                Phase::Connecting(_) => "connecting",
+                Phase::Open(open) => open.state(),
+            },
+            bytes: flow.bytes,
+            active: flow.active,
+        })
+    }
+
+    /// Takes a packet from inside. What goes nowhere is counted.
+    pub fn frame(
+        &mut self,
+        frame: &[u8],
+        headers: &Headers,
+        offload: &Offload,
+        now: Timestamp,
+        outside: &mut impl Outside,
+    ) {
+        if let Err(reason) = self.take(frame, headers, offload, now, outside) {
+            self.counters.dropped(reason);
+        }
+    }
+
+    fn take(
+        &mut self,
+        frame: &[u8],
+        headers: &Headers,
+        offload: &Offload,
+        now: Timestamp,
+        outside: &mut impl Outside,
+    ) -> Result<(), StreamDrop> {
+        let arrived = wire::read(frame, headers, offload)?;
+        if let Some(slot) = self.table.find(&arrived.ends) {
+            self.segment(slot, frame, headers, arrived.flags, now, outside);
+            return Ok(());
+        }
+        if arrived.flags != flag::SYN {
+            self.refuse(frame, headers, None);
+            return Err(StreamDrop::NoFlow);
+        }
+        if let Err(reason) = self.room_for(arrived.ends.inside.ip()) {
+            self.refuse(frame, headers, None);
+            return Err(reason);
+        }
+        let flow = Flow::new(arrived.ends, Phase::Connecting(frame.into()), Opener::Inside, now);
+        let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
+        if let Err(error) = outside.connect(slot, &arrived.ends) {
+            self.connected(slot, Err(error), now, outside);
+        }
+        Ok(())
+    }
+
+    /// Takes news of a host socket.
+    pub fn ready(&mut self, slot: Slot, news: Readiness, now: Timestamp, outside: &mut impl Outside) {
+        let Some(flow) = self.table.flow_mut(slot) else { return };
+        if let Phase::Connecting(_) = flow.phase {
+            if let Some(result) = outside.connected(slot) {
+                self.connected(slot, result, now, outside);
+            }
+            return;
+        }
+        flow.readable |= news.readable;
+        flow.writable |= news.writable;
+        self.list(slot);
+    }
+
+    /// A client of a published port has connected: opens a connection to `target` on its behalf. The shell keeps the
+    /// client's socket under the number that it gets.
+    ///
+    /// # Errors
+    /// Why there can be none; it is counted.
+    pub fn accept(
+        &mut self,
+        client: SocketAddr,
+        target: SocketAddr,
+        shown: Shown,
+        now: Timestamp,
+    ) -> Result<Slot, StreamDrop> {
+        let opened = self.open_inside(client, target, shown, now);
+        match opened {
+            Ok(_) => self.counters.accepted += 1,
+            Err(reason) => self.counters.dropped(reason),
+        }
+        opened
+    }
+
+    /// Fills buffers with what is to be sent, and says how many. Fewer than there are buffers: nothing more is to be sent.
+    pub fn fill(&mut self, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl Outside) -> usize {
+        let mut filled = 0;
+        while filled < buffers.len() {
+            if let Some((frame, offload)) = self.replies.pop_front() {
+                buffers[filled].fill(&frame, offload);
+                filled += 1;
+                continue;
+            }
+            let Some(slot) = self.list.pop_front() else { break };
+            let last = buffers.len().min(filled + QUANTUM);
+            let sent = self.send(slot, &mut buffers[filled..last], now, outside);
+            filled += sent;
+        }
+        filled
+    }
+
+    /// Whether [`Streams::fill`] may have something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !(self.list.is_empty() && self.replies.is_empty())
+    }
+
+    /// When [`Streams::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.table.next_due()
+    }
+
+    /// Lets connections whose time has come be looked at by [`Streams::fill`].
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some(slot) = self.table.due(now) {
+            self.list(slot);
+        }
+    }
+
+    /// Ends the connections of an address inside that goes.
+    pub fn forget_endpoint(&mut self, address: IpAddr, outside: &mut impl Outside) {
+        let gone = self.table.iter().filter(|(_, flow)| flow.ends.inside.ip() == address);
+        for slot in gone.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.remove(slot, Ending::Reset, outside);
+        }
+    }
+
+    /// A packet of a connection.
+    fn segment(
+        &mut self,
+        slot: Slot,
+        frame: &[u8],
+        headers: &Headers,
+        flags: u8,
+        now: Timestamp,
+        outside: &mut impl Outside,
+    ) {
+        let Some(flow) = self.table.flow_mut(slot) else { return };
+        let Phase::Open(open) = &mut flow.phase else {
+            // The endpoint asks again, which the host's stack does by itself, or no longer.
+            if flags & flag::RST != 0 {
+                self.remove(slot, Ending::Reset, outside);
+            }
+            return;
+        };
+        let ends = flow.ends;
+        let answer = open.ingress(&mut self.interface, headers.packet(frame), &mut self.scratch, now);
+        if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken
+            && let Some(open) = flow.open_mut()
+        {
+            open.abort();
+        }
+        if let Some(emitted) = answer {
+            wire::finish(&mut self.scratch, emitted, ends, self.link);
+            self.reply();
+        }
+        self.list(slot);
+    }
+
+    /// The host's connect has ended.
+    fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl Outside) {
+        let ring = self.ring();
+        let Some(flow) = self.table.flow_mut(slot) else { return };
+        let Phase::Connecting(syn) = &mut flow.phase else { return };
+        let (syn, ends) = (std::mem::take(syn), flow.ends);
+        let Ok(headers) = Headers::parse(&syn) else { return };
+        let refused = match result {
+            Ok(()) => match Open::listening(ends, ring, &self.limits) {
+                Some(mut open) => {
+                    open.ingress(&mut self.interface, headers.packet(&syn), &mut self.scratch, now);
+                    flow.phase = Phase::Open(open);
+                    flow.active = now;
+                    self.counters.opened += 1;
+                    self.counters.rings += 2 * ring as u64;
+                    return self.list(slot);
+                }
+                None => Some((StreamDrop::Malformed, None)),
+            },
+            Err(error) => refusal(&error),
+        };
+        if let Some((reason, told)) = refused {
+            self.counters.dropped(reason);
+            self.refuse(&syn, &headers, told);
+        } else {
+            // The endpoint's own patience ends when the host's does.
+            self.counters.dropped(StreamDrop::TimedOut);
+        }
+        self.remove(slot, Ending::Reset, outside);
+    }
+
+    fn open_inside(
+        &mut self,
+        client: SocketAddr,
+        target: SocketAddr,
+        shown: Shown,
+        now: Timestamp,
+    ) -> Result<Slot, StreamDrop> {
+        self.room_for(target.ip())?;
+        let outside = match shown {
+            Shown::Client => client,
+            Shown::Gateway(address) => self.port_at(address, target).ok_or(StreamDrop::TooMany)?,
+        };
+        let ends = Ends { inside: target, outside };
+        if target.is_ipv4() != outside.is_ipv4() || self.table.find(&ends).is_some() {
+            return Err(StreamDrop::BadPort);
+        }
+        let ring = self.ring();
+        let open = Open::connecting(ends, ring, &self.limits, &mut self.interface).ok_or(StreamDrop::BadPort)?;
+        let flow = Flow::new(ends, Phase::Open(open), Opener::Outside, now);
+        let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
+        self.counters.rings += 2 * ring as u64;
+        self.list(slot);
+        Ok(slot)
+    }
+
+    /// A port at a gateway's address from which nobody is connected to `target`.
+    fn port_at(&mut self, gateway: IpAddr, target: SocketAddr) -> Option<SocketAddr> {
+        for _ in FIRST_SHOWN_PORT..=u16::MAX {
+            let outside = SocketAddr::new(gateway, self.next_port);
+            self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_SHOWN_PORT);
+            if self.table.find(&Ends { inside: target, outside }).is_none() {
+                return Some(outside);
+            }
+        }
+        None
+    }
+
+    fn room_for(&self, inside: IpAddr) -> Result<(), StreamDrop> {
+        let full = self.table.len() >= self.limits.flows;
+        if full || self.table.of_endpoint(inside) >= self.limits.per_endpoint {
+            return Err(StreamDrop::TooMany);
+        }
+        Ok(())
+    }
+
+    /// The size of a new connection's rings.
+    fn ring(&self) -> usize {
+        let used = usize::try_from(self.counters.rings).unwrap_or(usize::MAX);
+        let fits = used.saturating_add(2 * self.limits.ring) <= self.limits.rings;
+        if fits { self.limits.ring } else { self.limits.small_ring }
+    }
+
+    /// Puts what one connection has to send into buffers. It is listed again unless it has no more.
+    fn send(&mut self, slot: Slot, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl Outside) -> usize {
+        let Some(flow) = self.table.flow_mut(slot) else { return 0 };
+        flow.listed = false;
+        let broken = pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken;
+        let ends = flow.ends;
+        let Phase::Open(open) = &mut flow.phase else { return 0 };
+        let limit = if open.is_half_closed() { self.limits.half_closed } else { self.limits.idle };
+        let ends_at = flow.active + Duration::from(limit);
+        if broken {
+            open.abort();
+        } else if ends_at <= now {
+            self.counters.expired += 1;
+            open.abort();
+        }
+        for (count, buffer) in buffers.iter_mut().enumerate() {
+            let Some(emitted) = open.egress(&mut self.interface, buffer, now) else {
+                self.settle(slot, ends_at, now, outside);
+                return count;
+            };
+            wire::finish(buffer, emitted, ends, self.link);
+        }
+        self.list(slot);
+        buffers.len()
+    }
+
+    /// A connection has nothing to send just now.
+    fn settle(&mut self, slot: Slot, ends_at: Timestamp, now: Timestamp, outside: &mut impl Outside) {
+        let Some(open) = self.table.flow_mut(slot).and_then(Flow::open_mut) else { return };
+        match open.standing(&mut self.interface, now) {
+            Standing::Open(at) => {
+                let at = at.map_or(ends_at, |at| at.min(ends_at));
+                self.table.schedule(slot, at);
+            }
+            Standing::Closed => self.remove(slot, Ending::Orderly, outside),
+            Standing::Reset => {
+                self.counters.reset += 1;
+                self.remove(slot, Ending::Reset, outside);
+            }
+        }
+    }
+
+    fn remove(&mut self, slot: Slot, ending: Ending, outside: &mut impl Outside) {
+        if let Some(mut flow) = self.table.remove(slot) {
+            let rings = flow.open_mut().map_or(0, |open| 2 * open.ring as u64);
+            self.counters.rings -= rings;
+            outside.close(slot, ending);
+        }
+    }
+
+    fn list(&mut self, slot: Slot) {
+        if let Some(flow) = self.table.flow_mut(slot)
+            && !flow.listed
+        {
+            flow.listed = true;
+            self.list.push_back(slot);
+        }
+    }
+
+    /// Answers a packet with an ICMP error, or a reset.
+    fn refuse(&mut self, frame: &[u8], headers: &Headers, told: Option<IcmpError>) {
+        let (_, destination) = crate::classify::addresses(frame, headers);
+        let sender = Sender { mac: self.link.own, address: destination };
+        let built = match told {
+            Some(error) => error.build(frame, headers, sender, &mut self.scratch),
+            None => refuse_connection(frame, headers, &mut self.scratch),
+        };
+        if built {
+            self.reply();
+        }
+    }
+
+    /// Lets the frame in `scratch` be sent.
+    fn reply(&mut self) {
+        if self.replies.len() < MAX_REPLIES {
+            self.replies.push_back((self.scratch.frame().into(), self.scratch.offload));
+        } else {
+            self.counters.dropped(StreamDrop::Full);
+        }
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").field("flows", &self.table.len()).field("counters", &self.counters).finish()
+    }
+}
+
+/// Moves what can be moved between a connection's two sockets, and counts it.
+fn pump(
+    flow: &mut Flow,
+    slot: Slot,
+    counters: &mut StreamCounters,
+    outside: &mut impl Outside,
+    now: Timestamp,
+) -> Pumped {
+    let before = flow.bytes;
+    let pumped = flow.pump(slot, outside, now);
+    counters.sent += flow.bytes[0] - before[0];
+    counters.received += flow.bytes[1] - before[1];
+    pumped
+}
+
+/// Why the host could not connect, and the ICMP error that says so (none: a reset does); `None` when the endpoint is told
+/// nothing.
+fn refusal(error: &io::Error) -> Option<(StreamDrop, Option<IcmpError>)> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => (StreamDrop::Refused, None),
+        io::ErrorKind::HostUnreachable => (StreamDrop::Unreachable, Some(IcmpError::HostUnreachable)),
+        io::ErrorKind::NetworkUnreachable => (StreamDrop::Unreachable, Some(IcmpError::NoRoute)),
+        io::ErrorKind::PermissionDenied => (StreamDrop::Destination, Some(IcmpError::Prohibited)),
+        io::ErrorKind::TimedOut => return None,
+        _ => (StreamDrop::NoSocket, None),
+    })
+}
+
+/// Packets that one connection may send before others have their turn.
+const QUANTUM: usize = 16;
+/// Answers of no connection that may wait.
+const MAX_REPLIES: usize = 1024;
+/// Ports that stand for clients at a gateway's address: as the kernel's own ephemeral ones (ip_local_port_range).
+const FIRST_SHOWN_PORT: u16 = 32_768;
+/// The two uses of the seed differ by this.
+const SEED_TURN: u32 = 29;

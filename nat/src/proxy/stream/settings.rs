@@ -1,0 +1,171 @@
+//! Bounds, timers, and why a segment went nowhere.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::table::Seconds;
+
+/// How many connections there may be, and what each may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamLimits {
+    /// Connections in all. Each holds a host socket.
+    pub flows: usize,
+    /// Connections of one address inside.
+    pub per_endpoint: usize,
+    /// Bytes of each of a connection's two rings.
+    pub ring: usize,
+    /// Bytes of all rings together, as if each were full. Beyond it, new connections get rings of `small_ring`.
+    pub rings: usize,
+    /// Bytes of a ring when memory is scarce.
+    pub small_ring: usize,
+    /// Seconds without a byte after which a connection ends (RFC 5382 REQ-5: two hours and four minutes at least).
+    pub idle: Seconds,
+    /// Seconds without a byte after which a connection ends that one side has closed (RFC 5382 REQ-5: four minutes at
+    /// least).
+    pub half_closed: Seconds,
+    /// Seconds of silence after which an endpoint is asked whether it is still there.
+    pub keep_alive: Seconds,
+    /// Seconds after which an endpoint that does not answer is given up.
+    pub unanswered: Seconds,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        StreamLimits {
+            flows: 32_768,
+            per_endpoint: 16_384,
+            ring: 512 << 10,
+            rings: 1 << 30,
+            small_ring: 16 << 10,
+            idle: Seconds(7_440),
+            half_closed: Seconds(300),
+            keep_alive: Seconds(300),
+            unanswered: Seconds(700),
+        }
+    }
+}
+
+/// Why a segment was dropped, or a connection refused. Counters are indexed by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum StreamDrop {
+    /// A header contradicts its standard or the packet's length, or the offload does not fit the packet.
+    Malformed,
+    /// The checksum is wrong.
+    BadChecksum,
+    /// Flags that no connection sends together.
+    BadFlags,
+    /// A port is zero.
+    BadPort,
+    /// To many, or to an address of the host's own that is not shared.
+    Destination,
+    /// Of no connection; it was answered with a reset.
+    NoFlow,
+    /// A fragment of a segment.
+    Fragment,
+    /// As many connections as there may be, in all or of this endpoint.
+    TooMany,
+    /// The host gave no socket: its descriptors or ports are used up.
+    NoSocket,
+    /// The host's peer refused the connection.
+    Refused,
+    /// The host found no way to the peer.
+    Unreachable,
+    /// The peer did not answer the host.
+    TimedOut,
+    /// More answers wait than there is room for.
+    Full,
+}
+
+impl StreamDrop {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [StreamDrop; 13] = [
+        StreamDrop::Malformed,
+        StreamDrop::BadChecksum,
+        StreamDrop::BadFlags,
+        StreamDrop::BadPort,
+        StreamDrop::Destination,
+        StreamDrop::NoFlow,
+        StreamDrop::Fragment,
+        StreamDrop::TooMany,
+        StreamDrop::NoSocket,
+        StreamDrop::Refused,
+        StreamDrop::Unreachable,
+        StreamDrop::TimedOut,
+        StreamDrop::Full,
+    ];
+
+    /// The counter's index.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The name that the API and the command line use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            StreamDrop::Malformed => "malformed",
+            StreamDrop::BadChecksum => "bad-checksum",
+            StreamDrop::BadFlags => "bad-flags",
+            StreamDrop::BadPort => "bad-port",
+            StreamDrop::Destination => "not-forwardable",
+            StreamDrop::NoFlow => "no-flow",
+            StreamDrop::Fragment => "fragment",
+            StreamDrop::TooMany => "too-many",
+            StreamDrop::NoSocket => "no-socket",
+            StreamDrop::Refused => "refused",
+            StreamDrop::Unreachable => "unreachable",
+            StreamDrop::TimedOut => "timed-out",
+            StreamDrop::Full => "queue-full",
+        }
+    }
+}
+
+impl fmt::Display for StreamDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for StreamDrop {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// What has happened to connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// Connections now.
+    pub flows: u64,
+    /// Connections from inside since the start.
+    pub opened: u64,
+    /// Connections into a network since the start.
+    pub accepted: u64,
+    /// Connections that were reset by either side.
+    pub reset: u64,
+    /// Connections that were idle too long.
+    pub expired: u64,
+    /// Bytes that went out.
+    pub sent: u64,
+    /// Bytes that came in.
+    pub received: u64,
+    /// Bytes of all rings now, as if each were full.
+    pub rings: u64,
+    drops: [u64; StreamDrop::ALL.len()],
+}
+
+impl StreamCounters {
+    /// Counts a drop.
+    pub const fn dropped(&mut self, reason: StreamDrop) {
+        self.drops[reason.index()] += 1;
+    }
+
+    /// Reasons with their counts, those that happened.
+    pub fn drops(&self) -> impl Iterator<Item = (StreamDrop, u64)> + '_ {
+        StreamDrop::ALL.into_iter().map(|reason| (reason, self.drops[reason.index()])).filter(|(_, count)| *count > 0)
+    }
+}

@@ -1,0 +1,168 @@
+//! TCP of containers over host sockets: the shell around [`vswitch_nat::proxy::stream`].
+//!
+//! A connection's socket is opened when the engine asks for it and closed when the engine says so. Its readiness is noted in
+//! the engine, which reads and writes until the host says that it would block; so edges of the poll are never lost.
+
+mod listeners;
+mod services;
+mod sockets;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use crossbeam_channel::Receiver;
+use ipnet::IpNet;
+use mio::Registry;
+use mio::event::Event;
+use vswitch_frame::{FrameBuf, Headers, Offload, Timestamp};
+use vswitch_nat::proxy::datagram::wire::Link;
+use vswitch_nat::proxy::destinations::Destinations;
+use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamLimits, StreamRecord, Streams};
+
+use super::datagrams::PublishedAs;
+use listeners::Listeners;
+pub use services::ServiceStream;
+use services::Services;
+use sockets::HostSockets;
+
+/// Everything that is counted of connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamStats {
+    /// By the engine.
+    pub flows: StreamCounters,
+    /// Clients of published ports that could not be let in.
+    pub refused_clients: u64,
+}
+
+/// The shell.
+#[derive(Debug)]
+pub(crate) struct StreamShell {
+    engine: Streams,
+    sockets: HostSockets,
+    listeners: Listeners,
+    services: Services,
+    /// The subnets inside.
+    inside: Vec<IpNet>,
+    destinations: Destinations,
+}
+
+impl StreamShell {
+    /// A shell without connections, whose sockets are in the poll of `registry`.
+    pub(crate) fn new(
+        (limits, destinations): (StreamLimits, Destinations),
+        link: Link,
+        registry: &Registry,
+        seed: u64,
+    ) -> io::Result<Self> {
+        Ok(StreamShell {
+            engine: Streams::new(limits, link, seed),
+            sockets: HostSockets::new(registry.try_clone()?),
+            listeners: Listeners::new(registry.try_clone()?),
+            services: Services::default(),
+            inside: Vec::new(),
+            destinations,
+        })
+    }
+
+    /// Says which addresses are inside.
+    pub(crate) fn set_inside(&mut self, inside: Vec<IpNet>) {
+        self.inside = inside;
+    }
+
+    /// Everything that is counted.
+    pub(crate) fn stats(&self) -> StreamStats {
+        StreamStats { flows: self.engine.counters(), refused_clients: self.listeners.refused }
+    }
+
+    /// Every connection.
+    pub(crate) fn records(&self) -> Vec<StreamRecord> {
+        self.engine.records().collect()
+    }
+
+    /// Lets connections to a host socket that listens go to `target`.
+    pub(crate) fn publish(
+        &mut self,
+        number: u32,
+        socket: OwnedFd,
+        target: SocketAddr,
+        shown: PublishedAs,
+    ) -> io::Result<()> {
+        self.listeners.add(number, socket, target, shown)
+    }
+
+    /// Closes a published port; connections that came by it go on.
+    pub(crate) fn unpublish(&mut self, number: u32) -> bool {
+        self.listeners.remove(number)
+    }
+
+    /// Takes connections to a port of the gateways.
+    pub(crate) fn serve(&mut self, port: u16) -> Receiver<ServiceStream> {
+        self.services.add(port)
+    }
+
+    /// Ends the connections of an address inside that goes.
+    pub(crate) fn forget_endpoint(&mut self, address: IpAddr) {
+        self.engine.forget_endpoint(address, &mut self.sockets);
+    }
+
+    /// Takes a segment from inside.
+    pub(crate) fn send(&mut self, (frame, headers, offload): (&[u8], &Headers, &Offload), now: Timestamp) {
+        let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+        self.engine.frame(frame, headers, offload, now, &mut outside);
+    }
+
+    /// Takes what the poll says of a socket; `false` when the token is somebody else's.
+    pub(crate) fn event(&mut self, event: &Event, now: Timestamp) -> bool {
+        let token = event.token().0;
+        if token >= AFTER {
+            return false;
+        }
+        if let Some(slot) = token.checked_sub(FIRST_TOKEN).and_then(Slot::new) {
+            let broken = event.is_error();
+            let news = Readiness {
+                readable: event.is_readable() || event.is_read_closed() || broken,
+                writable: event.is_writable() || event.is_write_closed() || broken,
+            };
+            let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+            self.engine.ready(slot, news, now, &mut outside);
+        } else if let Some(index) = token.checked_sub(FIRST_LISTENER_TOKEN) {
+            self.listeners.ready(index);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Whether there may be something to send, or to take from a published port.
+    pub(crate) fn has_output(&self) -> bool {
+        self.engine.has_output() || self.listeners.has_clients()
+    }
+
+    /// Fills buffers with frames for the inside and returns how many; fewer than there are buffers says that nothing more
+    /// waits.
+    pub(crate) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
+        let entry = listeners::Entry { inside: &self.inside, destinations: self.destinations };
+        self.listeners.accept(entry, &mut self.engine, &mut self.sockets, now);
+        let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+        self.engine.fill(buffers, now, &mut outside)
+    }
+
+    /// When something is due.
+    pub(crate) fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.next_timeout().into_iter().chain(self.listeners.next_timeout()).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        self.engine.handle_timeout(now);
+        self.listeners.handle_timeout(now);
+    }
+}
+
+/// Tokens of published ports: their index and this.
+const FIRST_LISTENER_TOKEN: usize = 1 << 20;
+/// Tokens of connections: their number and this.
+const FIRST_TOKEN: usize = 1 << 24;
+/// Tokens of this shell end here.
+const AFTER: usize = super::datagrams::FIRST_TOKEN;
