@@ -30,6 +30,24 @@ impl Moment {
         self.0.saturating_sub(earlier.0) / 1_000_000_000
     }
 
+    /// From `earlier` to this moment; nothing if it is later.
+    #[must_use]
+    pub const fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub const fn unix_seconds(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub const fn unix_nanos(self) -> u64 {
+        self.0
+    }
+
     /// `seconds` earlier.
     #[must_use]
     pub const fn earlier(self, seconds: u64) -> Self {
@@ -43,12 +61,25 @@ impl std::fmt::Display for Moment {
     }
 }
 
+/// A Unix time, `SECONDS` or `SECONDS.FRACTION`.
+#[must_use]
+pub fn parse_timestamp(text: &str) -> Option<Moment> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    // Nanoseconds are nine digits; more say nothing, fewer stand for their place.
+    let nanos: u64 = format!("{fraction:0<9}")[..9].parse().ok()?;
+    let seconds: u64 = whole.parse().ok()?;
+    Some(Moment(seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?))
+}
+
 /// `until=` of a filter: a Unix time, an RFC 3339 time, or a duration such as `24h` before `now`.
 #[must_use]
 pub fn parse_until(text: &str, now: Moment) -> Option<Moment> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        let whole = Duration::try_from_secs_f64(seconds).ok()?;
-        return Some(Moment(u64::try_from(whole.as_nanos()).ok()?));
+    if let Some(moment) = parse_timestamp(text) {
+        return Some(moment);
     }
     if let Ok(duration) = humantime::parse_duration(text) {
         return Some(now.earlier(duration.as_secs()));
@@ -70,5 +101,10 @@ mod tests {
         assert_eq!(parse_until("2023-11-14T22:13:20Z", Moment::now()), Some(moment));
         assert_eq!(parse_until("1h30m", moment), Some(Moment::from_unix_seconds(1_700_000_000 - 5400)));
         assert_eq!(parse_until("soon", moment), None);
+        assert_eq!(parse_timestamp("1700000000.000000001").unwrap().unix_nanos(), 1_700_000_000_000_000_001);
+        assert_eq!(parse_timestamp("1700000000.5").unwrap().unix_nanos(), 1_700_000_000_500_000_000);
+        for bad in ["", ".5", "5.", "-1", "1e9", "99999999999999999999", "1.0000000000000000000"] {
+            assert_eq!(parse_timestamp(bad), None, "{bad}");
+        }
     }
 }

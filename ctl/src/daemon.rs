@@ -125,7 +125,14 @@ async fn serve(
         ephemeral: options.ephemeral,
     })
     .await?;
-    let app = App { controller: controller.clone(), uplink: options.uplink.clone(), workers, confinement };
+    let app = App {
+        controller: controller.clone(),
+        uplink: options.uplink.clone(),
+        workers,
+        confinement,
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        live_restore: options.live_restore,
+    };
     let mut servers = JoinSet::new();
     if let Some(docker) = &sockets.docker {
         servers.spawn(api::serve::serve(docker.listener()?, api::docker_router(app.clone())));

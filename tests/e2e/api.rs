@@ -27,7 +27,7 @@ fn describes_itself() {
         assert!(said.contains("uptime_ms"), "{said}");
         let ping = http::request(&socket, "GET", "/_ping", None);
         assert_eq!((ping.status, ping.body.as_str()), (200, "OK"));
-        assert!(ping.head.to_lowercase().contains("api-version: 1.47"), "{}", ping.head);
+        assert!(ping.head.to_lowercase().contains("api-version: 1.50"), "{}", ping.head);
     });
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The control socket speaks HTTP/1.1 with JSON over a Unix socket. Two dialects share it:
 //!
-//! - `/networks…`, `/_ping`, `/version` (each also behind `/v1.NN`) follow the Docker Engine API: the shapes are in
-//!   [`network`], the field names are Docker's, errors are [`ErrorBody`];
+//! - `/networks…`, `/containers…`, `/events`, `/info`, `/version`, `/_ping` (each also behind `/v1.NN`) follow the Docker
+//!   Engine API: the shapes are in [`network`] and [`docker`], the field names are Docker's, errors are [`ErrorBody`];
 //! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`flow`], [`stats`], [`version`].
 //!   Field names are `snake_case`.
 //!
@@ -15,10 +15,12 @@
 
 pub mod client;
 pub mod container;
+pub mod docker;
 pub mod endpoint;
 mod error;
 pub mod fdb;
 pub mod flow;
+pub mod human;
 pub mod network;
 pub mod port;
 pub mod stats;
@@ -32,8 +34,11 @@ pub use error::{ClientError, ErrorBody};
 /// Path prefix of vswitch's own API.
 pub const PREFIX: &str = "/vswitch/v1";
 
-/// The Docker Engine API version whose network shapes are spoken.
-pub const DOCKER_API_VERSION: &str = "1.47";
+/// The newest Docker Engine API version that is spoken.
+pub const DOCKER_API_VERSION: &str = "1.50";
+
+/// The oldest: the shapes are the same as far as vswitch speaks them.
+pub const DOCKER_MIN_API_VERSION: &str = "1.24";
 
 /// Longest request body that the daemon reads, in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;

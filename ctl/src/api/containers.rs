@@ -12,7 +12,7 @@ use vswitch_api::ErrorBody;
 use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
 
 use super::answer::{Answer, Refusal};
-use super::extract::{Asked, Body, Segments};
+use super::extract::{Asked, Body, Flag, Segments};
 use super::{App, stdio};
 use crate::model::{parse_container, parse_exec};
 
@@ -21,20 +21,6 @@ use crate::model::{parse_container, parse_exec};
 #[serde(default)]
 pub(super) struct Listing {
     all: Flag,
-}
-
-/// `true`, `1` or nothing; `false` or `0`.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Flag(pub(super) bool);
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "" | "1" | "true" | "True" => Ok(Flag(true)),
-            "0" | "false" | "False" => Ok(Flag(false)),
-            other => Err(serde::de::Error::custom(format!("{other:?} is neither true nor false"))),
-        }
-    }
 }
 
 /// Containers, newest first.

@@ -7,6 +7,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use http_body_util::BodyExt;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use vswitch_api::MAX_BODY_BYTES;
 
@@ -97,6 +98,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Asked(value)),
             Err(error) => Err(Refusal::bad(format!("invalid query: {}", error.body_text()))),
+        }
+    }
+}
+
+/// A query value: `true`, `1` or nothing; `false` or `0`.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Flag(pub(super) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "" | "1" | "true" | "True" => Ok(Flag(true)),
+            "0" | "false" | "False" => Ok(Flag(false)),
+            other => Err(serde::de::Error::custom(format!("{other:?} is neither true nor false"))),
         }
     }
 }

@@ -41,6 +41,10 @@ pub struct App {
     pub uplink: Uplink,
     /// Pipelines.
     pub workers: usize,
+    /// Cores that vswitchd may use.
+    pub cores: usize,
+    /// Containers outlive a stop of vswitchd.
+    pub live_restore: bool,
     /// What vswitchd cannot do.
     pub confinement: Confinement,
 }
@@ -48,8 +52,8 @@ pub struct App {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "vswitch",
-    description = "The control socket of vswitchd. Paths without /vswitch/v1 follow the Docker Engine API 1.47 and \
-                   are served behind /v1.NN, too."
+    description = "The control socket of vswitchd. Paths without /vswitch/v1 follow the Docker Engine API and \
+                   are served behind /v1.24 to /v1.50, too."
 ))]
 struct Description;
 
@@ -74,21 +78,8 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(fdb::remove))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
-        .merge(docker_routes())
+        .merge(docker::routes())
         .split_for_parts()
-}
-
-/// The routes of Docker's dialect.
-fn docker_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(docker::ping))
-        .routes(routes!(docker::version))
-        .routes(routes!(docker::list))
-        .routes(routes!(docker::create))
-        .routes(routes!(docker::prune))
-        .routes(routes!(docker::inspect, docker::remove))
-        .routes(routes!(docker::connect))
-        .routes(routes!(docker::disconnect))
 }
 
 /// The router that [`serve`] runs.
@@ -99,20 +90,13 @@ pub fn router(app: App) -> Router {
 
 /// The router of a socket on which Docker's dialect is spoken and nothing else.
 pub fn docker_router(app: App) -> Router {
-    let (router, _) = docker_routes().split_for_parts();
+    let (router, _) = docker::routes().split_for_parts();
     router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
-    let first = uri.path().trim_start_matches('/').split('/').next().unwrap_or_default();
-    if DOCKER_PATHS.contains(&first) {
-        return Refusal::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!(
-                "vswitch serves the networks of the Docker Engine API only, not /{first}; for containers on its \
-                 networks use vswitchctl"
-            ),
-        );
+    if let Some(refusal) = docker::elsewhere::not_implemented(uri.path()) {
+        return refusal;
     }
     Refusal::new(
         StatusCode::NOT_FOUND,
@@ -121,57 +105,11 @@ async fn unknown_path(uri: Uri) -> Refusal {
 }
 
 async fn unknown_method(method: Method, uri: Uri) -> Refusal {
+    if let Some(refusal) = docker::elsewhere::not_implemented(uri.path()) {
+        return refusal;
+    }
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{method} is not allowed on {}; see /vswitch/v1/openapi.json", uri.path()),
     )
-}
-
-/// First path segments of the Docker Engine API 1.47 that are Docker's own.
-const DOCKER_PATHS: [&str; 17] = [
-    "auth",
-    "build",
-    "commit",
-    "configs",
-    "containers",
-    "distribution",
-    "events",
-    "exec",
-    "images",
-    "info",
-    "nodes",
-    "plugins",
-    "secrets",
-    "services",
-    "swarm",
-    "system",
-    "volumes",
-];
-
-/// Docker's clients put `/v1.NN` before their paths; one implementation serves them all.
-pub(crate) fn without_docker_version(uri: &Uri) -> Option<Uri> {
-    let text = uri.path_and_query()?.as_str();
-    let rest = text.strip_prefix("/v1.")?;
-    let slash = rest.find('/')?;
-    let digits = &rest[..slash];
-    if digits.is_empty() || digits.len() > 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    rest[slash..].parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Only Docker's own version prefix is taken off.
-    #[test]
-    fn version_prefix() {
-        let strip = |text: &str| without_docker_version(&text.parse().unwrap()).map(|uri| uri.to_string());
-        assert_eq!(strip("/v1.47/networks?filters=%7B%7D").as_deref(), Some("/networks?filters=%7B%7D"));
-        assert_eq!(strip("/v1.24/_ping").as_deref(), Some("/_ping"));
-        for kept in ["/networks", "/v2.0/networks", "/v1./networks", "/v1.x/networks", "/v1.47", "/vswitch/v1/stats"] {
-            assert_eq!(strip(kept), None, "{kept}");
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
@@ -18,8 +19,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
+use super::docker::version::negotiate;
 use super::stream::FdStream;
-use super::without_docker_version;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 1024;
@@ -98,8 +99,10 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if let Some(uri) = without_docker_version(request.uri()) {
-            *request.uri_mut() = uri;
+        match negotiate(request.uri()) {
+            Ok(Some(uri)) => *request.uri_mut() = uri,
+            Ok(None) => {}
+            Err(refusal) => return Box::pin(async move { Ok(refusal.into_response()) }),
         }
         let mut router = self.router.clone();
         Box::pin(async move { router.call(request.map(Body::new)).await })

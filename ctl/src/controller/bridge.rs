@@ -58,6 +58,20 @@ impl Controller {
         result
     }
 
+    /// The settings that hold now.
+    #[must_use]
+    pub fn defaults(&self) -> Defaults {
+        self.state().defaults.clone()
+    }
+
+    /// What tells this daemon's state from others': the id of its network `bridge`, which lasts as long as the state.
+    #[must_use]
+    pub fn instance(&self) -> String {
+        let state = self.state();
+        let bridge = state.networks.values().find(|on| on.network.name == "bridge");
+        bridge.map(|on| on.network.id.to_string()).unwrap_or_default()
+    }
+
     /// Who has no endpoint can be taken from the switch and put back under the same id.
     fn exchange_bridge(&self, state: &mut State, network: Network) -> Result<(), ControlError> {
         let Some(on) = state.networks.get(&network.id) else { return Ok(()) };

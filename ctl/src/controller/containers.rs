@@ -99,6 +99,7 @@ impl Controller {
             return Err(error);
         }
         tracing::info!(container = name, id = id.short(), "container created");
+        self.tell_container(&container, "create", &[]);
         Ok(Created { id, name, warnings })
     }
 
@@ -139,6 +140,7 @@ impl Controller {
         }
         if let Some(one) = state.containers.remove(id) {
             tracing::info!(container = one.container.name, id = id.short(), "container removed");
+            self.tell_container(&one.container, "destroy", &[]);
         }
         drop(state);
         match std::fs::remove_file(self.log_path(id)) {
@@ -202,6 +204,21 @@ impl Controller {
                 _ => None,
             }
         })
+    }
+
+    /// Whether a container's process runs.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn container_runs(&self, text: &str) -> Result<bool, ControlError> {
+        Ok(self.state().container(text)?.container.running())
+    }
+
+    /// How many containers there are, and how many of them run.
+    #[must_use]
+    pub fn container_counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.containers.len(), state.containers.values().filter(|one| one.container.running()).count())
     }
 
     /// Whether a start could begin.

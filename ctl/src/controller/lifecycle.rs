@@ -72,6 +72,9 @@ impl Controller {
         let result = self.start_inside(id, &endpoints, &mut up, streams).await;
         if result.is_err() {
             self.release_ports(id);
+            if up.len() == endpoints.len() {
+                self.tell_members(&self.state(), id, "disconnect");
+            }
             for endpoint in up.iter().rev() {
                 self.take_down(endpoint).await;
             }
@@ -94,6 +97,7 @@ impl Controller {
             self.bring_up(endpoint).await?;
             up.push(endpoint.clone());
         }
+        self.tell_members(&self.state(), id, "connect");
         if !endpoints.is_empty() {
             let request = routes::default_routes(&self.state(), id);
             self.ask(request).await?;
@@ -114,6 +118,7 @@ impl Controller {
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container started");
+        self.tell_by_id(id, "start", &[]);
         Ok(pid)
     }
 
@@ -191,6 +196,9 @@ impl Controller {
             let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
             // An error here says that the container was removed, which is an end, too.
             if tokio::time::timeout(patience, ended).await.is_ok() {
+                if let Ok(id) = id.parse() {
+                    self.tell_by_id(&id, "stop", &[]);
+                }
                 return Ok(());
             }
         }
@@ -217,6 +225,9 @@ impl Controller {
     }
 
     async fn signal(&self, process: &str, signal: i32) -> Result<(), ControlError> {
+        if let Ok(id) = process.parse() {
+            self.tell_by_id(&id, "kill", &[("signal", signal.to_string().as_str())]);
+        }
         if self.signal_orphan(process, signal)? {
             return Ok(());
         }
@@ -234,11 +245,14 @@ impl Controller {
             let own = matches!(one.container.mode, NetworkMode::Networks | NetworkMode::None);
             (one.endpoints.clone(), started, own)
         };
+        let lasted = Moment::now().since(started).as_secs().to_string();
+        self.tell_by_id(id, "die", &[("execDuration", lasted.as_str()), ("exitCode", code.to_string().as_str())]);
         // Before the endpoints go: their flows are flushed then, and no new ones may come.
         self.release_ports(id);
         for endpoint in &endpoints {
             self.take_down(endpoint).await;
         }
+        self.tell_members(&self.state(), id, "disconnect");
         if own_sandbox {
             self.ask_anyway(Request::SandboxRemove { sandbox: id.to_string() }).await;
         }

@@ -43,6 +43,9 @@ impl Controller {
             self.state().remove_endpoint(&endpoint.id);
             return Err(error);
         }
+        if running && let Ok(on) = self.state().network(endpoint.network.as_str()) {
+            self.tell_member(&on.network, &id, "connect");
+        }
         tracing::info!(container = id.short(), network = endpoint.network_name, "connected");
         Ok(())
     }
@@ -99,6 +102,9 @@ impl Controller {
             for address in endpoint.addresses() {
                 self.flush_address(address);
             }
+        }
+        if let Ok(on) = self.state().network(endpoint.network.as_str()) {
+            self.tell_member(&on.network, &id, "disconnect");
         }
         tracing::info!(container = id.short(), network = endpoint.network_name, "disconnected");
         Ok(())

@@ -14,12 +14,15 @@
 //! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
 
 mod bridge;
+mod container_filter;
 mod containers;
+mod docker_view;
 mod endpoints;
 mod events;
 mod fdb;
 mod files;
 mod flows;
+mod history;
 mod journal;
 mod lifecycle;
 mod membership;
@@ -42,10 +45,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use vswitch_switch::Switch;
 
+pub use container_filter::ContainerQuery;
 pub use containers::{Created, Streams};
 pub use files::HostFiles;
 use flows::FlowFeed;
 pub use flows::FlowWatch;
+use history::History;
+pub use history::Listener;
 pub use network_filter::NetworkFilter;
 pub use state::State;
 use uplink::UplinkState;
@@ -103,6 +109,7 @@ struct Inner {
     /// Who waits for the end of a process that `exec` started.
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
     feed: FlowFeed,
+    history: History,
     ephemeral: bool,
 }
 
@@ -128,6 +135,7 @@ impl Controller {
                 state_dir,
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
+                history: History::default(),
                 ephemeral,
             }),
         };

@@ -85,6 +85,7 @@ impl Controller {
         for (id, _) in &unused {
             self.drop_network(&mut state, id)?;
         }
+        self.tell_prune();
         Ok(unused.into_iter().map(|(_, name)| name).collect())
     }
 
@@ -118,6 +119,7 @@ impl Controller {
     pub(super) fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
         let index = self.switch_network(&network)?;
         let (id, name) = (network.id.clone(), network.name.clone());
+        let told = network.clone();
         let committed = self.inner.store.commit(&Change::new().put_network(&network));
         let result = committed.map_err(ControlError::from).and_then(|()| {
             state.insert_network(network, index);
@@ -133,6 +135,7 @@ impl Controller {
             return Err(error);
         }
         tracing::info!(network = name, id = id.short(), "network created");
+        self.tell_network(&told, "create");
         Ok(id)
     }
 
@@ -151,6 +154,7 @@ impl Controller {
         }
         if let Some(on) = state.networks.remove(id) {
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
+            self.tell_network(&on.network, "destroy");
         }
         if let Some(index) = index {
             // The index is soon another network's, so neither rules nor flows may speak of it any more.

@@ -34,6 +34,18 @@ impl Pool {
         }
     }
 
+    /// What it is cut from.
+    #[must_use]
+    pub const fn base(&self) -> IpNet {
+        self.base
+    }
+
+    /// Prefix length of its subnets.
+    #[must_use]
+    pub const fn size(&self) -> u8 {
+        self.size
+    }
+
     /// Whether its subnets are IPv4.
     #[must_use]
     pub fn is_ipv4(&self) -> bool {

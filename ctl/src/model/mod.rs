@@ -5,7 +5,9 @@ mod capabilities;
 mod container;
 mod defaults;
 mod endpoint;
+mod event;
 mod faults;
+mod filter;
 mod name;
 mod network;
 mod options;
@@ -21,7 +23,9 @@ pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use endpoint::{
     AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
+pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
+pub use filter::{Filters, bad_value};
 pub use name::{container_name, network_name};
 pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
 pub use options::NetworkOptions;

@@ -87,7 +87,14 @@ impl Daemon {
             Controller::start(parts).await.unwrap()
         });
         let confinement = Confinement { system_calls: SystemCalls::Unrestricted, landlock: None };
-        let app = App { controller: controller.clone(), uplink: told, workers: 1, confinement };
+        let app = App {
+            controller: controller.clone(),
+            uplink: told,
+            workers: 1,
+            confinement,
+            cores: 1,
+            live_restore: false,
+        };
         let listener = socket.listener().unwrap();
         runtime.spawn(api::serve::serve(listener, api::router(app)));
         Daemon { agent, dir, controller, runtime, socket }

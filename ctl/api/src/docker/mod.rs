@@ -1,0 +1,7 @@
+//! Docker's shapes of what vswitch has besides networks: containers, events, the daemon itself (`api/types` of moby 28).
+//! Fields that cannot mean anything here are there with the value that Docker gives to "nothing", since its clients
+//! take them for granted.
+
+pub mod container;
+pub mod event;
+pub mod system;

@@ -1,0 +1,230 @@
+//! `/containers…`: shown, started and stopped as Docker does it. They are made by vswitch's own API, without images.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use vswitch_api::ErrorBody;
+use vswitch_api::docker::container::{ContainerInspect, ContainerSummary};
+
+use super::filters;
+use crate::api::App;
+use crate::api::answer::{Answer, Refusal};
+use crate::api::extract::{Asked, Flag, Segments};
+use crate::controller::ContainerQuery;
+
+/// Query of a listing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Listing {
+    all: Flag,
+    limit: Option<i64>,
+    size: Flag,
+    filters: String,
+}
+
+/// Containers, newest first.
+#[utoipa::path(get, path = "/containers/json",
+    params(("all" = Option<bool>, Query, description = "also those that do not run"),
+        ("limit" = Option<i64>, Query, description = "the newest ones only"),
+        ("size" = Option<bool>, Query, description = "sizes, which are zero"),
+        ("filters" = Option<String>, Query, description = "JSON, as Docker's")),
+    responses((status = 200, body = [ContainerSummary]), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn list(
+    State(app): State<App>,
+    Asked(query): Asked<Listing>,
+) -> Answer<Json<Vec<ContainerSummary>>> {
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let filters = filters::parse(&query.filters)?;
+    let mut found = app.controller.docker_containers(ContainerQuery { all: query.all.0, limit, filters })?;
+    if query.size.0 {
+        for one in &mut found {
+            (one.size_rw, one.size_root_fs) = (Some(0), Some(0));
+        }
+    }
+    Ok(Json(found))
+}
+
+/// Query of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Inspection {
+    size: Flag,
+}
+
+/// One container.
+#[utoipa::path(get, path = "/containers/{id}/json",
+    params(("id" = String, Path), ("size" = Option<bool>, Query, description = "sizes, which are zero")),
+    responses((status = 200, body = ContainerInspect), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn inspect(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Inspection>,
+) -> Answer<Json<ContainerInspect>> {
+    let mut shown = app.controller.docker_container(&id)?;
+    if query.size.0 {
+        (shown.size_rw, shown.size_root_fs) = (Some(0), Some(0));
+    }
+    Ok(Json(shown))
+}
+
+/// Starts a container; one that runs is not changed (304).
+#[utoipa::path(post, path = "/containers/{id}/start", params(("id" = String, Path)),
+    responses((status = 204), (status = 304), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn start(State(app): State<App>, Segments(id): Segments<String>) -> Answer<StatusCode> {
+    if app.controller.container_runs(&id)? {
+        return Ok(StatusCode::NOT_MODIFIED);
+    }
+    app.controller.start_container(&id, Vec::new()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query of a stop.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Stopping {
+    t: Option<i64>,
+}
+
+impl Stopping {
+    /// Ten seconds unless said otherwise; a negative number means for ever.
+    fn patience(&self) -> Duration {
+        const DEFAULT_SECONDS: i64 = 10;
+        const FOR_EVER: u64 = 365 * 86_400;
+        Duration::from_secs(u64::try_from(self.t.unwrap_or(DEFAULT_SECONDS)).unwrap_or(FOR_EVER).min(FOR_EVER))
+    }
+}
+
+/// Stops a container; one that does not run is not changed (304).
+#[utoipa::path(post, path = "/containers/{id}/stop",
+    params(("id" = String, Path), ("t" = Option<i64>, Query, description = "seconds, 10 if absent")),
+    responses((status = 204), (status = 304), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn stop(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Stopping>,
+) -> Answer<StatusCode> {
+    if !app.controller.container_runs(&id)? {
+        return Ok(StatusCode::NOT_MODIFIED);
+    }
+    app.controller.stop_container(&id, query.patience()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stops and starts a container.
+#[utoipa::path(post, path = "/containers/{id}/restart",
+    params(("id" = String, Path), ("t" = Option<i64>, Query, description = "seconds, 10 if absent")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn restart(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Stopping>,
+) -> Answer<StatusCode> {
+    app.controller.stop_container(&id, query.patience()).await?;
+    app.controller.start_container(&id, Vec::new()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query of a kill.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Killing {
+    signal: String,
+}
+
+/// Sends a signal.
+#[utoipa::path(post, path = "/containers/{id}/kill",
+    params(("id" = String, Path), ("signal" = Option<String>, Query, description = "name or number, KILL if absent")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn kill(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Killing>,
+) -> Answer<StatusCode> {
+    let signal =
+        signal_number(&query.signal).ok_or_else(|| Refusal::bad(format!("Invalid signal: {}", query.signal)))?;
+    app.controller.kill_container(&id, signal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `9`, `KILL` or `SIGKILL`; empty is KILL.
+fn signal_number(text: &str) -> Option<i32> {
+    use rustix::process::Signal;
+    const NAMES: [(&str, Signal); 14] = [
+        ("HUP", Signal::HUP),
+        ("INT", Signal::INT),
+        ("QUIT", Signal::QUIT),
+        ("ABRT", Signal::ABORT),
+        ("KILL", Signal::KILL),
+        ("USR1", Signal::USR1),
+        ("USR2", Signal::USR2),
+        ("PIPE", Signal::PIPE),
+        ("ALRM", Signal::ALARM),
+        ("TERM", Signal::TERM),
+        ("CONT", Signal::CONT),
+        ("STOP", Signal::STOP),
+        ("TSTP", Signal::TSTP),
+        ("WINCH", Signal::WINCH),
+    ];
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    match bare {
+        "" => Some(Signal::KILL.as_raw()),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => number.parse().ok(),
+        name => NAMES.iter().find(|(known, _)| *known == name).map(|(_, signal)| signal.as_raw()),
+    }
+}
+
+/// Waits for a container's end.
+#[utoipa::path(post, path = "/containers/{id}/wait", params(("id" = String, Path)),
+    responses((status = 200, description = "`StatusCode`"), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn wait(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Value>> {
+    Ok(Json(json!({"StatusCode": app.controller.wait_container(&id).await?})))
+}
+
+/// Query of a removal.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Removal {
+    force: Flag,
+}
+
+/// Removes a container.
+#[utoipa::path(delete, path = "/containers/{id}",
+    params(("id" = String, Path), ("force" = Option<bool>, Query, description = "kill it first")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn remove(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Removal>,
+) -> Answer<StatusCode> {
+    app.controller.remove_container(&id, query.force.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Signals come by number, by name, and by name with SIG, in any case.
+    #[test]
+    fn signals() {
+        for (text, number) in [("", 9), ("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("USR1", 10)] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for bad in ["NONSENSE", "SIG-1", "-1", "9x", "99999999999"] {
+            assert_eq!(signal_number(bad), None, "{bad}");
+        }
+    }
+
+    /// A negative time is no limit, an absent one is Docker's.
+    #[test]
+    fn patience() {
+        assert_eq!(Stopping { t: None }.patience(), Duration::from_secs(10));
+        assert_eq!(Stopping { t: Some(0) }.patience(), Duration::ZERO);
+        assert!(Stopping { t: Some(-1) }.patience() > Duration::from_secs(86_400));
+    }
+}

@@ -1,0 +1,70 @@
+//! What belongs to Docker and not to vswitch. `docker inspect NAME` asks for every kind of thing in turn and goes on at
+//! "not found", so looking up one image, volume or plugin is answered so; everything else is not implemented.
+
+use axum::http::StatusCode;
+use vswitch_api::ErrorBody;
+
+use crate::api::answer::Refusal;
+use crate::api::extract::Segments;
+
+fn missing(sentence: String) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, sentence)
+}
+
+/// There are no images.
+#[utoipa::path(get, path = "/images/{name}/json", params(("name" = String, Path)),
+    responses((status = 404, body = ErrorBody)))]
+pub(in crate::api) async fn image(Segments(name): Segments<String>) -> Refusal {
+    missing(format!("No such image: {name}"))
+}
+
+/// There are no volumes.
+#[utoipa::path(get, path = "/volumes/{name}", params(("name" = String, Path)),
+    responses((status = 404, body = ErrorBody)))]
+pub(in crate::api) async fn volume(Segments(name): Segments<String>) -> Refusal {
+    missing(format!("get {name}: no such volume"))
+}
+
+/// There are no plugins.
+#[utoipa::path(get, path = "/plugins/{name}/json", params(("name" = String, Path)),
+    responses((status = 404, body = ErrorBody)))]
+pub(in crate::api) async fn plugin(Segments(name): Segments<String>) -> Refusal {
+    missing(format!("plugin {name:?} not found"))
+}
+
+/// The sentence about a path that is Docker's and not ours.
+pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
+    let mut segments = path.trim_start_matches('/').split('/');
+    let first = segments.next().unwrap_or_default();
+    DOCKER_PATHS.contains(&first).then(|| {
+        Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!(
+                "vswitch serves the networks of the Docker Engine API and what is on them, so {path} is not supported; \
+                 for containers on its networks use vswitchctl"
+            ),
+        )
+    })
+}
+
+/// First path segments of the Docker Engine API that are Docker's own, altogether or in part.
+const DOCKER_PATHS: [&str; 18] = [
+    "auth",
+    "build",
+    "commit",
+    "configs",
+    "containers",
+    "distribution",
+    "exec",
+    "grpc",
+    "images",
+    "nodes",
+    "plugins",
+    "secrets",
+    "services",
+    "session",
+    "swarm",
+    "system",
+    "tasks",
+    "volumes",
+];

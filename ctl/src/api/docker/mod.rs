@@ -1,0 +1,45 @@
+//! Docker's dialect: the Docker Engine API as far as it speaks of networks and of what is on them.
+//!
+//! [`version`] agrees with a client on an API version; [`networks`], [`containers`], [`events`] and [`system`] translate,
+//! one topic each; what belongs to Docker and not to vswitch is refused by [`elsewhere`], in words that say so.
+
+pub(super) mod containers;
+pub(super) mod elsewhere;
+pub(super) mod events;
+mod filters;
+pub(super) mod networks;
+pub(super) mod system;
+pub(super) mod version;
+
+use axum::middleware::map_response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+
+/// All routes of the dialect.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(system::ping))
+        .routes(routes!(system::version))
+        .routes(routes!(system::info))
+        .routes(routes!(events::stream))
+        .routes(routes!(networks::list))
+        .routes(routes!(networks::create))
+        .routes(routes!(networks::prune))
+        .routes(routes!(networks::inspect, networks::remove))
+        .routes(routes!(networks::connect))
+        .routes(routes!(networks::disconnect))
+        .routes(routes!(containers::list))
+        .routes(routes!(containers::inspect))
+        .routes(routes!(containers::start))
+        .routes(routes!(containers::stop))
+        .routes(routes!(containers::restart))
+        .routes(routes!(containers::kill))
+        .routes(routes!(containers::wait))
+        .routes(routes!(containers::remove))
+        .routes(routes!(elsewhere::image))
+        .routes(routes!(elsewhere::volume))
+        .routes(routes!(elsewhere::plugin))
+        .layer(map_response(version::announce))
+}

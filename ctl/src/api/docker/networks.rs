@@ -1,0 +1,115 @@
+//! `/networks…`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use vswitch_api::ErrorBody;
+use vswitch_api::network::{Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworksPruned};
+
+use super::filters;
+use crate::api::App;
+use crate::api::answer::{Answer, Refusal};
+use crate::api::extract::{Asked, Body, Flag, Segments};
+use crate::controller::NetworkFilter;
+use crate::model::{parse_endpoint, parse_network};
+
+/// Docker's `filters` parameter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Filters {
+    filters: String,
+}
+
+/// Networks.
+#[utoipa::path(get, path = "/networks",
+    params(("filters" = Option<String>, Query, description = "JSON, as Docker's")),
+    responses((status = 200, body = [Network]), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn list(State(app): State<App>, Asked(query): Asked<Filters>) -> Answer<Json<Vec<Network>>> {
+    let filter = NetworkFilter::listing(filters::parse(&query.filters)?)?;
+    Ok(Json(app.controller.list_networks(&filter)))
+}
+
+/// Query of an inspection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Inspection {
+    /// Swarm services, which there are none of.
+    #[serde(rename = "verbose")]
+    _verbose: Flag,
+    scope: String,
+}
+
+/// One network.
+#[utoipa::path(get, path = "/networks/{id}",
+    params(("id" = String, Path), ("verbose" = Option<bool>, Query, description = "shows nothing more"),
+        ("scope" = Option<String>, Query, description = "only a network of this scope")),
+    responses((status = 200, body = Network), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn inspect(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Inspection>,
+) -> Answer<Json<Network>> {
+    let network = app.controller.inspect_network(&id)?;
+    if !query.scope.is_empty() && query.scope != network.scope {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, format!("network {id} not found")));
+    }
+    Ok(Json(network))
+}
+
+/// Makes a network.
+#[utoipa::path(post, path = "/networks/create", request_body = NetworkCreate,
+    responses((status = 201, body = NetworkCreated), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn create(
+    State(app): State<App>,
+    Body(wire): Body<NetworkCreate>,
+) -> Answer<(StatusCode, Json<NetworkCreated>)> {
+    let id = app.controller.create_network(parse_network(wire)?)?.to_string();
+    Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning: String::new() })))
+}
+
+/// Removes a network.
+#[utoipa::path(delete, path = "/networks/{id}", params(("id" = String, Path)),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn remove(State(app): State<App>, Segments(id): Segments<String>) -> Answer<StatusCode> {
+    app.controller.remove_network(&id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes all custom networks that nobody uses.
+#[utoipa::path(post, path = "/networks/prune",
+    params(("filters" = Option<String>, Query, description = "JSON, as Docker's")),
+    responses((status = 200, body = NetworksPruned), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn prune(
+    State(app): State<App>,
+    Asked(query): Asked<Filters>,
+) -> Answer<Json<NetworksPruned>> {
+    let filter = NetworkFilter::pruning(filters::parse(&query.filters)?)?;
+    let networks_deleted = app.controller.prune_networks(|network| filter.matches_record(network))?;
+    Ok(Json(NetworksPruned { networks_deleted }))
+}
+
+/// Connects a container.
+#[utoipa::path(post, path = "/networks/{id}/connect", params(("id" = String, Path)), request_body = NetworkConnect,
+    responses((status = 200), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn connect(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(wire): Body<NetworkConnect>,
+) -> Answer<StatusCode> {
+    let spec = parse_endpoint(&wire.endpoint_config.unwrap_or_default())?;
+    app.controller.connect(&id, &wire.container, spec).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Disconnects a container.
+#[utoipa::path(post, path = "/networks/{id}/disconnect", params(("id" = String, Path)),
+    request_body = NetworkDisconnect, responses((status = 200), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn disconnect(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(wire): Body<NetworkDisconnect>,
+) -> Answer<StatusCode> {
+    app.controller.disconnect(&id, &wire.container).await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,102 @@
+//! Who answers: `/_ping`, `/version`, `/info`.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderName;
+use axum::response::IntoResponse;
+use vswitch_api::docker::system::{AddressPool, Component, Info, Platform, Plugins, Version};
+use vswitch_api::{DOCKER_API_VERSION, DOCKER_MIN_API_VERSION};
+
+use crate::api::App;
+use crate::clock::Moment;
+
+/// vswitch's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Docker's clients ask this first (HEAD, too) to agree on a version.
+#[utoipa::path(get, path = "/_ping", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(in crate::api) async fn ping() -> impl IntoResponse {
+    let headers = [
+        (HeaderName::from_static("cache-control"), "no-cache, no-store, must-revalidate"),
+        (HeaderName::from_static("pragma"), "no-cache"),
+        (HeaderName::from_static("swarm"), "inactive"),
+    ];
+    (headers, "OK")
+}
+
+/// The daemon in Docker's shape.
+#[utoipa::path(get, path = "/version", responses((status = 200, body = Version)))]
+pub(in crate::api) async fn version() -> Json<Version> {
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let arch = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
+    // What the docker command line shows of a component that is named Engine.
+    let details = [
+        ("ApiVersion", DOCKER_API_VERSION),
+        ("MinAPIVersion", DOCKER_MIN_API_VERSION),
+        ("Os", "linux"),
+        ("Arch", &arch),
+        ("KernelVersion", &kernel),
+        ("Experimental", "false"),
+    ];
+    let details: BTreeMap<String, String> =
+        details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Json(Version {
+        platform: Platform { name: "vswitch".to_owned() },
+        components: vec![Component { name: "Engine".to_owned(), version: VERSION.to_owned(), details }],
+        version: VERSION.to_owned(),
+        api_version: DOCKER_API_VERSION.to_owned(),
+        min_api_version: DOCKER_MIN_API_VERSION.to_owned(),
+        os: "linux".to_owned(),
+        arch,
+        kernel_version: kernel,
+        git_commit: String::new(),
+        go_version: String::new(),
+        build_time: String::new(),
+    })
+}
+
+/// The daemon and the host, described.
+#[utoipa::path(get, path = "/info", responses((status = 200, body = Info)))]
+pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
+    let controller = &app.controller;
+    let (containers, running) = controller.container_counts();
+    let uname = rustix::system::uname();
+    let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+    let pools = controller.defaults().pools;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Json(Info {
+        id: controller.instance(),
+        containers,
+        containers_running: running,
+        containers_stopped: containers - running,
+        plugins: Plugins { network: ["bridge", "host", "null"].map(str::to_owned).to_vec(), ..Plugins::default() },
+        ipv4_forwarding: true,
+        system_time: Moment::now().to_string(),
+        cgroup_driver: "none".to_owned(),
+        kernel_version: text(uname.release()),
+        operating_system: format!("vswitch {VERSION}"),
+        os_type: "linux".to_owned(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        ncpu: app.cores,
+        mem_total: total_memory(&meminfo),
+        docker_root_dir: controller.state_dir().display().to_string(),
+        name: text(uname.nodename()),
+        server_version: VERSION.to_owned(),
+        live_restore_enabled: app.live_restore,
+        security_options: controller.rootless().then(|| "name=rootless".to_owned()).into_iter().collect(),
+        default_address_pools: pools
+            .iter()
+            .map(|pool| AddressPool { base: pool.base().to_string(), size: pool.size() })
+            .collect(),
+        ..Info::default()
+    })
+}
+
+/// Bytes, from the text of /proc/meminfo.
+fn total_memory(meminfo: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib: Option<u64> = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or_default() * 1024
+}

@@ -1,0 +1,234 @@
+//! Containers in the shapes of the Docker Engine API.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use vswitch_api::docker::container::{
+    Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState,
+    NetworkSettings, SummaryHostConfig, SummaryNetworks, SummaryPort,
+};
+use vswitch_api::human;
+
+use super::Controller;
+use super::state::{ContainerState, EndpointState, State, gateway_of, prefix_of};
+use crate::clock::Moment;
+use crate::error::ControlError;
+use crate::model::{Container, Phase, StaticAddress};
+
+/// How Docker writes a moment that never was.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The network whose endpoint Docker shows twice.
+const LEGACY_NETWORK: &str = "bridge";
+
+impl Controller {
+    /// One container as `docker inspect` shows it.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn docker_container(&self, text: &str) -> Result<ContainerInspect, ControlError> {
+        let state = self.state();
+        let one = state.container(text)?;
+        let log = self.log_path(&one.container.id).to_string_lossy().into_owned();
+        Ok(ContainerInspect { log_path: log, ..inspect(&state, one) })
+    }
+}
+
+/// One line of `docker ps`.
+pub(super) fn summary(state: &State, one: &ContainerState, now: Moment) -> ContainerSummary {
+    let container = &one.container;
+    ContainerSummary {
+        id: container.id.to_string(),
+        names: vec![format!("/{}", container.name)],
+        command: container.spec.command.join(" "),
+        created: container.created.unix_seconds(),
+        ports: ports(container),
+        labels: container.spec.labels.clone(),
+        state: word(container.phase).to_owned(),
+        status: status(container.phase, now),
+        host_config: SummaryHostConfig { network_mode: container.mode_text.clone() },
+        network_settings: SummaryNetworks { networks: networks(state, one) },
+        ..ContainerSummary::default()
+    }
+}
+
+fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
+    let container = &one.container;
+    let spec = &container.spec;
+    let (path, args) = spec.command.split_first().map(|(path, args)| (path.clone(), args.to_vec())).unwrap_or_default();
+    ContainerInspect {
+        id: container.id.to_string(),
+        created: container.created.to_string(),
+        path,
+        args,
+        state: life(container.phase),
+        name: format!("/{}", container.name),
+        platform: "linux".to_owned(),
+        host_config: HostConfig {
+            network_mode: container.mode_text.clone(),
+            port_bindings: wanted_ports(container),
+            auto_remove: spec.auto_remove,
+            dns: spec.dns.iter().map(ToString::to_string).collect(),
+            dns_search: spec.dns_search.clone(),
+            extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
+            ..HostConfig::default()
+        },
+        config: Config {
+            hostname: container.hostname.clone(),
+            exposed_ports: wanted_ports(container).into_keys().map(|port| (port, Empty {})).collect(),
+            tty: spec.tty,
+            env: spec.env.clone(),
+            cmd: spec.command.clone(),
+            working_dir: spec.working_dir.clone(),
+            labels: spec.labels.clone(),
+            ..Config::default()
+        },
+        network_settings: network_settings(state, one),
+        ..ContainerInspect::default()
+    }
+}
+
+/// Docker's word for where a container is in its life.
+pub(super) const fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Created => "created",
+        Phase::Running { .. } => "running",
+        Phase::Exited { .. } => "exited",
+    }
+}
+
+/// `Up 5 minutes`, `Exited (0) 3 seconds ago`, `Created`.
+fn status(phase: Phase, now: Moment) -> String {
+    match phase {
+        Phase::Created => "Created".to_owned(),
+        Phase::Running { started, .. } => format!("Up {}", human::duration(now.since(started))),
+        Phase::Exited { code, finished, .. } => {
+            format!("Exited ({code}) {} ago", human::duration(now.since(finished)))
+        }
+    }
+}
+
+fn life(phase: Phase) -> InspectState {
+    let (pid, exit_code, started, finished) = match phase {
+        Phase::Created => (0, 0, None, None),
+        Phase::Running { pid, started, .. } => (pid, 0, Some(started), None),
+        Phase::Exited { code, started, finished } => (0, code, started, Some(finished)),
+    };
+    let text = |moment: Option<Moment>| moment.map_or_else(|| NEVER.to_owned(), |moment| moment.to_string());
+    InspectState {
+        status: word(phase).to_owned(),
+        running: pid != 0,
+        pid,
+        exit_code,
+        started_at: text(started),
+        finished_at: text(finished),
+        ..InspectState::default()
+    }
+}
+
+fn ports(container: &Container) -> Vec<SummaryPort> {
+    let mut ports: Vec<SummaryPort> = container
+        .ports
+        .iter()
+        .map(|binding| SummaryPort {
+            ip: Some(binding.host.to_string()),
+            private_port: binding.target_port,
+            public_port: Some(binding.host_port),
+            kind: binding.transport.protocol().to_string(),
+        })
+        .collect();
+    ports.sort();
+    ports
+}
+
+/// Ports as asked for: `80/tcp` to where on the host.
+fn wanted_ports(container: &Container) -> BTreeMap<String, Vec<HostPort>> {
+    let mut ports: BTreeMap<String, Vec<HostPort>> = BTreeMap::new();
+    for wanted in &container.spec.publish {
+        let port = HostPort {
+            host_ip: wanted.host.map(|host| host.to_string()).unwrap_or_default(),
+            host_port: wanted.host_ports.map(|ports| ports.to_string()).unwrap_or_default(),
+        };
+        ports.entry(format!("{}/{}", wanted.target_port, wanted.transport.protocol())).or_default().push(port);
+    }
+    ports
+}
+
+/// Ports as they are, while it runs.
+fn bound_ports(container: &Container) -> BTreeMap<String, Option<Vec<HostPort>>> {
+    let mut ports: BTreeMap<String, Option<Vec<HostPort>>> = BTreeMap::new();
+    for binding in &container.ports {
+        let port = HostPort { host_ip: binding.host.to_string(), host_port: binding.host_port.to_string() };
+        let key = format!("{}/{}", binding.target_port, binding.transport.protocol());
+        ports.entry(key).or_default().get_or_insert_default().push(port);
+    }
+    ports
+}
+
+fn network_settings(state: &State, one: &ContainerState) -> NetworkSettings {
+    let networks = networks(state, one);
+    let legacy = networks.get(LEGACY_NETWORK).cloned().unwrap_or_default();
+    let key = one.container.pid().map(|pid| format!("/proc/{pid}/ns/net"));
+    NetworkSettings {
+        bridge: String::new(),
+        sandbox_id: if key.is_some() { one.container.id.to_string() } else { String::new() },
+        sandbox_key: key.unwrap_or_default(),
+        ports: bound_ports(&one.container),
+        endpoint_id: legacy.endpoint_id,
+        gateway: legacy.gateway,
+        global_ipv6_address: legacy.global_ipv6_address,
+        global_ipv6_prefix_len: legacy.global_ipv6_prefix_len,
+        ip_address: legacy.ip_address,
+        ip_prefix_len: legacy.ip_prefix_len,
+        ipv6_gateway: legacy.ipv6_gateway,
+        mac_address: legacy.mac_address,
+        networks,
+    }
+}
+
+/// By name; a container in somebody else's namespace has none, one on `host` or `none` has that one, as with Docker.
+fn networks(state: &State, one: &ContainerState) -> BTreeMap<String, EndpointSettings> {
+    let endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+    let mut networks: BTreeMap<String, EndpointSettings> =
+        endpoints.map(|on| (on.endpoint.network_name.clone(), settings(state, one, on))).collect();
+    if let mode @ ("host" | "none") = one.container.mode_text.as_str()
+        && let Ok(on) = state.network(mode)
+        && networks.is_empty()
+    {
+        let settings = EndpointSettings { network_id: on.network.id.to_string(), ..EndpointSettings::default() };
+        networks.insert(mode.to_owned(), settings);
+    }
+    networks
+}
+
+fn settings(state: &State, one: &ContainerState, on: &EndpointState) -> EndpointSettings {
+    let endpoint = &on.endpoint;
+    let network = state.networks.get(&endpoint.network).map(|on| &on.network);
+    let custom = network.is_some_and(|network| !network.predefined());
+    let names = || {
+        let own = [one.container.name.clone(), one.container.id.short().to_owned(), one.container.hostname.clone()];
+        let mut names: Vec<String> = own.into_iter().chain(endpoint.aliases.iter().cloned()).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    };
+    let mut settings = EndpointSettings {
+        aliases: (!endpoint.aliases.is_empty()).then(|| endpoint.aliases.clone()),
+        gw_priority: endpoint.gw_priority,
+        network_id: endpoint.network.to_string(),
+        dns_names: custom.then(names),
+        ..EndpointSettings::default()
+    };
+    if one.container.running() {
+        let address = |fixed: StaticAddress| (fixed.address.to_string(), prefix_of(network, fixed));
+        let gateway = |fixed| gateway_of(network, fixed).map(|gateway: IpAddr| gateway.to_string());
+        settings.mac_address = endpoint.mac.to_string();
+        settings.endpoint_id = endpoint.id.to_string();
+        (settings.ip_address, settings.ip_prefix_len) = endpoint.ipv4.map(address).unwrap_or_default();
+        (settings.global_ipv6_address, settings.global_ipv6_prefix_len) =
+            endpoint.ipv6.map(address).unwrap_or_default();
+        settings.gateway = endpoint.ipv4.and_then(gateway).unwrap_or_default();
+        settings.ipv6_gateway = endpoint.ipv6.and_then(gateway).unwrap_or_default();
+    }
+    settings
+}
