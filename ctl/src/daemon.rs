@@ -18,10 +18,11 @@ use crate::agent::protocol::Request;
 use crate::api::{self, App, listen};
 use crate::args::Options;
 use crate::confinement::{self, ConfinementError, Places};
-use crate::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
+use crate::controller::{Controller, HostFiles, Interface, OpenPacket, OpenSockets, OpenUplink, Parts};
 use crate::error::ControlError;
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
+use crate::uplink::{PacketUplink, Uplink};
 
 /// Why vswitchd did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -196,9 +197,18 @@ async fn open_uplink(
     agent: &AgentClient,
     hello: &Hello,
 ) -> Result<Option<OpenUplink>, ControlError> {
-    let Some(uplink) = options.uplink.packet() else { return Ok(None) };
+    let settings = options.nat.clone();
+    let uplink = match &options.uplink {
+        Uplink::None => return Ok(None),
+        Uplink::Sockets(uplink) => {
+            return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings })));
+        }
+        Uplink::Packet(uplink) => uplink,
+    };
     match Interface::open(agent, uplink).await {
-        Ok(interface) => Ok(Some(OpenUplink { uplink: uplink.clone(), settings: options.nat.clone(), interface })),
+        Ok(interface) => {
+            Ok(Some(OpenUplink::Packet(OpenPacket { uplink: PacketUplink::clone(uplink), settings, interface })))
+        }
         Err(error) => {
             if hello.sandboxes.is_empty() && hello.running.is_empty() {
                 // What goes wrong with that changes nothing about the sentence.

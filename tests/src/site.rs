@@ -33,7 +33,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    fn new(inside: Option<&Namespace>) -> Namespace {
+    pub(crate) fn new(inside: Option<&Namespace>) -> Namespace {
         let own_user = inside.is_none() && !is_root();
         let flags: &[&str] = if own_user { &["--user", "--map-root-user", "--net"] } else { &["--net"] };
         let mut command = match inside {
@@ -59,7 +59,7 @@ impl Namespace {
     }
 
     /// The words before a command that is to run inside.
-    fn prefix(&self) -> Vec<String> {
+    pub(crate) fn prefix(&self) -> Vec<String> {
         let pid = self.pid().to_string();
         let mut words = vec!["nsenter", "--target", &pid, "--net"];
         if self.user {
@@ -167,17 +167,7 @@ impl Site {
         let (outside, far) = (Namespace::new(Some(&host)), Namespace::new(Some(&host)));
         let spare = Namespace::new(Some(&host));
         plug(&host, &outside);
-        host.ok(&format!(
-            "ip link add small0 mtu 1400 netns {} type veth peer name far0 mtu 1400 netns {}",
-            outside.pid(),
-            far.pid()
-        ));
-        outside.ok(
-            "ip addr add 10.98.0.1/24 dev small0; ip addr add fd98::1/64 dev small0 nodad; ip link set small0 up; \
-             echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
-        );
-        far.ok("ip addr add 10.98.0.2/24 dev far0; ip addr add fd98::2/64 dev far0 nodad; ip link set far0 up; \
-             ip route add default via 10.98.0.1; ip route add default via fd98::1");
+        far_behind(&outside, &far);
         let tap = outside.spawn(&format!(
             "vswitch-probe out0 leaks {} -- {}",
             INSIDE.join(" "),
@@ -253,6 +243,15 @@ impl Site {
         let leaks: Vec<_> = seen.lines().filter(|line| line.starts_with("leak")).take(5).collect();
         assert!(leaks.is_empty(), "inside addresses left by the uplink:\n{}", leaks.join("\n"));
     }
+}
+
+/// Puts a namespace behind a link of 1400 bytes, and lets the other one be its router.
+pub(crate) fn far_behind(outside: &Namespace, far: &Namespace) {
+    outside.ok(&format!("ip link add small0 mtu 1400 type veth peer name far0 mtu 1400 netns {}", far.pid()));
+    outside.ok("ip addr add 10.98.0.1/24 dev small0; ip addr add fd98::1/64 dev small0 nodad; ip link set small0 up; \
+         echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+    far.ok("ip addr add 10.98.0.2/24 dev far0; ip addr add fd98::2/64 dev far0 nodad; ip link set far0 up; \
+         ip route add default via 10.98.0.1; ip route add default via fd98::1");
 }
 
 fn plug(host: &Namespace, outside: &Namespace) {

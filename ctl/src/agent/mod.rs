@@ -13,6 +13,7 @@ pub mod client;
 mod entry;
 mod failure;
 mod foreign;
+mod listen;
 mod network;
 mod pidfd;
 mod processes;

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
+use crate::publish::Binding;
+
 /// Largest message, bytes.
 pub const MAX_MESSAGE: usize = 256 * 1024;
 
@@ -84,6 +86,11 @@ pub enum Request {
         /// Name of the interface.
         interface: String,
     },
+    /// Take a port of the host that vswitchd itself may not take. Answer: [`Reply::Listening`] and the socket's descriptor.
+    Listen {
+        /// Which.
+        binding: Binding,
+    },
     /// Start the container's process, with exactly three descriptors: standard input, output, error (none: input is
     /// /dev/null, output and error go to `log`). Answer: [`Reply::Started`]; later [`Event::Exited`].
     ProcessStart {
@@ -118,7 +125,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// A network namespace that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +228,8 @@ pub enum Reply {
         /// The host's own addresses on it.
         addresses: Vec<IpAddr>,
     },
+    /// The port is taken; one descriptor comes with this message.
+    Listening,
     /// The process runs.
     Started {
         /// Process id on the host.

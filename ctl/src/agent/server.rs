@@ -245,6 +245,7 @@ impl Agent {
             Request::UplinkOpen { interface } => {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
+            Request::Listen { binding } => super::listen::open(&binding),
             Request::SandboxAttach { sandbox, netns } => self.attach(sandbox, netns).await,
             request => match self.foreign.request(&request).await {
                 Some(answer) => answer,

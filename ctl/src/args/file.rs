@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) workers: Option<usize>,
     pub(super) uplink: Option<String>,
+    pub(super) host_loopback: Vec<String>,
     pub(super) ephemeral: bool,
     pub(super) live_restore: bool,
     pub(super) fdb_capacity: Option<usize>,

@@ -23,10 +23,15 @@ pub struct Args {
     /// Pipelines [default: number of cores, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Way out of the networks: none, or packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER], where
-    /// address, gateway and route may repeat [default: none]
+    /// Way out of the networks: sockets[,host-loopback=A][,publish-source=client|gateway] goes over ordinary sockets of the
+    /// host and needs no privilege; packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER] is a NAT
+    /// router on an interface, where address, gateway and route may repeat; none keeps everything inside [default: sockets]
     #[arg(long, value_name = "UPLINK")]
     pub uplink: Option<String>,
+    /// Let containers reach services on the host's loopback at this address, which nobody else may have; once for IPv4
+    /// (127.0.0.1) and once for IPv6 (::1). They find it as host.vswitch.internal, too [default: they do not]
+    #[arg(long, value_name = "ADDR")]
+    pub host_loopback: Vec<String>,
     /// Take everything down when vswitchd ends, however it ends
     #[arg(long)]
     pub ephemeral: bool,

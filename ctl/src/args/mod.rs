@@ -33,7 +33,10 @@ impl Args {
         check("--fdb-capacity", capacity, 16..=1 << 24, "16 to 16777216")?;
         let ageing = self.fdb_ageing.or(file.fdb_ageing);
         check("--fdb-ageing", ageing, 1..=1_000_000, "1 to 1000000 seconds")?;
-        let uplink = self.uplink.or(file.uplink).map_or(Ok(Uplink::None), |text| text.parse())?;
+        let mut uplink: Uplink =
+            self.uplink.or(file.uplink).map_or_else(|| Ok(Uplink::default()), |text| text.parse())?;
+        let loopbacks = if self.host_loopback.is_empty() { file.host_loopback } else { self.host_loopback };
+        loopbacks.iter().try_for_each(|address| uplink.share_loopback(address))?;
         let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
         if tracing_subscriber::EnvFilter::try_new(&log).is_err() {
             return Err(ArgsError::Range { flag: "--log", value: log, allowed: "error, warn, info, debug or trace" });

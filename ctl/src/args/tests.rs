@@ -57,7 +57,10 @@ fn refusals() {
         &["--workers", "0"][..],
         &["--fdb-capacity", "1"],
         &["--fdb-ageing", "0"],
-        &["--uplink", "sockets"],
+        &["--uplink", "nowhere"],
+        &["--uplink", "none", "--host-loopback", "10.0.2.2"],
+        &["--host-loopback", "127.0.0.1"],
+        &["--host-loopback", "10.0.2.2", "--host-loopback", "10.0.2.3"],
         &["--log", "a=b=c"],
         &["--ephemeral", "--live-restore"],
     ] {

@@ -70,7 +70,7 @@ impl Controller {
         }
         let networks: Vec<Id> = wishes.iter().map(|(network, _)| network.clone()).collect();
         let mut warnings = self.check_publish(&state, &wanted.spec.publish_text, &mode, &networks)?;
-        warnings.extend(ports::loopback_warnings(&wanted.spec.publish));
+        warnings.extend(ports::loopback_warnings(self.inner.uplink.as_ref(), &wanted.spec.publish));
         let container = Container {
             hostname: wanted.hostname.unwrap_or_else(|| id.short().to_owned()),
             id: id.clone(),

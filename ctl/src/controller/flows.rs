@@ -112,7 +112,7 @@ impl Controller {
         if self.inner.uplink.is_none() {
             return Err(ControlError::invalid(
                 "there are no flows to watch: this vswitchd runs with --uplink none; start it with --uplink \
-                 packet:IFACE,address=A/LEN,gateway=A",
+                 sockets or --uplink packet:IFACE,address=A/LEN,gateway=A",
             ));
         }
         let filter = filters(&self.state(), query)?;

@@ -63,7 +63,7 @@ impl Controller {
             (mode, endpoints)
         };
         let own_sandbox = matches!(mode, NetworkMode::Networks | NetworkMode::None);
-        self.lease_ports(id)?;
+        self.lease_ports(id).await?;
         if own_sandbox && let Err(error) = self.ask(Request::SandboxCreate { sandbox: id.to_string() }).await {
             self.release_ports(id);
             return Err(error);

@@ -55,7 +55,7 @@ pub use history::Listener;
 pub use network_filter::NetworkFilter;
 pub use state::State;
 use uplink::UplinkState;
-pub use uplink::{Interface, OpenUplink};
+pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
@@ -142,6 +142,7 @@ impl Controller {
         controller.settle_bridge()?;
         controller.restore_networks()?;
         controller.make_default_networks()?;
+        controller.retake_ports().await;
         controller.refresh_router(&controller.state())?;
         controller.restore_flows();
         controller.warn_of_closed_ports();

@@ -8,6 +8,7 @@ use vswitch_frame::NetworkIndex;
 use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::state::State;
+use super::uplink::UplinkState;
 use super::{Controller, NetworkFilter, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -224,7 +225,7 @@ impl Controller {
     /// Takes what is not free out of the choice.
     fn insert_all(&self, used: &mut Ranges, state: &State, ipv4: bool) {
         let inside = state.networks.values().flat_map(|on| on.network.subnets()).map(|plan| plan.net);
-        let uplink = self.inner.uplink.iter().flat_map(|on| on.uplink.families()).map(|family| family.net);
+        let uplink = self.inner.uplink.iter().flat_map(UplinkState::nets);
         for net in inside.chain(uplink).filter(|net| net.addr().is_ipv4() == ipv4) {
             used.insert_net(net);
         }

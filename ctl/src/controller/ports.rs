@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use super::state::State;
-use super::{Controller, routes};
+use super::uplink::UplinkState;
+use super::{Controller, routes, unexpected};
+use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Endpoint, NetworkMode};
-use crate::publish::{Binding, Families, PublishSpec};
+use crate::model::NetworkMode;
+use crate::publish::{Binding, Claim, Families, PublishSpec, Transport};
 
 /// Bindings of all containers that have some now, each with the address that it leads to.
 pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
@@ -66,50 +68,119 @@ impl Controller {
             Some(_) => Ok(()),
             None => Err(ControlError::invalid(format!(
                 "published ports need an uplink and this vswitchd runs with --uplink none; leave -p {port} out, or start \
-                 vswitchd with --uplink packet:IFACE,address=A/LEN,gateway=A"
+                 vswitchd with --uplink sockets or --uplink packet:IFACE,address=A/LEN,gateway=A"
             ))),
         }
     }
 
-    /// Leases the host ports of a container that is being started. The rules are not changed yet.
-    pub(super) fn lease_ports(&self, id: &Id) -> Result<(), ControlError> {
-        let mut state = self.state();
-        let container = &state.container_by_id(id)?.container;
-        let Some(first) = container.spec.publish.first().filter(|_| container.mode == NetworkMode::Networks) else {
-            return Ok(());
-        };
-        let (name, specs) = (container.name.clone(), container.spec.publish.clone());
-        self.check_uplink(&first.target_port.to_string())?;
-        let ways = routes::ways(&state, id);
-        let endpoint = ways.ipv4.or(ways.ipv6).map(|endpoint| endpoint.id.to_string()).unwrap_or_default();
-        let refused =
-            |detail: String| ControlError::PortUnavailable { name: name.clone(), endpoint: endpoint.clone(), detail };
-        let families = self.families(ways.ipv4, ways.ipv6);
-        let mut ports = Vec::new();
-        for spec in &specs {
-            let checked = self.check_host(spec, families);
-            let leased =
-                checked.and_then(|()| state.ports.lease(spec, families, id).map_err(|error| error.to_string()));
-            match leased {
-                Ok(bindings) => ports.extend(bindings),
+    /// Leases the host ports of a container that is being started, and takes them from the host where the uplink consists of
+    /// its sockets. The rules are not changed yet.
+    pub(super) async fn lease_ports(&self, id: &Id) -> Result<(), ControlError> {
+        let (refused, deferred) = {
+            let mut state = self.state();
+            let Some((refused, lease)) = self.prepare_lease(&mut state, id)? else { return Ok(()) };
+            match self.lease(&mut state, id, &lease) {
+                Ok(deferred) => (refused, deferred),
                 Err(detail) => {
-                    state.ports.release(id);
-                    return Err(refused(detail));
+                    self.give_back(&mut state, id);
+                    return Err(refused.with(detail));
                 }
             }
+        };
+        for binding in deferred {
+            if let Err(error) = self.ask_for_port(binding).await {
+                self.give_back(&mut self.state(), id);
+                return Err(match error {
+                    ControlError::NotPermitted(detail) | ControlError::Conflict(detail) => refused.with(detail),
+                    ControlError::Internal(detail) => refused.with(detail),
+                    other => other,
+                });
+            }
         }
-        state.container_by_id(id)?.container.ports = ports;
         Ok(())
     }
 
-    /// The families in which the uplink and the container can meet.
-    fn families(&self, ipv4: Option<&Endpoint>, ipv6: Option<&Endpoint>) -> Families {
-        let Some(on) = &self.inner.uplink else { return Families::default() };
-        Families { ipv4: ipv4.is_some() && on.uplink.ipv4.is_some(), ipv6: ipv6.is_some() && on.uplink.ipv6.is_some() }
+    /// Takes the host ports of containers that run since before this start.
+    pub(super) async fn retake_ports(&self) {
+        let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink else { return };
+        let running: Vec<(String, Vec<Binding>)> = {
+            let state = self.state();
+            let with_ports = state.containers.values().map(|one| &one.container).filter(|one| !one.ports.is_empty());
+            with_ports.map(|container| (container.name.clone(), container.ports.clone())).collect()
+        };
+        for (name, bindings) in running {
+            for binding in bindings {
+                let mut deferred = Vec::new();
+                let claimed = sockets.claim(&mut vec![binding], self.may_defer().then_some(&mut deferred));
+                let mut result = claimed.map_err(|(Claim::InUse(detail) | Claim::Refused(detail))| detail);
+                for binding in deferred {
+                    result = self.ask_for_port(binding).await.map_err(|error| error.to_string());
+                }
+                if let Err(detail) = result {
+                    tracing::error!("container {name} lost its published port {binding}: {detail}");
+                }
+            }
+        }
+    }
+
+    fn prepare_lease(&self, state: &mut State, id: &Id) -> Result<Option<(Refused, Lease)>, ControlError> {
+        let container = &state.container_by_id(id)?.container;
+        let Some(first) = container.spec.publish.first().filter(|_| container.mode == NetworkMode::Networks) else {
+            return Ok(None);
+        };
+        let (name, specs) = (container.name.clone(), container.spec.publish.clone());
+        self.check_uplink(&first.target_port.to_string())?;
+        let ways = routes::ways(state, id);
+        let endpoint = ways.ipv4.or(ways.ipv6).map(|endpoint| endpoint.id.to_string()).unwrap_or_default();
+        let inside = Families { ipv4: ways.ipv4.is_some(), ipv6: ways.ipv6.is_some() };
+        let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
+        Ok(Some((Refused { name, endpoint }, Lease { specs, families })))
+    }
+
+    /// Answers what is to be asked of the agent.
+    fn lease(&self, state: &mut State, id: &Id, lease: &Lease) -> Result<Vec<Binding>, String> {
+        let mut deferred = Vec::new();
+        for spec in &lease.specs {
+            self.check_host(spec, lease.families)?;
+            let mut claim = |bindings: &mut Vec<Binding>| match &self.inner.uplink {
+                Some(UplinkState::Sockets(sockets)) => {
+                    sockets.claim(bindings, self.may_defer().then_some(&mut deferred))
+                }
+                _ => Ok(()),
+            };
+            let leased = state.ports.lease(spec, lease.families, id, &mut claim).map_err(|error| error.to_string())?;
+            // At once, so that what was leased is given back when a later one fails.
+            state.container_by_id(id).map_err(|error| error.to_string())?.container.ports.extend(leased);
+        }
+        Ok(deferred)
+    }
+
+    /// Whether the agent may have a port that vswitchd may not.
+    fn may_defer(&self) -> bool {
+        !self.inner.rootless
+    }
+
+    async fn ask_for_port(&self, binding: Binding) -> Result<(), ControlError> {
+        let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink else { return Ok(()) };
+        match self.inner.agent.call(Request::Listen { binding }, Vec::new()).await? {
+            (Reply::Listening, mut descriptors) => {
+                let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
+                sockets.keep(binding, descriptors.pop().ok_or_else(none)?);
+                Ok(())
+            }
+            (reply, _) => Err(unexpected(&reply)),
+        }
     }
 
     fn check_host(&self, spec: &PublishSpec, families: Families) -> Result<(), String> {
         let Some(on) = &self.inner.uplink else { return Ok(()) };
+        if matches!(on, UplinkState::Sockets(_)) && spec.transport == Transport::Sctp {
+            return Err(format!(
+                "port {}/sctp cannot be published: the sockets uplink carries tcp and udp; start vswitchd with --uplink \
+                 packet:IFACE,address=A/LEN,gateway=A",
+                spec.target_port
+            ));
+        }
         let Some(host) = spec.host else {
             return match families {
                 Families { ipv4: false, ipv6: false } => Err(format!(
@@ -127,15 +198,7 @@ impl Controller {
                 bare(host)
             ));
         }
-        if host.is_unspecified() || host.is_loopback() || on.uplink.own().any(|own| own == host) {
-            return Ok(());
-        }
-        let own: Vec<_> = on.uplink.own().map(|own| own.to_string()).collect();
-        Err(format!(
-            "failed to bind host port {}: cannot assign requested address; the uplink has {}",
-            host_text(host, spec),
-            own.join(", ")
-        ))
+        on.check_host(spec, host)
     }
 
     /// Lets traffic to a container's host ports through.
@@ -150,16 +213,47 @@ impl Controller {
     /// Frees the host ports of a container that does not run (any more), and closes them.
     pub(super) fn release_ports(&self, id: &Id) {
         let mut state = self.state();
-        state.ports.release(id);
-        let Ok(one) = state.container_by_id(id) else { return };
-        if !std::mem::take(&mut one.container.ports).is_empty() {
+        if self.give_back(&mut state, id) {
             self.refresh_router_anyway(&state);
         }
     }
+
+    /// Gives back what a container has leased; whether that was anything.
+    fn give_back(&self, state: &mut State, id: &Id) -> bool {
+        state.ports.release(id);
+        let Ok(one) = state.container_by_id(id) else { return false };
+        let ports = std::mem::take(&mut one.container.ports);
+        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+            sockets.release(&ports);
+        }
+        !ports.is_empty()
+    }
 }
 
-/// What is said when a port of the host's own loopback is published: it is leased, and nobody comes there.
-pub(super) fn loopback_warnings(specs: &[PublishSpec]) -> Vec<String> {
+/// What a container's ports are leased by.
+struct Lease {
+    specs: Vec<PublishSpec>,
+    families: Families,
+}
+
+/// Whose ports they are, for a refusal.
+struct Refused {
+    name: String,
+    endpoint: String,
+}
+
+impl Refused {
+    fn with(self, detail: String) -> ControlError {
+        ControlError::PortUnavailable { name: self.name, endpoint: self.endpoint, detail }
+    }
+}
+
+/// What is said when a port of the host's own loopback is published by a packet uplink: it is leased, and nobody comes
+/// there.
+pub(super) fn loopback_warnings(uplink: Option<&UplinkState>, specs: &[PublishSpec]) -> Vec<String> {
+    if !matches!(uplink, Some(UplinkState::Packet(_))) {
+        return Vec::new();
+    }
     let local = specs.iter().filter(|spec| spec.host.is_some_and(|host| host.is_loopback()));
     local
         .take(1)
@@ -173,7 +267,7 @@ pub(super) fn loopback_warnings(specs: &[PublishSpec]) -> Vec<String> {
         .collect()
 }
 
-fn host_text(host: IpAddr, spec: &PublishSpec) -> String {
+pub(super) fn host_text(host: IpAddr, spec: &PublishSpec) -> String {
     let port = spec.host_ports.map(|ports| ports.to_string()).unwrap_or_default();
     format!("{}:{port}/{}", bare(host), spec.transport.protocol())
 }

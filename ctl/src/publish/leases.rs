@@ -23,40 +23,59 @@ pub enum LeaseError {
     /// No port of the range is free.
     #[error("all ports are allocated")]
     Exhausted,
+    /// The host does not give it; one sentence.
+    #[error("{0}")]
+    Host(String),
+}
+
+/// Why the host does not give a port that no container has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Somebody else has it, so another port of a range may do. One sentence.
+    InUse(String),
+    /// It would be the same with another port. One sentence.
+    Refused(String),
 }
 
 /// Docker's automatic ports where it cannot read `net.ipv4.ip_local_port_range`: the upper end of IANA's dynamic ones.
 const AUTOMATIC: (u16, u16) = (49_153, 65_535);
 
 impl PortLeases {
-    /// Leases what one `-p` asks for: the same port for every family in `families`, unless an address is given.
+    /// Leases what one `-p` asks for: the same port for every family in `families`, unless an address is given. `claim` is
+    /// asked for each port that no container has, and says if the host has it to give; it may strike bindings out.
     ///
     /// # Errors
     /// When the port, or every port of the range, is taken; nothing is leased then.
-    pub fn lease(&mut self, spec: &PublishSpec, families: Families, owner: &Id) -> Result<Vec<Binding>, LeaseError> {
+    pub fn lease(
+        &mut self,
+        spec: &PublishSpec,
+        families: Families,
+        owner: &Id,
+        claim: &mut dyn FnMut(&mut Vec<Binding>) -> Result<(), Claim>,
+    ) -> Result<Vec<Binding>, LeaseError> {
         let hosts: Vec<IpAddr> = match spec.host {
             Some(host) => vec![host],
             None => families.unspecified().collect(),
         };
-        let host_port = match spec.host_ports {
+        let (range, start) = match spec.host_ports {
             Some(range) if range.count() == 1 => {
                 let taken = hosts.iter().find(|&&host| !self.is_free(spec.transport, host, range.first()));
                 if let Some(&host) = taken {
                     return Err(LeaseError::Taken((host, range.first()).into()));
                 }
-                range.first()
+                (range, 0)
             }
-            Some(range) => self.first_free(spec.transport, &hosts, range, 0)?,
+            Some(range) => (range, 0),
             None => {
                 let range = PortRange::new(AUTOMATIC.0, AUTOMATIC.1).map_err(|_| LeaseError::Exhausted)?;
                 let behind = self.next.get(&spec.transport).copied().unwrap_or(AUTOMATIC.0);
-                let port = self.first_free(spec.transport, &hosts, range, usize::from(behind - AUTOMATIC.0))?;
-                self.next.insert(spec.transport, port.checked_add(1).unwrap_or(AUTOMATIC.0));
-                port
+                (range, usize::from(behind - AUTOMATIC.0))
             }
         };
-        let binding = |host| Binding { transport: spec.transport, host, host_port, target_port: spec.target_port };
-        let bindings: Vec<Binding> = hosts.into_iter().map(binding).collect();
+        let bindings = self.first_free(spec, &hosts, (range, start), claim)?;
+        if let (None, Some(first)) = (spec.host_ports, bindings.first()) {
+            self.next.insert(spec.transport, first.host_port.checked_add(1).unwrap_or(AUTOMATIC.0));
+        }
         self.keep(&bindings, owner);
         Ok(bindings)
     }
@@ -84,14 +103,23 @@ impl PortLeases {
 
     fn first_free(
         &self,
-        transport: Transport,
+        spec: &PublishSpec,
         hosts: &[IpAddr],
-        range: PortRange,
-        start: usize,
-    ) -> Result<u16, LeaseError> {
-        let mut ports = (0..range.count()).map(|offset| range.nth(start + offset));
-        let free = ports.find(|&port| hosts.iter().all(|&host| self.is_free(transport, host, port)));
-        free.ok_or(LeaseError::Exhausted)
+        (range, start): (PortRange, usize),
+        claim: &mut dyn FnMut(&mut Vec<Binding>) -> Result<(), Claim>,
+    ) -> Result<Vec<Binding>, LeaseError> {
+        let mut refused = None;
+        let ports = (0..range.count()).map(|offset| range.nth(start + offset));
+        for host_port in ports.filter(|&port| hosts.iter().all(|&host| self.is_free(spec.transport, host, port))) {
+            let binding = |&host| Binding { transport: spec.transport, host, host_port, target_port: spec.target_port };
+            let mut bindings: Vec<Binding> = hosts.iter().map(binding).collect();
+            match claim(&mut bindings) {
+                Ok(()) => return Ok(bindings),
+                Err(Claim::InUse(sentence)) => refused = Some(sentence),
+                Err(Claim::Refused(sentence)) => return Err(LeaseError::Host(sentence)),
+            }
+        }
+        Err(refused.filter(|_| range.count() == 1).map_or(LeaseError::Exhausted, LeaseError::Host))
     }
 }
 
@@ -130,7 +158,7 @@ mod tests {
     fn lease(leases: &mut PortLeases, raw: &str, owner: &Id) -> Result<Vec<String>, String> {
         let spec = parse(raw).unwrap()[0];
         let text = |bindings: Vec<Binding>| bindings.iter().map(ToString::to_string).collect();
-        leases.lease(&spec, BOTH, owner).map(text).map_err(|error| error.to_string())
+        leases.lease(&spec, BOTH, owner, &mut |_| Ok(())).map(text).map_err(|error| error.to_string())
     }
 
     /// A port is had once: on all addresses, or on each one for itself; a container's end frees it.
@@ -161,6 +189,32 @@ mod tests {
         assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap()[0], "0.0.0.0:8000->80/tcp");
         assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap()[0], "0.0.0.0:8001->80/tcp");
         assert_eq!(lease(&mut leases, "8000-8001:80", &one).unwrap_err(), "all ports are allocated");
+    }
+
+    /// What the host does not give is passed over in a range, refused with its own sentence otherwise, and not leased.
+    #[test]
+    fn claims() {
+        let (mut leases, one) = (PortLeases::default(), id());
+        let mut claim = |bindings: &mut Vec<Binding>| {
+            bindings.retain(|binding| binding.host.is_ipv4());
+            match bindings[0].host_port {
+                8000 => Err(Claim::InUse("8000 is in use".into())),
+                8001 => Err(Claim::Refused("8001 is forbidden".into())),
+                _ => Ok(()),
+            }
+        };
+        let mut lease = |raw: &str| {
+            let spec = parse(raw).unwrap()[0];
+            let text = |bindings: Vec<Binding>| bindings.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            leases.lease(&spec, BOTH, &one, &mut claim).map(text).map_err(|error| error.to_string())
+        };
+        assert_eq!(lease("8000:80").unwrap_err(), "8000 is in use");
+        assert_eq!(lease("8000:80").unwrap_err(), "8000 is in use", "and nothing was leased");
+        assert_eq!(lease("8000-8005:80").unwrap_err(), "8001 is forbidden");
+        assert_eq!(lease("8002-8003:80").unwrap(), "0.0.0.0:8002->80/tcp");
+        assert_eq!(lease("8002-8003:80").unwrap(), "0.0.0.0:8003->80/tcp");
+        assert_eq!(lease("80").unwrap(), "0.0.0.0:49153->80/tcp");
+        assert_eq!(lease("80").unwrap(), "0.0.0.0:49154->80/tcp");
     }
 
     /// Automatic ports begin again behind the last one, and end when there are none.

@@ -1,12 +1,14 @@
 //! Published ports: what `-p` says, and who has which host port.
 //!
 //! A [`PublishSpec`] is what a user asked for; when the container starts it becomes one or two [`Binding`]s (one for each
-//! family) by the [`PortLeases`], which last until the container ends. Both are pure.
+//! family) by the [`PortLeases`], which last until the container ends. Both are pure. With the sockets uplink each binding is
+//! a socket of the host ([`host`]).
 
+pub mod host;
 mod leases;
 mod spec;
 
-pub use leases::{Families, LeaseError, PortLeases};
+pub use leases::{Claim, Families, LeaseError, PortLeases};
 pub use spec::{PublishError, PublishSpec, parse};
 
 use std::fmt;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use vswitch_switch::nat::rules::{PortRange, Transport};
 
 /// A host port that leads to a port of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Binding {
     /// The protocol.
     pub transport: Transport,

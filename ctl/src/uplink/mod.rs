@@ -1,6 +1,6 @@
 //! The way out of the networks: what `--uplink` says, and the files that go with it.
 //!
-//! - [`Uplink`] is what the flag says, checked ([`spec`]);
+//! - [`Uplink`] is what the flag says, checked ([`spec`], [`sockets`]);
 //! - [`router`] makes what the switch's router is to do out of networks, uplink and published ports;
 //! - [`journal`] carries the router's flows over a restart of vswitchd.
 //!
@@ -8,6 +8,8 @@
 
 pub mod journal;
 pub mod router;
+mod sockets;
 mod spec;
 
+pub use sockets::{PublishSource, SocketsUplink};
 pub use spec::{Addresses, PacketUplink, StaticRoute, Uplink, UplinkError};

@@ -3,16 +3,17 @@
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use vswitch_frame::NetworkIndex;
+use vswitch_frame::{MacAddr, NetworkIndex};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
-    NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
+    Inbound, NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
 };
 use vswitch_switch::nat::table::Leg;
 use vswitch_switch::router::RouterConfig;
 use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::PacketUplink;
+use crate::ipam::SubnetPlan;
 use crate::model::Network;
 use crate::publish::Binding;
 
@@ -68,6 +69,45 @@ pub fn plan<'a>(
     let rules = RulesSpec { networks, external, publish, settings: settings.clone(), ..RulesSpec::default() };
     RouterConfig { uplink: Some(index), peer: None, rules, routes }
 }
+
+/// The uplink of sockets as a network of the switch: the router and one station, which takes whatever is sent there.
+#[must_use]
+pub fn sockets_network() -> NetworkConfig {
+    let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new() });
+    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, mtu: SOCKETS_MTU }
+}
+
+/// The whole configuration over sockets: everything from inside goes to the one station untranslated, and whatever that one
+/// sends to an endpoint may come in.
+#[must_use]
+pub fn plan_sockets<'a>(
+    index: NetworkIndex,
+    inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
+    settings: &Settings,
+) -> RouterConfig {
+    let all = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+    let mut routes: Vec<Route> = all.map(|destination| connected(destination, Leg::Uplink)).to_vec();
+    let mut networks = Vec::new();
+    for (index, network) in inside {
+        let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
+        let subnet = |plan: &SubnetPlan| SubnetSpec {
+            net: plan.net,
+            gateway: Some(plan.gateway),
+            translation: Translation::Routed,
+        };
+        routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
+        networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach });
+    }
+    let rules = RulesSpec { networks, inbound: Inbound::Trusted, settings: settings.clone(), ..RulesSpec::default() };
+    RouterConfig { uplink: Some(index), peer: Some(SOCKETS_MAC), rules, routes }
+}
+
+/// The router's own MAC address on the uplink of sockets, where nobody else sees it.
+pub const ROUTER_MAC: MacAddr = MacAddr::new([0x02, 0x76, 0x73, 0x77, 0, 1]);
+/// The address of the station there.
+pub const SOCKETS_MAC: MacAddr = MacAddr::new([0x02, 0x76, 0x73, 0x77, 0, 2]);
+/// No packet is too long for sockets.
+const SOCKETS_MTU: u32 = 65_535;
 
 fn uplink_routes(uplink: &PacketUplink) -> Vec<Route> {
     let mut routes = Vec::new();
@@ -194,7 +234,7 @@ mod tests {
         let mut published = Vec::new();
         for raw in ["8000-8009:80-89", "8010:90", "127.0.0.1:9000:80", "10.9.0.1:9001:80", "10.9.9.9:9002:80"] {
             for spec in parse(raw).unwrap() {
-                let bindings = leases.lease(&spec, families, &inside.id).unwrap();
+                let bindings = leases.lease(&spec, families, &inside.id, &mut |_| Ok(())).unwrap();
                 published.extend(bindings.into_iter().map(|binding| (binding, "10.1.0.2".parse::<IpAddr>().unwrap())));
             }
         }

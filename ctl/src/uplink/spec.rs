@@ -7,14 +7,16 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use vswitch_frame::MacAddr;
 
+use super::SocketsUplink;
 use crate::ipam::{MacFault, parse_station};
 
 /// The way out of the networks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uplink {
     /// There is none.
-    #[default]
     None,
+    /// Ordinary host sockets.
+    Sockets(SocketsUplink),
     /// An interface of the host that the switch has an address on.
     Packet(Box<PacketUplink>),
 }
@@ -61,9 +63,32 @@ pub struct StaticRoute {
 /// What is wrong with an uplink.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UplinkError {
-    /// Neither `none` nor `packet:`.
-    #[error("--uplink {0} is not known; use none or {EXAMPLE}")]
+    /// None of the three.
+    #[error("--uplink {0} is not known; use sockets, none or {EXAMPLE}")]
     Kind(String),
+    /// Not a key of `sockets`.
+    #[error("--uplink sockets has no key {0}; the keys are host-loopback and publish-source, as in {SOCKETS_EXAMPLE}")]
+    SocketsKey(String),
+    /// A key without a value.
+    #[error("--uplink sockets has {0:?} where KEY=VALUE should be; write {SOCKETS_EXAMPLE}")]
+    SocketsNoValue(String),
+    /// Neither of the two.
+    #[error("--uplink publish-source {0} is not known; use client or gateway")]
+    PublishSource(String),
+    /// Text that is no address.
+    #[error("host-loopback {0} is no IP address; write one that nobody else has, such as {LOOPBACK_EXAMPLE}")]
+    LoopbackText(String),
+    /// An address that no packet can be sent to.
+    #[error(
+        "{0} cannot stand for the host's loopback; use a unicast address that nobody else has, such as {LOOPBACK_EXAMPLE}"
+    )]
+    Loopback(IpAddr),
+    /// Two of a family.
+    #[error("{0} and {1} cannot both stand for the host's loopback; name one address of each family")]
+    LoopbackTwice(IpAddr, IpAddr),
+    /// It means nothing for another uplink.
+    #[error("--host-loopback works with --uplink sockets only; leave one of the two out")]
+    LoopbackAlone,
     /// No interface, or none that there can be.
     #[error("--uplink names no interface that there can be ({0:?}); write {EXAMPLE}")]
     Interface(String),
@@ -120,6 +145,11 @@ pub enum UplinkError {
 /// Shown wherever somebody has to be told the shape.
 const EXAMPLE: &str = "packet:IFACE,address=10.9.0.1/24,gateway=10.9.0.2";
 
+/// The same for `sockets`.
+const SOCKETS_EXAMPLE: &str = "sockets,host-loopback=10.0.2.2";
+/// What others use for that.
+const LOOPBACK_EXAMPLE: &str = "10.0.2.2";
+
 /// RFC 791.
 const MIN_MTU: u32 = 68;
 /// RFC 8200 section 5.
@@ -131,6 +161,9 @@ impl FromStr for Uplink {
     fn from_str(text: &str) -> Result<Self, UplinkError> {
         if text == "none" {
             return Ok(Uplink::None);
+        }
+        if let Some(keys) = text.strip_prefix("sockets").filter(|keys| keys.is_empty() || keys.starts_with(',')) {
+            return SocketsUplink::parse(keys.split(',').skip(1)).map(Uplink::Sockets);
         }
         let rest = text.strip_prefix("packet:").ok_or_else(|| UplinkError::Kind(text.to_owned()))?;
         let mut parts = rest.split(',');
@@ -300,16 +333,37 @@ impl Uplink {
     #[must_use]
     pub const fn packet(&self) -> Option<&PacketUplink> {
         match self {
-            Uplink::None => None,
+            Uplink::None | Uplink::Sockets(_) => None,
             Uplink::Packet(packet) => Some(packet),
         }
+    }
+
+    /// Lets an address stand for the host's loopback (`--host-loopback`).
+    ///
+    /// # Errors
+    /// When this is not the sockets uplink, or the address will not do.
+    pub fn share_loopback(&mut self, text: &str) -> Result<(), UplinkError> {
+        match self {
+            Uplink::Sockets(sockets) => sockets.share_loopback(text),
+            Uplink::None | Uplink::Packet(_) => Err(UplinkError::LoopbackAlone),
+        }
+    }
+}
+
+impl Default for Uplink {
+    fn default() -> Self {
+        Uplink::Sockets(SocketsUplink::default())
     }
 }
 
 /// As the flag was written.
 impl fmt::Display for Uplink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.packet().map_or("none", |packet| &packet.text))
+        match self {
+            Uplink::None => f.write_str("none"),
+            Uplink::Sockets(sockets) => sockets.fmt(f),
+            Uplink::Packet(packet) => f.write_str(&packet.text),
+        }
     }
 }
 
@@ -351,7 +405,6 @@ mod tests {
     fn refusals() {
         let packet = |rest: &str| format!("packet:eth1,{rest}");
         for (text, says) in [
-            ("sockets".to_owned(), "use none or packet:IFACE"),
             ("packet:".to_owned(), "names no interface"),
             ("packet:a/b,address=10.9.0.1/24".to_owned(), "names no interface"),
             ("packet:eth1".to_owned(), "has no address"),

@@ -155,6 +155,7 @@ impl FakeState {
                 (Reply::Done, None, None)
             }
             Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500, addresses: Vec::new() }, Some(device()), None),
+            Request::Listen { .. } => (Reply::Listening, Some(device()), None),
             Request::DefaultRoute { .. } | Request::Shutdown => (Reply::Done, None, None),
         }
     }

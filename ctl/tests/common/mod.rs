@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
-use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenUplink, Parts};
+use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenPacket, OpenUplink, Parts};
 use vswitch_ctl::model::Defaults;
 use vswitch_ctl::store::Store;
 use vswitch_ctl::uplink::Uplink;
@@ -201,5 +201,6 @@ const ROUTE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMa
 async fn open_uplink(agent: &AgentClient, text: &str) -> OpenUplink {
     let uplink = text.parse::<Uplink>().unwrap().packet().unwrap().clone();
     let interface = Interface::open(agent, &uplink).await.unwrap();
-    OpenUplink { uplink, settings: vswitch_switch::nat::rules::Settings::default(), interface }
+    let settings = vswitch_switch::nat::rules::Settings::default();
+    OpenUplink::Packet(OpenPacket { uplink, settings, interface })
 }

@@ -1,4 +1,4 @@
-//! The way out: the interface, kept open, and the router's rules, kept as the state says.
+//! An interface as the way out, kept open.
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use vswitch_frame::{NetworkIndex, PortId};
 use vswitch_switch::nat::rules::Settings;
-use vswitch_switch::nat::table::FlowFilter;
 use vswitch_switch::{PortConfig, PortDevice, Switch};
 
-use super::state::State;
-use super::{Controller, ports, unexpected};
+use super::super::{Controller, ports, unexpected};
 use crate::agent::client::AgentClient;
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
-use crate::ipam::SubnetPlan;
+use crate::publish::PublishSpec;
 use crate::uplink::{PacketUplink, router};
 
 /// How often the interface is looked after.
@@ -23,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// An uplink whose interface was opened.
 #[derive(Debug)]
-pub struct OpenUplink {
+pub struct OpenPacket {
     /// What it should be like.
     pub uplink: PacketUplink,
     /// How the translator behaves.
@@ -66,9 +64,9 @@ impl Interface {
 
 /// The controller's part of the uplink.
 #[derive(Debug)]
-pub(super) struct UplinkState {
+pub(in crate::controller) struct PacketState {
     pub(super) uplink: PacketUplink,
-    settings: Settings,
+    pub(super) settings: Settings,
     link: Mutex<Link>,
 }
 
@@ -85,13 +83,13 @@ struct Link {
     recovered: u64,
 }
 
-impl UplinkState {
+impl PacketState {
     /// Makes the uplink a network of the switch. Nothing passes before it has its port.
-    pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
-        let OpenUplink { uplink, settings, interface } = open;
+    pub(super) fn new(switch: &Switch, open: OpenPacket) -> Result<PacketState, ControlError> {
+        let OpenPacket { uplink, settings, interface } = open;
         let index = switch.add_network(router::network(&uplink, mtu_of(&uplink, interface.mtu)))?;
         let link = Mutex::new(Link { index, port: None, waiting: Some(interface), lost: 0, recovered: 0 });
-        Ok(UplinkState { uplink, settings, link })
+        Ok(PacketState { uplink, settings, link })
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -114,10 +112,27 @@ impl UplinkState {
         }
     }
 
-    /// Whether a subnet would share addresses with the uplink, and which of the uplink's.
-    pub(super) fn meets(&self, plan: &SubnetPlan) -> Option<ipnet::IpNet> {
-        let meets = |net: &ipnet::IpNet| net.contains(&plan.net) || plan.net.contains(net);
-        self.uplink.families().map(|family| family.net).find(meets)
+    /// Whether a host address is one of the uplink's; if not, which those are.
+    pub(super) fn check_host(&self, spec: &PublishSpec, host: IpAddr) -> Result<(), String> {
+        if host.is_unspecified() || host.is_loopback() || self.uplink.own().any(|own| own == host) {
+            return Ok(());
+        }
+        let own: Vec<_> = self.uplink.own().map(|own| own.to_string()).collect();
+        Err(format!(
+            "failed to bind host port {}: cannot assign requested address; the uplink has {}",
+            ports::host_text(host, spec),
+            own.join(", ")
+        ))
+    }
+
+    /// Lets the interface that was opened at the start take part.
+    pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
+        let mut link = self.link();
+        let Some(interface) = link.waiting.take() else { return Ok(()) };
+        let config =
+            PortConfig { name: self.uplink.interface.clone(), network: link.index, identity: None, mac_limit: None };
+        link.port = Some(switch.add_port(config, PortDevice::Packet(interface.descriptor))?);
+        Ok(())
     }
 }
 
@@ -127,61 +142,8 @@ fn mtu_of(uplink: &PacketUplink, interface: u32) -> u32 {
 }
 
 impl Controller {
-    /// Makes the router do what the state says. Without an uplink there is no router.
-    pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
-        let Some(on) = &self.inner.uplink else { return Ok(()) };
-        let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
-        let config = router::plan((&on.uplink, on.index()), inside, &ports::published(state), &on.settings);
-        Ok(self.inner.switch.set_router(Some(config))?)
-    }
-
-    /// Says so when running containers had an uplink before this start and have none now.
-    pub(super) fn warn_of_closed_ports(&self) {
-        let state = self.state();
-        let running = state.containers.values().map(|one| &one.container).filter(|container| container.running());
-        for container in running.filter(|container| self.inner.uplink.is_none() && !container.ports.is_empty()) {
-            tracing::warn!("nobody reaches the published ports of container {} without --uplink", container.name);
-        }
-    }
-
-    /// As [`Controller::refresh_router`], where there is nobody to tell: the old rules stay, and the log says so.
-    pub(super) fn refresh_router_anyway(&self, state: &State) {
-        if let Err(error) = self.refresh_router(state) {
-            tracing::error!("the router keeps its old rules: {error}");
-        }
-    }
-
-    /// Ends the flows of an address inside, as Docker does when an endpoint goes.
-    pub(super) fn flush_address(&self, address: IpAddr) {
-        if self.inner.uplink.is_some() {
-            let filter = FlowFilter { endpoint: Some(address), ..FlowFilter::default() };
-            let ended = self.inner.switch.flush_flows(&filter);
-            tracing::debug!(%address, ended, "flows flushed");
-        }
-    }
-
-    /// Ends the flows of a network that goes.
-    pub(super) fn flush_network(&self, network: NetworkIndex) {
-        if self.inner.uplink.is_some() {
-            let filter = FlowFilter { network: Some(network), ..FlowFilter::default() };
-            let _ = self.inner.switch.flush_flows(&filter);
-        }
-    }
-
-    /// Lets the interface that was opened at the start take part.
-    pub(super) fn plug_uplink(&self) -> Result<(), ControlError> {
-        let Some(on) = &self.inner.uplink else { return Ok(()) };
-        let mut link = on.link();
-        let Some(interface) = link.waiting.take() else { return Ok(()) };
-        let config =
-            PortConfig { name: on.uplink.interface.clone(), network: link.index, identity: None, mac_limit: None };
-        link.port = Some(self.inner.switch.add_port(config, PortDevice::Packet(interface.descriptor))?);
-        Ok(())
-    }
-
     /// Looks after the interface for as long as the agent lives: one that vanishes is opened again when it is back.
-    pub(super) async fn keep_uplink(self) {
-        let Some(on) = &self.inner.uplink else { return };
+    pub(super) async fn keep_interface(&self, on: &PacketState) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -196,7 +158,7 @@ impl Controller {
         }
     }
 
-    fn notice_loss(&self, on: &UplinkState) {
+    fn notice_loss(&self, on: &PacketState) {
         let mut link = on.link();
         let Some(port) = link.port.filter(|port| self.inner.switch.lost_ports().contains(port)) else { return };
         link.port = None;
@@ -210,11 +172,11 @@ impl Controller {
         }
     }
 
-    async fn recover(&self, on: &UplinkState) {
+    async fn recover(&self, on: &PacketState) {
         match Interface::open(&self.inner.agent, &on.uplink).await {
             Ok(interface) => {
                 let mtu = mtu_of(&on.uplink, interface.mtu);
-                if let Err(error) = self.replace_uplink(on, mtu, interface).and_then(|()| self.plug_uplink()) {
+                if let Err(error) = self.replace_uplink(on, mtu, interface).and_then(|()| on.plug(&self.inner.switch)) {
                     tracing::warn!("the uplink's interface is back but cannot be used yet: {error}");
                     return;
                 }
@@ -226,7 +188,7 @@ impl Controller {
     }
 
     /// Makes the uplink a new network: what was known of neighbours belongs to the link that is gone.
-    fn replace_uplink(&self, on: &UplinkState, mtu: u32, interface: Interface) -> Result<(), ControlError> {
+    fn replace_uplink(&self, on: &PacketState, mtu: u32, interface: Interface) -> Result<(), ControlError> {
         let index = self.inner.switch.add_network(router::network(&on.uplink, mtu))?;
         let state = self.state();
         let old = {

@@ -1,0 +1,170 @@
+//! The way out: opened, kept, and the router's rules as the state says.
+
+mod packet;
+mod sockets;
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+pub use packet::{Interface, OpenPacket};
+pub use sockets::OpenSockets;
+use vswitch_frame::NetworkIndex;
+use vswitch_switch::Switch;
+use vswitch_switch::nat::table::FlowFilter;
+
+use self::packet::PacketState;
+use self::sockets::SocketsState;
+use super::state::State;
+use super::{Controller, ports};
+use crate::error::ControlError;
+use crate::ipam::SubnetPlan;
+use crate::publish::{Families, PublishSpec};
+use crate::uplink::router;
+
+/// An uplink that can begin.
+#[derive(Debug)]
+pub enum OpenUplink {
+    /// An interface that was opened.
+    Packet(OpenPacket),
+    /// Sockets of the host.
+    Sockets(OpenSockets),
+}
+
+/// The controller's part of the uplink.
+#[derive(Debug)]
+pub(super) enum UplinkState {
+    Packet(Box<PacketState>),
+    Sockets(SocketsState),
+}
+
+impl UplinkState {
+    /// Makes the uplink a network of the switch. Nothing passes before it has its port.
+    pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
+        Ok(match open {
+            OpenUplink::Packet(open) => UplinkState::Packet(Box::new(PacketState::new(switch, open)?)),
+            OpenUplink::Sockets(open) => UplinkState::Sockets(SocketsState::new(switch, open)?),
+        })
+    }
+
+    /// The uplink as a network of the switch.
+    pub(super) fn index(&self) -> NetworkIndex {
+        match self {
+            UplinkState::Packet(packet) => packet.index(),
+            UplinkState::Sockets(sockets) => sockets.index(),
+        }
+    }
+
+    /// The uplink in the words of the API.
+    pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
+        match self {
+            UplinkState::Packet(packet) => packet.stats(),
+            UplinkState::Sockets(sockets) => sockets.stats(),
+        }
+    }
+
+    /// Subnets that no network may have.
+    pub(super) fn nets(&self) -> Vec<IpNet> {
+        match self {
+            UplinkState::Packet(packet) => packet.uplink.families().map(|family| family.net).collect(),
+            UplinkState::Sockets(sockets) => sockets.uplink.loopbacks().map(IpNet::from).collect(),
+        }
+    }
+
+    /// Whether a subnet would share addresses with the uplink, and which of the uplink's.
+    pub(super) fn meets(&self, plan: &SubnetPlan) -> Option<IpNet> {
+        let meets = |net: &IpNet| net.contains(&plan.net) || plan.net.contains(net);
+        self.nets().into_iter().find(meets)
+    }
+
+    /// The families in which a container with these can be reached.
+    pub(super) fn families(&self, inside: Families) -> Families {
+        match self {
+            UplinkState::Packet(packet) => {
+                let (ipv4, ipv6) = (packet.uplink.ipv4.is_some(), packet.uplink.ipv6.is_some());
+                Families { ipv4: inside.ipv4 && ipv4, ipv6: inside.ipv6 && ipv6 }
+            }
+            UplinkState::Sockets(_) => inside,
+        }
+    }
+
+    /// Whether a host address can be reached by the uplink at all; if not, why.
+    pub(super) fn check_host(&self, spec: &PublishSpec, host: IpAddr) -> Result<(), String> {
+        match self {
+            UplinkState::Packet(packet) => packet.check_host(spec, host),
+            // The host's own answer is as good as any.
+            UplinkState::Sockets(_) => Ok(()),
+        }
+    }
+}
+
+impl Controller {
+    /// Makes the router do what the state says. Without an uplink there is no router.
+    pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
+        let Some(on) = &self.inner.uplink else { return Ok(()) };
+        let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
+        let published = ports::published(state);
+        match on {
+            UplinkState::Packet(packet) => {
+                let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
+                Ok(self.inner.switch.set_router(Some(config))?)
+            }
+            UplinkState::Sockets(sockets) => {
+                let config = router::plan_sockets(sockets.index(), inside.clone(), &sockets.settings);
+                self.inner.switch.set_router(Some(config))?;
+                sockets.follow(inside.map(|(_, network)| network), &published);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says so when running containers had an uplink before this start and have none now.
+    pub(super) fn warn_of_closed_ports(&self) {
+        let state = self.state();
+        let running = state.containers.values().map(|one| &one.container).filter(|container| container.running());
+        for container in running.filter(|container| self.inner.uplink.is_none() && !container.ports.is_empty()) {
+            tracing::warn!("nobody reaches the published ports of container {} with --uplink none", container.name);
+        }
+    }
+
+    /// As [`Controller::refresh_router`], where there is nobody to tell: the old rules stay, and the log says so.
+    pub(super) fn refresh_router_anyway(&self, state: &State) {
+        if let Err(error) = self.refresh_router(state) {
+            tracing::error!("the router keeps its old rules: {error}");
+        }
+    }
+
+    /// Ends the flows of an address inside, as Docker does when an endpoint goes.
+    pub(super) fn flush_address(&self, address: IpAddr) {
+        let Some(on) = &self.inner.uplink else { return };
+        let filter = FlowFilter { endpoint: Some(address), ..FlowFilter::default() };
+        let ended = self.inner.switch.flush_flows(&filter);
+        if let UplinkState::Sockets(sockets) = on {
+            sockets.forget_endpoint(address);
+        }
+        tracing::debug!(%address, ended, "flows flushed");
+    }
+
+    /// Ends the flows of a network that goes.
+    pub(super) fn flush_network(&self, network: NetworkIndex) {
+        if self.inner.uplink.is_some() {
+            let filter = FlowFilter { network: Some(network), ..FlowFilter::default() };
+            let _ = self.inner.switch.flush_flows(&filter);
+        }
+    }
+
+    /// Lets the uplink take part.
+    pub(super) fn plug_uplink(&self) -> Result<(), ControlError> {
+        match &self.inner.uplink {
+            Some(UplinkState::Packet(packet)) => packet.plug(&self.inner.switch),
+            Some(UplinkState::Sockets(sockets)) => sockets.plug(&self.inner.switch),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks after the uplink for as long as the agent lives.
+    pub(super) async fn keep_uplink(self) {
+        if let Some(UplinkState::Packet(packet)) = &self.inner.uplink {
+            self.keep_interface(packet).await;
+        }
+    }
+}

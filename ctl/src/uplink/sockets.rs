@@ -1,0 +1,152 @@
+//! `sockets[,host-loopback=ADDR][,publish-source=client|gateway]`: the way out over ordinary host sockets.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::UplinkError;
+
+/// The uplink that needs no privilege.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketsUplink {
+    /// Leads to 127.0.0.1 of the host.
+    pub loopback_v4: Option<Ipv4Addr>,
+    /// Leads to ::1 of the host.
+    pub loopback_v6: Option<Ipv6Addr>,
+    /// As whom clients of published ports are shown.
+    pub source: PublishSource,
+}
+
+/// As whom clients of published ports are shown to containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PublishSource {
+    /// As themselves.
+    #[default]
+    Client,
+    /// As the gateway of the container's network, as Docker's userland proxy does it.
+    Gateway,
+}
+
+impl SocketsUplink {
+    /// From what stands behind `sockets,`.
+    pub(super) fn parse<'a>(parts: impl Iterator<Item = &'a str>) -> Result<SocketsUplink, UplinkError> {
+        let mut uplink = SocketsUplink::default();
+        let mut source_given = false;
+        for part in parts {
+            let (key, value) = part.split_once('=').ok_or_else(|| UplinkError::SocketsNoValue(part.to_owned()))?;
+            match key {
+                "host-loopback" => uplink.share_loopback(value)?,
+                "publish-source" if source_given => return Err(UplinkError::Twice("publish-source")),
+                "publish-source" => {
+                    source_given = true;
+                    uplink.source = match value {
+                        "client" => PublishSource::Client,
+                        "gateway" => PublishSource::Gateway,
+                        _ => return Err(UplinkError::PublishSource(value.to_owned())),
+                    };
+                }
+                _ => return Err(UplinkError::SocketsKey(key.to_owned())),
+            }
+        }
+        Ok(uplink)
+    }
+
+    /// Lets an address stand for the host's loopback.
+    ///
+    /// # Errors
+    /// When it is none that packets can be sent to, or there is one of its family already.
+    pub fn share_loopback(&mut self, text: &str) -> Result<(), UplinkError> {
+        let address: IpAddr = text.parse().map_err(|_| UplinkError::LoopbackText(text.to_owned()))?;
+        if !is_usable(address) {
+            return Err(UplinkError::Loopback(address));
+        }
+        let before = match address {
+            IpAddr::V4(address) => self.loopback_v4.replace(address).map(IpAddr::V4),
+            IpAddr::V6(address) => self.loopback_v6.replace(address).map(IpAddr::V6),
+        };
+        before.map_or(Ok(()), |before| Err(UplinkError::LoopbackTwice(before, address)))
+    }
+
+    /// The addresses that lead to the host's loopback, IPv4 first.
+    pub fn loopbacks(&self) -> impl Iterator<Item = IpAddr> {
+        self.loopback_v4.map(IpAddr::V4).into_iter().chain(self.loopback_v6.map(IpAddr::V6))
+    }
+
+    /// The address within `net` that leads to the host's loopback, if one does.
+    #[must_use]
+    pub fn meets(&self, net: &IpNet) -> Option<IpAddr> {
+        self.loopbacks().find(|address| net.contains(address))
+    }
+}
+
+/// Whether the router forwards packets to this address (RFC 1812 section 5.3).
+fn is_usable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let first = address.octets()[0];
+            !(first == 0 || first >= 224 || address.is_loopback() || address.is_link_local())
+        }
+        IpAddr::V6(address) => {
+            let embedded = address.to_ipv4_mapped().is_some();
+            let nobody = address.is_unspecified() || address.is_loopback();
+            !(embedded || nobody || address.is_multicast() || address.is_unicast_link_local())
+        }
+    }
+}
+
+/// As `--uplink` takes it.
+impl std::fmt::Display for SocketsUplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("sockets")?;
+        for address in self.loopbacks() {
+            write!(f, ",host-loopback={address}")?;
+        }
+        match self.source {
+            PublishSource::Client => Ok(()),
+            PublishSource::Gateway => f.write_str(",publish-source=gateway"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::uplink::Uplink;
+
+    /// Every form, and what it says of itself, which can be given again.
+    #[test]
+    fn forms() {
+        for text in
+            ["sockets", "sockets,host-loopback=10.0.2.2", "sockets,host-loopback=fd00::2,publish-source=gateway"]
+        {
+            assert_eq!(text.parse::<Uplink>().unwrap().to_string(), text);
+        }
+        let both =
+            "sockets,host-loopback=fd00::2,publish-source=client,host-loopback=10.0.2.2".parse::<Uplink>().unwrap();
+        let Uplink::Sockets(sockets) = both else { panic!("the sockets uplink") };
+        assert_eq!(sockets.to_string(), "sockets,host-loopback=10.0.2.2,host-loopback=fd00::2");
+        assert_eq!(sockets.meets(&"10.0.0.0/16".parse().unwrap()).unwrap().to_string(), "10.0.2.2");
+        assert_eq!(sockets.meets(&"10.1.0.0/16".parse().unwrap()), None);
+    }
+
+    /// Bad input is refused with one sentence that says what to do.
+    #[test]
+    fn refusals() {
+        for (text, says) in [
+            ("sockets,", "KEY=VALUE"),
+            ("sockets,host-loopback", "KEY=VALUE"),
+            ("sockets,loopback=10.0.2.2", "no key loopback"),
+            ("sockets,host-loopback=x", "no IP address"),
+            ("sockets,host-loopback=127.0.0.1", "cannot stand for the host's loopback"),
+            ("sockets,host-loopback=169.254.1.1", "cannot stand for the host's loopback"),
+            ("sockets,host-loopback=fe80::1", "cannot stand for the host's loopback"),
+            ("sockets,host-loopback=::ffff:10.0.2.2", "cannot stand for the host's loopback"),
+            ("sockets,host-loopback=10.0.2.2,host-loopback=10.0.2.3", "10.0.2.2 and 10.0.2.3"),
+            ("sockets,publish-source=me", "client or gateway"),
+            ("sockets,publish-source=client,publish-source=client", "twice"),
+            ("socket", "use sockets, none or packet:IFACE"),
+        ] {
+            let error = text.parse::<Uplink>().unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+}
