@@ -23,6 +23,7 @@ mod privileges;
 mod reach;
 mod refusals;
 mod restart;
+mod rootless_tcp;
 mod spoofing;
 mod statistics;
 mod traffic;

@@ -133,7 +133,7 @@ fn wrong_ports() {
 #[test]
 fn no_uplink() {
     guard(|| {
-        let vs = Vswitch::start();
+        let vs = Vswitch::with(&["--uplink", "none"]);
         vs.words("run --rm -p 8080:80 -- true").exits(125).says("published ports need an uplink");
         vs.refuses("flows watch", "there are no flows to watch");
         assert_eq!(vs.ok("flows ls"), "");

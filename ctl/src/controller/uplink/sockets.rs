@@ -10,6 +10,7 @@ use rand::RngCore;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::proxy::datagram::DatagramLimits;
 use vswitch_switch::nat::proxy::destinations::Destinations;
+use vswitch_switch::nat::proxy::stream::StreamLimits;
 use vswitch_switch::nat::rules::Settings;
 use vswitch_switch::{Clients, HostGateway, HostGatewaySettings, HostPort, HostPortId, PortConfig, PortDevice, Switch};
 
@@ -51,6 +52,7 @@ impl SocketsState {
         let index = switch.add_network(router::sockets_network())?;
         let of_host = HostGatewaySettings {
             datagrams: DatagramLimits::default(),
+            streams: StreamLimits::default(),
             destinations: Destinations { loopback_v4: uplink.loopback_v4, loopback_v6: uplink.loopback_v6 },
             mac: router::SOCKETS_MAC,
             router: router::ROUTER_MAC,
@@ -157,7 +159,8 @@ impl SocketsState {
         let port = HostPort { socket: listener.socket.try_clone()?, target, gateway, clients };
         match binding.transport {
             Transport::Udp => self.gateway.publish_datagrams(port),
-            Transport::Tcp | Transport::Sctp => Err(rustix::io::Errno::PROTONOSUPPORT.into()),
+            Transport::Tcp => self.gateway.publish_streams(port),
+            Transport::Sctp => Err(rustix::io::Errno::PROTONOSUPPORT.into()),
         }
     }
 

@@ -1,0 +1,179 @@
+//! TCP over the sockets uplink, against real programs.
+
+use vswitch_tests::rootless::{Rootless, long};
+use vswitch_tests::{eventually, guard};
+
+/// An ordinary user's container fetches a page from outside, over both families; the server sees the host, and nothing but
+/// sockets of the host was needed.
+#[test]
+fn a_page_from_outside() {
+    guard(|| {
+        let site = Rootless::start();
+        let nginx = site.nginx(&[]);
+        site.vs.ok("network create --ipv6 six");
+        let (a, b) = (site.vs.container("a", ""), site.vs.container("b", "--network six"));
+        for (container, address) in [(&a, "10.99.0.2"), (&b, "10.99.0.2"), (&b, "[fd99::2]"), (&a, "10.98.0.1")] {
+            let page = container.ok(&format!("curl -sS -m 30 http://{address}:8000/page"));
+            assert_eq!(page.trim_end(), "page-of-nginx", "{address}");
+        }
+        let log = std::fs::read_to_string("/tmp/nginx.log").unwrap();
+        let clients: Vec<_> = log.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(clients, ["10.99.0.1", "10.99.0.1", "fd99::1", "10.99.0.1"], "{log}");
+        let router = site.vs.stats().router.expect("there is an uplink");
+        assert!(router.created >= 4 && router.nat_drops.is_empty(), "{router:?}");
+        assert!(site.vs.ok("stats").contains("Uplink: sockets up"));
+        assert!(site.vs.json("flows ls").as_array().unwrap().len() >= 4);
+        drop(nginx);
+    });
+}
+
+/// A gigabyte each way, by hash: nginx to curl, and curl-like sending to a server that hashes what it reads.
+#[test]
+fn a_gigabyte_by_hash() {
+    guard(|| {
+        const GIGABYTE: u64 = 1 << 30;
+        let site = Rootless::start();
+        let _nginx = site.nginx(&[&GIGABYTE.to_string()]);
+        let _sink = site.play(&site.outside, "sink 7001");
+        let a = site.vs.container("a", "");
+        let fetched = format!("curl -sS http://10.99.0.2:8000/{GIGABYTE} | sha256sum");
+        let fetched = long(&a, &fetched, 120).ok();
+        let expected = site.outside.ok(&format!("sha256sum < /tmp/nginx/{GIGABYTE}"));
+        assert_eq!(fetched, expected);
+        std::fs::remove_file(format!("/tmp/nginx/{GIGABYTE}")).unwrap();
+        assert_eq!(site.says(&a, &format!("upload 10.99.0.2 7001 {GIGABYTE}")), "same");
+    });
+}
+
+/// Sizes from one byte up, both ways, each side closing its direction first once.
+#[test]
+fn sizes_and_half_close() {
+    guard(|| {
+        let site = Rootless::start();
+        site.vs.ok("network create --ipv6 six");
+        let a = site.vs.container("a", "--network six");
+        let _servers = [site.play(&site.outside, "sink 7001"), site.play(&site.outside, "source 7002")];
+        for address in ["10.99.0.2", "fd99::2", "10.98.0.1"] {
+            for size in [0, 1, 1024, 65_537, 10 << 20] {
+                assert_eq!(site.says(&a, &format!("upload {address} 7001 {size}")), "same", "{address} {size}");
+                assert_eq!(site.says(&a, &format!("download {address} 7002 {size}")), "same", "{address} {size}");
+            }
+        }
+    });
+}
+
+/// How an attempt ends outside is how it ends inside: refused, unreachable, never answered; and so is how a connection ends.
+#[test]
+fn ends_are_passed_on() {
+    guard(|| {
+        let site = Rootless::start();
+        site.vs.ok("network create --ipv6 six");
+        let a = site.vs.container("a", "--network six");
+        let _servers = [site.play(&site.outside, "early 7003"), site.play(&site.outside, "resets 7004")];
+        let echo = site.play(&site.outside, "echo 7005");
+        assert_eq!(site.says(&a, "attempt 10.99.0.2 7999"), "ConnectionRefusedError 111 at-once");
+        assert_eq!(site.says(&a, "attempt fd99::2 7999"), "ConnectionRefusedError 111 at-once");
+        // Nobody has this address on the outside's link: its router says so after a while.
+        let unreachable = site.says(&a, "attempt 10.98.0.77 80");
+        assert!(unreachable.starts_with("OSError 113"), "{unreachable}");
+        assert_eq!(site.says(&a, "attempt 10.97.0.1 80 3"), "TimeoutError None late");
+        assert_eq!(site.says(&a, "attempt 10.99.0.2 7003"), "answered closing time at-once");
+        assert_eq!(site.says(&a, "attempt 10.99.0.2 7004"), "ConnectionResetError 104 at-once");
+        site.says(&a, "rst 10.99.0.2 7005");
+        eventually("the server hears of the reset", 10, || echo.output().contains("reset"));
+    });
+}
+
+/// A server that never reads holds its client up with bounded memory in between, and all of it arrives once it reads; a
+/// client that never reads holds its server up.
+#[test]
+fn slow_readers() {
+    guard(|| {
+        let site = Rootless::start();
+        let a = site.vs.container("a", "");
+        let _servers = [site.play(&site.outside, "deaf 7006"), site.play(&site.outside, "source 7002")];
+        let said = site.says(&a, "push 10.99.0.2 7006 3");
+        let (count, verdict) = said.split_once(' ').unwrap();
+        assert_eq!(verdict, "same");
+        // What sockets, rings and frames on the way can hold; not what the client would like to send.
+        let count: u64 = count.parse().unwrap();
+        assert!((1..64 << 20).contains(&count), "{count} bytes were taken from the client");
+        assert_eq!(site.says(&a, &format!("download 10.99.0.2 7002 {} 3", 40 << 20)), "same");
+    });
+}
+
+/// Five hundred downloads at once, without an error.
+#[test]
+fn parallel_downloads() {
+    guard(|| {
+        let site = Rootless::start();
+        let _nginx = site.nginx(&["100000"]);
+        let a = site.vs.container("a", "");
+        let expected = site.outside.ok("sha256sum < /tmp/nginx/100000");
+        a.ok("mkdir -p /tmp/out; for i in $(seq 500); do echo url = http://10.99.0.2:8000/100000; \
+              echo output = /tmp/out/$i; done > /tmp/urls");
+        long(
+            &a,
+            "curl -sS --fail-early --no-progress-meter --parallel --parallel-immediate --parallel-max 500 -K /tmp/urls",
+            120,
+        )
+        .ok();
+        let hashes = a.ok("cat /dev/null; for f in /tmp/out/*; do sha256sum < $f; done | sort | uniq -c");
+        assert_eq!(
+            hashes.split_whitespace().collect::<Vec<_>>(),
+            ["500", expected.split_whitespace().next().unwrap(), "-"]
+        );
+    });
+}
+
+/// Requests over one connection stay on it, and keystrokes are not held back.
+#[test]
+fn interactive() {
+    guard(|| {
+        let site = Rootless::start();
+        let _nginx = site.nginx(&[]);
+        let _echo = site.play(&site.outside, "echo 7005");
+        let a = site.vs.container("a", "");
+        let page = "http://10.99.0.2:8000/page ";
+        a.ok(&format!("curl -sS {}", page.repeat(20)));
+        let log = std::fs::read_to_string("/tmp/nginx.log").unwrap();
+        let requests: Vec<_> = log.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(requests.last(), Some(&"20"), "all on one connection: {log}");
+        let median: u64 = site.says(&a, "pingpong 10.99.0.2 7005 300").parse().unwrap();
+        // What a delayed acknowledgment or a Nagle timer would cost.
+        assert!(median < 20_000, "{median} us for a byte there and back");
+    });
+}
+
+/// iperf3 both ways, both at once, and UDP.
+#[test]
+fn iperf3() {
+    guard(|| {
+        let site = Rootless::start();
+        let a = site.vs.container("a", "");
+        let _server = site.outside.serve("iperf3 -s", 5201);
+        for flags in ["", "-R", "--bidir", "-P 4", "-u -b 50M", "-u -b 50M -R -l 1400"] {
+            let said = a.ok(&format!("iperf3 -J -c 10.99.0.2 -t 2 {flags}"));
+            let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let sum = if flags.starts_with("-u") { &report["end"]["sum"] } else { &report["end"]["sum_received"] };
+            let rate = sum["bits_per_second"].as_f64().unwrap_or_default();
+            assert!(rate > 20e6, "{flags}: {rate} bit/s\n{said}");
+        }
+    });
+}
+
+/// A busy pair of programs with many small messages.
+#[test]
+fn redis() {
+    guard(|| {
+        let site = Rootless::start();
+        let a = site.vs.container("a", "");
+        let _server =
+            site.outside.serve("redis-server --save '' --bind 10.99.0.2 --protected-mode no --port 6379", 6379);
+        let said = a.ok("redis-benchmark -h 10.99.0.2 -n 20000 -c 50 -P 4 -t set,get --csv");
+        assert!(
+            said.lines().filter(|line| line.starts_with("\"SET\"") || line.starts_with("\"GET\"")).count() == 2,
+            "{said}"
+        );
+    });
+}
