@@ -7,7 +7,7 @@ use vswitch_tests::{Site, Vswitch, guard, guard::is_root, run, sh, site::UPLINK}
 fn wrong_uplinks() {
     guard(|| {
         let rows = [
-            ("sockets", "use none or packet:IFACE"),
+            ("sockets,loopback=10.0.2.2", "no key loopback"),
             ("packet:", "names no interface"),
             ("packet:up0", "has no address"),
             ("packet:up0,address=10.99.0.1", "no address with a prefix length"),
