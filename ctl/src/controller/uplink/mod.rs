@@ -111,7 +111,7 @@ impl Controller {
             UplinkState::Sockets(sockets) => {
                 let config = router::plan_sockets(sockets.index(), inside.clone(), &sockets.settings);
                 self.inner.switch.set_router(Some(config))?;
-                sockets.follow(inside.map(|(_, network)| network), &published);
+                sockets.follow(&inside.map(|(_, network)| network), &published);
                 Ok(())
             }
         }

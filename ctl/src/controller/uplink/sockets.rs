@@ -126,7 +126,7 @@ impl SocketsState {
     /// Lets the switch do what the state says: which port leads to which address, and how long packets may be.
     pub(super) fn follow<'a>(
         &self,
-        networks: impl Iterator<Item = &'a Network> + Clone,
+        networks: &(impl Iterator<Item = &'a Network> + Clone),
         published: &[(Binding, IpAddr)],
     ) {
         let mtu = |network: &Network| u16::try_from(network.options.mtu).unwrap_or(u16::MAX);
