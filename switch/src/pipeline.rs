@@ -90,6 +90,12 @@ impl Pipeline {
         self.snapshot.port(id).cloned()
     }
 
+    /// The MTU of a port's network, in bytes.
+    #[must_use]
+    pub fn mtu(&self, port: &Port) -> u32 {
+        self.snapshot.network(port.config.network).map_or(0, |network| network.config.mtu)
+    }
+
     /// The VTEP with this index in the current snapshot.
     #[must_use]
     pub fn vtep(&self, id: VtepId) -> Option<Arc<VtepPlan>> {

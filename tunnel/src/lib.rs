@@ -13,6 +13,7 @@ mod remote;
 mod spec;
 mod stations;
 pub mod suppress;
+pub mod undone;
 
 pub use control_plane::{ControlPlane, StaticControlPlane};
 pub use drop::{DropCounters, TunnelDrop};

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vswitch_frame::{FrameBuf, Offload, Timestamp, Vni};
+use vswitch_frame::{FrameBuf, Timestamp, Vni};
 use vswitch_tunnel::TunnelDrop;
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::decap::{Intake, open};
 use vswitch_tunnel::header::LEN;
+use vswitch_tunnel::undone::{is_one_packet, left_undone};
 
 use super::{OverlayLeg, VtepPlan};
 use crate::pipeline::Pipeline;
@@ -44,7 +45,7 @@ impl Inbound {
     pub(crate) fn serve(&mut self, plan: &VtepPlan, works: Works<'_>) -> io::Result<bool> {
         let Inbound { receiver, coalescer } = self;
         let received = receiver.receive(plan.vtep.socket.as_fd())?;
-        let mut entry = Entry { plan, works, coalescer, port: None, filled: 0 };
+        let mut entry = Entry { plan, works, coalescer, port: None, mtu: 0, datagram: None, filled: 0 };
         let mut packets = 0;
         for index in 0..received {
             match receiver.message(index) {
@@ -64,13 +65,22 @@ struct Entry<'r, 'w> {
     works: Works<'w>,
     coalescer: &'r mut Coalescer,
     port: Option<(Vni, Arc<Port>)>,
+    /// The MTU of its network.
+    mtu: u32,
+    /// What the kernel told of a UDP super-frame.
+    datagram: Option<usize>,
     filled: usize,
 }
 
 impl Entry<'_, '_> {
     /// Takes a train in and returns how many packets it has.
     fn take(&mut self, train: Received<'_>) -> u64 {
-        let Received { source, tos, size, mut bytes } = train;
+        let Received { source, tos, mut size, mut bytes } = train;
+        self.datagram = None;
+        if size < bytes.len() && is_one_packet(bytes) {
+            self.datagram = Some(size);
+            size = bytes.len();
+        }
         let packets = bytes.len().div_ceil(size).max(1);
         if source == self.plan.vtep.config.address.ip() {
             self.plan.vtep.drops.add(TunnelDrop::OwnAddress, wide(packets));
@@ -100,6 +110,7 @@ impl Entry<'_, '_> {
             self.flush();
             let id = self.plan.networks.get(&vni);
             self.port = id.and_then(|&id| self.works.pipeline.port(id)).map(|port| (vni, port));
+            self.mtu = self.port.as_ref().map_or(0, |(_, port)| self.works.pipeline.mtu(port));
         }
         let Some((_, port)) = self.port.clone() else {
             let count = bytes.chunks_mut(size).take_while(same).count();
@@ -139,7 +150,7 @@ impl Entry<'_, '_> {
             self.flush();
         }
         let buffer = &mut self.works.buffers[self.filled];
-        buffer.fill(inner, Offload::NONE);
+        buffer.fill(inner, left_undone(inner, self.mtu, self.datagram));
         self.coalescer.begin(buffer);
         self.filled += 1;
     }
