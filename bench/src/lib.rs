@@ -5,13 +5,16 @@
 //! - [`traffic`]: the tools that measure between them (iperf3, ping, `vswitch-load`) and the reading of their output;
 //! - [`containers`], [`translated`]: the same work over each switch or router, in turn;
 //! - [`memory`], [`nat`]: the data path and the NAT engine without a kernel, on one core;
+//! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
 //! - [`growth`]: what more stations, containers and workers cost;
 //! - [`report`]: what is told of it: tables, ratios, drawings.
 
+pub mod cases;
 pub mod containers;
 pub mod control;
 pub mod growth;
+pub mod instructions;
 pub mod memory;
 pub mod nat;
 pub mod report;

@@ -1,0 +1,53 @@
+//! The bridge's decision: parse, check the sender, learn, look up.
+
+use std::hint::black_box;
+
+use vswitch_frame::{MacAddr, Offload};
+use vswitch_switch::bridge::{Decision, decide};
+use vswitch_switch::datapath::Datapath;
+use vswitch_switch::fdb::Cache;
+use vswitch_switch::{Identity, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
+
+use super::{Cases, Step};
+
+pub(super) const CASES: Cases = &[
+    ("switch/decide", || step(false, 2)),
+    ("switch/decide-anti-spoof", || step(true, 2)),
+    ("switch/decide-uncached", || step(false, 20_000)),
+];
+
+/// Frames between two ports with `stations` behind them; each frame is another station's, so that many miss the worker's
+/// cache.
+fn step(checked: bool, stations: u32) -> Step {
+    let datapath = Datapath::new(Settings::default(), 1);
+    let config = NetworkConfig { name: "net".to_owned(), gateway: None, inter_port: true, mtu: 1500 };
+    let network = datapath.add_network(config).expect("a first network");
+    let mac = |station: u32| MacAddr::from_u64(0x0242_0a00_0000 | u64::from(station));
+    let port = |side: u8| {
+        let identity =
+            checked.then(|| Identity { mac: mac(side.into()), ipv4: Some([10, 0, 0, side].into()), ipv6: None });
+        let (device, _peer) = memory_link(1, Offloads::Carried).expect("a descriptor");
+        let config = PortConfig { name: format!("port{side}"), network, identity, mac_limit: None };
+        datapath.add_port(config, PortDevice::Memory(device)).expect("a first port")
+    };
+    let ports = [port(0), port(1)];
+    let snapshot = datapath.snapshot();
+    let now = datapath.clock().now();
+    let mut cache = Cache::new();
+    let mut from = 0;
+    let mut pass = move || {
+        let side = u8::from(from % 2 == 1);
+        let mut frame = super::frames::frame(17, ([10, 0, 0, side].into(), [10, 0, 0, 1 - side].into()), 30);
+        frame[..6].copy_from_slice(&mac(from ^ 1).octets());
+        frame[6..12].copy_from_slice(&mac(from).octets());
+        from = (from + 1) % stations;
+        let network = snapshot.network(network).expect("it is there");
+        cache.begin(&datapath.fdb, now);
+        let frame = black_box((&frame[..], Offload::NONE));
+        decide(frame, &ports[usize::from(side)], network, (&datapath.fdb, &mut cache), now)
+    };
+    for _ in 0..stations {
+        pass();
+    }
+    Box::new(move || assert!(matches!(black_box(pass()), Decision::Unicast(_))))
+}
