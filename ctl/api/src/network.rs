@@ -32,6 +32,9 @@ pub struct NetworkCreate {
     /// Swarm only: refused.
     #[serde(deserialize_with = "null_as_default")]
     pub config_only: bool,
+    /// Swarm only: refused.
+    #[serde(deserialize_with = "null_as_default", skip_serializing_if = "ConfigFrom::is_empty")]
+    pub config_from: ConfigFrom,
     /// `false` switches IPv4 off; absent means on.
     #[serde(rename = "EnableIPv4", skip_serializing_if = "Option::is_none")]
     pub enable_ipv4: Option<bool>,
@@ -133,12 +136,18 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Part of [`Network`]; always empty.
+/// Part of [`Network`], where it is always empty, and of [`NetworkCreate`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", default)]
 pub struct ConfigFrom {
-    /// Empty.
+    /// Name of a network that only holds settings.
     pub network: String,
+}
+
+impl ConfigFrom {
+    fn is_empty(&self) -> bool {
+        self.network.is_empty()
+    }
 }
 
 /// One member of a network.
@@ -206,6 +215,9 @@ pub struct EndpointIpamConfig {
     /// The same for IPv6.
     #[serde(deserialize_with = "null_as_default", rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
     pub ipv6_address: String,
+    /// Refused.
+    #[serde(deserialize_with = "null_as_default", rename = "LinkLocalIPs", skip_serializing_if = "Vec::is_empty")]
+    pub link_local_ips: Vec<String>,
 }
 
 /// Body of `POST /networks/{id}/disconnect`.

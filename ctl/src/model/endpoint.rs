@@ -134,6 +134,9 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     let ipam = wire.ipam_config.clone().unwrap_or_default();
     let ipv4 = parse_static(&ipam.ipv4_address, true, &mut faults);
     let ipv6 = parse_static(&ipam.ipv6_address, false, &mut faults);
+    if let Some(address) = ipam.link_local_ips.first() {
+        faults.add(format!("link-local address {address} is not available; leave --link-local-ip out"));
+    }
     let mac = if wire.mac_address.is_empty() { None } else { faults.take(parse_station(&wire.mac_address)) };
     for alias in &wire.aliases {
         if container_name(alias).is_err() {
@@ -248,7 +251,11 @@ mod tests {
 
     fn with(ipv4: &str, ipv6: &str, mac: &str) -> Result<EndpointSpec, Faults> {
         parse_endpoint(&EndpointConfig {
-            ipam_config: Some(EndpointIpamConfig { ipv4_address: ipv4.into(), ipv6_address: ipv6.into() }),
+            ipam_config: Some(EndpointIpamConfig {
+                ipv4_address: ipv4.into(),
+                ipv6_address: ipv6.into(),
+                ..Default::default()
+            }),
             mac_address: mac.into(),
             ..EndpointConfig::default()
         })

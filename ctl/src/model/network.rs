@@ -190,6 +190,11 @@ fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
     if wire.ingress {
         faults.add("ingress networks belong to swarm mode, which vswitch does not have; leave --ingress out");
     }
+    if !wire.config_from.network.is_empty() {
+        faults.add(
+            "config-from is not available: there are no networks that only hold settings; leave --config-from out",
+        );
+    }
     if wire.config_only {
         faults.add("config-only networks belong to swarm mode, which vswitch does not have; leave --config-only out");
     }

@@ -1,14 +1,26 @@
-//! The docker command line as a client of the control socket.
+//! The docker command line and Docker's SDK as clients, unmodified.
+
+mod containers;
+mod events;
+mod sdk;
+mod socket;
 
 use std::process::Command;
 
 use serde_json::Value;
 use vswitch_tests::{Output, Vswitch, guard, run};
 
-fn docker(vs: &Vswitch, line: &str) -> Output {
+/// Runs `docker` with the words of `line`.
+#[track_caller]
+pub(crate) fn docker(vs: &Vswitch, line: &str) -> Output {
+    run(docker_command(vs).args(line.split_whitespace()))
+}
+
+/// The docker command line at a daemon's control socket.
+fn docker_command(vs: &Vswitch) -> Command {
     let mut command = Command::new("docker");
     command.env("DOCKER_HOST", format!("unix://{}", vs.socket().display()));
-    run(command.args(line.split_whitespace()))
+    command
 }
 
 /// docker network create, ls, inspect, rm and prune work as against Docker itself.
@@ -31,6 +43,18 @@ fn networks() {
             assert!(names.lines().any(|line| line == name), "{names}");
         }
         assert_eq!(docker(&vs, "network ls -q --filter label=a=b").ok().lines().count(), 1);
+        for (line, expected) in [
+            ("network ls -q --filter name=^we", 1),
+            ("network ls -q --filter driver=bridge --filter type=custom", 2),
+            ("network ls -q --filter type=builtin", 3),
+            ("network ls -q --filter dangling=true", 2),
+            ("network ls -q --no-trunc --filter scope=local", 5),
+            ("network ls --format json", 5),
+        ] {
+            assert_eq!(docker(&vs, line).ok().lines().count(), expected, "{line}");
+        }
+        assert_eq!(docker(&vs, "network inspect --verbose -f {{.Scope}} web").ok().trim(), "local");
+        assert_eq!(docker(&vs, &format!("network inspect -f {{{{.Name}}}} {}", &id[..12])).ok().trim(), "web");
         assert_eq!(docker(&vs, "network rm web").ok().trim(), "web");
         assert!(docker(&vs, "network prune -f").ok().contains("six"));
         assert_eq!(docker(&vs, "network ls -q").ok().lines().count(), 3);
@@ -66,6 +90,31 @@ fn errors() {
         docker(&vs, "network rm bridge").exits(1).says("pre-defined network and cannot be removed");
         docker(&vs, "network create --subnet 172.17.5.0/24 over").exits(1).says("overlaps with other one");
         docker(&vs, "network create --driver overlay o").exits(1).says("overlay");
-        docker(&vs, "network connect twice nobody").exits(1).says("nobody");
+        docker(&vs, "network connect twice nobody").exits(1).says("No such container: nobody");
+        let _c = vs.container("c", "--network twice");
+        for (line, says) in [
+            ("network connect twice c", "endpoint with name c already exists in network twice"),
+            ("network connect nowhere c", "network nowhere not found"),
+            ("network connect --ip 172.31.9.9 bridge c", "supported on user defined networks only"),
+            ("network connect --alias www bridge c", "only supported for user-defined networks"),
+            ("network connect host c", "host"),
+            ("network disconnect bridge c", "container c is not connected to the network bridge"),
+            ("network disconnect twice nobody", "No such container: nobody"),
+            ("network inspect twice nowhere", "network nowhere not found"),
+            ("network create --driver macvlan m", "network driver macvlan is not available"),
+            ("network create --subnet 10.1.0.1/24 bad", "it should be 10.1.0.0/24"),
+            ("network create --opt mut=1 bad", "did you mean mtu?"),
+            ("network create --config-only bad", "swarm"),
+            ("network create --config-from twice bad", "config-from is not available"),
+            ("network create bridge", "operation is not permitted on predefined bridge network"),
+            ("network ls --filter size=1", "invalid filter 'size'"),
+            ("network prune -f --filter until=soon", "until"),
+            ("network rm bridge host", "host is a pre-defined network and cannot be removed"),
+            ("network connect --link-local-ip 169.254.7.7 bridge c", "link-local"),
+        ] {
+            docker(&vs, line).exits(1).says(says);
+        }
+        assert_eq!(docker(&vs, "network ls -q").ok().lines().count(), 4);
+        docker(&vs, "network rm -f nowhere").ok();
     });
 }
