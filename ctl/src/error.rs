@@ -144,6 +144,25 @@ pub enum ControlError {
         /// Who has it.
         id: String,
     },
+    /// A link to nobody.
+    #[error("could not get container for {target}: {why}")]
+    LinkTarget {
+        /// As given.
+        target: String,
+        /// Why not.
+        why: String,
+    },
+    /// A link on a default network to one that has no address yet.
+    #[error("Cannot link to a non running container: /{target} AS {alias}")]
+    LinkNotRunning {
+        /// Name of the other container.
+        target: String,
+        /// `/own/alias`.
+        alias: String,
+    },
+    /// A link on a default network to one that is not there.
+    #[error("Cannot link to /{0}, as it does not belong to the default network")]
+    LinkElsewhere(String),
     /// No such endpoint.
     #[error("endpoint {0} not found")]
     EndpointNotFound(String),
@@ -228,15 +247,17 @@ impl ControlError {
                 Class::Forbidden
             }
             E::NetworkBusy { .. } | E::EndpointExists { .. } | E::NotPermitted(_) => Class::Forbidden,
-            E::NetworkNotFound(_) | E::ContainerNotFound(_) | E::EndpointNotFound(_) | E::NamespaceGone(_) => {
-                Class::NotFound
-            }
+            E::NetworkNotFound(_)
+            | E::ContainerNotFound(_)
+            | E::LinkTarget { .. }
+            | E::EndpointNotFound(_)
+            | E::NamespaceGone(_) => Class::NotFound,
             E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {
                 Class::Conflict
             }
             E::BridgeInUse { .. } | E::DefaultNetworkMissing(_) => Class::Conflict,
             E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
-            E::Conflict(_) => Class::Conflict,
+            E::LinkNotRunning { .. } | E::LinkElsewhere(_) | E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,
             // Docker answers 500 to these as well.
             E::NoAddress { .. } | E::PortUnavailable { .. } | E::NotConnected { .. } | E::Internal(_) => {

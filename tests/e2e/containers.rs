@@ -119,7 +119,7 @@ fn names_inside() {
             "{hosts}"
         );
         let resolv = a.ok("cat /etc/resolv.conf");
-        assert!(resolv.contains("nameserver 9.9.9.9") && resolv.contains("search example.org"), "{resolv}");
+        assert!(resolv.contains("nameserver 127.0.0.11") && resolv.contains("search example.org"), "{resolv}");
         assert!(a.ok("getent hosts db").contains("10.0.0.5"));
         let b = vs.container("b", "");
         assert_eq!(b.ok("hostname").trim(), &b.details().id[..12]);

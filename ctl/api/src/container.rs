@@ -35,7 +35,9 @@ pub struct ContainerCreate {
     pub dns: Vec<String>,
     /// Search domains.
     pub dns_search: Vec<String>,
-    /// Lines of /etc/hosts, `NAME:ADDRESS` each.
+    /// Options of resolv.conf, such as `ndots:2`, instead of the host's.
+    pub dns_options: Vec<String>,
+    /// Lines of /etc/hosts, `NAME:ADDRESS` or `NAME:host-gateway` each.
     pub extra_hosts: Vec<String>,
     /// Capabilities on top of Docker's default set, with or without `CAP_`; `ALL` for all.
     pub cap_add: Vec<String>,
@@ -111,6 +113,12 @@ pub struct Container {
     pub network_mode: String,
     /// Nameservers as asked.
     pub dns: Vec<String>,
+    /// Search domains as asked.
+    #[serde(default)]
+    pub dns_search: Vec<String>,
+    /// Options of resolv.conf as asked.
+    #[serde(default)]
+    pub dns_options: Vec<String>,
     /// Lines of /etc/hosts as asked.
     pub extra_hosts: Vec<String>,
     /// Published ports as asked.

@@ -68,4 +68,7 @@ pub struct Endpoint {
     pub port: Option<u32>,
     /// Further names on this network.
     pub aliases: Vec<String>,
+    /// Others that it alone reaches by these names, `CONTAINER:ALIAS` each.
+    #[serde(default)]
+    pub links: Vec<String>,
 }

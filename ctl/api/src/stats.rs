@@ -25,6 +25,36 @@ pub struct Stats {
     /// The router, if there is an uplink.
     #[serde(default)]
     pub router: Option<RouterStats>,
+    /// The name server.
+    #[serde(default)]
+    pub dns: DnsStats,
+}
+
+/// Counters of the name server. `questions` is the sum of what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsStats {
+    /// Questions received.
+    pub questions: u64,
+    /// Answered from the names of a network.
+    pub answered: u64,
+    /// Answered: there is no such name on the network it would belong to.
+    pub missing: u64,
+    /// Answered by an upstream resolver.
+    pub forwarded: u64,
+    /// Of these, together with an earlier question that was the same.
+    pub joined: u64,
+    /// No upstream resolver answered, or there is none.
+    pub unanswered: u64,
+    /// Refused: malformed, or of a kind that is not answered.
+    pub refused: u64,
+    /// No questions at all, not answered.
+    pub ignored: u64,
+    /// Too many from one container: refused or not answered.
+    pub limited: u64,
+    /// Connections closed at once: too many from one container.
+    pub connections_refused: u64,
+    /// Times that an upstream resolver did not answer or could not be reached.
+    pub upstream_failures: u64,
 }
 
 /// Counters of the router between the networks and the uplink.

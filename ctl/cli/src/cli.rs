@@ -56,6 +56,8 @@ enum Command {
     Stop(containers::StopArgs),
     /// Send containers a signal
     Kill(containers::KillArgs),
+    /// Give a container another name
+    Rename(containers::RenameArgs),
     /// Remove containers
     Rm(containers::RmArgs),
     /// Wait until containers have ended and print their exit status
@@ -105,6 +107,7 @@ impl Cli {
             Command::Start(args) => args.run(&client).await,
             Command::Stop(args) => args.run(&client).await,
             Command::Kill(args) => args.run(&client).await,
+            Command::Rename(args) => args.run(&client).await.map(done),
             Command::Rm(args) => args.run(&client).await,
             Command::Wait(args) => args.run(&client).await,
             Command::Logs(args) => args.run(&client).await.map(done),

@@ -12,6 +12,7 @@
 pub mod client;
 mod entry;
 mod failure;
+pub(crate) mod files;
 mod foreign;
 mod listen;
 mod network;

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 use super::{
+    files::{self, Files},
     network::{self, Answer},
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
@@ -86,6 +87,8 @@ struct Init {
     channel: Option<Channel>,
     /// Id of the sandbox whose network namespace it has; `None`: the host's, which an agent may not be able to enter.
     sandbox: Option<String>,
+    /// What /etc/hosts and /etc/resolv.conf were written to be; not known of one that an earlier agent started.
+    files: Mutex<Option<Files>>,
 }
 
 impl Processes {
@@ -111,6 +114,8 @@ impl Processes {
             open_files: self.settings.open_files,
         };
         let sandbox = order.spec.sandbox.clone();
+        let (hosts, resolv_conf) = (order.spec.etc_hosts.clone(), order.spec.etc_resolv_conf.clone());
+        let files = hosts.zip(resolv_conf).map(|(hosts, resolv_conf)| Files { hosts, resolv_conf });
         let spawned = on_thread(move || {
             if let Some(netns) = netns {
                 network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
@@ -122,7 +127,7 @@ impl Processes {
             let (pid, pidfd, socket) = spawned.await?;
             match drive_init(socket, &order, streams).await {
                 Ok(channel) => {
-                    let init = Some(Init { channel: Some(channel), sandbox });
+                    let init = Some(Init { channel: Some(channel), sandbox, files: Mutex::new(files) });
                     Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init })
                 }
                 Err(failure) => Err(self.abandon(pid, failure)),
@@ -170,7 +175,7 @@ impl Processes {
         let Survivor { id, pid: number, started: _, init, sandbox } = survivor;
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
         let (Some(pid), Ok(pidfd)) = (pid, pidfd::open(number)) else { return };
-        let init = init.then_some(Init { channel: None, sandbox });
+        let init = init.then_some(Init { channel: None, sandbox, files: Mutex::default() });
         let process = Arc::new(Process { pid, pidfd, orphan: true, announced: true.into(), init });
         let (watched, ended) = (Arc::clone(&process), Arc::clone(&self.orphan_ended));
         let watcher = thread::Builder::new().name("orphan".to_owned()).spawn(move || {
@@ -216,6 +221,21 @@ impl Processes {
             Ok(()) | Err(rustix::io::Errno::SRCH) => DONE,
             Err(error) => Err(Failure::io("send the signal", &error.into())),
         }
+    }
+
+    /// Replaces the text of a running container's files in /etc.
+    pub(crate) fn replace_files(&self, id: &str, hosts: String, resolv_conf: String) -> Answer {
+        let process = self.running(id).ok_or_else(|| Failure::no_process(id))?;
+        let Some(init) = &process.init else { return Err(Failure::no_process(id)) };
+        let new = Files { hosts, resolv_conf };
+        let mut last = init.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(&new) {
+            let alive = || !pidfd::ended(&process.pidfd);
+            let replaced = files::replace(number(process.pid), last.as_ref(), &new, alive);
+            replaced.map_err(|error| Failure::io("replace the container's own /etc files", &error))?;
+            *last = Some(new);
+        }
+        DONE
     }
 
     /// Forgets an ended process.

@@ -79,6 +79,13 @@ pub enum Request {
         /// IPv6 default gateway and the endpoint that leads to it.
         ipv6: Option<(String, Ipv6Addr)>,
     },
+    /// Open a socket inside a sandbox. Answer: [`Reply::Sockets`].
+    SandboxOpen {
+        /// Id of the sandbox.
+        sandbox: String,
+        /// What kind of socket.
+        socket: SandboxSocket,
+    },
     /// Open an interface of the agent's own network namespace as the way out, and switch it on. Only the one that the
     /// agent was started for: a vswitchd that was taken over must not reach the host's other ones. Answer:
     /// [`Reply::Uplink`] and a descriptor as for `EndpointAttach`, which hears frames for every station.
@@ -108,6 +115,17 @@ pub enum Request {
         /// What to run.
         exec: ExecSpec,
     },
+    /// Replace the text of a running container's /etc/hosts and /etc/resolv.conf. What its user has changed there stays:
+    /// of hosts only the lines that the agent wrote are replaced, a changed resolv.conf is left alone. Answer:
+    /// [`Reply::Done`].
+    ProcessFiles {
+        /// Id of the container's process.
+        process: String,
+        /// Whole text of /etc/hosts.
+        etc_hosts: String,
+        /// Whole text of /etc/resolv.conf.
+        etc_resolv_conf: String,
+    },
     /// Send a signal. A process that ended already is no error. Answer: [`Reply::Done`].
     ProcessSignal {
         /// Id of the process.
@@ -134,6 +152,24 @@ pub enum NetnsRef {
     Pid(u32),
     /// Bound at this absolute path.
     Path(String),
+}
+
+/// A socket inside a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SandboxSocket {
+    /// The two of a name server: a bound UDP socket and a listening TCP socket, in this order, both at
+    /// [`crate::dns::ADDRESS`] port 53.
+    NameServer,
+    /// A UDP socket that is not bound.
+    Datagram {
+        /// Its family.
+        ipv6: bool,
+    },
+    /// A TCP socket that is not connected.
+    Stream {
+        /// Its family.
+        ipv6: bool,
+    },
 }
 
 /// An interface to make.
@@ -230,6 +266,8 @@ pub enum Reply {
     },
     /// The port is taken; one descriptor comes with this message.
     Listening,
+    /// The sockets are open; their descriptors come with this message, non-blocking.
+    Sockets,
     /// The process runs.
     Started {
         /// Process id on the host.

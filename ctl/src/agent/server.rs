@@ -240,6 +240,9 @@ impl Agent {
                 self.processes.exec(&process, &container, exec, descriptors).await
             }
             Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
+            Request::ProcessFiles { process, etc_hosts, etc_resolv_conf } => {
+                self.processes.replace_files(&process, etc_hosts, etc_resolv_conf)
+            }
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Shutdown => self.clear().await,
             Request::UplinkOpen { interface } => {

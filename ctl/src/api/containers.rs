@@ -50,6 +50,26 @@ pub(super) async fn inspect(State(app): State<App>, Segments(id): Segments<Strin
     Ok(Json(app.controller.inspect_container(&id)?))
 }
 
+/// Query of a renaming.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Renaming {
+    name: String,
+}
+
+/// Gives a container another name.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/rename",
+    params(("id" = String, Path), ("name" = String, Query, description = "the new name")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn rename(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Renaming>,
+) -> Answer<StatusCode> {
+    app.controller.rename_container(&id, &query.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Query of a removal.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

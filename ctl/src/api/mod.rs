@@ -66,6 +66,7 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(system::topology))
         .routes(routes!(containers::list, containers::create))
         .routes(routes!(containers::inspect, containers::remove))
+        .routes(routes!(containers::rename))
         .routes(routes!(containers::start))
         .routes(routes!(containers::wait))
         .routes(routes!(containers::stop))

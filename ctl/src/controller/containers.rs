@@ -6,15 +6,16 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{oneshot, watch};
 
 use super::state::State;
-use super::{Controller, ports, unexpected, view};
+use super::{Controller, links, ports, unexpected, view};
 use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{
-    Container, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, NetworkMode, Owner, Phase, Wanted,
+    Container, ContainerSpec, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, HostAddress, NetworkMode,
+    Owner, Phase, Wanted,
 };
-use crate::names;
+use crate::namegen;
 use crate::store::Change;
 
 /// Standard input, output and error of a process, or none (output goes to the container's log).
@@ -52,22 +53,24 @@ impl Controller {
                 }
                 name
             }
-            None => names::generate(&mut rand::rng(), |name| state.name_taken(name)),
+            None => namegen::generate(&mut rand::rng(), |name| state.name_taken(name)),
         };
         let id = Id::random(&mut rand::rng());
         let (mode, mode_text) = resolve_mode(&state, &wanted.network, &wanted.endpoint, wanted.more.is_empty())?;
         let mut wishes: Vec<(Id, EndpointSpec)> = Vec::new();
         if mode == NetworkMode::Networks {
             let all = std::iter::once((wanted.network, wanted.endpoint)).chain(wanted.more);
-            for (network, spec) in all {
+            for (network, mut spec) in all {
                 let on = state.network(&network)?;
                 if wishes.iter().any(|(id, _)| *id == on.network.id) {
                     let network = on.network.name.clone();
                     return Err(ControlError::EndpointExists { container: name, network });
                 }
+                links::resolve(&state, &on.network, &mut spec)?;
                 wishes.push((on.network.id.clone(), spec));
             }
         }
+        self.check_resolving(&mode, &wanted.spec)?;
         let networks: Vec<Id> = wishes.iter().map(|(network, _)| network.clone()).collect();
         let mut warnings = self.check_publish(&state, &wanted.spec.publish_text, &mode, &networks)?;
         warnings.extend(ports::loopback_warnings(self.inner.uplink.as_ref(), &wanted.spec.publish));
@@ -101,6 +104,26 @@ impl Controller {
         tracing::info!(container = name, id = id.short(), "container created");
         self.tell_container(&container, "create", &[]);
         Ok(Created { id, name, warnings })
+    }
+
+    /// Refuses what a container without a resolver of its own cannot have, and words that mean nothing here.
+    fn check_resolving(&self, mode: &NetworkMode, spec: &ContainerSpec) -> Result<(), ControlError> {
+        let shared = matches!(mode, NetworkMode::Container(_));
+        if shared && !(spec.dns.is_empty() && spec.dns_search.is_empty() && spec.dns_options.is_empty()) {
+            return Err(ControlError::invalid("conflicting options: dns and the network mode"));
+        }
+        if shared && !spec.extra_hosts.is_empty() {
+            return Err(ControlError::invalid("conflicting options: custom host-to-IP mapping and the network mode"));
+        }
+        let word = spec.extra_hosts.iter().find(|extra| matches!(extra.address, HostAddress::Word(_)));
+        match word.filter(|_| self.host_address().is_none()) {
+            Some(extra) => Err(ControlError::invalid(format!(
+                "{}:host-gateway is not available: containers do not reach the host by the uplink of this vswitchd; write \
+                 an address",
+                extra.name
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Removes a container; a running one only by `force`, which kills it.
@@ -368,6 +391,16 @@ fn resolve_mode(
         }
         if !spec.aliases.is_empty() {
             return Err(ControlError::invalid("network-scoped aliases are only supported for user-defined networks"));
+        }
+        if !spec.links.is_empty() {
+            let kind = match mode.0 {
+                NetworkMode::Host => "host type networking",
+                NetworkMode::Container(_) => "container type network",
+                _ => "network none",
+            };
+            return Err(ControlError::invalid(format!(
+                "conflicting options: {kind} can't be used with links. This would result in undefined behavior"
+            )));
         }
         if !alone {
             return Err(match mode.0 {

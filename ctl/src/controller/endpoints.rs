@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::prefix_of;
-use super::{Controller, routes, unexpected, view};
+use super::{Controller, names, routes, unexpected, view};
 use crate::agent::protocol::{Link, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{AttachSpec, Attachment, Endpoint, Owner};
-use crate::names;
+use crate::namegen;
 use crate::store::Change;
 
 impl Controller {
@@ -26,7 +26,7 @@ impl Controller {
             let name = match spec.name {
                 Some(name) if state.name_taken(&name) => return Err(ControlError::AttachmentExists(name)),
                 Some(name) => name,
-                None => names::generate(&mut rand::rng(), |name| state.name_taken(name)),
+                None => namegen::generate(&mut rand::rng(), |name| state.name_taken(name)),
             };
             let owner = Owner::Attached(Attachment { netns: spec.netns.clone() });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
@@ -152,7 +152,10 @@ impl Controller {
         let (port, addresses) = {
             let mut state = self.state();
             let Some(one) = state.endpoints.get_mut(id) else { return };
-            (one.port.take(), one.endpoint.addresses().collect::<Vec<_>>())
+            let (port, addresses) = (one.port.take(), one.endpoint.addresses().collect::<Vec<_>>());
+            let network = one.endpoint.network.clone();
+            names::publish_network(&state, &network);
+            (port, addresses)
         };
         if let Some(port) = port
             && let Err(error) = self.inner.switch.remove_port(port)
@@ -195,6 +198,8 @@ impl Controller {
             one.port = Some(port);
             one.endpoint.interface = Some(interface);
             one.endpoint.lost = false;
+            let network = one.endpoint.network.clone();
+            names::publish_network(&state, &network);
             return Ok(());
         }
         drop(state);

@@ -82,6 +82,7 @@ impl Controller {
     pub fn stats(&self) -> stats::Stats {
         let counted = self.inner.switch.stats();
         let state = self.state();
+        let names = port_names(&state);
         let networks = state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str())));
         let uplink = self.inner.uplink.iter().map(|on| (on.index(), router::NAME));
         let flows_of =
@@ -104,7 +105,7 @@ impl Controller {
                 .into_iter()
                 .map(|one| stats::PortStats {
                     port: one.port.value(),
-                    endpoint: one.name,
+                    endpoint: names.get(&one.port).cloned().unwrap_or(one.name),
                     network: by_index.get(&one.network).copied().unwrap_or_default().to_owned(),
                     kind: one.kind.to_owned(),
                     worker: one.worker,
@@ -123,6 +124,7 @@ impl Controller {
                 limited: counted.fdb.limited,
                 damped: counted.fdb.damped,
             },
+            dns: self.dns_stats(),
             router: counted.router.as_ref().map(|router| super::flows::stats(router, self.inner.uplink.as_ref())),
         }
     }

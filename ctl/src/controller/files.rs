@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::agent::files::MARK;
+use crate::dns;
 use crate::ipam::host::{self, HostNetworks};
 use crate::model::{ContainerSpec, DnsDefaults};
 
@@ -42,43 +44,81 @@ impl HostFiles {
     }
 }
 
-/// /etc/hosts of a container: the fixed lines that Docker writes, `--add-host`, and its own addresses.
-pub(super) fn etc_hosts(spec: &ContainerSpec, names: &str, addresses: impl Iterator<Item = IpAddr>) -> String {
-    let mut text = String::from(FIXED_HOSTS);
-    for extra in &spec.extra_hosts {
-        text.push_str(&format!("{}\t{}\n", extra.address, extra.name));
-    }
-    for address in addresses {
-        text.push_str(&format!("{address}\t{names}\n"));
-    }
-    text
+/// /etc/hosts of a container: the fixed lines that Docker writes, then `lines`.
+pub(super) fn etc_hosts<'a>(lines: impl Iterator<Item = (IpAddr, &'a str)>) -> String {
+    lines.fold(FIXED_HOSTS.to_owned(), |text, (address, names)| format!("{text}{address}\t{names}\n"))
 }
 
-/// /etc/resolv.conf of a container: what was asked for, else what the operator set, else the host's without loopback servers, which are of no use in
-/// another namespace.
-pub(super) fn etc_resolv_conf(spec: &ContainerSpec, defaults: &DnsDefaults, host_file: &str) -> String {
-    let of_host = || host::nameservers(host_file).filter(|server| !server.is_loopback() && !server.is_unspecified());
-    let servers: Vec<IpAddr> = match (&spec.dns[..], &defaults.servers[..]) {
-        ([], []) => of_host().collect(),
-        ([], set) | (set, _) => set.to_vec(),
-    };
-    let search = match (&spec.dns_search[..], &defaults.search[..]) {
-        ([], []) => host::search_domains(host_file),
-        ([], set) | (set, _) => set.to_vec(),
-    };
-    let mut text = String::from("# Made by vswitch; change it with --dns and --dns-search.\n");
-    for server in servers {
-        text.push_str(&format!("nameserver {server}\n"));
-    }
-    // A lone dot is Docker's way to say: no search domains.
-    if !search.is_empty() && search != ["."] {
-        text.push_str(&format!("search {}\n", search.join(" ")));
-    }
-    if !defaults.options.is_empty() {
-        text.push_str(&format!("options {}\n", defaults.options.join(" ")));
-    }
-    text
+/// What a container wants of its resolver: what was asked for, else what the operator set, else the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resolving {
+    /// Nameservers that somebody named; none: the host's.
+    pub(super) given: Vec<IpAddr>,
+    host: Vec<IpAddr>,
+    search: Vec<String>,
+    options: Vec<String>,
+    /// The options were named by somebody.
+    own_options: bool,
 }
+
+impl Resolving {
+    pub(super) fn new(spec: &ContainerSpec, defaults: &DnsDefaults, host_file: &str) -> Resolving {
+        let first = |own: &[String], set: &[String]| match (own, set) {
+            ([], []) => None,
+            ([], named) | (named, _) => Some(named.to_vec()),
+        };
+        let options = first(&spec.dns_options, &defaults.options);
+        Resolving {
+            given: if spec.dns.is_empty() { defaults.servers.clone() } else { spec.dns.clone() },
+            host: host::nameservers(host_file).filter(|server| !server.is_unspecified()).collect(),
+            search: first(&spec.dns_search, &defaults.search).unwrap_or_else(|| host::search_domains(host_file)),
+            own_options: options.is_some(),
+            options: options.unwrap_or_else(|| host::options(host_file)),
+        }
+    }
+
+    /// Nobody is named but resolvers on the host's own loopback.
+    pub(super) fn only_loopback(&self) -> bool {
+        self.given.is_empty() && !self.host.is_empty() && self.host.iter().all(IpAddr::is_loopback)
+    }
+
+    /// Whoever asks for `ndots` above 0 wants the search domains tried for names without a dot.
+    pub(super) fn keeps_single_labels(&self) -> bool {
+        let value = |option: &String| option.strip_prefix(NDOTS)?.parse::<u32>().ok();
+        self.own_options && self.options.iter().filter_map(value).next_back().is_some_and(|dots| dots > 0)
+    }
+
+    /// /etc/resolv.conf. `served`: the name server of vswitch answers in the container. Otherwise the host's resolvers
+    /// are named without those on loopback, which are of no use in another namespace.
+    pub(super) fn text(&self, served: bool) -> String {
+        let reachable = self.host.iter().copied().filter(|server| !server.is_loopback()).collect();
+        let (servers, mut options) = match (served, self.given.is_empty()) {
+            (true, _) => (vec![dns::ADDRESS.into()], self.options.clone()),
+            (false, false) => (self.given.clone(), self.options.clone()),
+            (false, true) => (reachable, self.options.clone()),
+        };
+        // As Docker: names of containers have no dots, and are asked for as they are.
+        if served && !(self.own_options && options.iter().any(|option| option.starts_with(NDOTS))) {
+            options.retain(|option| !option.starts_with(NDOTS));
+            options.push(format!("{NDOTS}0"));
+        }
+        let mut text = format!("{MARK}; change it with --dns, --dns-search and --dns-option.\n");
+        for server in servers {
+            text.push_str(&format!("nameserver {server}\n"));
+        }
+        // A lone dot is Docker's way to say: no search domains.
+        if !self.search.is_empty() && self.search != ["."] {
+            text.push_str(&format!("search {}\n", self.search.join(" ")));
+        }
+        if !options.is_empty() {
+            text.push_str(&format!("options {}\n", options.join(" ")));
+        }
+        text
+    }
+}
+
+/// Of resolv.conf(5).
+const NDOTS: &str = "ndots:";
 
 const FIXED_HOSTS: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -100,36 +140,65 @@ mod tests {
         parse_container(wire).unwrap().spec
     }
 
-    /// Loopback nameservers of the host are left out, others and the search line are kept, and --dns replaces them.
+    fn text(change: impl FnOnce(&mut ContainerCreate), defaults: &DnsDefaults, host: &str, served: bool) -> String {
+        let text = Resolving::new(&spec(change), defaults, host).text(served);
+        text.split_once('\n').unwrap().1.replace('\n', "|")
+    }
+
+    const HOST: &str = "nameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch example.org\noptions edns0 ndots:3\n";
+
+    /// Without our server: the host's nameservers but those on loopback, and what was asked for instead of each.
     #[test]
-    fn resolv_conf() {
-        let host = "nameserver 127.0.0.53\nnameserver 192.0.2.1\nsearch example.org\noptions edns0\n";
+    fn without_a_server() {
         let none = DnsDefaults::default();
-        let text = etc_resolv_conf(&spec(|_| ()), &none, host);
-        assert!(text.ends_with("\nnameserver 192.0.2.1\nsearch example.org\n"), "{text}");
-        let text = etc_resolv_conf(&spec(|wire| wire.dns = vec!["9.9.9.9".into()]), &none, host);
-        assert!(text.contains("nameserver 9.9.9.9\n") && !text.contains("192.0.2.1"), "{text}");
-        let text = etc_resolv_conf(&spec(|wire| wire.dns_search = vec![".".into()]), &none, host);
-        assert!(!text.contains("\nsearch"), "{text}");
+        assert_eq!(text(|_| (), &none, HOST, false), "nameserver 192.0.2.1|search example.org|options edns0 ndots:3|");
+        let changed = |wire: &mut ContainerCreate| {
+            wire.dns = vec!["9.9.9.9".into()];
+            wire.dns_search = vec![".".into()];
+            wire.dns_options = vec!["rotate".into()];
+        };
+        assert_eq!(text(changed, &none, HOST, false), "nameserver 9.9.9.9|options rotate|");
+        assert_eq!(text(|_| (), &none, "", false), "");
+    }
+
+    /// With our server: nobody else is named, and names without a dot are asked for as they are unless the user says so.
+    #[test]
+    fn with_a_server() {
+        let none = DnsDefaults::default();
+        assert_eq!(
+            text(|wire| wire.dns = vec!["9.9.9.9".into()], &none, HOST, true),
+            "nameserver 127.0.0.11|search example.org|options edns0 ndots:0|"
+        );
+        let own = |wire: &mut ContainerCreate| wire.dns_options = vec!["ndots:2".into()];
+        assert_eq!(text(own, &none, HOST, true), "nameserver 127.0.0.11|search example.org|options ndots:2|");
+        assert!(Resolving::new(&spec(own), &none, HOST).keeps_single_labels());
+        assert!(!Resolving::new(&spec(|_| ()), &none, HOST).keeps_single_labels());
     }
 
     /// What the operator set stands in for the host's, and gives way to the container's own.
     #[test]
     fn defaults_of_the_daemon() {
-        let host = "nameserver 192.0.2.1\nsearch example.org\n";
         let (servers, search) = (vec!["9.9.9.9".parse().unwrap()], vec!["set.example".to_owned()]);
         let set = DnsDefaults { servers, search, options: vec!["ndots:2".to_owned()] };
-        let text = etc_resolv_conf(&spec(|_| ()), &set, host);
-        assert!(text.ends_with("\nnameserver 9.9.9.9\nsearch set.example\noptions ndots:2\n"), "{text}");
-        let text = etc_resolv_conf(&spec(|wire| wire.dns = vec!["8.8.8.8".into()]), &set, host);
-        assert!(text.contains("nameserver 8.8.8.8\nsearch set.example\n"), "{text}");
+        assert_eq!(text(|_| (), &set, HOST, false), "nameserver 9.9.9.9|search set.example|options ndots:2|");
+        let own = |wire: &mut ContainerCreate| wire.dns = vec!["8.8.8.8".into()];
+        assert_eq!(text(own, &set, HOST, false), "nameserver 8.8.8.8|search set.example|options ndots:2|");
+        assert_eq!(text(own, &set, HOST, true), "nameserver 127.0.0.11|search set.example|options ndots:2|");
     }
 
-    /// Own addresses come with own names, after the extra ones.
+    /// A host whose only resolver is on its loopback is told apart.
+    #[test]
+    fn only_loopback() {
+        let of = |host: &str| Resolving::new(&spec(|_| ()), &DnsDefaults::default(), host).only_loopback();
+        assert!(of("nameserver 127.0.0.53\nnameserver ::1\n"));
+        assert!(!of(HOST) && !of(""));
+    }
+
+    /// The fixed lines come first.
     #[test]
     fn hosts() {
-        let spec = spec(|wire| wire.extra_hosts = vec!["db:192.0.2.7".into()]);
-        let text = etc_hosts(&spec, "abc web", ["172.17.0.2".parse().unwrap()].into_iter());
-        assert!(text.ends_with("192.0.2.7\tdb\n172.17.0.2\tabc web\n"), "{text}");
+        let lines = [("192.0.2.7".parse().unwrap(), "db"), ("172.17.0.2".parse().unwrap(), "abc web")];
+        let text = etc_hosts(lines.into_iter());
+        assert!(text.starts_with("127.0.0.1\tlocalhost\n") && text.ends_with("192.0.2.7\tdb\n172.17.0.2\tabc web\n"));
     }
 }

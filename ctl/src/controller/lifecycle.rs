@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::etc::Etc;
 use super::orphans::birth;
-use super::{Controller, Streams, files, routes, unexpected};
+use super::{Controller, Streams, links, routes, unexpected};
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -60,6 +61,7 @@ impl Controller {
                     return Err(ControlError::JoinNotRunning(target.container.name.clone()));
                 }
             }
+            links::check(&state, id)?;
             (mode, endpoints)
         };
         let own_sandbox = matches!(mode, NetworkMode::Networks | NetworkMode::None);
@@ -71,6 +73,7 @@ impl Controller {
         let mut up = Vec::new();
         let result = self.start_inside(id, &endpoints, &mut up, streams).await;
         if result.is_err() {
+            self.stop_names(id);
             self.release_ports(id);
             if up.len() == endpoints.len() {
                 self.tell_members(&self.state(), id, "disconnect");
@@ -102,8 +105,12 @@ impl Controller {
             let request = routes::default_routes(&self.state(), id);
             self.ask(request).await?;
         }
+        self.serve_names(id).await?;
         self.open_ports(id)?;
         let spec = Box::new(self.process_spec(id, streams.is_empty())?);
+        let (hosts, resolv_conf) = (spec.etc_hosts.clone(), spec.etc_resolv_conf.clone());
+        let etc = hosts.zip(resolv_conf).map(|(hosts, resolv_conf)| Etc { hosts, resolv_conf });
+        self.note_etc(id, etc).await;
         let request = Request::ProcessStart { process: id.to_string(), spec };
         let pid = match self.inner.agent.call(request, streams).await? {
             (Reply::Started { pid }, _) => pid,
@@ -119,6 +126,8 @@ impl Controller {
         }
         tracing::info!(container = id.short(), pid, "container started");
         self.tell_by_id(id, "start", &[]);
+        // Whatever has changed since its files were written, and for those that are linked to it.
+        self.refresh_etc(id).await;
         Ok(pid)
     }
 
@@ -130,32 +139,21 @@ impl Controller {
             log = Some(path.to_string_lossy().into_owned());
         }
         let state = self.state();
-        let one = state.container(id.as_str())?;
-        let container = &one.container;
-        // A container that joins another's namespace sees that one's names and addresses.
-        let (sandbox, host_of) = match &container.mode {
-            NetworkMode::Networks | NetworkMode::None => (Some(id.to_string()), Some(one)),
-            NetworkMode::Container(other) => (Some(other.to_string()), state.containers.get(other)),
-            NetworkMode::Host => (None, None),
+        let container = &state.container(id.as_str())?.container;
+        let etc = self.etc(&state, id);
+        let sandbox = match &container.mode {
+            NetworkMode::Networks | NetworkMode::None => Some(id.to_string()),
+            NetworkMode::Container(other) => Some(other.to_string()),
+            NetworkMode::Host => None,
         };
-        let etc_hosts = host_of.map(|one| {
-            let names = match one.container.hostname == one.container.name {
-                true => one.container.name.clone(),
-                false => format!("{} {}", one.container.hostname, one.container.name),
-            };
-            let endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id));
-            files::etc_hosts(&container.spec, &names, endpoints.flat_map(|one| one.endpoint.addresses()))
-        });
-        let etc_resolv_conf = host_of
-            .map(|_| files::etc_resolv_conf(&container.spec, &state.defaults.dns, &self.inner.host.resolv_conf()));
         Ok(ProcessSpec {
             sandbox,
             command: container.spec.command.clone(),
             env: container.spec.env.clone(),
             working_dir: container.spec.working_dir.clone(),
             hostname: container.hostname.clone(),
-            etc_hosts,
-            etc_resolv_conf,
+            etc_hosts: etc.as_ref().map(|etc| etc.hosts.clone()),
+            etc_resolv_conf: etc.map(|etc| etc.resolv_conf),
             tty: container.spec.tty,
             capabilities: container.spec.capabilities.clone(),
             log,
@@ -247,6 +245,8 @@ impl Controller {
         };
         let lasted = Moment::now().since(started).as_secs().to_string();
         self.tell_by_id(id, "die", &[("execDuration", lasted.as_str()), ("exitCode", code.to_string().as_str())]);
+        self.stop_names(id);
+        self.note_etc(id, None).await;
         // Before the endpoints go: their flows are flushed then, and no new ones may come.
         self.release_ports(id);
         for endpoint in &endpoints {

@@ -1,6 +1,6 @@
 //! `network connect` and `network disconnect`, of running and of stopped containers.
 
-use super::{Controller, routes};
+use super::{Controller, links, routes};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{EndpointSpec, NetworkMode, Owner};
@@ -11,7 +11,7 @@ impl Controller {
     ///
     /// # Errors
     /// When it has one there already, shares somebody's namespace, or an address cannot be had.
-    pub async fn connect(&self, network: &str, container: &str, spec: EndpointSpec) -> Result<(), ControlError> {
+    pub async fn connect(&self, network: &str, container: &str, mut spec: EndpointSpec) -> Result<(), ControlError> {
         let id = self.state().container(container)?.container.id.clone();
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
@@ -28,6 +28,7 @@ impl Controller {
             if state.endpoint_of(&id, &network.id).is_some() {
                 return Err(ControlError::EndpointExists { container: name, network: network.name });
             }
+            links::resolve(&state, &network, &mut spec)?;
             (state.add_endpoint(&network.id, Owner::Container(id.clone()), &name, &spec)?, running)
         };
         let result = if running { self.connect_live(&id, &endpoint.id).await } else { Ok(()) };
@@ -46,6 +47,9 @@ impl Controller {
         if running && let Ok(on) = self.state().network(endpoint.network.as_str()) {
             self.tell_member(&on.network, &id, "connect");
         }
+        if running {
+            self.refresh_etc(&id).await;
+        }
         tracing::info!(container = id.short(), network = endpoint.network_name, "connected");
         Ok(())
     }
@@ -54,6 +58,7 @@ impl Controller {
         self.bring_up(endpoint).await?;
         let request = routes::default_routes(&self.state(), container);
         self.ask(request).await?;
+        self.serve_names(container).await?;
         // The ports may now be published through the new endpoint.
         self.open_ports(container)
     }
@@ -99,6 +104,8 @@ impl Controller {
             let request = routes::default_routes(&self.state(), &id);
             self.ask_anyway(request).await;
             self.refresh_router_anyway(&self.state());
+            self.publish_scope(&self.state(), &id);
+            self.refresh_etc(&id).await;
             for address in endpoint.addresses() {
                 self.flush_address(address);
             }

@@ -18,6 +18,7 @@ mod container_filter;
 mod containers;
 mod docker_view;
 mod endpoints;
+mod etc;
 mod events;
 mod fdb;
 mod files;
@@ -25,12 +26,15 @@ mod flows;
 mod history;
 mod journal;
 mod lifecycle;
+mod links;
 mod membership;
+mod names;
 mod network_filter;
 mod networks;
 mod orphans;
 mod ports;
 mod reconcile;
+mod rename;
 mod routes;
 mod shutdown;
 mod state;
@@ -52,6 +56,7 @@ use flows::FlowFeed;
 pub use flows::FlowWatch;
 use history::History;
 pub use history::Listener;
+use names::Names;
 pub use network_filter::NetworkFilter;
 pub use state::State;
 use uplink::UplinkState;
@@ -59,6 +64,7 @@ pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
+use crate::dns::Dns;
 use crate::error::ControlError;
 use crate::model::Defaults;
 use crate::store::{Contents, Store, StoreError};
@@ -110,6 +116,9 @@ struct Inner {
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
     feed: FlowFeed,
     history: History,
+    names: Names,
+    /// What running containers have in /etc.
+    given: etc::Given,
     ephemeral: bool,
 }
 
@@ -122,6 +131,8 @@ impl Controller {
     pub async fn start(parts: Parts) -> Result<Controller, ControlError> {
         let Parts { store, contents, switch, agent, hello, events, host, defaults, uplink, state_dir, ephemeral } =
             parts;
+        let dns = Dns::start(host.resolv_conf.clone())
+            .map_err(|error| ControlError::Internal(format!("the name server does not start: {error}")))?;
         let uplink = uplink.map(|open| UplinkState::new(&switch, open)).transpose()?;
         let controller = Controller {
             inner: Arc::new(Inner {
@@ -136,6 +147,8 @@ impl Controller {
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
                 history: History::default(),
+                names: Names::new(dns),
+                given: etc::Given::default(),
                 ephemeral,
             }),
         };

@@ -44,6 +44,7 @@ impl Controller {
             let request = routes::default_routes(&self.state(), id);
             self.ask_anyway(request).await;
         }
+        self.serve_names_anyway(id).await;
         if let Ok(one) = self.state().container_by_id(id) {
             one.orphan = Some(Arc::clone(&process));
         }

@@ -71,6 +71,7 @@ impl Controller {
             let request = routes::default_routes(&self.state(), id);
             self.ask_anyway(request).await;
         }
+        self.serve_names_anyway(id).await;
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)
             && let Phase::Running { started, birth, .. } = one.container.phase

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
+use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::{ClaimError, Leases, SubnetPlan, gateway_mac, random_local};
@@ -37,6 +38,8 @@ pub(super) struct NetworkState {
     /// On the switch; `host` and `none` are not.
     pub(super) index: Option<NetworkIndex>,
     pub(super) endpoints: BTreeSet<Id>,
+    /// The names of those that are there now.
+    pub(super) zone: Arc<ZoneCell>,
     ipv4: Option<Leases>,
     ipv6: Option<Leases>,
     macs: HashMap<MacAddr, Id>,
@@ -94,7 +97,15 @@ impl State {
         let ipv4 = network.ipv4.as_ref().map(Leases::new);
         let ipv6 = network.ipv6.as_ref().map(Leases::new);
         let id = network.id.clone();
-        let entry = NetworkState { network, index, endpoints: BTreeSet::new(), ipv4, ipv6, macs: HashMap::new() };
+        let entry = NetworkState {
+            network,
+            index,
+            endpoints: BTreeSet::new(),
+            zone: Zone::cell(),
+            ipv4,
+            ipv6,
+            macs: HashMap::new(),
+        };
         self.networks.insert(id, entry);
     }
 
@@ -220,6 +231,7 @@ impl State {
             ipv4,
             ipv6,
             aliases: spec.aliases.clone(),
+            links: spec.links.clone(),
             gw_priority: spec.gw_priority,
             interface: spec.interface.clone(),
             lost: false,

@@ -7,6 +7,7 @@ use vswitch_api::endpoint::{Endpoint, EndpointState as ApiEndpointState};
 use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContainer};
 use vswitch_api::port::PortBinding;
 
+use super::links;
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
 use crate::ipam::SubnetPlan;
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
@@ -116,6 +117,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
         mtu: network.map_or(0, |network| network.options.mtu),
         port: one.port.map(vswitch_frame::PortId::value),
         aliases: endpoint.aliases.clone(),
+        links: endpoint.links.iter().map(|link| links::text(state, link)).collect(),
     }
 }
 
@@ -152,6 +154,8 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         tty: spec.tty,
         network_mode: container.mode_text.clone(),
         dns: spec.dns.iter().map(ToString::to_string).collect(),
+        dns_search: spec.dns_search.clone(),
+        dns_options: spec.dns_options.clone(),
         extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
         publish: spec.publish_text.clone(),
         ports: container.ports.iter().map(port).collect(),

@@ -67,6 +67,14 @@ pub fn search_domains(resolv_conf: &str) -> Vec<String> {
     last.unwrap_or_default()
 }
 
+/// The words of all `options` lines of a resolv.conf.
+#[must_use]
+pub fn options(resolv_conf: &str) -> Vec<String> {
+    let lines = resolv_conf.lines().filter_map(|line| line.trim_start().strip_prefix("options"));
+    let words = lines.filter(|rest| rest.starts_with(char::is_whitespace)).flat_map(str::split_whitespace);
+    words.map(str::to_owned).collect()
+}
+
 fn collect(nets: &[IpNet]) -> Ranges {
     let mut ranges = Ranges::new();
     for net in nets {
@@ -141,5 +149,6 @@ mod tests {
         assert!(host.ipv4.is_empty() && host.ipv6.is_empty());
         assert_eq!(search_domains("domain old\nsearch new.example other\n"), ["new.example", "other"]);
         assert!(search_domains("nameserver 1.1.1.1\n").is_empty());
+        assert_eq!(options("options edns0 rotate\noptionsx\n options ndots:2\n"), ["edns0", "rotate", "ndots:2"]);
     }
 }

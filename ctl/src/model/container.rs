@@ -108,6 +108,9 @@ pub struct ContainerSpec {
     pub dns: Vec<IpAddr>,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
+    /// Options of resolv.conf instead of the host's.
+    #[serde(default)]
+    pub dns_options: Vec<String>,
     /// Lines of /etc/hosts.
     pub extra_hosts: Vec<ExtraHost>,
     /// Capability numbers to keep.
@@ -128,8 +131,38 @@ pub struct ExtraHost {
     /// The name.
     pub name: String,
     /// Its address.
-    pub address: IpAddr,
+    pub address: HostAddress,
 }
+
+/// Where an `--add-host` leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HostAddress {
+    /// There.
+    Address(IpAddr),
+    /// To the host, by whatever address it has for containers when the container starts.
+    Word(HostWord),
+}
+
+/// The word for the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostWord {
+    /// Docker's.
+    #[serde(rename = "host-gateway")]
+    Gateway,
+}
+
+impl std::fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HostAddress::Address(address) => address.fmt(f),
+            HostAddress::Word(HostWord::Gateway) => f.write_str(HOST_GATEWAY),
+        }
+    }
+}
+
+/// Docker's word for the host in `--add-host`.
+const HOST_GATEWAY: &str = "host-gateway";
 
 /// A container that a user wants, checked.
 #[derive(Debug, Clone)]
@@ -180,6 +213,10 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     if let Some(bad) = wire.dns_search.iter().find(|domain| domain.contains(char::is_whitespace) || domain.is_empty()) {
         faults.add(format!("invalid search domain {bad:?}: it must not be empty or contain spaces"));
     }
+    if let Some(bad) = wire.dns_options.iter().find(|option| option.contains(char::is_whitespace) || option.is_empty())
+    {
+        faults.add(format!("invalid DNS option {bad:?}: it must be one word, such as ndots:2"));
+    }
     let capabilities = faults.take(resolve_capabilities(&wire.cap_add, &wire.cap_drop)).unwrap_or_default();
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
@@ -195,6 +232,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         auto_remove: wire.auto_remove,
         dns,
         dns_search: wire.dns_search,
+        dns_options: wire.dns_options,
         extra_hosts,
         capabilities,
         publish,
@@ -274,12 +312,12 @@ fn parse_hostname(name: String) -> Result<String, String> {
 fn parse_extra_host(text: &str) -> Result<ExtraHost, String> {
     let bad = || format!("bad format for add-host: {text:?}; write NAME:ADDRESS");
     let (name, address) = text.split_once(['=', ':']).ok_or_else(bad)?;
-    if address == "host-gateway" {
-        return Err(format!("{text}: host-gateway is not available without an uplink; write an address"));
-    }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     let named = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#');
-    let address = bare.parse().map_err(|_| format!("invalid IP address in add-host: {address:?}"))?;
+    let address = match address {
+        HOST_GATEWAY => HostAddress::Word(HostWord::Gateway),
+        _ => HostAddress::Address(bare.parse().map_err(|_| format!("invalid IP address in add-host: {address:?}"))?),
+    };
     if named { Ok(ExtraHost { name: name.to_owned(), address }) } else { Err(bad()) }
 }
 
@@ -313,7 +351,7 @@ mod tests {
             (|wire| wire.working_dir = Some("tmp".into()), "absolute path"),
             (|wire| wire.dns = vec!["x".into()], "not an ip address"),
             (|wire| wire.extra_hosts = vec!["x".into()], "write NAME:ADDRESS"),
-            (|wire| wire.extra_hosts = vec!["x:host-gateway".into()], "host-gateway is not available"),
+            (|wire| wire.dns_options = vec!["ndots: 2".into()], "one word"),
             (|wire| wire.publish = vec!["0:80".into()], "invalid hostPort: 0"),
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
             (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
@@ -327,6 +365,8 @@ mod tests {
     /// --add-host takes IPv6 in both spellings and either separator.
     #[test]
     fn extra_hosts() {
+        let word = parse_extra_host("host:host-gateway").unwrap();
+        assert_eq!(serde_json::to_string(&word.address).unwrap(), "\"host-gateway\"");
         for text in ["db:fd00::5", "db:[fd00::5]", "db=fd00::5"] {
             assert_eq!(parse_extra_host(text).unwrap().address.to_string(), "fd00::5");
         }

@@ -7,7 +7,7 @@ use vswitch_api::endpoint::AttachRequest;
 use vswitch_api::network::EndpointConfig;
 use vswitch_frame::MacAddr;
 
-use super::{Faults, container_name};
+use super::{Faults, Link, container_name};
 use crate::agent::protocol::NetnsRef;
 use crate::ids::Id;
 use crate::ipam::parse_station;
@@ -23,6 +23,8 @@ pub struct EndpointSpec {
     pub mac: Option<MacAddr>,
     /// Further names.
     pub aliases: Vec<String>,
+    /// Others that it reaches by names of its own.
+    pub links: Vec<Link>,
     /// The highest gives the default route.
     pub gw_priority: i64,
     /// Interface name inside.
@@ -63,6 +65,9 @@ pub struct Endpoint {
     pub ipv6: Option<StaticAddress>,
     /// Further names.
     pub aliases: Vec<String>,
+    /// Others that it reaches by names of its own.
+    #[serde(default)]
+    pub links: Vec<Link>,
     /// The highest gives the default route.
     pub gw_priority: i64,
     /// Interface name inside: as asked, or as it came up last.
@@ -143,9 +148,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
             faults.add(format!("invalid alias {alias:?}: use letters, digits, '_', '.' and '-'"));
         }
     }
-    if !wire.links.is_empty() {
-        faults.add("links are not available; use --network-alias on a custom network");
-    }
+    let links = wire.links.iter().filter_map(|text| faults.take(Link::parse(text))).collect();
     let mut interface = None;
     for (key, value) in &wire.driver_opts {
         match key.to_ascii_lowercase().as_str() {
@@ -158,7 +161,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     }
     let mut aliases = wire.aliases.clone();
     aliases.dedup();
-    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, gw_priority: wire.gw_priority, interface })
+    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority: wire.gw_priority, interface })
 }
 
 /// Checks the body of `POST /endpoints`.

@@ -8,6 +8,7 @@ mod endpoint;
 mod event;
 mod faults;
 mod filter;
+mod link;
 mod name;
 mod network;
 mod options;
@@ -16,8 +17,8 @@ mod subnet;
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
 pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, resolve as resolve_capabilities};
 pub use container::{
-    Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, NetworkMode, Phase, Wanted, parse_container,
-    parse_exec,
+    Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase, Wanted,
+    parse_container, parse_exec,
 };
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use endpoint::{
@@ -26,6 +27,7 @@ pub use endpoint::{
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};
+pub use link::Link;
 pub use name::{container_name, network_name};
 pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
 pub use options::NetworkOptions;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg, socketpair,
 };
 use vswitch_ctl::agent::protocol::{
-    Envelope, Event, Failure, FailureKind, FromAgent, MAX_MESSAGE, PROTOCOL_VERSION, Reply, Request,
+    Envelope, Event, Failure, FailureKind, FromAgent, MAX_MESSAGE, PROTOCOL_VERSION, Reply, Request, SandboxSocket,
 };
 
 /// Clones share what they pretend to have, as connections of one agent do.
@@ -79,29 +80,29 @@ fn serve(socket: BorrowedFd<'_>, state: &Mutex<FakeState>) {
             return;
         }
         let Envelope { seq, body } = serde_json::from_slice::<Envelope<Request>>(&buffer[..received.bytes]).unwrap();
-        let (reply, device, event) = state.lock().unwrap().answer(body);
+        let (reply, descriptors, event) = state.lock().unwrap().answer(body);
         let reply = FromAgent::Reply(Envelope { seq, body: reply });
-        if send(socket, &reply, device.as_ref()).is_err() {
+        if send(socket, &reply, &descriptors).is_err() {
             return;
         }
         if let Some(event) = event {
-            let _ = send(socket, &FromAgent::Event(event), None);
+            let _ = send(socket, &FromAgent::Event(event), &[]);
         }
     }
 }
 
-fn send(socket: BorrowedFd<'_>, message: &FromAgent, device: Option<&UnixDatagram>) -> rustix::io::Result<usize> {
+fn send(socket: BorrowedFd<'_>, message: &FromAgent, descriptors: &[OwnedFd]) -> rustix::io::Result<usize> {
     let bytes = serde_json::to_vec(message).unwrap();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<_> = device.into_iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     if !descriptors.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
     }
     sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
-type Answer = (Reply, Option<UnixDatagram>, Option<Event>);
+type Answer = (Reply, Vec<OwnedFd>, Option<Event>);
 
 impl FakeState {
     fn answer(&mut self, request: Request) -> Answer {
@@ -113,33 +114,33 @@ impl FakeState {
             && text.contains(part)
         {
             let message = "the pretended agent was told to fail".to_owned();
-            return (Reply::Failed(Failure { kind: *kind, message }), None, None);
+            return (Reply::Failed(Failure { kind: *kind, message }), Vec::new(), None);
         }
         match request {
-            Request::Hello { .. } => (self.hello(), None, None),
+            Request::Hello { .. } => (self.hello(), Vec::new(), None),
             Request::SandboxCreate { sandbox } | Request::SandboxAttach { sandbox, .. } => {
                 self.sandboxes.insert(sandbox);
-                (Reply::Done, None, None)
+                (Reply::Done, Vec::new(), None)
             }
             Request::SandboxRemove { sandbox } => {
                 self.sandboxes.remove(&sandbox);
-                (Reply::Done, None, None)
+                (Reply::Done, Vec::new(), None)
             }
             Request::EndpointAttach { endpoint, link, .. } => {
                 let interface = link.interface.unwrap_or_else(|| "eth0".to_owned());
                 self.endpoints.insert(endpoint);
-                (Reply::Endpoint { interface }, Some(device()), None)
+                (Reply::Endpoint { interface }, vec![device()], None)
             }
             Request::EndpointReopen { endpoint } if self.endpoints.contains(&endpoint) => {
-                (Reply::Endpoint { interface: "eth0".to_owned() }, Some(device()), None)
+                (Reply::Endpoint { interface: "eth0".to_owned() }, vec![device()], None)
             }
             Request::EndpointReopen { endpoint } => {
                 let message = format!("endpoint {endpoint} does not exist");
-                (Reply::Failed(Failure { kind: FailureKind::Gone, message }), None, None)
+                (Reply::Failed(Failure { kind: FailureKind::Gone, message }), Vec::new(), None)
             }
             Request::EndpointDetach { endpoint } => {
                 self.endpoints.remove(&endpoint);
-                (Reply::Done, None, None)
+                (Reply::Done, Vec::new(), None)
             }
             Request::ProcessStart { process, spec } => self.begin(process, &spec.command),
             Request::ProcessExec { process, exec, .. } => self.begin(process, &exec.command),
@@ -148,15 +149,22 @@ impl FakeState {
                     self.exited.insert(process.clone(), 128 + signal);
                     Event::Exited { process, exit_code: 128 + signal }
                 });
-                (Reply::Done, None, event)
+                (Reply::Done, Vec::new(), event)
             }
             Request::ProcessForget { process } => {
                 self.exited.remove(&process);
-                (Reply::Done, None, None)
+                (Reply::Done, Vec::new(), None)
             }
-            Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500, addresses: Vec::new() }, Some(device()), None),
-            Request::Listen { .. } => (Reply::Listening, Some(device()), None),
-            Request::DefaultRoute { .. } | Request::Shutdown => (Reply::Done, None, None),
+            Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500, addresses: Vec::new() }, vec![device()], None),
+            Request::SandboxOpen { socket: SandboxSocket::NameServer, .. } => (Reply::Sockets, name_server(), None),
+            Request::SandboxOpen { .. } => {
+                let message = "there is no way out of what is pretended".to_owned();
+                (Reply::Failed(Failure { kind: FailureKind::Other, message }), Vec::new(), None)
+            }
+            Request::DefaultRoute { .. } | Request::ProcessFiles { .. } | Request::Shutdown => {
+                (Reply::Done, Vec::new(), None)
+            }
+            Request::Listen { .. } => (Reply::Listening, vec![device()], None),
         }
     }
 
@@ -181,18 +189,23 @@ impl FakeState {
         {
             let exit_code = code.parse().unwrap();
             self.exited.insert(process.clone(), exit_code);
-            return (Reply::Started { pid }, None, Some(Event::Exited { process, exit_code }));
+            return (Reply::Started { pid }, Vec::new(), Some(Event::Exited { process, exit_code }));
         }
         self.running.insert(process, pid);
-        (Reply::Started { pid }, None, None)
+        (Reply::Started { pid }, Vec::new(), None)
     }
 }
 
 /// Something that the switch can poll. It has a name, since the switch takes a socket without one for a packet socket
 /// whose interface vanished.
-fn device() -> UnixDatagram {
+fn device() -> OwnedFd {
     let dir = tempfile::tempdir().unwrap();
     let socket = UnixDatagram::bind(dir.path().join("device")).unwrap();
     socket.set_nonblocking(true).unwrap();
-    socket
+    socket.into()
+}
+
+/// A UDP and a TCP socket, as a name server has them.
+fn name_server() -> Vec<OwnedFd> {
+    vec![UdpSocket::bind("127.0.0.1:0").unwrap().into(), TcpListener::bind("127.0.0.1:0").unwrap().into()]
 }

@@ -100,6 +100,14 @@ impl Client {
         self.call(Method::POST, path(container, "/kill") + &format!("?signal={signal}")).done().await
     }
 
+    /// Give a container another name.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn rename_container(&self, container: &str, name: &str) -> Result<(), ClientError> {
+        self.call(Method::POST, path(container, "/rename") + &format!("?name={}", escape(name))).done().await
+    }
+
     /// Remove a container; with `force` also one that runs.
     ///
     /// # Errors

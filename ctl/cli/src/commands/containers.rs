@@ -1,4 +1,4 @@
-//! What is done to containers by name: `start`, `stop`, `kill`, `rm`, `wait`, `logs`.
+//! What is done to containers by name: `start`, `stop`, `kill`, `rename`, `rm`, `wait`, `logs`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +67,21 @@ impl KillArgs {
             tally.note(client.kill_container(container, self.signal).await, Some(container))?;
         }
         Ok(tally.exit())
+    }
+}
+
+/// Arguments of `rename`.
+#[derive(Debug, Args)]
+pub(crate) struct RenameArgs {
+    /// The container, by name or id
+    container: String,
+    /// Its new name
+    name: String,
+}
+
+impl RenameArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        Ok(client.rename_container(&self.container, &self.name).await?)
     }
 }
 

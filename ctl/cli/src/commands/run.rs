@@ -66,7 +66,10 @@ pub(crate) struct RunArgs {
     /// DNS search domain (repeat for more)
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
-    /// Line for /etc/hosts (repeat for more)
+    /// Option of resolv.conf, such as ndots:2 (repeat for more)
+    #[arg(long = "dns-option", visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_options: Vec<String>,
+    /// Line for /etc/hosts; the address may be 'host-gateway' (repeat for more)
     #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = values::host)]
     hosts: Vec<String>,
     /// Environment variable; others are handed on (repeat for more)
@@ -147,6 +150,7 @@ impl RunArgs {
             auto_remove: self.rm,
             dns: self.dns,
             dns_search: self.dns_search,
+            dns_options: self.dns_options,
             extra_hosts: self.hosts,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,

@@ -101,6 +101,7 @@ mod tests {
             mtu: 1500,
             port: Some(port),
             aliases: Vec::new(),
+            links: Vec::new(),
         }
     }
 

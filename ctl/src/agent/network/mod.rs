@@ -6,6 +6,7 @@
 
 mod interface;
 mod namespace;
+mod sockets;
 mod table;
 
 use std::{io, os::fd::OwnedFd, thread};

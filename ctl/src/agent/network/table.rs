@@ -13,8 +13,9 @@ use super::{
     Answer, Survey,
     interface::{Netlink, Via},
     namespace::{Attached, Home, failure, sysctl_ipv6},
+    sockets,
 };
-use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, Reply, Request};
+use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, Reply, Request, SandboxSocket};
 
 /// Everything that the network thread owns.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl Table {
             Request::SandboxCreate { sandbox } => self.create(sandbox).await,
             Request::SandboxAttach { sandbox, netns } => self.attach_sandbox(sandbox, &netns),
             Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
+            Request::SandboxOpen { sandbox, socket } => self.open_socket(&sandbox, socket),
             Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
             Request::EndpointReopen { endpoint } => self.reopen(&endpoint),
             Request::EndpointDetach { endpoint } => self.detach(&endpoint).await,
@@ -120,6 +122,21 @@ impl Table {
         }
         self.sandboxes.remove(sandbox);
         DONE
+    }
+
+    /// Opens sockets in a sandbox.
+    fn open_socket(&self, sandbox: &str, socket: SandboxSocket) -> Answer {
+        let netns = self.netns(sandbox)?;
+        let opened = self.home.visit(netns.as_fd(), || sockets::open(socket)).and_then(|opened| opened);
+        let sockets = opened.map_err(|error| match (error.kind(), socket) {
+            (io::ErrorKind::AddrInUse, SandboxSocket::NameServer) => Failure::new(
+                FailureKind::Exists,
+                "port 53 is taken inside the container, so it has no name server; let its program listen on the \
+                 container's own address only",
+            ),
+            _ => Failure::io("open a socket in the sandbox", &error),
+        })?;
+        Ok((Reply::Sockets, sockets))
     }
 
     async fn attach(&mut self, id: String, sandbox: String, link: &Link) -> Answer {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vswitch_api::stats::{Counters, FdbStats, PortStats, RouterStats, Stats};
+use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, Stats};
 
 use crate::table::Table;
 use crate::{natural, units};
@@ -14,6 +14,7 @@ pub(crate) fn totals(stats: &Stats) -> String {
     blocks.extend(drops(stats));
     blocks.push(fdb(&stats.fdb));
     blocks.extend(stats.router.as_ref().map(router));
+    blocks.extend(dns(&stats.dns));
     blocks.join("\n")
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn rates(before: &Stats, now: &Stats, time: Duration) -> String {
     }
     blocks.push(fdb(&now.fdb));
     blocks.extend(now.router.as_ref().map(router));
+    blocks.extend(dns(&now.dns));
     blocks.join("\n")
 }
 
@@ -196,6 +198,29 @@ fn router(router: &RouterStats) -> String {
         table.row([reason, &units::count(*count), who]);
     }
     text + "\n" + &table.render()
+}
+
+/// One line, once somebody has asked.
+fn dns(dns: &DnsStats) -> Option<String> {
+    if dns.questions == 0 {
+        return None;
+    }
+    let events = [
+        (dns.answered, "answered"),
+        (dns.missing, "not known"),
+        (dns.forwarded, "forwarded"),
+        (dns.unanswered, "unanswered"),
+        (dns.refused, "refused"),
+        (dns.ignored, "ignored"),
+        (dns.limited, "too many"),
+        (dns.connections_refused, "connections refused"),
+        (dns.upstream_failures, "failures of resolvers"),
+    ];
+    let mut text = format!("Names: {} questions", units::count(dns.questions));
+    for (count, event) in events.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!(", {} {event}", units::count(count));
+    }
+    Some(text + "\n")
 }
 
 fn dropped(counters: &Counters) -> u64 {

@@ -1,0 +1,91 @@
+//! /etc/hosts and /etc/resolv.conf of containers, kept as the state says while they run.
+
+use std::collections::HashMap;
+
+use super::state::State;
+use super::{Controller, files, links};
+use crate::agent::protocol::Request;
+use crate::ids::Id;
+use crate::model::{HostAddress, NetworkMode};
+
+/// The texts of both files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Etc {
+    pub(super) hosts: String,
+    pub(super) resolv_conf: String,
+}
+
+/// What running containers were given last. Held across a change, so that changes reach a container in their order.
+pub(super) type Given = tokio::sync::Mutex<HashMap<Id, Etc>>;
+
+impl Controller {
+    /// The files that a container should have; `None` with the host's network, whose files it shares.
+    pub(super) fn etc(&self, state: &State, container: &Id) -> Option<Etc> {
+        let one = state.containers.get(container)?;
+        // A container that joins another's namespace sees that one's names and addresses.
+        let owner = match &one.container.mode {
+            NetworkMode::Networks | NetworkMode::None => one,
+            NetworkMode::Container(other) => state.containers.get(other)?,
+            NetworkMode::Host => return None,
+        };
+        let spec = &owner.container.spec;
+        let host = self.host_address();
+        let extra = spec.extra_hosts.iter().filter_map(|extra| match extra.address {
+            HostAddress::Address(address) => Some((address, extra.name.as_str())),
+            HostAddress::Word(_) => Some((host?, extra.name.as_str())),
+        });
+        let names = match owner.container.hostname == owner.container.name {
+            true => owner.container.name.clone(),
+            false => format!("{} {}", owner.container.hostname, owner.container.name),
+        };
+        let endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+        let own = endpoints.flat_map(|one| one.endpoint.addresses()).map(|address| (address, names.as_str()));
+        let mut hosts = files::etc_hosts(extra.chain(own));
+        hosts.extend(links::lines(state, owner));
+        let served = self.needs_server(state, &owner.container.id);
+        Some(Etc { hosts, resolv_conf: self.resolving(state, owner).text(served) })
+    }
+
+    /// Remembers what a container that starts is given.
+    pub(super) async fn note_etc(&self, container: &Id, etc: Option<Etc>) {
+        let mut given = self.inner.given.lock().await;
+        match etc {
+            Some(etc) => given.insert(container.clone(), etc),
+            None => given.remove(container),
+        };
+    }
+
+    /// Something about `changed` is different now: it, who shares its namespace and who is linked to it are told.
+    pub(super) async fn refresh_etc(&self, changed: &Id) {
+        let mut given = self.inner.given.lock().await;
+        let wanted: Vec<(Id, Etc)> = {
+            let state = self.state();
+            let concerned = state.containers.values().filter(|one| {
+                let owner = match &one.container.mode {
+                    NetworkMode::Container(other) => state.containers.get(other).unwrap_or(one),
+                    _ => one,
+                };
+                let concerned = owner.container.id == *changed || links::leads_to(&state, owner, changed);
+                one.container.running() && concerned
+            });
+            let all =
+                concerned.filter_map(|one| Some((one.container.id.clone(), self.etc(&state, &one.container.id)?)));
+            all.filter(|(id, etc)| given.get(id) != Some(etc)).collect()
+        };
+        for (id, etc) in wanted {
+            let Etc { hosts, resolv_conf } = etc.clone();
+            self.ask_anyway(Request::ProcessFiles {
+                process: id.to_string(),
+                etc_hosts: hosts,
+                etc_resolv_conf: resolv_conf,
+            })
+            .await;
+            given.insert(id, etc);
+        }
+    }
+
+    /// The host's address as containers reach it, if they do.
+    pub(super) fn host_address(&self) -> Option<std::net::IpAddr> {
+        None
+    }
+}

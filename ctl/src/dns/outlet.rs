@@ -1,0 +1,62 @@
+//! Where sockets to upstreams are opened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+
+use crate::agent::client::AgentClient;
+use crate::agent::protocol::{Reply, Request, SandboxSocket};
+
+/// Where sockets to upstreams are opened.
+#[derive(Debug, Clone)]
+pub enum Outlet {
+    /// In vswitchd's own network namespace, the host's.
+    Host,
+    /// Inside a sandbox, by the agent: what is sent leaves as everything else of the container does.
+    Sandbox {
+        /// Who opens them.
+        agent: AgentClient,
+        /// Id of the sandbox.
+        sandbox: String,
+    },
+}
+
+impl Outlet {
+    /// A datagram socket connected to `server`, from a port that nobody can know beforehand (RFC 5452 section 4.5).
+    pub(super) async fn datagram(&self, server: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = match self {
+            Outlet::Host if server.is_ipv4() => UdpSocket::bind(("0.0.0.0", 0)).await?,
+            Outlet::Host => UdpSocket::bind(("::", 0)).await?,
+            Outlet::Sandbox { .. } => {
+                let descriptor = self.open(SandboxSocket::Datagram { ipv6: server.is_ipv6() }).await?;
+                UdpSocket::from_std(descriptor.into())?
+            }
+        };
+        socket.connect(server).await?;
+        Ok(socket)
+    }
+
+    /// A connection to `server`.
+    pub(super) async fn stream(&self, server: SocketAddr) -> io::Result<TcpStream> {
+        let socket = match self {
+            Outlet::Host if server.is_ipv4() => TcpSocket::new_v4()?,
+            Outlet::Host => TcpSocket::new_v6()?,
+            Outlet::Sandbox { .. } => {
+                let descriptor = self.open(SandboxSocket::Stream { ipv6: server.is_ipv6() }).await?;
+                TcpSocket::from_std_stream(descriptor.into())
+            }
+        };
+        socket.connect(server).await
+    }
+
+    async fn open(&self, socket: SandboxSocket) -> io::Result<OwnedFd> {
+        let Outlet::Sandbox { agent, sandbox } = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let request = Request::SandboxOpen { sandbox: sandbox.clone(), socket };
+        match agent.call(request, Vec::new()).await.map_err(io::Error::other)? {
+            (Reply::Sockets, mut descriptors) => descriptors.pop().ok_or_else(|| io::ErrorKind::InvalidData.into()),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What one sandbox may see: the zones of its own networks and nothing else.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::zone::ZoneCell;
+
+/// What a sandbox, or a network's gateway, answers from.
+#[derive(Debug, Default)]
+pub struct Scope {
+    /// The networks, in the order in which they are asked. The first that has a name gives all of its addresses.
+    pub networks: Vec<View>,
+    /// Where other names are asked for.
+    pub upstreams: Upstreams,
+}
+
+/// A network as one of its members sees it.
+#[derive(Debug)]
+pub struct View {
+    /// The network's name in lower case.
+    pub name: Box<str>,
+    /// Its names.
+    pub zone: Arc<ZoneCell>,
+    /// Names that this member alone has for others.
+    pub links: Vec<Link>,
+}
+
+/// A name that one member alone has for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The name, in lower case.
+    pub alias: Box<str>,
+    /// A name of the other in the zone, in lower case.
+    pub target: Box<str>,
+}
+
+/// Where names are asked for that no network has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Upstreams {
+    /// Who is asked, in this order.
+    pub servers: Servers,
+    /// There is a way out of at least one of the networks. Without one only resolvers on them are asked.
+    pub leaves: bool,
+    /// The networks' own addresses.
+    pub subnets: Vec<IpNet>,
+    /// Names without a dot stay here: whoever sets `ndots` above 0 wants its search domains tried for them.
+    pub keep_single_labels: bool,
+}
+
+/// Resolvers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Servers {
+    /// Those of the host's resolv.conf, as it is at the moment of the question.
+    #[default]
+    Host,
+    /// These.
+    Given(Vec<IpAddr>),
+}
+
+impl Upstreams {
+    /// Whether a resolver that is not on somebody's loopback can answer at all.
+    #[must_use]
+    pub fn reaches(&self, server: IpAddr) -> bool {
+        self.leaves || self.subnets.iter().any(|net| net.contains(&server))
+    }
+}
+
+impl Scope {
+    /// The addresses of a name in lower case, without a final dot; `None` if none of the networks has it.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.networks.iter().find_map(|view| view.addresses(name)).or_else(|| self.qualified(name))
+    }
+
+    /// `name.network`. Both may contain dots.
+    fn qualified(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.networks.iter().find_map(|view| {
+            let bare = name.strip_suffix(&*view.name)?.strip_suffix('.')?;
+            view.addresses(bare)
+        })
+    }
+
+    /// Who has an address.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Owner {
+        for view in &self.networks {
+            if let Some(name) = view.zone.load().name(address) {
+                return Owner::Named(name.to_owned());
+            }
+        }
+        match self.networks.iter().any(|view| view.zone.load().contains(address)) {
+            true => Owner::Nobody,
+            false => Owner::Elsewhere,
+        }
+    }
+}
+
+/// Who has an address, as far as a scope knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// `name.network`.
+    Named(String),
+    /// It belongs to one of the networks, and nobody there has it.
+    Nobody,
+    /// It belongs to none of the networks.
+    Elsewhere,
+}
+
+impl View {
+    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let zone = self.zone.load();
+        let link = self.links.iter().find(|link| *link.alias == *name);
+        let linked = link.and_then(|link| zone.addresses(&link.target));
+        linked.or_else(|| zone.addresses(name)).map(<[IpAddr]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::zone::{Member, Zone};
+    use super::*;
+
+    /// A network with members `(name, address)`.
+    pub(in crate::dns) fn view(name: &str, subnet: &str, members: &[(&str, &str)]) -> View {
+        let zone = Zone::cell();
+        let members = members.iter().map(|(name, address)| Member {
+            names: name.split(' ').collect(),
+            addresses: address.split(' ').map(|text| text.parse().unwrap()).collect(),
+        });
+        zone.store(Arc::new(Zone::new(name, [subnet.parse().unwrap()].into_iter(), members)));
+        View { name: name.into(), zone, links: Vec::new() }
+    }
+
+    fn text(found: Option<Vec<IpAddr>>) -> Option<String> {
+        found.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+    }
+
+    /// The first network that has a name answers; `name.network` chooses one; other networks' names do not exist.
+    #[test]
+    fn several_networks() {
+        let scope = Scope {
+            networks: vec![
+                view("red", "10.1.0.0/24", &[("db x", "10.1.0.2"), ("a.b", "10.1.0.4")]),
+                view("my.blue", "10.2.0.0/24", &[("db", "10.2.0.2"), ("web", "10.2.0.3")]),
+            ],
+            ..Scope::default()
+        };
+        for (name, wanted) in [
+            ("db", Some("10.1.0.2")),
+            ("db.red", Some("10.1.0.2")),
+            ("x.red", Some("10.1.0.2")),
+            ("db.my.blue", Some("10.2.0.2")),
+            ("web", Some("10.2.0.3")),
+            ("a.b.red", Some("10.1.0.4")),
+            ("web.red", None),
+            ("db.green", None),
+            ("db.blue", None),
+            (".red", None),
+            ("red", None),
+            ("", None),
+        ] {
+            assert_eq!(text(scope.addresses(name)).as_deref(), wanted, "{name}");
+        }
+    }
+
+    /// A link is a name for its owner alone, hides the network's own name, and ends with its target.
+    #[test]
+    fn links() {
+        let mut own = view("red", "10.1.0.0/24", &[("db", "10.1.0.2"), ("cache", "10.1.0.3")]);
+        own.links = vec![
+            Link { alias: "store".into(), target: "db".into() },
+            Link { alias: "cache".into(), target: "db".into() },
+            Link { alias: "gone".into(), target: "nobody".into() },
+        ];
+        let other = View { name: own.name.clone(), zone: own.zone.clone(), links: Vec::new() };
+        let scope = |view| Scope { networks: vec![view], ..Scope::default() };
+        let (own, other) = (scope(own), scope(other));
+        assert_eq!(text(own.addresses("store")).as_deref(), Some("10.1.0.2"));
+        assert_eq!(text(own.addresses("store.red")).as_deref(), Some("10.1.0.2"));
+        assert_eq!(text(own.addresses("cache")).as_deref(), Some("10.1.0.2"));
+        assert_eq!(text(own.addresses("gone")), None);
+        assert_eq!(text(other.addresses("store")), None);
+        assert_eq!(text(other.addresses("cache")).as_deref(), Some("10.1.0.3"));
+    }
+
+    /// Addresses lead back to a name of a network that the scope has, and to no other.
+    #[test]
+    fn owners() {
+        let networks = vec![view("red", "10.1.0.0/24", &[("db", "10.1.0.2 fd00::2")])];
+        let scope = Scope { networks, ..Scope::default() };
+        let owner = |text: &str| scope.owner(text.parse().unwrap());
+        assert_eq!(owner("fd00::2"), Owner::Named("db.red".into()));
+        assert_eq!(owner("10.1.0.9"), Owner::Nobody);
+        assert_eq!(owner("10.2.0.2"), Owner::Elsewhere);
+    }
+}

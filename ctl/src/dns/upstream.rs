@@ -1,0 +1,269 @@
+//! Asking others. A question goes to one resolver after the other until one answers; questions that are the same wait for
+//! one answer, so that forwarders that ask each other in a circle end with the patience for one question.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use rand::Rng;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+
+use super::ADDRESS;
+use super::answer::negative;
+use super::outlet::Outlet;
+use super::query::{Question, Transport};
+use super::reply::{Verdict, fit, judge, with_number};
+use super::scope::Servers;
+use super::server::framed;
+use super::service::{Client, Shared};
+
+/// How long one resolver may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long all together may take: less than the 5 s after which a client's resolver asks again.
+const PATIENCE_WITH_ALL: Duration = Duration::from_millis(4800);
+
+/// How many resolvers are asked, as resolv.conf(5) has it.
+const MOST_SERVERS: usize = 3;
+
+/// How often each is asked.
+const ROUNDS: usize = 2;
+
+/// Where resolvers listen.
+const PORT: u16 = 53;
+
+type Bytes = Arc<[u8]>;
+
+/// Questions that are being asked, and where their answer will be.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Mutex<HashMap<Key, watch::Receiver<Option<Bytes>>>>);
+
+/// What makes two questions the same: everything but the number, and options that concern the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    flags_and_question: Vec<u8>,
+    edns: Option<(u16, bool)>,
+    transport: Transport,
+}
+
+impl Key {
+    fn new(question: &Question, bytes: &[u8], transport: Transport) -> Key {
+        let flags = bytes.get(2..4).unwrap_or_default();
+        let section = bytes.get(12..question.end).unwrap_or_default();
+        let edns = question.edns.as_ref().map(|edns| (edns.max_payload(), edns.flags().dnssec_ok));
+        Key { flags_and_question: [flags, section].concat(), edns, transport }
+    }
+}
+
+impl Shared {
+    /// The reply to a question that no network can answer; whatever happens, there is one.
+    pub(super) async fn forward(
+        &self,
+        client: &Client,
+        question: &Question,
+        bytes: &[u8],
+        transport: Transport,
+    ) -> Vec<u8> {
+        let (Ok(_all), Ok(_own)) = (self.waiting.try_acquire(), client.waiting.try_acquire()) else {
+            return self.limit(question);
+        };
+        match self.ask_once(client, question, bytes, transport).await {
+            Some(reply) => {
+                self.counters.forwarded.add();
+                fit(&reply, question)
+            }
+            None => {
+                self.counters.unanswered.add();
+                negative(question, ResponseCode::ServFail)
+            }
+        }
+    }
+
+    /// The reply to a question too many.
+    pub(super) fn limit(&self, question: &Question) -> Vec<u8> {
+        self.counters.limited.add();
+        negative(question, ResponseCode::Refused)
+    }
+
+    /// Waits for the answer to the same question if it is being asked already, else asks it.
+    async fn ask_once(
+        &self,
+        client: &Client,
+        question: &Question,
+        bytes: &[u8],
+        transport: Transport,
+    ) -> Option<Bytes> {
+        let key = Key::new(question, bytes, transport);
+        let (sender, asking) = {
+            let mut pending = client.pending.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match pending.get(&key) {
+                Some(asking) => (None, asking.clone()),
+                None => {
+                    let (sender, asking) = watch::channel(None);
+                    pending.insert(key.clone(), asking.clone());
+                    (Some(sender), asking)
+                }
+            }
+        };
+        let Some(sender) = sender else { return self.join(asking).await };
+        // Also when this task is dropped with its client.
+        let _forget = Forget { pending: &client.pending, key };
+        let asked = self.ask_all(client, question, bytes, transport);
+        let reply: Option<Bytes> = tokio::time::timeout(PATIENCE_WITH_ALL, asked).await.unwrap_or(None).map(Into::into);
+        sender.send_replace(reply.clone());
+        reply
+    }
+
+    async fn join(&self, mut asking: watch::Receiver<Option<Bytes>>) -> Option<Bytes> {
+        // The sender ends without an answer when there is none.
+        let _ = asking.wait_for(Option::is_some).await;
+        let reply = asking.borrow().clone();
+        if reply.is_some() {
+            self.counters.joined.add();
+        }
+        reply
+    }
+
+    /// Asks one resolver after the other, and each once more. Those that failed lately come last; one that is unwilling is
+    /// not asked again, and its reply is the answer if nobody has a better one.
+    async fn ask_all(
+        &self,
+        client: &Client,
+        question: &Question,
+        bytes: &[u8],
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let mut servers = self.servers(client);
+        servers.sort_by_key(|(server, _)| client.is_lame(*server, self.now()));
+        servers.truncate(MOST_SERVERS);
+        let mut unwilling = None;
+        for _ in 0..ROUNDS {
+            let mut left = Vec::new();
+            for (server, outlet) in servers {
+                let asked = exchange(outlet, SocketAddr::new(server, PORT), question, bytes, transport);
+                match tokio::time::timeout(PATIENCE, asked).await {
+                    Ok(Ok((Verdict::Unwilling, reply))) => unwilling = Some(reply),
+                    Ok(Ok((_, reply))) => {
+                        client.note(server, true, self.now());
+                        return Some(reply);
+                    }
+                    failed => {
+                        let why = failed.map_or_else(
+                            |_| "no answer in time".to_owned(),
+                            |asked| match asked {
+                                Ok(_) => String::new(),
+                                Err(error) => error.to_string(),
+                            },
+                        );
+                        tracing::debug!(%server, "a resolver failed: {why}");
+                        self.counters.upstream_failures.add();
+                        client.note(server, false, self.now());
+                        left.push((server, outlet));
+                    }
+                }
+            }
+            servers = left;
+        }
+        unwilling
+    }
+
+    /// Who may be asked, and where from.
+    fn servers<'c>(&self, client: &'c Client) -> Vec<(IpAddr, &'c Outlet)> {
+        let scope = client.scope();
+        let inside = matches!(client.outlet, Outlet::Sandbox { .. });
+        match &scope.upstreams.servers {
+            Servers::Given(servers) => {
+                // Inside a sandbox this address is the server itself.
+                let own = |server: IpAddr| inside && server == IpAddr::V4(ADDRESS);
+                let possible = |server: IpAddr| server.is_loopback() || scope.upstreams.reaches(server);
+                let servers = servers.iter().copied().filter(|&server| !own(server) && possible(server));
+                servers.map(|server| (server, &client.outlet)).collect()
+            }
+            Servers::Host => {
+                let outlet = |server: &IpAddr| match server.is_loopback() {
+                    true => scope.upstreams.leaves.then_some(&Outlet::Host),
+                    false => scope.upstreams.reaches(*server).then_some(&client.outlet),
+                };
+                let servers = self.host.servers();
+                servers.iter().filter_map(|server| Some((*server, outlet(server)?))).collect()
+            }
+        }
+    }
+}
+
+struct Forget<'a> {
+    pending: &'a Pending,
+    key: Key,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.pending.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+/// Asks one resolver, over TCP if the client did or if the answer does not fit a datagram.
+async fn exchange(
+    outlet: &Outlet,
+    server: SocketAddr,
+    question: &Question,
+    bytes: &[u8],
+    transport: Transport,
+) -> io::Result<(Verdict, Vec<u8>)> {
+    if transport == Transport::Tcp
+        && let Ok(answered) = over_stream(outlet, server, question, bytes).await
+    {
+        return Ok(answered);
+    }
+    let (verdict, reply) = over_datagram(outlet, server, question, bytes).await?;
+    if verdict == Verdict::Truncated
+        && transport == Transport::Udp
+        && let Ok(whole) = over_stream(outlet, server, question, bytes).await
+    {
+        return Ok(whole);
+    }
+    Ok((verdict, reply))
+}
+
+async fn over_datagram(
+    outlet: &Outlet,
+    server: SocketAddr,
+    question: &Question,
+    bytes: &[u8],
+) -> io::Result<(Verdict, Vec<u8>)> {
+    let id = rand::rng().random();
+    let socket = outlet.datagram(server).await?;
+    socket.send(&with_number(bytes, id)).await?;
+    let mut buffer = vec![0; usize::from(u16::MAX)];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        let reply = &buffer[..length];
+        match judge(reply, id, question) {
+            // Somebody guesses, or an answer that comes late; the true one may still come.
+            Verdict::Foreign => {}
+            verdict => return Ok((verdict, reply.to_vec())),
+        }
+    }
+}
+
+async fn over_stream(
+    outlet: &Outlet,
+    server: SocketAddr,
+    question: &Question,
+    bytes: &[u8],
+) -> io::Result<(Verdict, Vec<u8>)> {
+    let id = rand::rng().random();
+    let mut stream = outlet.stream(server).await?;
+    stream.write_all(&framed(&with_number(bytes, id))).await?;
+    let length = stream.read_u16().await?;
+    let mut reply = vec![0; length.into()];
+    stream.read_exact(&mut reply).await?;
+    match judge(&reply, id, question) {
+        Verdict::Foreign => Err(io::ErrorKind::InvalidData.into()),
+        verdict => Ok((verdict, reply)),
+    }
+}

@@ -1,0 +1,109 @@
+//! The names of one network.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+/// Somebody on a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// All its names; the first one is its canonical one.
+    pub names: Vec<&'a str>,
+    /// Its addresses on this network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The names of one network at one moment. Names are compared without regard to case.
+#[derive(Debug, Default)]
+pub struct Zone {
+    forward: HashMap<Box<str>, Vec<IpAddr>>,
+    /// Canonical names, with the network's behind them.
+    reverse: HashMap<IpAddr, Box<str>>,
+    subnets: Vec<IpNet>,
+}
+
+/// Where a network's present zone is found.
+pub type ZoneCell = ArcSwap<Zone>;
+
+impl Zone {
+    /// The zone of a network called `network`.
+    #[must_use]
+    pub fn new<'a>(
+        network: &str,
+        subnets: impl Iterator<Item = IpNet>,
+        members: impl Iterator<Item = Member<'a>>,
+    ) -> Self {
+        let mut zone = Zone { subnets: subnets.collect(), ..Zone::default() };
+        for member in members {
+            for name in &member.names {
+                let addresses = zone.forward.entry(name.to_ascii_lowercase().into()).or_default();
+                for address in &member.addresses {
+                    if !addresses.contains(address) {
+                        addresses.push(*address);
+                    }
+                }
+            }
+            if let Some(name) = member.names.first() {
+                for address in &member.addresses {
+                    zone.reverse.insert(*address, format!("{name}.{network}").into());
+                }
+            }
+        }
+        zone
+    }
+
+    /// An empty cell.
+    #[must_use]
+    pub fn cell() -> Arc<ZoneCell> {
+        Arc::new(ArcSwap::from_pointee(Zone::default()))
+    }
+
+    /// The addresses of a name in lower case; `None` if nobody has it.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
+        self.forward.get(name).map(Vec::as_slice)
+    }
+
+    /// Who has an address.
+    #[must_use]
+    pub fn name(&self, address: IpAddr) -> Option<&str> {
+        self.reverse.get(&address).map(AsRef::as_ref)
+    }
+
+    /// Whether an address belongs to the network, whoever has it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.subnets.iter().any(|net| net.contains(&address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member<'a>(names: &[&'a str], addresses: &[&str]) -> Member<'a> {
+        Member { names: names.to_vec(), addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
+    }
+
+    /// Every name leads to its addresses, a shared one to those of all, and each address back to the first name.
+    #[test]
+    fn forward_and_reverse() {
+        let members = [
+            member(&["Web", "abc", "front"], &["10.0.0.2", "fd00::2"]),
+            member(&["db", "def", "front", "front"], &["10.0.0.3"]),
+            member(&["silent"], &[]),
+        ];
+        let zone = Zone::new("red", ["10.0.0.0/24".parse().unwrap()].into_iter(), members.into_iter());
+        let of = |name| zone.addresses(name).map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of("web").unwrap(), ["10.0.0.2", "fd00::2"]);
+        assert_eq!(of("front").unwrap(), ["10.0.0.2", "fd00::2", "10.0.0.3"]);
+        assert_eq!(of("silent").unwrap().len(), 0);
+        assert_eq!(of("nobody"), None);
+        assert_eq!(zone.name("fd00::2".parse().unwrap()), Some("Web.red"));
+        assert_eq!(zone.name("10.0.0.9".parse().unwrap()), None);
+        assert!(zone.contains("10.0.0.9".parse().unwrap()) && !zone.contains("10.0.1.1".parse().unwrap()));
+    }
+}
