@@ -1,7 +1,7 @@
 //! The life of vswitchd.
 //!
 //! The order of the start matters. With privileges, on one thread: the state directory is locked, the store opened, the
-//! socket bound, and last the agent started or found, since it would outlive a start that fails. Then all privileges go,
+//! sockets bound, and last the agent started or found, since it would outlive a start that fails. Then all privileges go,
 //! and what is left is confined. Without any: the switch's workers and the runtime start, the controller finds again what
 //! still runs, and clients are served.
 
@@ -18,8 +18,10 @@ use crate::agent::protocol::Request;
 use crate::api::{self, App, listen};
 use crate::args::Options;
 use crate::confinement::{self, ConfinementError, Places};
-use crate::controller::{Controller, HostFiles, Interface, OpenPacket, OpenSockets, OpenUplink, Parts};
+use crate::controller::{Controller, HostFiles, Interface, OpenPacket, OpenSockets, OpenUplink, Parts, Underlay};
 use crate::error::ControlError;
+use crate::overlay::underlay::{Monitor, UnderlayError};
+use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
 use crate::uplink::{PacketUplink, Uplink};
@@ -51,6 +53,12 @@ pub enum DaemonError {
     /// The uplink's interface.
     #[error(transparent)]
     Uplink(ControlError),
+    /// A VTEP's socket.
+    #[error(transparent)]
+    Vtep(#[from] VtepError),
+    /// The host's interfaces.
+    #[error(transparent)]
+    Underlay(#[from] UnderlayError),
     /// The controller.
     #[error("cannot restore networks and containers: {0}")]
     Control(#[from] ControlError),
@@ -81,6 +89,8 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
     let bind = |path: &PathBuf| listen::ControlSocket::bind(path, options.group.as_deref());
     let docker = options.docker_socket.as_ref().map(bind).transpose()?;
+    let vteps = options.vteps.iter().map(|spec| OpenVtep::bind(*spec)).collect::<Result<Vec<_>, _>>()?;
+    let monitor = Monitor::open()?;
     let agent = launch(&AgentOptions {
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
@@ -94,7 +104,9 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(serve(options, &state_dir, Sockets { control: socket, docker }, agent, store, switch, confinement))
+    let underlay = Underlay { vteps, monitor };
+    let sockets = Sockets { control: socket, docker };
+    runtime.block_on(serve(options, &state_dir, sockets, agent, store, (switch, underlay), confinement))
 }
 
 async fn serve(
@@ -103,7 +115,7 @@ async fn serve(
     sockets: Sockets,
     agent: AgentConnection,
     (store, contents): (Store, crate::store::Contents),
-    switch: Switch,
+    (switch, underlay): (Switch, Underlay),
     confinement: Confinement,
 ) -> Result<(), DaemonError> {
     // Signals are caught before anything is restored, so that a stop during the start is orderly, too.
@@ -122,6 +134,8 @@ async fn serve(
         host: HostFiles::default(),
         defaults: options.defaults.clone(),
         uplink,
+        underlay,
+        overlays: options.overlays.clone(),
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
     })

@@ -130,6 +130,9 @@ pub enum ControlError {
         /// Name of the network.
         network: String,
     },
+    /// No such remote or entry of a tunnel.
+    #[error("{0}")]
+    TunnelNotFound(String),
     /// No such container.
     #[error("No such container: {0}")]
     ContainerNotFound(String),
@@ -248,6 +251,7 @@ impl ControlError {
             }
             E::NetworkBusy { .. } | E::EndpointExists { .. } | E::NotPermitted(_) => Class::Forbidden,
             E::NetworkNotFound(_)
+            | E::TunnelNotFound(_)
             | E::ContainerNotFound(_)
             | E::LinkTarget { .. }
             | E::EndpointNotFound(_)

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod ipam;
 pub mod model;
 pub mod namegen;
+pub mod overlay;
 pub mod privileges;
 pub mod publish;
 pub mod sandbox;

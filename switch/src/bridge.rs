@@ -63,11 +63,11 @@ pub fn decide(
             return Decision::Drop(DropReason::ReservedMulticast);
         }
         if gateway.is_some_and(|gateway| gateway.is_asked_for(frame, &headers)) {
-            return Decision::Gateway;
+            return to_gateway(ingress);
         }
         Decision::Flood
     } else if gateway.is_some_and(|gateway| gateway.mac == destination) {
-        return Decision::Gateway;
+        return to_gateway(ingress);
     } else {
         match cache.lookup(fdb, FdbKey::new(network.index, destination), now) {
             Some(port) if port == ingress.id => return Decision::Drop(DropReason::Reflection),
@@ -83,6 +83,12 @@ pub fn decide(
         Some(leg) => leg.fit((frame, &headers, offload), (ingress.id, decision), network.config.mtu),
         None => decision,
     }
+}
+
+/// Each host of an overlay network has a gateway of its own with the same addresses, which nobody meets behind a tunnel.
+#[inline]
+fn to_gateway(ingress: &Port) -> Decision {
+    if ingress.overlay().is_some() { Decision::Drop(DropReason::RemoteGateway) } else { Decision::Gateway }
 }
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.

@@ -121,10 +121,20 @@ impl Pipeline {
         self.cache.begin(&self.datapath.fdb, now);
         self.hops.begin(&self.datapath.router, now);
         let mut forwarded = 0;
+        let leg = ingress.overlay();
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = (&self.datapath.fdb, &mut self.cache);
-            match decide((buffer.frame(), buffer.offload), ingress, network, database, now) {
+            let decision = decide((buffer.frame(), buffer.offload), ingress, network, database, now);
+            if let Some(leg) = leg
+                && leg.duplicates.look(buffer.frame(), decision, now)
+            {
+                tracing::warn!(
+                    network = network.config.name,
+                    "a local station's address is in use behind the tunnel, too"
+                );
+            }
+            match decision {
                 Decision::Unicast(port) if snapshot.port(port).is_some() => {
                     forwarded += 1;
                     self.egress.push(port, index);

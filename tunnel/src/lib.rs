@@ -1,7 +1,6 @@
 //! VXLAN, the pure part: what lies between a frame of an overlay network and a packet of the underlay.
 
 pub mod coalesce;
-pub mod control_plane;
 pub mod decap;
 pub mod drop;
 pub mod ecn;
@@ -15,7 +14,6 @@ mod stations;
 pub mod suppress;
 pub mod undone;
 
-pub use control_plane::{ControlPlane, StaticControlPlane};
 pub use drop::{DropCounters, TunnelDrop};
 pub use overlay::*;
 pub use remote::{Amount, Remote, RemoteStats};

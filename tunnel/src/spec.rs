@@ -70,7 +70,7 @@ pub enum Origin {
     Learned,
     /// A person: command line or file.
     Static,
-    /// A [`crate::ControlPlane`].
+    /// A store that hosts share.
     ControlPlane,
 }
 

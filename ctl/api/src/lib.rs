@@ -4,7 +4,8 @@
 //!
 //! - `/networks…`, `/containers…`, `/events`, `/info`, `/version`, `/_ping` (each also behind `/v1.NN`) follow the Docker
 //!   Engine API: the shapes are in [`network`] and [`docker`], the field names are Docker's, errors are [`ErrorBody`];
-//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`flow`], [`stats`], [`version`].
+//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
+//!   [`version`].
 //!   Field names are `snake_case`.
 //!
 //! Wire types carry addresses as text. The daemon turns them into domain types once, where it answers with one sentence
@@ -26,6 +27,7 @@ pub mod port;
 pub mod stats;
 pub mod stdio;
 pub mod topology;
+pub mod tunnel;
 pub mod version;
 
 pub use client::Client;

@@ -28,6 +28,9 @@ pub struct Stats {
     /// The name server.
     #[serde(default)]
     pub dns: DnsStats,
+    /// By VTEP, if there are any.
+    #[serde(default)]
+    pub vteps: Vec<VtepStats>,
 }
 
 /// Counters of the name server. `questions` is the sum of what became of them.
@@ -55,6 +58,29 @@ pub struct DnsStats {
     pub connections_refused: u64,
     /// Times that an upstream resolver did not answer or could not be reached.
     pub upstream_failures: u64,
+}
+
+/// Counters of this host's end of tunnels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VtepStats {
+    /// Its address.
+    pub address: String,
+    /// Its UDP port.
+    pub port: u16,
+    /// Whether an interface has the address.
+    pub up: bool,
+    /// Overlay networks that use it.
+    pub networks: u64,
+    /// VXLAN packets received.
+    pub in_packets: u64,
+    /// Receptions; each brings a packet or a train of them.
+    pub in_trains: u64,
+    /// VXLAN packets sent.
+    pub out_packets: u64,
+    /// Transmissions; each takes a packet or a train of them.
+    pub out_trains: u64,
+    /// Packets dropped before their network was known, by reason; reasons never met are absent.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// Counters of the router between the networks and the uplink.
@@ -134,7 +160,7 @@ pub struct PortStats {
     pub endpoint: String,
     /// Name of the network.
     pub network: String,
-    /// `packet`, `tap` or `memory`.
+    /// `packet`, `tap`, `memory` or `overlay`.
     pub kind: String,
     /// The pipeline that receives from it.
     pub worker: usize,

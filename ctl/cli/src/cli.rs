@@ -9,7 +9,7 @@ use vswitch_api::client::default_socket;
 
 use crate::commands::{
     attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats,
-    version,
+    tunnel, version,
 };
 use crate::demo;
 
@@ -82,6 +82,9 @@ enum Command {
     /// Show, end and watch the flows that the uplink's translator tracks
     #[command(subcommand)]
     Flows(flows::FlowsCommand),
+    /// Show and change which other hosts overlay networks span
+    #[command(subcommand)]
+    Tunnel(tunnel::TunnelCommand),
     /// Show counters of ports, networks and drop reasons
     Stats(stats::StatsArgs),
     /// See vswitch work: two containers, real traffic, nothing remains
@@ -118,6 +121,7 @@ impl Cli {
             Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
             Command::Flows(command) => command.run(&client).await.map(done),
+            Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),
             Command::Stats(args) => args.run(&client).await.map(done),
             Command::Demo(args) => args.run().await,

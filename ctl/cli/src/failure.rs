@@ -72,6 +72,16 @@ impl Tally {
         Ok(())
     }
 
+    /// Take note of one outcome; what came of it.
+    pub(crate) fn keep<T>(&mut self, outcome: Result<T, ClientError>) -> Option<T> {
+        outcome
+            .map_err(|error| {
+                self.failed = true;
+                output::complain(&error);
+            })
+            .ok()
+    }
+
     /// The exit status for all of them.
     pub(crate) fn exit(&self) -> ExitCode {
         if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -103,6 +103,7 @@ fn help() {
         "bridge",
         "fdb",
         "flows",
+        "tunnel",
         "stats",
         "demo",
         "completions",
@@ -120,6 +121,11 @@ fn help() {
     }
     for command in ["create", "ls", "inspect", "rm", "prune", "connect", "disconnect"] {
         assert!(vswitchctl(&["network", command, "--help"]).status.success(), "{command}");
+    }
+    for command in
+        [&["ls"][..], &["inspect"], &["remote", "add"], &["remote", "ls"], &["entry", "add"], &["entry", "rm"]]
+    {
+        assert!(vswitchctl(&[&["tunnel"], command, &["--help"]].concat()).status.success(), "{command:?}");
     }
     for command in ["ls", "flush", "watch"] {
         assert!(vswitchctl(&["flows", command, "--help"]).status.success(), "{command}");

@@ -19,6 +19,7 @@ pub mod serve;
 mod stdio;
 mod stream;
 mod system;
+mod tunnels;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
@@ -79,6 +80,12 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(fdb::remove))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
+        .routes(routes!(tunnels::list))
+        .routes(routes!(tunnels::show))
+        .routes(routes!(tunnels::add_remote))
+        .routes(routes!(tunnels::remove_remote))
+        .routes(routes!(tunnels::add_entry))
+        .routes(routes!(tunnels::remove_entry))
         .merge(docker::routes())
         .split_for_parts()
 }

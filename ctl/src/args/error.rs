@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::DockerConfigError;
+use crate::overlay::VtepError;
+use crate::overlay::file::TablesError;
 use crate::uplink::UplinkError;
 
 /// Why the arguments make no sense.
@@ -43,6 +45,12 @@ pub enum ArgsError {
     /// dockerd's settings make no sense.
     #[error(transparent)]
     Docker(#[from] DockerConfigError),
+    /// A VTEP makes no sense.
+    #[error(transparent)]
+    Vtep(#[from] VtepError),
+    /// Overlay networks contradict each other.
+    #[error(transparent)]
+    Overlays(#[from] TablesError),
     /// Nowhere to put something.
     #[error("there is no home directory to keep state in; name one with --state-dir")]
     NoHome,

@@ -7,6 +7,7 @@ use vswitch_switch::nat;
 
 use super::ArgsError;
 use crate::confinement::Mode;
+use crate::overlay::OverlayTable;
 
 /// The keys of the file.
 #[derive(Debug, Default, Deserialize)]
@@ -17,6 +18,7 @@ pub(super) struct File {
     pub(super) workers: Option<usize>,
     pub(super) uplink: Option<String>,
     pub(super) host_loopback: Vec<String>,
+    pub(super) vtep: Vec<String>,
     pub(super) ephemeral: bool,
     pub(super) live_restore: bool,
     pub(super) fdb_capacity: Option<usize>,
@@ -30,6 +32,8 @@ pub(super) struct File {
     pub(super) nat: nat::rules::Settings,
     /// How many flows are tracked.
     pub(super) flows: nat::table::Limits,
+    /// Overlay networks that are to exist.
+    pub(super) overlay: Vec<OverlayTable>,
 }
 
 /// Reads the file.

@@ -17,7 +17,8 @@ pub struct Args {
     /// Where networks, containers and leases are kept [default: /var/lib/vswitch or $XDG_STATE_HOME/vswitch]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// TOML file with these flags as keys (flags win), and tables [nat] and [flows] for the uplink's translator
+    /// TOML file with these flags as keys (flags win), tables [nat] and [flows] for the uplink's translator, and a table
+    /// [[overlay]] for each overlay network that is to exist
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Pipelines [default: number of cores, at most 4]
@@ -32,6 +33,10 @@ pub struct Args {
     /// (127.0.0.1) and once for IPv6 (::1). They find it as host.vswitch.internal, too [default: they do not]
     #[arg(long, value_name = "ADDR")]
     pub host_loopback: Vec<String>,
+    /// Address of this host where overlay networks' tunnels end: ADDRESS[,port=N]; may repeat, and the first is used by
+    /// networks that name none [port: 4789]
+    #[arg(long, value_name = "VTEP")]
+    pub vtep: Vec<String>,
     /// Take everything down when vswitchd ends, however it ends
     #[arg(long)]
     pub ephemeral: bool,

@@ -17,6 +17,8 @@ pub use options::Options;
 
 use vswitch_switch::Settings;
 
+use crate::overlay::file::check_all;
+use crate::overlay::vtep;
 use crate::uplink::Uplink;
 
 impl Args {
@@ -37,6 +39,8 @@ impl Args {
             self.uplink.or(file.uplink).map_or_else(|| Ok(Uplink::default()), |text| text.parse())?;
         let loopbacks = if self.host_loopback.is_empty() { file.host_loopback } else { self.host_loopback };
         loopbacks.iter().try_for_each(|address| uplink.share_loopback(address))?;
+        let vteps = vtep::parse_all(if self.vtep.is_empty() { &file.vtep } else { &self.vtep })?;
+        check_all(&file.overlay)?;
         let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
         if tracing_subscriber::EnvFilter::try_new(&log).is_err() {
             return Err(ArgsError::Range { flag: "--log", value: log, allowed: "error, warn, info, debug or trace" });
@@ -65,6 +69,8 @@ impl Args {
             },
             nat: file.nat,
             uplink,
+            vteps,
+            overlays: file.overlay,
             ephemeral,
             live_restore,
             group: self.group.or(file.group),

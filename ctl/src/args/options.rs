@@ -7,6 +7,7 @@ use vswitch_switch::{Settings, nat};
 use super::DockerConfig;
 use crate::confinement::Mode;
 use crate::model::Defaults;
+use crate::overlay::{OverlayTable, VtepSpec};
 use crate::uplink::Uplink;
 
 /// What vswitchd does, decided.
@@ -22,6 +23,10 @@ pub struct Options {
     pub uplink: Uplink,
     /// How the uplink's translator behaves.
     pub nat: nat::rules::Settings,
+    /// This host's ends of tunnels.
+    pub vteps: Vec<VtepSpec>,
+    /// Overlay networks that are to exist, with their remotes and entries.
+    pub overlays: Vec<OverlayTable>,
     /// Everything goes with vswitchd.
     pub ephemeral: bool,
     /// Containers outlive a stop.

@@ -50,6 +50,27 @@ fn the_file() {
     assert!(resolve(&["--config", "/nonexistent"], &user()).is_err());
 }
 
+/// VTEPs come from the flags or the file, overlay networks from the file, where each has its own name and VNI.
+#[test]
+fn overlays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vswitchd.toml");
+    let config = path.to_str().unwrap();
+    let table = |name, vni| format!("[[overlay]]\nnetwork = \"{name}\"\nvni = {vni}\nsubnet = \"10.1.0.0/16\"\n");
+    let top = "vtep = [\"192.0.2.1\"]\n";
+    std::fs::write(&path, format!("{top}{}{}", table("a", 5), table("b", 6))).unwrap();
+    let options = resolve(&["--config", config], &user()).unwrap();
+    assert_eq!((options.vteps[0].to_string().as_str(), options.overlays.len()), ("192.0.2.1", 2));
+    let options = resolve(&["--config", config, "--vtep", "192.0.2.9,port=8472"], &user()).unwrap();
+    assert_eq!((options.vteps.len(), options.vteps[0].port), (1, 8472));
+    for (second, says) in [(table("a", 6), "for network a"), (table("b", 5), "the same VNI 5")] {
+        std::fs::write(&path, format!("{top}{}{second}", table("a", 5))).unwrap();
+        let error = resolve(&["--config", config], &user()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    assert!(matches!(resolve(&["--vtep", "224.0.0.1"], &user()), Err(ArgsError::Vtep(_))));
+}
+
 /// Values out of range and contradictions are refused.
 #[test]
 fn refusals() {

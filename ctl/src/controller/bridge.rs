@@ -180,6 +180,7 @@ fn predefined(name: &str, driver: Driver) -> Network {
         options: NetworkOptions::default(),
         raw_options: BTreeMap::new(),
         labels: BTreeMap::new(),
+        overlay: None,
     }
 }
 

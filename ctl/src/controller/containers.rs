@@ -374,7 +374,7 @@ fn resolve_mode(
     } else {
         let network = &state.network(text)?.network;
         let mode = match network.driver {
-            Driver::Bridge => NetworkMode::Networks,
+            Driver::Bridge | Driver::Overlay => NetworkMode::Networks,
             Driver::Host => NetworkMode::Host,
             Driver::Null => NetworkMode::None,
         };

@@ -124,7 +124,7 @@ impl Controller {
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
             let on = state.networks.get(&endpoint.network);
             let network = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
-            let link = link(endpoint, &network.network);
+            let link = link(endpoint, &network.network, self.endpoint_mtu(&network.network));
             Request::EndpointAttach { endpoint: id.to_string(), sandbox: endpoint.sandbox(), link }
         };
         let (interface, descriptor) = self.open(request).await?;
@@ -152,10 +152,12 @@ impl Controller {
         let (port, addresses) = {
             let mut state = self.state();
             let Some(one) = state.endpoints.get_mut(id) else { return };
-            let (port, addresses) = (one.port.take(), one.endpoint.addresses().collect::<Vec<_>>());
-            let network = one.endpoint.network.clone();
-            names::publish_network(&state, &network);
-            (port, addresses)
+            let (port, endpoint) = (one.port.take(), one.endpoint.clone());
+            if port.is_some() {
+                self.withdraw(&state, &endpoint);
+            }
+            names::publish_network(&state, &endpoint.network);
+            (port, endpoint.addresses().collect::<Vec<_>>())
         };
         if let Some(port) = port
             && let Err(error) = self.inner.switch.remove_port(port)
@@ -198,8 +200,9 @@ impl Controller {
             one.port = Some(port);
             one.endpoint.interface = Some(interface);
             one.endpoint.lost = false;
-            let network = one.endpoint.network.clone();
-            names::publish_network(&state, &network);
+            let endpoint = one.endpoint.clone();
+            names::publish_network(&state, &endpoint.network);
+            self.announce(&state, &endpoint, port);
             return Ok(());
         }
         drop(state);
@@ -224,7 +227,7 @@ fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity> {
     Some(Identity { mac: endpoint.mac, ipv4, ipv6 })
 }
 
-fn link(endpoint: &Endpoint, network: &crate::model::Network) -> Link {
+fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u32) -> Link {
     let ipv4 = endpoint.ipv4.and_then(|fixed| match fixed.address {
         IpAddr::V4(address) => Some((address, prefix_of(Some(network), fixed))),
         IpAddr::V6(_) => None,
@@ -233,12 +236,5 @@ fn link(endpoint: &Endpoint, network: &crate::model::Network) -> Link {
         IpAddr::V6(address) => Some((address, prefix_of(Some(network), fixed))),
         IpAddr::V4(_) => None,
     });
-    Link {
-        interface: endpoint.interface.clone(),
-        mac: endpoint.mac,
-        mtu: network.options.mtu,
-        ipv4,
-        ipv6,
-        enable_ipv6: ipv6.is_some(),
-    }
+    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, enable_ipv6: ipv6.is_some() }
 }

@@ -9,6 +9,7 @@ use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 use super::{Controller, State};
 use crate::error::ControlError;
 use crate::ipam::check_station;
+use crate::overlay::PORT_NAME;
 use crate::uplink::router;
 
 impl Controller {
@@ -125,6 +126,7 @@ impl Controller {
                 damped: counted.fdb.damped,
             },
             dns: self.dns_stats(),
+            vteps: self.vtep_stats(&counted.vteps),
             router: counted.router.as_ref().map(|router| super::flows::stats(router, self.inner.uplink.as_ref())),
         }
     }
@@ -137,7 +139,9 @@ fn fdb_index(state: &State, network: &str) -> Result<NetworkIndex, ControlError>
 }
 
 fn port_names(state: &State) -> BTreeMap<PortId, String> {
-    state.endpoints.values().filter_map(|one| Some((one.port?, one.endpoint.name.clone()))).collect()
+    let tunnels = state.networks.values().filter_map(|on| Some((on.tunnel.as_ref()?.port, PORT_NAME.to_owned())));
+    let endpoints = state.endpoints.values().filter_map(|one| Some((one.port?, one.endpoint.name.clone())));
+    endpoints.chain(tunnels).collect()
 }
 
 fn counters(counted: &vswitch_switch::Counters) -> stats::Counters {

@@ -32,6 +32,7 @@ mod names;
 mod network_filter;
 mod networks;
 mod orphans;
+mod overlay;
 mod ports;
 mod reconcile;
 mod rename;
@@ -58,6 +59,7 @@ use history::History;
 pub use history::Listener;
 use names::Names;
 pub use network_filter::NetworkFilter;
+use overlay::Overlays;
 pub use state::State;
 use uplink::UplinkState;
 pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
@@ -67,6 +69,8 @@ use crate::agent::protocol::{Event, FailureKind, Reply, Request};
 use crate::dns::Dns;
 use crate::error::ControlError;
 use crate::model::Defaults;
+use crate::overlay::underlay::Monitor;
+use crate::overlay::{OpenVtep, OverlayTable};
 use crate::store::{Contents, Store, StoreError};
 
 /// What a controller is made of.
@@ -90,10 +94,23 @@ pub struct Parts {
     pub defaults: Defaults,
     /// The way out, if there is one.
     pub uplink: Option<OpenUplink>,
+    /// What tunnels go over.
+    pub underlay: Underlay,
+    /// Overlay networks that are to exist.
+    pub overlays: Vec<OverlayTable>,
     /// For containers' output.
     pub state_dir: PathBuf,
     /// Nothing outlives vswitchd, so nothing is written down for a next one.
     pub ephemeral: bool,
+}
+
+/// What the tunnels of overlay networks go over, opened while vswitchd still may.
+#[derive(Debug)]
+pub struct Underlay {
+    /// This host's ends of tunnels.
+    pub vteps: Vec<OpenVtep>,
+    /// Looks at the host's interfaces.
+    pub monitor: Monitor,
 }
 
 /// The controller. Clones are the same controller.
@@ -111,6 +128,7 @@ struct Inner {
     rootless: bool,
     host: HostFiles,
     uplink: Option<UplinkState>,
+    overlays: Overlays,
     state_dir: PathBuf,
     /// Who waits for the end of a process that `exec` started.
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
@@ -129,11 +147,26 @@ impl Controller {
     /// # Errors
     /// When the switch or the store refuse.
     pub async fn start(parts: Parts) -> Result<Controller, ControlError> {
-        let Parts { store, contents, switch, agent, hello, events, host, defaults, uplink, state_dir, ephemeral } =
-            parts;
+        let Parts {
+            store,
+            contents,
+            switch,
+            agent,
+            hello,
+            events,
+            host,
+            defaults,
+            uplink,
+            underlay,
+            overlays: tables,
+            state_dir,
+            ephemeral,
+        } = parts;
         let dns = Dns::start(host.resolv_conf.clone())
             .map_err(|error| ControlError::Internal(format!("the name server does not start: {error}")))?;
         let uplink = uplink.map(|open| UplinkState::new(&switch, open)).transpose()?;
+        let Underlay { vteps, monitor } = underlay;
+        let overlays = Overlays::new(&switch, vteps)?;
         let controller = Controller {
             inner: Arc::new(Inner {
                 state: Mutex::new(State::new(contents, defaults)),
@@ -143,6 +176,7 @@ impl Controller {
                 rootless: hello.rootless,
                 host,
                 uplink,
+                overlays,
                 state_dir,
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
@@ -153,9 +187,11 @@ impl Controller {
             }),
         };
         controller.settle_bridge()?;
+        controller.look_at_underlays(&monitor);
         controller.restore_networks()?;
         controller.make_default_networks()?;
         controller.retake_ports().await;
+        controller.take_tables(tables)?;
         controller.refresh_router(&controller.state())?;
         controller.restore_flows();
         controller.warn_of_closed_ports();
@@ -164,6 +200,8 @@ impl Controller {
         controller.plug_uplink()?;
         tokio::spawn(controller.clone().listen(events));
         tokio::spawn(controller.clone().keep_uplink());
+        tokio::spawn(controller.clone().keep_underlays(monitor));
+        tokio::spawn(controller.clone().keep_overlays());
         tokio::spawn(controller.clone().keep_journal());
         tokio::spawn(controller.clone().pump_flows());
         Ok(controller)

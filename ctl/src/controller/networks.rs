@@ -13,8 +13,8 @@ use super::{Controller, NetworkFilter, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::ipam::{Ranges, SubnetPlan, default_gateway, gateway_mac, pools, pools::Pool};
-use crate::model::{Driver, Family, Network, NetworkSpec};
+use crate::ipam::{Ranges, SubnetPlan, default_gateway, pools, pools::Pool};
+use crate::model::{Driver, Family, Network, NetworkOptions, NetworkSpec};
 use crate::store::Change;
 use crate::uplink::router;
 
@@ -28,21 +28,26 @@ impl Controller {
         if state.networks.values().any(|on| on.network.name == spec.name) {
             return Err(ControlError::NetworkExists(spec.name));
         }
+        let (overlay, mtu) = match spec.overlay {
+            Some(wish) => self.plan_overlay(&state, wish, &spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
+            None => (None, spec.options.mtu),
+        };
         let ipv4 = self.plan_ipv4(&state, spec.ipv4)?;
         let ipv6 = self.plan_ipv6(&mut state, spec.ipv6)?;
         let network = Network {
             id: Id::random(&mut rand::rng()),
             name: spec.name,
             created: Moment::now(),
-            driver: Driver::Bridge,
+            driver: if overlay.is_some() { Driver::Overlay } else { Driver::Bridge },
             internal: spec.internal,
             attachable: spec.attachable,
             ipam: spec.ipam,
             ipv4,
             ipv6,
-            options: spec.options,
+            options: NetworkOptions { mtu, ..spec.options },
             raw_options: spec.raw_options,
             labels: spec.labels,
+            overlay,
         };
         self.add_network(&mut state, network)
     }
@@ -113,6 +118,7 @@ impl Controller {
         let mut state = self.state();
         for on in state.networks.values_mut() {
             on.index = self.switch_network(&on.network)?;
+            self.plug_tunnel(on)?;
         }
         Ok(())
     }
@@ -124,10 +130,12 @@ impl Controller {
         let committed = self.inner.store.commit(&Change::new().put_network(&network));
         let result = committed.map_err(ControlError::from).and_then(|()| {
             state.insert_network(network, index);
+            state.networks.get_mut(&id).map_or(Ok(()), |on| self.plug_tunnel(on))?;
             self.refresh_router(state)
         });
         if let Err(error) = result {
-            if state.networks.remove(&id).is_some() {
+            if let Some(mut on) = state.networks.remove(&id) {
+                self.unplug_tunnel(&mut on);
                 self.inner.store.commit(&Change::new().drop_network(&id))?;
             }
             if let Some(index) = index {
@@ -153,7 +161,8 @@ impl Controller {
         for id in lost {
             state.remove_endpoint(id);
         }
-        if let Some(on) = state.networks.remove(id) {
+        if let Some(mut on) = state.networks.remove(id) {
+            self.unplug_tunnel(&mut on);
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
             self.tell_network(&on.network, "destroy");
         }
@@ -170,7 +179,7 @@ impl Controller {
 
     pub(super) fn switch_network(&self, network: &Network) -> Result<Option<NetworkIndex>, ControlError> {
         match network.driver {
-            Driver::Bridge => Ok(Some(self.inner.switch.add_network(switch_config(network))?)),
+            Driver::Bridge | Driver::Overlay => Ok(Some(self.inner.switch.add_network(switch_config(network))?)),
             Driver::Host | Driver::Null => Ok(None),
         }
     }
@@ -260,7 +269,7 @@ fn switch_config(network: &Network) -> NetworkConfig {
         std::net::IpAddr::V6(address) => Some((address, plan.net.prefix_len())),
         std::net::IpAddr::V4(_) => None,
     });
-    let mac = gateway_mac(network.ipv4.as_ref(), network.id.seed());
+    let mac = network.gateway_mac();
     let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6, also: Vec::new() });
     NetworkConfig { name: network.name.clone(), gateway, inter_port: network.options.icc, mtu: network.options.mtu }
 }

@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
+use super::overlay::Tunnel;
 use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
-use crate::ipam::{ClaimError, Leases, SubnetPlan, gateway_mac, random_local};
+use crate::ipam::{ClaimError, Leases, SubnetPlan, random_local};
 use crate::model::{Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
 use crate::publish::PortLeases;
 use crate::store::Contents;
@@ -37,6 +38,8 @@ pub(super) struct NetworkState {
     pub(super) network: Network,
     /// On the switch; `host` and `none` are not.
     pub(super) index: Option<NetworkIndex>,
+    /// The way to other hosts, of an overlay network.
+    pub(super) tunnel: Option<Tunnel>,
     pub(super) endpoints: BTreeSet<Id>,
     /// The names of those that are there now.
     pub(super) zone: Arc<ZoneCell>,
@@ -100,6 +103,7 @@ impl State {
         let entry = NetworkState {
             network,
             index,
+            tunnel: None,
             endpoints: BTreeSet::new(),
             zone: Zone::cell(),
             ipv4,
@@ -336,10 +340,11 @@ impl NetworkState {
 
     /// The switch's own address on this network.
     pub(super) fn gateway_mac(&self) -> MacAddr {
-        gateway_mac(self.network.ipv4.as_ref(), self.network.id.seed())
+        self.network.gateway_mac()
     }
 
-    fn check_mac(&self, mac: MacAddr, name: impl Fn(&Id) -> Option<String>) -> Result<(), ControlError> {
+    /// Whether an endpoint of this network may have this MAC address; `name` names those that are there.
+    pub(super) fn check_mac(&self, mac: MacAddr, name: impl Fn(&Id) -> Option<String>) -> Result<(), ControlError> {
         let owner = match self.macs.get(&mac) {
             Some(id) => name(id).unwrap_or_else(|| id.short().to_owned()),
             None if self.has_gateway() && mac == self.gateway_mac() => "the gateway".to_owned(),

@@ -12,6 +12,7 @@ mod link;
 mod name;
 mod network;
 mod options;
+mod overlay;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
@@ -30,6 +31,7 @@ pub use filter::{Filters, bad_value};
 pub use link::Link;
 pub use name::{container_name, network_name};
 pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
-pub use options::NetworkOptions;
 pub(crate) use options::closest;
+pub use options::{MIN_MTU_IPV6, NetworkOptions};
+pub use overlay::{Overlay, OverlayWish, free_vni};
 pub use subnet::{Family, SubnetWish, parse_subnet};

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
+use vswitch_frame::MacAddr;
 
-use super::{Family, Faults, NetworkOptions, network_name, subnet};
+use super::{Family, Faults, NetworkOptions, Overlay, OverlayWish, network_name, subnet};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::ipam::SubnetPlan;
+use crate::ipam::{SubnetPlan, gateway_mac};
 
 /// What makes a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Driver {
     /// A broadcast domain of the switch.
     Bridge,
+    /// A broadcast domain of several hosts' switches, joined by tunnels.
+    Overlay,
     /// The host's own network namespace.
     Host,
     /// No network at all.
@@ -28,6 +31,7 @@ impl Driver {
     pub const fn word(self) -> &'static str {
         match self {
             Driver::Bridge => "bridge",
+            Driver::Overlay => "overlay",
             Driver::Host => "host",
             Driver::Null => "null",
         }
@@ -81,6 +85,9 @@ pub struct Network {
     pub raw_options: BTreeMap<String, String>,
     /// Labels as given.
     pub labels: BTreeMap<String, String>,
+    /// The tunnel of an overlay network.
+    #[serde(default)]
+    pub overlay: Option<Overlay>,
 }
 
 impl Network {
@@ -91,6 +98,13 @@ impl Network {
     #[must_use]
     pub fn predefined(&self) -> bool {
         Network::PREDEFINED.contains(&self.name.as_str())
+    }
+
+    /// The gateway's MAC address. On an overlay network it is every host's, so it follows from what all hosts know.
+    #[must_use]
+    pub fn gateway_mac(&self) -> MacAddr {
+        let seed = self.overlay.as_ref().map_or_else(|| self.id.seed(), |overlay| overlay.vni.value().to_be_bytes());
+        gateway_mac(self.ipv4.as_ref(), seed)
     }
 
     /// The subnets, IPv4 first.
@@ -120,6 +134,20 @@ pub struct NetworkSpec {
     pub raw_options: BTreeMap<String, String>,
     /// Labels as given.
     pub labels: BTreeMap<String, String>,
+    /// What is wanted of an overlay network's tunnel; `None`: it is a bridge network.
+    pub overlay: Option<OverlayWish>,
+}
+
+impl NetworkSpec {
+    /// What the user should know of a network that can be made nevertheless.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        let whole = |family: &Family| matches!(family, Family::Given(wish) if wish.plan.range.is_none());
+        (self.overlay.is_some() && (whole(&self.ipv4) || whole(&self.ipv6))).then_some(
+            "every host gives addresses from the whole subnet, so two hosts may give the same one; give each host a part \
+             of it with --ip-range",
+        )
+    }
 }
 
 /// Checks the body of `POST /networks/create`.
@@ -135,7 +163,8 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     check_driver(&wire, &mut general);
     let ipam_wire = wire.ipam.unwrap_or_default();
     let ipam = general.take(parse_ipam_driver(&ipam_wire.driver)).unwrap_or(IpamDriver::Default);
-    let options = NetworkOptions::parse(&wire.options, &mut general);
+    let overlay = wire.driver == Driver::Overlay.word();
+    let (options, wish) = NetworkOptions::parse(&wire.options, overlay, &mut general);
 
     let mut config = Faults::new("invalid network config:");
     let (mut ipv4, mut ipv6) = parse_configs(&ipam_wire.config, &mut config);
@@ -152,6 +181,9 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             general.add("IPv4 or IPv6 must be enabled");
         }
     }
+    if overlay && ipam == IpamDriver::Default {
+        check_spanning(&ipv4, &ipv6, &mut general);
+    }
     if ipv6 != Family::Off {
         general.take(options.check_ipv6());
     }
@@ -163,7 +195,21 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     };
     let (internal, attachable) = (wire.internal, wire.attachable);
     let (raw_options, labels) = (wire.options, wire.labels);
-    Ok(faults.finish(NetworkSpec { name, internal, attachable, ipam, ipv4, ipv6, options, raw_options, labels })?)
+    let overlay = overlay.then_some(wish);
+    let spec = NetworkSpec { name, internal, attachable, ipam, ipv4, ipv6, options, raw_options, labels, overlay };
+    Ok(faults.finish(spec)?)
+}
+
+/// All hosts of an overlay network must agree about its subnets, so none may choose.
+fn check_spanning(ipv4: &Family, ipv6: &Family, faults: &mut Faults) {
+    for (family, word, example) in [(ipv4, "IPv4", "10.100.0.0/16"), (ipv6, "IPv6", "fd64::/64")] {
+        if *family == Family::Automatic {
+            faults.add(format!(
+                "an overlay network needs the same subnet on all hosts: name its {word} subnet with --subnet {example}, or \
+                 switch {word} off"
+            ));
+        }
+    }
 }
 
 /// An unnamed family is automatic if it is on; a named one is off if the user switched the family off.
@@ -177,11 +223,11 @@ fn settle(family: &mut Family, on: bool) {
 
 fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
     match wire.driver.as_str() {
-        "" | "bridge" | "default" => {}
+        "" | "bridge" | "default" | "overlay" => {}
         only @ ("host" | "null") => faults.forbid(format!("only one instance of \"{only}\" network is allowed")),
         other => faults.add(format!(
-            "network driver {other} is not available; custom networks use the driver bridge (host and null exist for \
-             the predefined networks host and none only)"
+            "network driver {other} is not available; custom networks use the driver bridge or overlay (host and null \
+             exist for the predefined networks host and none only)"
         )),
     }
     if !matches!(wire.scope.as_str(), "" | "local") {
@@ -323,10 +369,26 @@ mod tests {
             parse_network(NetworkCreate { name: name.into(), driver: driver.into(), ..NetworkCreate::default() })
         };
         assert_eq!(named("host", "").unwrap_err().class(), Class::Forbidden);
-        assert!(named("n", "macvlan").unwrap_err().to_string().contains("use the driver bridge"));
+        assert!(named("n", "macvlan").unwrap_err().to_string().contains("use the driver bridge or overlay"));
         assert_eq!(named("n", "host").unwrap_err().class(), Class::Forbidden);
         assert!(named("a/b", "bridge").is_err());
         assert!(named("ok", "bridge").is_ok());
+    }
+
+    /// An overlay network needs its subnets named, and takes options that a bridge network does not.
+    #[test]
+    fn overlay() {
+        let make = |json: serde_json::Value| parse_network(serde_json::from_value(json).unwrap());
+        let ipam = serde_json::json!({"Config": [{"Subnet": "10.100.0.0/16"}]});
+        let spec = make(serde_json::json!({"Name": "n", "Driver": "overlay", "IPAM": ipam, "Options": {"vni": "7"}}));
+        assert!(spec.as_ref().unwrap().warning().is_some_and(|warning| warning.contains("--ip-range")));
+        assert_eq!(spec.unwrap().overlay.and_then(|wish| wish.vni).map(vswitch_frame::Vni::value), Some(7));
+        let error = make(serde_json::json!({"Name": "n", "Driver": "overlay"})).unwrap_err().to_string();
+        assert!(error.contains("name its IPv4 subnet with --subnet"), "{error}");
+        let both = serde_json::json!({"Name": "n", "Driver": "overlay", "EnableIPv6": true, "IPAM": ipam});
+        assert!(make(both).unwrap_err().to_string().contains("IPv6 subnet"));
+        let without = serde_json::json!({"Name": "n", "Driver": "overlay", "IPAM": {"Driver": "null"}});
+        assert!(make(without).unwrap().overlay.is_some());
     }
 
     /// The ipam driver null makes a network without addresses and takes no subnet.

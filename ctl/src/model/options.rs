@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Faults;
+use super::{Faults, OverlayWish};
 
 /// The options of a network, decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct NetworkOptions {
     pub mac_limit: Option<usize>,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
+    /// The user named the MTU, so an overlay network does not follow its underlay's.
+    #[serde(default)]
+    pub mtu_given: bool,
 }
 
 impl Default for NetworkOptions {
@@ -32,6 +35,7 @@ impl Default for NetworkOptions {
             masquerade: true,
             mac_limit: None,
             bridge_name: None,
+            mtu_given: false,
         }
     }
 }
@@ -45,48 +49,56 @@ enum Key {
     Masquerade,
     MacLimit,
     BridgeName,
+    Vni,
+    EncapChecksum,
+    Vtep,
 }
 
-const KEYS: [(&str, Key); 10] = [
+const KEYS: [(&str, Key); 14] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
     ("masquerade", Key::Masquerade),
     ("mac-limit", Key::MacLimit),
+    ("vni", Key::Vni),
+    ("encap-checksum", Key::EncapChecksum),
+    ("vtep", Key::Vtep),
     ("com.docker.network.driver.mtu", Key::Mtu),
     ("com.docker.network.bridge.enable_icc", Key::Icc),
     ("com.docker.network.bridge.enable_ip_masquerade", Key::Masquerade),
     ("com.docker.network.bridge.name", Key::BridgeName),
+    ("com.docker.network.driver.overlay.vxlanid_list", Key::Vni),
     ("com.docker.network.bridge.default_bridge", Key::BridgeName),
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 9;
+const TOLD_KEYS: usize = 13;
 
 const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
 const MIN_MTU: u32 = 68;
 /// Least MTU with IPv6.
-const MIN_MTU_IPV6: u32 = 1280;
+pub const MIN_MTU_IPV6: u32 = 1280;
 /// Largest IP packet.
 const MAX_MTU: u32 = 65_535;
 
 impl NetworkOptions {
-    /// From `--opt`; faults go to `faults`.
+    /// From `--opt`, with what is for the tunnel of an overlay network (`overlay`); faults go to `faults`.
     #[must_use]
-    pub fn parse(given: &BTreeMap<String, String>, faults: &mut Faults) -> Self {
-        let mut options = NetworkOptions::default();
+    pub fn parse(given: &BTreeMap<String, String>, overlay: bool, faults: &mut Faults) -> (Self, OverlayWish) {
+        let (mut options, mut wish) = (NetworkOptions::default(), OverlayWish::default());
         for (key, value) in given {
-            match KEYS.iter().find(|(name, _)| name == key) {
-                Some((name, key)) => {
-                    if let Err(sentence) = options.set(*key, name, value) {
-                        faults.add(sentence);
-                    }
-                }
-                None => faults.add(unknown(key)),
+            let Some((name, key)) = KEYS.iter().find(|(name, _)| name == key) else {
+                faults.add(unknown(key));
+                continue;
+            };
+            if !overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
+                faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
+            } else if let Err(sentence) = options.set(&mut wish, *key, name, value) {
+                faults.add(sentence);
             }
         }
-        options
+        (options, wish)
     }
 
     /// Whether the MTU is large enough for IPv6.
@@ -100,9 +112,16 @@ impl NetworkOptions {
         }
     }
 
-    fn set(&mut self, key: Key, name: &str, value: &str) -> Result<(), String> {
+    fn set(&mut self, wish: &mut OverlayWish, key: Key, name: &str, value: &str) -> Result<(), String> {
         match key {
-            Key::Mtu => self.mtu = parse_mtu(name, value)?,
+            Key::Vni => wish.set_vni(name, value)?,
+            Key::Vtep => wish.set_vtep(name, value)?,
+            Key::EncapChecksum => wish.checksum = Some(parse_bool(name, value)?),
+            Key::Mtu => {
+                self.mtu = parse_mtu(name, value)?;
+                // Docker's zero is no wish.
+                self.mtu_given = value.parse() != Ok(0);
+            }
             Key::Icc => self.icc = parse_bool(name, value)?,
             Key::AntiSpoof => self.anti_spoof = parse_bool(name, value)?,
             Key::Masquerade => self.masquerade = parse_bool(name, value)?,
@@ -181,7 +200,7 @@ mod tests {
     fn parse(pairs: &[(&str, &str)]) -> Result<NetworkOptions, String> {
         let mut faults = Faults::new("");
         let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let options = NetworkOptions::parse(&map, &mut faults);
+        let (options, _) = NetworkOptions::parse(&map, false, &mut faults);
         faults.finish(options).map_err(|faults| faults.to_string())
     }
 
@@ -209,6 +228,23 @@ mod tests {
         assert!(error.contains("did you mean com.docker.network.bridge.enable_icc?"), "{error}");
         let error = parse(&[("frobnicate", "x")]).unwrap_err();
         assert!(!error.contains("did you mean") && error.contains("known options: mtu, icc"), "{error}");
+    }
+
+    /// What is for tunnels is for overlay networks only, in both spellings.
+    #[test]
+    fn overlay_options() {
+        let error = parse(&[("vni", "4097")]).unwrap_err();
+        assert!(error.contains("add --driver overlay"), "{error}");
+        let wish = |key: &str, value: &str| {
+            let mut faults = Faults::new("");
+            let (_, wish) = NetworkOptions::parse(&[(key.to_owned(), value.to_owned())].into(), true, &mut faults);
+            faults.finish(wish).map_err(|faults| faults.to_string())
+        };
+        let long = wish("com.docker.network.driver.overlay.vxlanid_list", "4097").unwrap();
+        assert_eq!((long, long.vni.map(vswitch_frame::Vni::value)), (wish("vni", "4097").unwrap(), Some(4097)));
+        assert_eq!(wish("encap-checksum", "true").unwrap().checksum, Some(true));
+        assert!(wish("vtep", "eth0").unwrap_err().contains("write an address of --vtep"));
+        assert!(wish("encap-checksum", "perhaps").is_err() && wish("vni", "0").is_err());
     }
 
     /// Bad values are refused, all at once.

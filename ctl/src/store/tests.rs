@@ -18,6 +18,7 @@ fn network(name: &str) -> Network {
         options: NetworkOptions::default(),
         raw_options: [("mtu".to_owned(), "1500".to_owned())].into(),
         labels: Default::default(),
+        overlay: None,
     }
 }
 

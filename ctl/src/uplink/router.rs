@@ -183,6 +183,7 @@ mod tests {
             options: spec.options,
             raw_options: std::collections::BTreeMap::new(),
             labels: std::collections::BTreeMap::new(),
+            overlay: None,
         };
         change(&mut network);
         network

@@ -13,8 +13,11 @@ use tokio::runtime::Runtime;
 use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
-use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenPacket, OpenUplink, Parts};
+use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenPacket, OpenUplink, Parts, Underlay};
+use vswitch_ctl::error::ControlError;
 use vswitch_ctl::model::Defaults;
+use vswitch_ctl::overlay::underlay::Monitor;
+use vswitch_ctl::overlay::{OpenVtep, OverlayTable, VtepSpec};
 use vswitch_ctl::store::Store;
 use vswitch_ctl::uplink::Uplink;
 use vswitch_switch::{Settings, Switch};
@@ -53,6 +56,26 @@ impl Daemon {
         uplink: Option<&'static str>,
         defaults: Defaults,
     ) -> Daemon {
+        Daemon::try_start(dir, agent, uplink, defaults, (Vec::new(), Vec::new()))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// With VTEPs and the overlay networks of a file.
+    pub fn with_overlays(
+        dir: tempfile::TempDir,
+        agent: FakeAgent,
+        overlays: (Vec<VtepSpec>, Vec<OverlayTable>),
+    ) -> Result<Daemon, ControlError> {
+        Daemon::try_start(dir, agent, None, Defaults::default(), overlays)
+    }
+
+    fn try_start(
+        dir: tempfile::TempDir,
+        agent: FakeAgent,
+        uplink: Option<&'static str>,
+        defaults: Defaults,
+        (vteps, overlays): (Vec<VtepSpec>, Vec<OverlayTable>),
+    ) -> Result<Daemon, ControlError> {
         let socket = ControlSocket::bind(&dir.path().join("v.sock"), None).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let route = dir.path().join("route");
@@ -71,6 +94,8 @@ impl Daemon {
                 Some(text) => Some(open_uplink(&agent, text).await),
                 None => None,
             };
+            let vteps = vteps.into_iter().map(|spec| OpenVtep::bind(spec).unwrap()).collect();
+            let underlay = Underlay { vteps, monitor: Monitor::open().unwrap() };
             let parts = Parts {
                 store,
                 contents,
@@ -81,11 +106,13 @@ impl Daemon {
                 host,
                 defaults,
                 uplink,
+                underlay,
+                overlays,
                 state_dir,
                 ephemeral: false,
             };
-            Controller::start(parts).await.unwrap()
-        });
+            Controller::start(parts).await
+        })?;
         let confinement = Confinement { system_calls: SystemCalls::Unrestricted, landlock: None };
         let app = App {
             controller: controller.clone(),
@@ -97,7 +124,7 @@ impl Daemon {
         };
         let listener = socket.listener().unwrap();
         runtime.spawn(api::serve::serve(listener, api::router(app)));
-        Daemon { agent, dir, controller, runtime, socket }
+        Ok(Daemon { agent, dir, controller, runtime, socket })
     }
 
     /// Ends as kill -9 would: nothing is told to anybody. Answers what the next one needs.

@@ -72,7 +72,8 @@ impl NetworkIndex {
 }
 
 /// A VXLAN network identifier: 24 bits (RFC 7348 section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Vni(u32);
 
 /// The number does not fit into the 24 bits of a VNI.
@@ -96,6 +97,20 @@ impl Vni {
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
+    }
+}
+
+impl TryFrom<u32> for Vni {
+    type Error = InvalidVni;
+
+    fn try_from(number: u32) -> Result<Self, InvalidVni> {
+        Vni::new(number)
+    }
+}
+
+impl From<Vni> for u32 {
+    fn from(vni: Vni) -> u32 {
+        vni.0
     }
 }
 

@@ -33,6 +33,8 @@ pub enum DropReason {
     SpoofedIp,
     /// The source MAC is the network's gateway's.
     SpoofedGateway,
+    /// For the network's gateway, out of a tunnel: each host of an overlay network has that gateway itself.
+    RemoteGateway,
     /// Sent to 01:80:C2:00:00:00-0F, which a bridge does not forward (IEEE 802.1Q table 8-1).
     ReservedMulticast,
     /// The source MAC is bound to another port by a static entry.
@@ -69,7 +71,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DropReason; 23] = [
+    pub const ALL: [DropReason; 24] = [
         DropReason::Runt,
         DropReason::Malformed,
         DropReason::InvalidSource,
@@ -77,6 +79,7 @@ impl DropReason {
         DropReason::SpoofedArp,
         DropReason::SpoofedIp,
         DropReason::SpoofedGateway,
+        DropReason::RemoteGateway,
         DropReason::ReservedMulticast,
         DropReason::StaticEntry,
         DropReason::LoopGuard,
@@ -116,6 +119,7 @@ impl DropReason {
             DropReason::SpoofedArp => "spoofed-arp",
             DropReason::SpoofedIp => "spoofed-ip",
             DropReason::SpoofedGateway => "spoofed-gateway",
+            DropReason::RemoteGateway => "remote-gateway",
             DropReason::ReservedMulticast => "reserved-multicast",
             DropReason::StaticEntry => "static-entry",
             DropReason::LoopGuard => "loop-guard",

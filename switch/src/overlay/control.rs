@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vswitch_frame::{MacAddr, PortId};
 use vswitch_tunnel::{EntrySpec, Overlay, OverlayEntry, OverlaySpec};
 
-use super::{NetworkLeg, OverlayLeg, OverlayPortStats, Vtep, VtepConfig, VtepId, VtepPlan, VtepStats, tick};
+use super::{Duplicate, NetworkLeg, OverlayLeg, OverlayPortStats, Vtep, VtepConfig, VtepId, VtepPlan, VtepStats, tick};
 use crate::datapath::Datapath;
 use crate::port::Port;
 use crate::snapshot::{Network, Snapshot, put};
@@ -153,6 +153,43 @@ impl Datapath {
     /// When the port is no leg.
     pub fn flush_overlay(&self, port: PortId) -> Result<usize, SwitchError> {
         Ok(self.leg(port)?.overlay.flush())
+    }
+
+    /// Says that a local station of a leg's network has this address, so that others that claim it are noticed. Nobody
+    /// behind the tunnel is believed to have its MAC address.
+    ///
+    /// # Errors
+    /// When the port is no leg, or `station` is not on its network.
+    pub fn watch_station(
+        &self,
+        port: PortId,
+        station: PortId,
+        mac: MacAddr,
+        addresses: &[IpAddr],
+    ) -> Result<(), SwitchError> {
+        let leg = self.leg(port)?;
+        let network = self.snapshot().port(port).map(|port| port.config.network);
+        self.fdb_add_static(network.ok_or(SwitchError::UnknownPort(port))?, mac, station)?;
+        addresses.iter().for_each(|address| leg.duplicates.watch(*address, mac));
+        Ok(())
+    }
+
+    /// Undoes [`Datapath::watch_station`], but for the FDB entry, which goes with the station's port.
+    ///
+    /// # Errors
+    /// When the port is no leg.
+    pub fn unwatch_station(&self, port: PortId, mac: MacAddr, addresses: &[IpAddr]) -> Result<(), SwitchError> {
+        let leg = self.leg(port)?;
+        addresses.iter().for_each(|address| leg.duplicates.unwatch(*address, mac));
+        Ok(())
+    }
+
+    /// Addresses of local stations that stations behind the tunnel claim, newest first.
+    ///
+    /// # Errors
+    /// When the port is no leg.
+    pub fn duplicates(&self, port: PortId) -> Result<Vec<Duplicate>, SwitchError> {
+        Ok(self.leg(port)?.duplicates.list(self.clock().now()))
     }
 
     fn leg(&self, port: PortId) -> Result<Arc<OverlayLeg>, SwitchError> {

@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use vswitch_frame::{MacAddr, PortId};
 use vswitch_tunnel::{EntrySpec, OverlayEntry, OverlaySpec};
 
-use super::{Vtep, VtepConfig, VtepId};
+use super::{Duplicate, Vtep, VtepConfig, VtepId};
 use crate::worker::Command;
 use crate::{PortConfig, Switch, SwitchError};
 
@@ -124,5 +124,36 @@ impl Switch {
             answers.recv().map_err(|_| SwitchError::WorkerGone)?;
         }
         Ok(())
+    }
+
+    /// Says that the local station behind the port `station` has these addresses: others that claim them are noticed, and
+    /// nobody behind the tunnel is believed to have its MAC address.
+    ///
+    /// # Errors
+    /// When the port is no overlay's, or `station` is not on its network.
+    pub fn watch_station(
+        &self,
+        port: PortId,
+        station: PortId,
+        mac: MacAddr,
+        addresses: &[IpAddr],
+    ) -> Result<(), SwitchError> {
+        self.datapath.watch_station(port, station, mac, addresses)
+    }
+
+    /// Undoes [`Switch::watch_station`]; the station's port is removed, too.
+    ///
+    /// # Errors
+    /// When the port is no overlay's.
+    pub fn unwatch_station(&self, port: PortId, mac: MacAddr, addresses: &[IpAddr]) -> Result<(), SwitchError> {
+        self.datapath.unwatch_station(port, mac, addresses)
+    }
+
+    /// Addresses of local stations that stations behind an overlay's tunnel claim, too, newest first.
+    ///
+    /// # Errors
+    /// When the port is no overlay's.
+    pub fn duplicates(&self, port: PortId) -> Result<Vec<Duplicate>, SwitchError> {
+        self.datapath.duplicates(port)
     }
 }

@@ -11,6 +11,7 @@
 //! while traffic runs. The VTEP's socket can be replaced meanwhile, when the underlay's address changes.
 
 mod control;
+mod duplicates;
 mod handle;
 mod receive;
 mod send;
@@ -26,7 +27,10 @@ use vswitch_tunnel::{Overlay, OverlayStats};
 
 use crate::bridge::{Decision, over_mtu};
 
+use duplicates::Duplicates;
+
 pub(crate) use control::{check_leg, join, part, stats};
+pub use duplicates::{Claimed, Duplicate};
 pub(crate) use receive::{Inbound, Works};
 pub(crate) use send::Outbound;
 pub(crate) use tick::tick;
@@ -41,11 +45,12 @@ pub struct OverlayLeg {
     vtep: ArcSwap<Vtep>,
     /// The gateway's MAC address as a number; 0: none.
     gateway: AtomicU64,
+    pub(crate) duplicates: Duplicates,
 }
 
 impl OverlayLeg {
     pub(crate) fn new(overlay: Overlay, vtep: Arc<Vtep>) -> Self {
-        OverlayLeg { overlay, vtep: ArcSwap::new(vtep), gateway: AtomicU64::new(0) }
+        OverlayLeg { overlay, vtep: ArcSwap::new(vtep), gateway: AtomicU64::new(0), duplicates: Duplicates::default() }
     }
 
     /// The VTEP that it uses now.

@@ -4,7 +4,7 @@
 //! (a container's exit) holds up nobody. [`Client`] is a path and nothing else, so it is free to clone and to share.
 //!
 //! - `transport` connects, sends one request and reads one answer;
-//! - `networks`, `containers`, `endpoints`, `system` are one method a route;
+//! - `networks`, `tunnels`, `containers`, `endpoints`, `system` are one method a route;
 //! - [`Session`] is a call that was upgraded: a process with the caller's own standard streams.
 
 mod containers;
@@ -15,6 +15,7 @@ mod session;
 mod socket;
 mod system;
 mod transport;
+mod tunnels;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -14,4 +14,5 @@ pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod stats;
+pub(crate) mod tunnel;
 pub(crate) mod version;

@@ -64,8 +64,10 @@ pub(in crate::api) async fn create(
     State(app): State<App>,
     Body(wire): Body<NetworkCreate>,
 ) -> Answer<(StatusCode, Json<NetworkCreated>)> {
-    let id = app.controller.create_network(parse_network(wire)?)?.to_string();
-    Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning: String::new() })))
+    let spec = parse_network(wire)?;
+    let warning = spec.warning().unwrap_or_default().to_owned();
+    let id = app.controller.create_network(spec)?.to_string();
+    Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning })))
 }
 
 /// Removes a network.

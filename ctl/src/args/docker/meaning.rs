@@ -117,7 +117,7 @@ fn parse_options(settings: &DockerSettings, ipv6: bool, faults: &mut Faults) -> 
     if let Some(icc) = settings.icc {
         given.insert("icc".to_owned(), icc.to_string());
     }
-    let options = NetworkOptions::parse(&given, faults);
+    let (options, _) = NetworkOptions::parse(&given, false, faults);
     if ipv6 {
         faults.take(options.check_ipv6());
     }

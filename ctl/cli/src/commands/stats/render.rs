@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, Stats};
+use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, Stats, VtepStats};
 
 use crate::table::Table;
 use crate::{natural, units};
@@ -15,6 +15,7 @@ pub(crate) fn totals(stats: &Stats) -> String {
     blocks.push(fdb(&stats.fdb));
     blocks.extend(stats.router.as_ref().map(router));
     blocks.extend(dns(&stats.dns));
+    blocks.extend(vteps(&stats.vteps));
     blocks.join("\n")
 }
 
@@ -86,6 +87,7 @@ pub(crate) fn rates(before: &Stats, now: &Stats, time: Duration) -> String {
     blocks.push(fdb(&now.fdb));
     blocks.extend(now.router.as_ref().map(router));
     blocks.extend(dns(&now.dns));
+    blocks.extend(vteps(&now.vteps));
     blocks.join("\n")
 }
 
@@ -223,6 +225,31 @@ fn dns(dns: &DnsStats) -> Option<String> {
     Some(text + "\n")
 }
 
+/// This host's ends of tunnels, and what they dropped.
+fn vteps(vteps: &[VtepStats]) -> Option<String> {
+    if vteps.is_empty() {
+        return None;
+    }
+    let headers =
+        ["VTEP", "PORT", "STATE", "NETWORKS", "PACKETS IN", "TRAINS IN", "PACKETS OUT", "TRAINS OUT", "DROPPED"];
+    let mut table = Table::new(headers).numbers([1, 3, 4, 5, 6, 7]);
+    for vtep in vteps {
+        let drops = vtep.drops.iter().map(|(reason, count)| format!("{reason} {}", units::count(*count)));
+        table.row([
+            vtep.address.as_str(),
+            &vtep.port.to_string(),
+            if vtep.up { "up" } else { "lost" },
+            &vtep.networks.to_string(),
+            &units::count(vtep.in_packets),
+            &units::count(vtep.in_trains),
+            &units::count(vtep.out_packets),
+            &units::count(vtep.out_trains),
+            &drops.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    Some(table.render())
+}
+
 fn dropped(counters: &Counters) -> u64 {
     counters.drops.values().sum()
 }
@@ -279,6 +306,16 @@ mod tests {
         assert!(text.contains("\n   1   web9 ") && text.find("web9") < text.find("web10"), "{text}");
         assert!(text.contains("\nrunt             100   web9 100, web10 100\n"), "{text}");
         assert!(text.ends_with("FDB: 2 of 65,536 entries, 2 learned\n"), "{text}");
+    }
+
+    /// VTEPs come last, with what they dropped; without any there is no table.
+    #[test]
+    fn tunnels() {
+        assert!(!totals(&look(1)).contains("VTEP"));
+        let drops = BTreeMap::from([("unknown-vni".to_owned(), 3)]);
+        let vtep = VtepStats { address: "192.0.2.1".into(), port: 4789, up: true, drops, ..VtepStats::default() };
+        let text = totals(&Stats { vteps: vec![vtep], ..look(1) });
+        assert!(text.contains("192.0.2.1   4789   up ") && text.ends_with("unknown-vni 3\n"), "{text}");
     }
 
     /// Rates are differences over time; reasons that did not occur in between are not shown.
