@@ -1,8 +1,11 @@
 //! Topology and traffic as people look at them. Graphviz is the judge of what is written for it.
 
-use std::process::Command;
+use std::fs;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
-use vswitch_tests::{Site, Vswitch, guard, run};
+use serde_json::Value;
+use vswitch_tests::{Site, Vswitch, eventually, frames, guard, run, sh, until};
 
 /// Networks, containers on one and on two networks, an attached namespace, the host's network, and a published port.
 fn shop(site: &Site) {
@@ -92,5 +95,131 @@ fn bridge_show() {
         vs.ok("stop -t 0 a");
         assert!(!vs.ok("bridge show blue").contains("a:eth0"));
         vs.refuses("bridge show nope", "bridge nope does not exist");
+    });
+}
+
+/// `vswitchctl top` on a terminal that `script` makes and records.
+struct Top {
+    script: Child,
+    keys: ChildStdin,
+}
+
+/// What the terminal was sent.
+const RECORD: &str = "/tmp/record";
+
+impl Top {
+    fn start(vs: &Vswitch, size: &str) -> Top {
+        let line = format!(
+            "stty {size}; tty > /tmp/tty; sh -c 'echo $$ > /tmp/pid; exec vswitchctl top --interval 0.2'; \
+             echo ended-$?; stty -a; echo done"
+        );
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--flush", "--return", "--command", &line, RECORD]);
+        command.env("VSWITCH_SOCKET", vs.socket()).env("TERM", "xterm-256color").env("SHELL", "/bin/sh");
+        let mut script = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let keys = script.stdin.take().unwrap();
+        Top { script, keys }
+    }
+
+    fn record() -> String {
+        String::from_utf8_lossy(&fs::read(RECORD).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the terminal was sent all of `texts` after the first `from` bytes. Only what changes is sent, so later
+    /// texts are single words.
+    fn shows(from: usize, texts: &[&str]) {
+        eventually(&format!("top draws {texts:?}"), 15, || {
+            let record = Top::record();
+            record.get(from..).is_some_and(|new| texts.iter().all(|text| new.contains(text)))
+        });
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Ends with this status, and the terminal is as it was: ordinary screen, cursor, line by line, with echo.
+    fn ended(mut self, status: i32) {
+        until("script ends", 20, || self.script.try_wait().unwrap());
+        let record = Top::record();
+        let (_, after) = record.split_once(&format!("ended-{status}")).unwrap_or_else(|| panic!("{record}"));
+        let last = |on: &str, off: &str| record.rfind(on) > record.rfind(off);
+        assert!(last("\u{1b}[?1049l", "\u{1b}[?1049h") && last("\u{1b}[?25h", "\u{1b}[?25l"), "{record:?}");
+        let words: Vec<_> = after.split_whitespace().collect();
+        for word in ["icanon", "echo", "isig", "opost"] {
+            assert!(words.contains(&word), "{word}: {after}");
+        }
+    }
+}
+
+/// Live: endpoints with rates, sorted anew by a key, the drops of a chosen one, a new size of the terminal, and q.
+#[test]
+fn top_is_live() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create --subnet 10.201.1.0/24 blue");
+        let (a, b) = (vs.container("anna", "--network blue"), vs.container("berta", "--network blue"));
+        a.sends(3, &[&frames::ethernet([2; 6], [2, 9, 9, 9, 9, 9], 0x88b5, b"lie")]);
+        vs.expect_drops("anna", "blue", "spoofed-mac", 3);
+        let traffic = a.spawn(&format!("ping -q -n -i 0.01 -c 2000 {}", b.ipv4("blue")));
+        let mut top = Top::start(&vs, "rows 30 cols 110");
+        Top::shows(0, &["vswitch top", "endpoints", "ENDPOINT", "IN▼", "anna", "berta", "kbit/s", "end"]);
+        let seen = Top::record().len();
+        top.press("\u{1b}[D\u{1b}[D\u{1b}[H");
+        Top::shows(seen, &["▲", "drops", "spoofed-mac"]);
+        let seen = Top::record().len();
+        sh("stty -F $(cat /tmp/tty) rows 12 cols 60").ok();
+        // Its last line, where the keys are.
+        Top::shows(seen, &["\u{1b}[12;1H"]);
+        assert!(!Top::record()[seen..].contains("\u{1b}[30;"), "it draws below the end of the terminal");
+        top.press("q");
+        top.ended(0);
+        drop(traffic);
+    });
+}
+
+/// SIGTERM ends it in good order; while vswitchd is away it says so and goes on when it is back.
+#[test]
+fn top_survives() {
+    guard(|| {
+        let vs = Vswitch::with(&["--live-restore"]);
+        let _a = vs.container("anna", "");
+        let top = Top::start(&vs, "rows 24 cols 80");
+        Top::shows(0, &["anna"]);
+        let seen = Top::record().len();
+        assert_eq!(vs.terminate(), 0);
+        Top::shows(seen, &["vswitchd"]);
+        let seen = Top::record().len();
+        vs.up();
+        Top::shows(seen, &["endpoint"]);
+        let pid = fs::read_to_string("/tmp/pid").unwrap();
+        sh(&format!("kill -TERM {pid}")).ok();
+        top.ended(0);
+    });
+}
+
+/// For scripts: one table, lines of JSON; without a terminal it says what to do instead.
+#[test]
+fn top_without_terminal() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create --subnet 10.201.1.0/24 blue");
+        let (a, b) = (vs.container("a", "--network blue"), vs.container("b", "--network blue"));
+        let traffic = a.spawn(&format!("ping -q -n -i 0.01 -c 2000 {}", b.ipv4("blue")));
+        let table = vs.ok("top --once --interval 0.5 --sort endpoint");
+        let rows: Vec<_> = table.lines().collect();
+        assert!(rows[0].starts_with("ENDPOINT") && rows[1].starts_with("a ") && rows[2].starts_with("b "), "{table}");
+        let lines = vs.ok("top --json --count 3 --interval 0.3");
+        let samples: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(samples.len(), 3);
+        for sample in &samples {
+            let a = sample["endpoints"].as_array().unwrap().iter().find(|row| row["endpoint"] == "a").unwrap();
+            assert!(a["in_frames_per_second"].as_u64().unwrap() > 10, "{sample}");
+            assert!(sample["interval_ms"].as_u64().unwrap() >= 250, "{sample}");
+        }
+        vs.words("top").exits(2).says("top needs a terminal to draw on; use --once or --json");
+        vs.words("top --sort speed").exits(2).says("[possible values: endpoint, network, in, out, drops, flows]");
+        vs.words("top --interval 0 --once").exits(2);
+        drop(traffic);
     });
 }

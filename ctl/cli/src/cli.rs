@@ -8,7 +8,7 @@ use vswitch_api::Client;
 use vswitch_api::client::default_socket;
 
 use crate::commands::{
-    attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats,
+    attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats, top,
     tunnel, version,
 };
 use crate::demo;
@@ -87,6 +87,8 @@ enum Command {
     Tunnel(tunnel::TunnelCommand),
     /// Show counters of ports, networks and drop reasons
     Stats(stats::StatsArgs),
+    /// Watch endpoints live: rates, flows and drops
+    Top(top::TopArgs),
     /// See vswitch work: two containers, real traffic, nothing remains
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell
@@ -124,6 +126,7 @@ impl Cli {
             Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),
             Command::Stats(args) => args.run(&client).await.map(done),
+            Command::Top(args) => args.run(&client).await.map(done),
             Command::Demo(args) => args.run().await,
             Command::Completions(args) => args.run().map(done),
             Command::Version(args) => args.run(&client).await,

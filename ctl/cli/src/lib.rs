@@ -6,6 +6,7 @@
 //! - `cli` is the grammar's root; each noun's grammar sits beside its code in `commands`;
 //! - `foreground` lends the caller's streams or terminal to a process (`run`, `exec`);
 //! - `listing`, `table`, `template` and `output` turn answers into what people and programs read;
+//! - `commands::top` alone draws on the terminal; everything else prints;
 //! - `demo` is a tour: a private daemon, two containers and traffic between them.
 //!
 //! One rule for every command: answers go to standard output, one sentence that says what to do goes to standard error,

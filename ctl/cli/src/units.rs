@@ -11,12 +11,22 @@ pub(crate) fn bytes(count: u64) -> String {
 
 /// Bits a second, from bytes in a time: `35.2 Gbit/s`.
 pub(crate) fn bit_rate(bytes: u64, time: Duration) -> String {
-    scaled(per_second(bytes, time) * 8.0, "bit/s")
+    scaled(over(bytes, time) * 8.0, "bit/s")
 }
 
 /// Events a second: `12.3 k/s`.
 pub(crate) fn rate(count: u64, time: Duration) -> String {
-    scaled(per_second(count, time), "/s")
+    scaled(over(count, time), "/s")
+}
+
+/// Bits a second, counted already: `35.2 Gbit/s`.
+pub(crate) fn bits_per_second(bits: u64) -> String {
+    scaled(bits as f64, "bit/s")
+}
+
+/// Events a second, counted already: `12.3 k/s`.
+pub(crate) fn per_second(events: u64) -> String {
+    scaled(events as f64, "/s")
 }
 
 /// A count with its thousands apart: `1,234,567`.
@@ -42,7 +52,7 @@ pub(crate) fn interval(time: Duration) -> String {
     }
 }
 
-fn per_second(count: u64, time: Duration) -> f64 {
+fn over(count: u64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 

@@ -105,6 +105,7 @@ fn help() {
         "flows",
         "tunnel",
         "stats",
+        "top",
         "demo",
         "completions",
         "version",

@@ -14,5 +14,6 @@ pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod stats;
+pub(crate) mod top;
 pub(crate) mod tunnel;
 pub(crate) mod version;
