@@ -64,6 +64,8 @@ pub(super) struct Open {
     told_outside: bool,
     /// The outside has sent all that it will, and the inside will be told.
     outside_ended: bool,
+    /// What the inside acknowledged last.
+    acknowledged: Option<u32>,
 }
 
 /// What became of a connection's outside while bytes were moved.
@@ -170,7 +172,25 @@ impl Open {
     fn new(socket: Socket<'static>, ring: usize) -> Self {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Open { sockets, handle, ring, inside_ended: false, told_outside: false, outside_ended: false }
+        Open {
+            sockets,
+            handle,
+            ring,
+            inside_ended: false,
+            told_outside: false,
+            outside_ended: false,
+            acknowledged: None,
+        }
+    }
+
+    /// Whether a packet that does nothing but acknowledge this says nothing new, while the inside owes an acknowledgment of
+    /// our FIN alone.
+    ///
+    /// smoltcp 0.14 takes three of them for a loss, stops its retransmission timer, and finds nothing to send: a FIN that
+    /// was lost would stay lost.
+    pub(super) fn repeats(&mut self, acknowledged: u32) -> bool {
+        let again = self.acknowledged.replace(acknowledged) == Some(acknowledged);
+        again && owes_fin(self.sockets.get::<Socket<'_>>(self.handle))
     }
 
     /// Takes a packet from inside; the answer that cannot wait, if there is one, is put into `out`.
@@ -249,6 +269,11 @@ fn socket(ring: usize, limits: &StreamLimits) -> Socket<'static> {
     socket.set_keep_alive(Some(seconds(limits.keep_alive.0)));
     socket.set_timeout(Some(seconds(limits.unanswered.0)));
     socket
+}
+
+/// Whether nothing but our FIN is to be acknowledged.
+pub(super) fn owes_fin(socket: &Socket<'_>) -> bool {
+    socket.send_queue() == 0 && matches!(socket.state(), State::FinWait1 | State::Closing | State::LastAck)
 }
 
 /// Whether the inside has sent its FIN.

@@ -27,6 +27,8 @@ mod device;
 mod flow;
 mod settings;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::VecDeque;
@@ -44,6 +46,7 @@ pub use table::Slot;
 use table::Table;
 use vswitch_frame::tcp::flag;
 use vswitch_frame::{FrameBuf, Headers, Offload, Timestamp};
+use wire::Arrived;
 pub use wire::Ends;
 
 use super::datagram::Shown;
@@ -196,7 +199,7 @@ impl Streams {
     ) -> Result<(), StreamDrop> {
         let arrived = wire::read(frame, headers, offload)?;
         if let Some(slot) = self.table.find(&arrived.ends) {
-            self.segment(slot, frame, headers, arrived.flags, now, outside);
+            self.segment(slot, (frame, headers), arrived, now, outside);
             return Ok(());
         }
         if arrived.flags != flag::SYN {
@@ -297,20 +300,22 @@ impl Streams {
     fn segment(
         &mut self,
         slot: Slot,
-        frame: &[u8],
-        headers: &Headers,
-        flags: u8,
+        (frame, headers): (&[u8], &Headers),
+        arrived: Arrived,
         now: Timestamp,
         outside: &mut impl Outside,
     ) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         let Phase::Open(open) = &mut flow.phase else {
             // The endpoint asks again, which the host's stack does by itself, or no longer.
-            if flags & flag::RST != 0 {
+            if arrived.flags & flag::RST != 0 {
                 self.remove(slot, Ending::Reset, outside);
             }
             return;
         };
+        if arrived.pure_ack.is_some_and(|acknowledged| open.repeats(acknowledged)) {
+            return;
+        }
         let ends = flow.ends;
         let answer = open.ingress(&mut self.interface, headers.packet(frame), &mut self.scratch, now);
         if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken

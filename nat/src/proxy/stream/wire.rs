@@ -27,6 +27,8 @@ pub struct Ends {
 pub(super) struct Arrived {
     pub(super) ends: Ends,
     pub(super) flags: u8,
+    /// What it acknowledges, if it does nothing else.
+    pub(super) pure_ack: Option<u32>,
 }
 
 /// Reads a segment from inside, and checks what smoltcp is told not to.
@@ -68,7 +70,9 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     }
     let inside = SocketAddr::new(source, segment.source_port());
     let outside = SocketAddr::new(destination, segment.destination_port());
-    Ok(Arrived { ends: Ends { inside, outside }, flags })
+    let pure = flags == flag::ACK && segment.payload().is_empty();
+    let pure_ack = pure.then(|| segment.acknowledgment());
+    Ok(Arrived { ends: Ends { inside, outside }, flags, pure_ack })
 }
 
 /// Makes a frame of what the stack put behind room for an Ethernet header. Its checksum stays partial.

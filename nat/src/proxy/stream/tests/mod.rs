@@ -1,0 +1,346 @@
+//! The engine with a made-up host, fake time, and smoltcp as the endpoint's stack.
+
+mod world;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use smoltcp::socket::tcp::State;
+use vswitch_frame::ipv4::protocol;
+use vswitch_frame::tcp::{Tcp, flag};
+use vswitch_frame::{Headers, L3, Offload, checksum, segment};
+use world::{INSIDE, SERVER, Wire, World};
+
+use super::{Ending, StreamDrop, StreamLimits};
+use crate::proxy::datagram::Shown;
+
+const CLEAN: Wire = Wire { loses: 0, doubles: 0, delays: 0 };
+
+fn world() -> World {
+    World::new(StreamLimits::default(), CLEAN, 7)
+}
+
+fn dropped(world: &World, reason: StreamDrop) -> u64 {
+    world.engine.counters().drops().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count)
+}
+
+/// Bytes that differ from place to place.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| u8::try_from(index * 31 % 251).expect("below 251")).collect()
+}
+
+/// Sends `out` from the endpoint and `back` to it, both ways closed, and checks what arrived.
+fn exchange(world: &mut World, out: &[u8], back: &[u8]) {
+    world.established();
+    world.peer().sends.extend(back);
+    world.peer().ended = true;
+    let (mut sent, mut got) = (0, Vec::new());
+    world.until("exchanged", |world| {
+        let socket = world.socket();
+        if sent < out.len() && socket.can_send() {
+            sent += socket.send_slice(&out[sent..]).expect("an open socket");
+            if sent == out.len() {
+                socket.close();
+            }
+        } else if out.is_empty() && socket.may_send() {
+            socket.close();
+        }
+        while world.socket().can_recv() {
+            world.socket().recv(|bytes| (bytes.len(), got.extend_from_slice(bytes))).expect("bytes");
+        }
+        got.len() == back.len() && !world.host.closed.is_empty()
+    });
+    assert!(world.host.heard == out, "{} of {} bytes went out", world.host.heard.len(), out.len());
+    assert!(got == back, "{} of {} bytes came in", got.len(), back.len());
+    assert_eq!(world.host.closed[0].1, Ending::Orderly);
+    let counters = world.engine.counters();
+    assert_eq!((counters.flows, counters.opened, counters.reset, counters.rings), (0, 1, 0, 0));
+    assert_eq!((counters.sent, counters.received), (out.len() as u64, back.len() as u64));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the wire loses, doubles and delays, bytes arrive whole and in order both ways, and both ends close.
+    #[test]
+    fn bytes_arrive(
+        seed: u64,
+        out in 0usize..150_000,
+        back in 0usize..150_000,
+        loses in 0u32..6,
+        doubles in 0u32..10,
+        delays in 0u32..20,
+    ) {
+        let mut world = World::new(StreamLimits::default(), Wire { loses, doubles, delays }, seed);
+        exchange(&mut world, &pattern(out), &pattern(back));
+    }
+
+    /// Frames of noise do no harm and open nothing.
+    #[test]
+    fn noise(seed: u64, mut packet in proptest::collection::vec(any::<u8>(), 40..200), flags: u8) {
+        let mut world = World::new(StreamLimits::default(), CLEAN, seed);
+        packet[0] = 0x45;
+        packet[9] = protocol::TCP;
+        packet[33] = flags;
+        world.inject(&packet, Offload::NONE);
+        world.step(Duration::from_millis(1));
+        prop_assert_eq!(world.engine.counters().opened, 0);
+    }
+}
+
+/// Small rings, and IPv6, carry the same bytes.
+#[test]
+fn small_rings() {
+    let limits = StreamLimits { rings: 0, small_ring: 4096, ..StreamLimits::default() };
+    exchange(&mut World::new(limits, CLEAN, 3), &pattern(100_000), &pattern(100_000));
+    let mut world = world();
+    world.connect("[2001:db8::7]:80".parse().unwrap(), 40_000);
+    world.until("established", |world| world.state() == State::Established);
+    world.peer().sends.extend(b"hello");
+    world.until("read", |world| world.socket().recv_queue() == 5);
+}
+
+/// What the host's connect says is what the endpoint is told: a reset, an ICMP error, or nothing.
+#[test]
+fn connect_results() {
+    for (kind, reason, answers) in [
+        (ErrorKind::ConnectionRefused, StreamDrop::Refused, Some(protocol::TCP)),
+        (ErrorKind::HostUnreachable, StreamDrop::Unreachable, Some(protocol::ICMP)),
+        (ErrorKind::NetworkUnreachable, StreamDrop::Unreachable, Some(protocol::ICMP)),
+        (ErrorKind::PermissionDenied, StreamDrop::Destination, Some(protocol::ICMP)),
+        (ErrorKind::QuotaExceeded, StreamDrop::NoSocket, Some(protocol::TCP)),
+        (ErrorKind::TimedOut, StreamDrop::TimedOut, None),
+    ] {
+        let mut world = world();
+        (world.host.refuses, world.keeps) = (Some(kind), true);
+        world.connect(SERVER.parse().unwrap(), 40_000);
+        for _ in 0..5 {
+            world.step(Duration::from_millis(1));
+        }
+        let said = world.sent.first().map(|(frame, _)| Headers::parse(frame).unwrap().protocol());
+        assert_eq!(said, answers, "{kind:?}");
+        assert_eq!(dropped(&world, reason), 1, "{kind:?}");
+        assert_eq!(world.host.closed.len(), 1);
+        assert_eq!(world.state() == State::Closed, answers == Some(protocol::TCP), "{kind:?}");
+        assert_eq!((world.engine.counters().flows, world.engine.counters().opened), (0, 0));
+    }
+}
+
+/// A reset from either side reaches the other.
+#[test]
+fn resets() {
+    let mut inside = world();
+    inside.established();
+    inside.socket().abort();
+    inside.until("reset", |world| !world.host.closed.is_empty());
+    assert_eq!(inside.host.closed[0].1, Ending::Reset);
+    assert_eq!(inside.engine.counters().reset, 1);
+
+    let mut outside = world();
+    outside.established();
+    outside.peer().broken = true;
+    outside.until("reset", |world| world.state() == State::Closed);
+    assert_eq!((outside.engine.counters().reset, outside.engine.counters().flows), (1, 0));
+}
+
+/// A peer that does not read stops the endpoint when the ring is full, and nothing is lost when it reads again; so does an
+/// endpoint that does not read stop the peer.
+#[test]
+fn back_pressure() {
+    let limits = StreamLimits { ring: 32 << 10, ..StreamLimits::default() };
+    let mut world = World::new(limits, CLEAN, 5);
+    world.host.room = 0;
+    world.established();
+    let bytes = pattern(400_000);
+    let mut sent = 0;
+    for _ in 0..3000 {
+        sent += world.socket().send_slice(&bytes[sent..]).unwrap();
+        world.step(Duration::from_millis(10));
+    }
+    assert!(sent <= limits.ring + world.socket().send_capacity(), "{sent} bytes were taken");
+    assert_eq!(world.engine.counters().sent, 0);
+    world.peer().room = usize::MAX;
+    world.until("read again", |world| {
+        sent += world.socket().send_slice(&bytes[sent..]).unwrap();
+        world.peer().got.len() == bytes.len()
+    });
+    assert!(world.peer().got == bytes);
+
+    world.peer().sends.extend(&bytes);
+    for _ in 0..1000 {
+        world.step(Duration::from_millis(10));
+    }
+    let taken = world.engine.counters().received;
+    assert!(taken <= (limits.ring + world.socket().recv_capacity()) as u64, "{taken} bytes were read");
+    let mut got = Vec::new();
+    world.until("all read", |world| {
+        while world.socket().can_recv() {
+            world.socket().recv(|bytes| (bytes.len(), got.extend_from_slice(bytes))).unwrap();
+        }
+        got.len() == bytes.len()
+    });
+    assert!(got == bytes);
+}
+
+/// RFC 5382 REQ-5: an idle connection whose ends are there lives for two hours and four minutes, and then is reset on both
+/// sides; one whose endpoint has vanished ends much sooner.
+#[test]
+fn idle_limits() {
+    let minutes = |world: &mut World, count: u32| {
+        for _ in 0..count * 60 {
+            world.step(Duration::from_secs(1));
+        }
+    };
+    let mut idle = world();
+    idle.established();
+    minutes(&mut idle, 123);
+    assert_eq!((idle.state(), idle.engine.counters().flows), (State::Established, 1));
+    minutes(&mut idle, 3);
+    assert_eq!((idle.state(), idle.engine.counters().flows), (State::Closed, 0));
+    assert_eq!((idle.engine.counters().expired, idle.host.closed[0].1), (1, Ending::Reset));
+
+    let gone = Wire { loses: 100, ..CLEAN };
+    let mut vanished = world();
+    vanished.established();
+    vanished.impair(gone);
+    minutes(&mut vanished, 20);
+    assert_eq!((vanished.engine.counters().flows, vanished.host.closed.len()), (0, 1));
+}
+
+/// A connection that is used stays for a day.
+#[test]
+fn a_day() {
+    let mut world = world();
+    world.established();
+    for hour in 0..24 {
+        for _ in 0..3600 {
+            world.step(Duration::from_secs(1));
+        }
+        world.socket().send_slice(&[hour]).unwrap();
+        world.until("heard", |world| world.peer().got.len() == usize::from(hour) + 1);
+    }
+    assert_eq!((world.state(), world.engine.counters().expired), (State::Established, 0));
+}
+
+/// Forged segments are counted drops: impossible flags, a wrong checksum, port zero, a fragment, one of no connection, which
+/// alone is answered.
+#[test]
+fn forged() {
+    let build = |flags: u8, port: u16| {
+        let mut packet = Vec::new();
+        let builder = etherparse::PacketBuilder::ipv4([10, 0, 0, 2], [192, 0, 2, 7], 64).tcp(port, 80, 1, 100);
+        builder.write(&mut packet, &[]).unwrap();
+        packet[33] = flags;
+        let sum = checksum::pseudo_header_v4([10, 0, 0, 2].into(), [192, 0, 2, 7].into(), protocol::TCP, 20);
+        packet[36..38].fill(0);
+        let value = !checksum::fold(sum + checksum::sum(&packet[20..]));
+        packet[36..38].copy_from_slice(&value.to_be_bytes());
+        packet
+    };
+    let mut world = world();
+    world.keeps = true;
+    for flags in [0, flag::FIN, flag::SYN | flag::FIN, flag::SYN | flag::RST, flag::FIN | flag::RST | flag::ACK] {
+        world.inject(&build(flags, 4000), Offload::NONE);
+    }
+    assert_eq!(dropped(&world, StreamDrop::BadFlags), 5);
+    world.inject(&build(flag::SYN, 0), Offload::NONE);
+    assert_eq!(dropped(&world, StreamDrop::BadPort), 1);
+    let mut wrong = build(flag::SYN, 4000);
+    wrong[37] ^= 1;
+    world.inject(&wrong, Offload::NONE);
+    assert_eq!(dropped(&world, StreamDrop::BadChecksum), 1);
+    let mut fragment = build(flag::SYN, 4000);
+    fragment[6] = 0x20;
+    world.inject(&fragment, Offload::NONE);
+    assert_eq!(dropped(&world, StreamDrop::Fragment), 1);
+    world.step(Duration::from_millis(1));
+    assert!(world.sent.is_empty(), "nothing of this is answered");
+    world.inject(&build(flag::ACK, 4000), Offload::NONE);
+    world.step(Duration::from_millis(1));
+    assert_eq!(dropped(&world, StreamDrop::NoFlow), 1);
+    let frame = &world.sent[0].0;
+    let headers = Headers::parse(frame).unwrap();
+    assert_eq!(Tcp::parse(headers.l4(frame)).unwrap().flags(), flag::RST);
+    assert!(world.host.peers.is_empty());
+}
+
+/// As many connections as there may be, and no more; the next is reset and counted.
+#[test]
+fn limits() {
+    let mut world = World::new(StreamLimits { per_endpoint: 1, ..StreamLimits::default() }, CLEAN, 1);
+    world.established();
+    let target: SocketAddr = "10.0.0.2:8080".parse().unwrap();
+    let client = "203.0.113.9:5000".parse().unwrap();
+    assert_eq!(world.engine.accept(client, target, Shown::Client, world.now), Err(StreamDrop::TooMany));
+    let other = "10.0.0.3:8080".parse().unwrap();
+    assert!(world.engine.accept(client, other, Shown::Client, world.now).is_ok());
+    assert_eq!(world.engine.accept(client, other, Shown::Client, world.now), Err(StreamDrop::TooMany));
+}
+
+/// A client of a published port reaches the endpoint under its own address, or the gateway's; what the endpoint refuses is
+/// reset outside.
+#[test]
+fn published() {
+    let target = SocketAddr::new(INSIDE, 8080);
+    let client: SocketAddr = "203.0.113.9:5000".parse().unwrap();
+    let gateway = "10.0.0.1".parse().unwrap();
+    for (shown, source) in [(Shown::Client, client.ip()), (Shown::Gateway(gateway), gateway)] {
+        let mut world = world();
+        world.listen(8080);
+        let slot = world.engine.accept(client, target, shown, world.now).unwrap();
+        world.host.peers.insert(slot.index(), world::Peer { room: usize::MAX, ..Default::default() });
+        world.peer().sends.extend(b"GET");
+        world.until("asked", |world| world.socket().recv_queue() == 3);
+        let remote = world.socket().remote_endpoint().unwrap();
+        assert_eq!(std::net::IpAddr::from(remote.addr), source);
+        world.socket().send_slice(b"200").unwrap();
+        world.until("answered", |world| world.peer().got == b"200");
+        assert_eq!(world.engine.counters().accepted, 1);
+    }
+    let mut refused = world();
+    let slot = refused.engine.accept(client, target, Shown::Client, refused.now).unwrap();
+    refused.host.peers.insert(slot.index(), world::Peer::default());
+    refused.until("refused", |world| !world.host.closed.is_empty());
+    assert_eq!(refused.host.closed, [(slot, Ending::Reset)]);
+}
+
+/// Bulk goes to the endpoint in super-frames whose segments fit its MSS, and each segment's checksum is right when the
+/// offload is done.
+#[test]
+fn super_frames() {
+    let mut world = world();
+    world.established();
+    world.keeps = true;
+    world.peer().sends.extend(pattern(60_000));
+    world.until("arrived", |world| world.socket().recv_queue() == 60_000);
+    let largest = world.sent.iter().max_by_key(|(frame, _)| frame.len()).unwrap();
+    let gso = largest.1.gso.expect("a super-frame");
+    assert!(largest.0.len() > 30_000 && gso.size == 1460, "{} bytes, {gso:?}", largest.0.len());
+    let segments = segment::segment(&largest.0, largest.1).unwrap();
+    let mut out = vec![0; segments.max_len()];
+    for index in 0..segments.count() {
+        let length = segments.write(index, &mut out);
+        let frame = &out[..length];
+        let headers = Headers::parse(frame).unwrap();
+        assert_eq!(headers.l3(), L3::Ipv4);
+        assert!(headers.packet(frame).len() <= 1500);
+        let l4 = headers.l4(frame);
+        let (from, to) = (headers.source_v4(frame), headers.destination_v4(frame));
+        let pseudo = checksum::pseudo_header_v4(from, to, protocol::TCP, l4.len());
+        assert_eq!(checksum::fold(pseudo + checksum::sum(l4)), 0xffff, "segment {index}");
+    }
+}
+
+/// An address that goes takes its connections with it.
+#[test]
+fn forgotten_endpoint() {
+    let mut world = world();
+    world.established();
+    let World { engine, host, .. } = &mut world;
+    engine.forget_endpoint("10.0.0.3".parse().unwrap(), host);
+    assert_eq!(engine.counters().flows, 1);
+    engine.forget_endpoint(INSIDE, host);
+    assert_eq!((engine.counters().flows, host.closed[0].1), (0, Ending::Reset));
+}
