@@ -3,7 +3,7 @@
 //!
 //! - [`rig`]: containers joined by one of the switches that are compared;
 //! - [`traffic`]: the tools that measure between them (iperf3, ping, `vswitch-load`) and the reading of their output;
-//! - [`containers`], [`translated`]: the same work over each switch or router, in turn;
+//! - [`containers`], [`translated`], [`rootless`]: the same work over each switch or router, in turn;
 //! - [`memory`], [`nat`]: the data path and the NAT engine without a kernel, on one core;
 //! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
@@ -19,5 +19,6 @@ pub mod memory;
 pub mod nat;
 pub mod report;
 pub mod rig;
+pub mod rootless;
 pub mod traffic;
 pub mod translated;

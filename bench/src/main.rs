@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
-use vswitch_bench::{containers, control, growth, memory, nat, translated};
+use vswitch_bench::{containers, control, growth, memory, nat, rootless, translated};
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
 ///
@@ -42,6 +42,8 @@ enum Part {
     Traffic,
     /// NAT: TCP out and in, round trips, beside the kernel's; and the engine in memory
     Nat,
+    /// The sockets uplink beside slirp4netns, pasta and a veth pair
+    Rootless,
     /// Start, endpoints and idle cost of vswitchd
     Control,
     /// Many endpoints and many networks
@@ -137,6 +139,11 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.curve(curve);
         println!("\nThrough NAT ({} rounds, interleaved; medians)", args.rounds);
         all.group(translated::measure(effort, &mut said)?);
+    }
+    if wanted(Part::Rootless) {
+        println!("\nWithout privilege ({} rounds, interleaved; medians)", args.rounds);
+        all.group(rootless::measure(effort, &mut said)?);
+        all.section("Idle connections", rootless::idle_connections(10_000)?);
     }
     if wanted(Part::Scale) {
         let mut figures = control::many_endpoints(args.scale).await?;

@@ -28,6 +28,14 @@ pub enum Kind {
     IptablesNat,
     /// a behind vswitchd with a packet uplink, b outside.
     VswitchNat,
+    /// a behind vswitchd with the sockets uplink, b outside.
+    VswitchSockets,
+    /// a behind slirp4netns, b outside.
+    Slirp,
+    /// a behind pasta, b outside.
+    Pasta,
+    /// a and b at the two ends of a veth pair.
+    Direct,
 }
 
 /// The addresses of the outside rigs: the switch's on the uplink, and container b's.
@@ -87,6 +95,7 @@ impl Rig {
             Kind::Bridge | Kind::OpenVswitch | Kind::OpenVswitchPlain => rig.start_peer()?,
             Kind::Vde => rig.start_vde()?,
             Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
+            Kind::VswitchSockets | Kind::Slirp | Kind::Pasta | Kind::Direct => rig.start_rootless()?,
         }
         Ok(rig)
     }
@@ -110,6 +119,10 @@ impl Rig {
             Kind::KernelNat => 'm',
             Kind::IptablesNat => 'i',
             Kind::VswitchNat => 'w',
+            Kind::VswitchSockets => 's',
+            Kind::Slirp => 'l',
+            Kind::Pasta => 't',
+            Kind::Direct => 'e',
         };
         self.names = suffixes.iter().map(|suffix| format!("vsb{}{kind}{suffix}", std::process::id())).collect();
         for name in &self.names {
@@ -155,6 +168,66 @@ impl Rig {
         }
         self.enter = [["ip", "netns", "exec", &inside].map(str::to_owned).to_vec(), outside];
         Ok(())
+    }
+
+    /// Namespace 0 is the host, with `up0` towards namespace 1, the outside; namespace 2 is a, where the way out needs one.
+    fn start_rootless(&mut self) -> anyhow::Result<()> {
+        let alone = matches!(self.kind, Kind::VswitchSockets | Kind::Direct);
+        self.make_namespaces(if alone { &["n", "b"] } else { &["n", "b", "a"] })?;
+        let (host, outer) = (self.names[0].clone(), self.names[1].clone());
+        let ip = |line: &str| run(&mut words("ip", &line.split(' ').collect::<Vec<_>>()));
+        ip(&format!("-n {host} link add up0 type veth peer name eth0 netns {outer}"))?;
+        for (namespace, device, address) in [(&host, "up0", OUTSIDE[0]), (&outer, "eth0", OUTSIDE[1])] {
+            ip(&format!("-n {namespace} addr add {address}/24 dev {device}"))?;
+            ip(&format!("-n {namespace} link set {device} up"))?;
+        }
+        ip(&format!("-n {host} route add default via {}", OUTSIDE[1]))?;
+        let enter = |name: &str| ["ip", "netns", "exec", name].map(str::to_owned).to_vec();
+        let inside = match self.kind {
+            Kind::Direct => enter(&host),
+            Kind::VswitchSockets => {
+                let daemon = Daemon::start_in(&["ip", "netns", "exec", &host], &self.dir, &["--uplink", "sockets"])?;
+                let published = format!("{PUBLISHED}:{PUBLISHED}");
+                let inside = self.container(&daemon, "a", &["-p", &published], ADDRESSES[0])?;
+                self.daemons.push(daemon.into_child());
+                inside
+            }
+            _ => {
+                let inner = self.names[2].clone();
+                self.start_user_stack(&host, &inner)?;
+                enter(&inner)
+            }
+        };
+        self.enter = [inside, enter(&outer)];
+        Ok(())
+    }
+
+    /// slirp4netns or pasta in `host`, for the container `inner`, with the published port.
+    fn start_user_stack(&mut self, host: &str, inner: &str) -> anyhow::Result<()> {
+        let namespace = format!("/run/netns/{inner}");
+        let api = self.dir.join("slirp.sock");
+        let line = if self.kind == Kind::Slirp {
+            let options = "--netns-type=path --mtu=1500 --configure --disable-host-loopback --api-socket";
+            format!("slirp4netns {options} {} {namespace} tap0", api.display())
+        } else {
+            let options = "--foreground --quiet --config-net --runas 0:0 -4 -m 1500 -u none -T none -U none";
+            format!("pasta {options} -t {PUBLISHED} --netns {namespace}")
+        };
+        let mut command = words("ip", &["netns", "exec", host]);
+        command.args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
+        self.daemons.push(command.spawn().with_context(|| format!("cannot start {line}"))?);
+        wait_until(|| run(&mut words("ip", &["-n", inner, "route"])).is_ok_and(|text| text.contains("default")))
+            .with_context(|| format!("no way out by '{line}'; install slirp4netns and passt"))?;
+        if self.kind == Kind::Slirp {
+            forward(&api)?;
+        }
+        Ok(())
+    }
+
+    /// The process id of the rig's vswitchd; it was started by a command that became it.
+    #[must_use]
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemons.first().map(Child::id)
     }
 
     /// Makes the network if it is not there and starts an idle container; how to run commands in it.
@@ -261,6 +334,21 @@ impl Rig {
         run(&mut words("ovs-vsctl", &[&db, "--timeout=10", "add-port", "br0", "va", "--", "add-port", "br0", "vb"]))?;
         Ok(())
     }
+}
+
+/// Asks slirp4netns for the published port.
+fn forward(api: &Path) -> anyhow::Result<()> {
+    use std::io::{Read as _, Write as _};
+    wait_for(api)?;
+    let mut socket = std::os::unix::net::UnixStream::connect(api)?;
+    let arguments = serde_json::json!({ "proto": "tcp", "host_addr": "0.0.0.0", "host_port": PUBLISHED.parse::<u16>()?,
+        "guest_port": PUBLISHED.parse::<u16>()? });
+    writeln!(socket, "{}", serde_json::json!({ "execute": "add_hostfwd", "arguments": arguments }))?;
+    socket.shutdown(std::net::Shutdown::Write)?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    ensure!(answer.contains("return"), "slirp4netns publishes nothing: {answer}");
+    Ok(())
 }
 
 fn nftables(namespace: &str) -> anyhow::Result<()> {

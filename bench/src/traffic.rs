@@ -134,15 +134,11 @@ impl Answers {
     /// # Errors
     /// When it does not get ready.
     pub fn start(rig: &Rig, path: Path) -> anyhow::Result<Answers> {
-        use std::io::BufRead as _;
         let program = own_program("vswitch-load")?.display().to_string();
         let mut command = rig.command(1 - path.0, &[&program, "serve", &format!("0.0.0.0:{ANSWERS_PORT}")]);
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")?;
-        let output = child.stdout.take().context("its output is a pipe")?;
-        let answers = Answers(child);
-        let mut line = String::new();
-        std::io::BufReader::new(output).read_line(&mut line)?;
-        ensure!(line.trim() == "ready", "vswitch-load does not listen");
+        let child = command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")?;
+        let mut answers = Answers(child);
+        ready(&mut answers.0)?;
         Ok(answers)
     }
 }
@@ -152,6 +148,54 @@ impl Drop for Answers {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Connections over which nothing moves, until dropped.
+#[derive(Debug)]
+pub struct Idle([Child; 2]);
+
+impl Idle {
+    /// Makes them, with one byte each way.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub fn start(rig: &Rig, path: Path, count: u32) -> anyhow::Result<Idle> {
+        let program = own_program("vswitch-load")?.display().to_string();
+        // Every connection is a descriptor at both ends.
+        let start = |side: usize, what: &str| {
+            let line = format!("ulimit -n $(ulimit -Hn); exec {program} {what}");
+            let mut command = rig.command(side, &["sh", "-c", &line]);
+            command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")
+        };
+        let mut server = start(1 - path.0, &format!("keep 0.0.0.0:{IDLE_PORT} {count}"))?;
+        ready(&mut server)?;
+        let mut client = start(path.0, &format!("idle {}:{IDLE_PORT} {count}", path.1))?;
+        let said = ready(&mut client);
+        let idle = Idle([client, server]);
+        said.map(|()| idle)
+    }
+}
+
+/// Where the far end of [`Idle`] listens.
+const IDLE_PORT: u16 = 5302;
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits for vswitch-load's line.
+fn ready(child: &mut Child) -> anyhow::Result<()> {
+    use std::io::BufRead as _;
+    let output = child.stdout.take().context("its output is a pipe")?;
+    let mut line = String::new();
+    std::io::BufReader::new(output).read_line(&mut line)?;
+    ensure!(line.trim() == "ready", "vswitch-load does not get ready");
+    Ok(())
 }
 
 /// Percentiles of a round trip in microseconds.

@@ -3,6 +3,8 @@
 //! - `serve ADDRESS:PORT` answers every byte that comes over TCP with the same byte; says `ready`
 //! - `round-trips ADDRESS:PORT COUNT` asks COUNT times over one connection and prints percentiles in microseconds, as JSON
 //! - `connections ADDRESS:PORT SECONDS` connects, asks once and closes, as often as it can, and prints how many a second
+//! - `keep ADDRESS:PORT COUNT` accepts COUNT connections, says one byte on each and keeps them; says `ready` when it listens
+//! - `idle ADDRESS:PORT COUNT` makes COUNT connections, says one byte on each, reads one and keeps them; then says `ready`
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -27,6 +29,10 @@ enum Command {
     RoundTrips { address: SocketAddr, count: u32 },
     /// Connections a second
     Connections { address: SocketAddr, seconds: u32 },
+    /// Accept connections and keep them
+    Keep { address: SocketAddr, count: u32 },
+    /// Make connections and keep them
+    Idle { address: SocketAddr, count: u32 },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,6 +40,8 @@ fn main() -> anyhow::Result<()> {
         Command::Serve { address } => serve(address),
         Command::RoundTrips { address, count } => round_trips(address, count),
         Command::Connections { address, seconds } => connections(address, seconds),
+        Command::Keep { address, count } => keep(address, count),
+        Command::Idle { address, count } => idle(address, count),
     }
 }
 
@@ -54,6 +62,33 @@ fn serve(address: SocketAddr) -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+fn keep(address: SocketAddr, count: u32) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    println!("ready");
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(b"!")?;
+        kept.push(stream);
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+fn idle(address: SocketAddr, count: u32) -> anyhow::Result<()> {
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        let mut stream = connected(address)?;
+        ask(&mut stream)?;
+        kept.push(stream);
+    }
+    println!("ready");
+    loop {
+        std::thread::park();
+    }
 }
 
 fn connected(address: SocketAddr) -> anyhow::Result<TcpStream> {
