@@ -135,6 +135,8 @@ fn impure(path: &str, source: &str) -> Vec<String> {
     let mut faults: Vec<String> = BANNED_IN_ENGINES
         .iter()
         .flat_map(|banned| lines_with_word(&code, banned).map(move |line| (line, *banned)))
+        // smoltcp's type of the same name is a number that the caller gives.
+        .filter(|(line, _)| !code.lines().nth(line - 1).is_some_and(|line| line.contains("smoltcp::time::Instant")))
         .map(|(line, banned)| format!("{path}:{line}: a pure engine may not use {banned}"))
         .collect();
     // `use std::time::{Duration, Instant};` names the clock without its path.

@@ -128,7 +128,7 @@ fn a_damaged_store_is_refused() {
 /// Flags that make no sense end with status 2 and one sentence.
 #[test]
 fn bad_flags() {
-    for flags in [&["--workers", "0"][..], &["--uplink", "sockets"], &["--live-restore", "--ephemeral"]] {
+    for flags in [&["--workers", "0"][..], &["--uplink", "nowhere"], &["--live-restore", "--ephemeral"]] {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_vswitchd"));
         command.arg("--socket").arg(dir.path().join("v.sock")).arg("--state-dir").arg(dir.path().join("state"));

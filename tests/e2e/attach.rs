@@ -194,6 +194,6 @@ fn refusals() {
         vs.words("attach --network n").exits(2);
         vs.words(&format!("attach --pid {pid} --netns /x --network n")).exits(2);
         assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(1));
-        assert_eq!(vs.stats().ports.len(), 1);
+        assert_eq!(vs.endpoint_ports().len(), 1);
     });
 }

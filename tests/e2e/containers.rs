@@ -67,7 +67,7 @@ fn detached() {
         assert_eq!(vs.ok(&format!("rm {}", &id[..12])).trim(), &id[..12]);
         vs.ctl(&["run", "-d", "--rm", "--name", "b", "--", "sleep", "0.3"]).ok();
         eventually("--rm removes it", 10, || vs.json("ps -a").as_array().map(Vec::len) == Some(0));
-        assert!(vs.stats().ports.is_empty());
+        assert!(vs.endpoint_ports().is_empty());
     });
 }
 
@@ -233,6 +233,6 @@ fn many_at_once() {
         let first = vswitch_tests::Container::new(&vs, "c0");
         first.pings(vswitch_tests::Container::new(&vs, "c19").ipv4("n"));
         vs.ok(&format!("rm -f {}", names.join(" ")));
-        assert!(vs.stats().ports.is_empty());
+        assert!(vs.endpoint_ports().is_empty());
     });
 }

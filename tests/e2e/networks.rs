@@ -23,7 +23,7 @@ fn isolated_from_each_other() {
         a.pings(peer.ipv4("red"));
         a.cannot_ping(b.ipv4("blue"));
         a.cannot_ping(b.ipv6("blue"));
-        assert!(vs.drops("a", "red", "not-routed") >= 2);
+        assert!(vs.drops("a", "red", "untranslated") >= 2);
         let (in_red, in_blue) = (peer.sniff(), b.sniff());
         let source = (frames::mac(&a.endpoint("red").mac_address), a.ipv4("red"));
         let broadcast = frames::arp(source.0, 1, source, Ipv4Addr::new(172, 18, 9, 9));

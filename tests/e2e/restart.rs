@@ -103,7 +103,7 @@ fn crashes_in_the_middle() {
         vs.ok("network prune -f");
         assert_eq!(vs.json("network ls").as_array().map(Vec::len), Some(3));
         assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(0));
-        assert!(vs.stats().ports.is_empty());
+        assert!(vs.endpoint_ports().is_empty());
         assert_eq!(vs.container("again", "").ipv4("bridge").to_string(), "172.17.0.2");
     });
 }

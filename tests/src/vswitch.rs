@@ -13,9 +13,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use vswitch_api::stats::{Counters, Stats};
+use vswitch_api::stats::{Counters, PortStats, Stats};
 
 use crate::{Background, Container, Output, command, eventually, guard::BIN};
+
+/// The uplink's name in statistics.
+const UPLINK: &str = "(uplink)";
 
 /// Longest that a daemon may take to say that it serves, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -270,6 +273,17 @@ impl Vswitch {
     #[track_caller]
     pub fn stats(&self) -> Stats {
         serde_json::from_value(self.json("stats")).unwrap()
+    }
+
+    /// The ports of endpoints; the uplink has one of its own beside them.
+    ///
+    /// # Panics
+    /// When the daemon does not answer.
+    #[must_use]
+    #[track_caller]
+    pub fn endpoint_ports(&self) -> Vec<PortStats> {
+        let ports = self.stats().ports.into_iter();
+        ports.filter(|port| port.network != UPLINK).collect()
     }
 
     /// The counters of the port that `endpoint` has on `network`.
