@@ -43,6 +43,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// Reads a body that nobody wants, within the same limits, so that the client gets its answer and not a broken pipe.
+pub(super) async fn drain(request: Request) {
+    let _ = tokio::time::timeout(BODY_PATIENCE, read_body(request)).await;
+}
+
 async fn read_body(request: Request) -> Result<Vec<u8>, Refusal> {
     let mut body = request.into_body();
     let mut bytes = Vec::new();

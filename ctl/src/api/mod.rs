@@ -22,6 +22,7 @@ mod system;
 mod tunnels;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -102,7 +103,8 @@ pub fn docker_router(app: App) -> Router {
     router.fallback(unknown_path).method_not_allowed_fallback(unknown_method).with_state(app)
 }
 
-async fn unknown_path(uri: Uri) -> Refusal {
+async fn unknown_path(uri: Uri, request: Request) -> Refusal {
+    extract::drain(request).await;
     if let Some(refusal) = docker::elsewhere::not_implemented(uri.path()) {
         return refusal;
     }
@@ -112,7 +114,8 @@ async fn unknown_path(uri: Uri) -> Refusal {
     )
 }
 
-async fn unknown_method(method: Method, uri: Uri) -> Refusal {
+async fn unknown_method(method: Method, uri: Uri, request: Request) -> Refusal {
+    extract::drain(request).await;
     if let Some(refusal) = docker::elsewhere::not_implemented(uri.path()) {
         return refusal;
     }

@@ -9,8 +9,8 @@ use vswitch_api::docker::container::{
 };
 use vswitch_api::human;
 
-use super::Controller;
 use super::state::{ContainerState, EndpointState, State, gateway_of, prefix_of};
+use super::{Controller, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::model::{Container, Phase, StaticAddress};
@@ -69,6 +69,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             port_bindings: wanted_ports(container),
             auto_remove: spec.auto_remove,
             dns: spec.dns.iter().map(ToString::to_string).collect(),
+            dns_options: spec.dns_options.clone(),
             dns_search: spec.dns_search.clone(),
             extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
             ..HostConfig::default()
@@ -214,6 +215,8 @@ fn settings(state: &State, one: &ContainerState, on: &EndpointState) -> Endpoint
     };
     let mut settings = EndpointSettings {
         aliases: (!endpoint.aliases.is_empty()).then(|| endpoint.aliases.clone()),
+        links: (!endpoint.links.is_empty())
+            .then(|| endpoint.links.iter().map(|link| links::text(state, link)).collect()),
         gw_priority: endpoint.gw_priority,
         network_id: endpoint.network.to_string(),
         dns_names: custom.then(names),

@@ -49,6 +49,7 @@ impl Controller {
             old
         };
         self.refresh_etc(&id).await;
+        self.tell_by_id(&id, "rename", &[("oldName", old.as_str())]);
         tracing::info!(container = id.short(), old, name, "container renamed");
         Ok(())
     }

@@ -86,7 +86,7 @@ pub struct EndpointSettings {
     /// Static addresses, if there are any.
     #[serde(rename = "IPAMConfig")]
     pub ipam_config: Option<EndpointIpamConfig>,
-    /// Null.
+    /// `CONTAINER:ALIAS` each, if there are any.
     pub links: Option<Vec<String>>,
     /// Further names.
     pub aliases: Option<Vec<String>>,

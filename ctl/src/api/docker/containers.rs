@@ -178,6 +178,26 @@ fn signal_number(text: &str) -> Option<i32> {
     }
 }
 
+/// Query of a renaming.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Renaming {
+    name: String,
+}
+
+/// Gives a container another name.
+#[utoipa::path(post, path = "/containers/{id}/rename",
+    params(("id" = String, Path), ("name" = String, Query, description = "the new name")),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn rename(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Renaming>,
+) -> Answer<StatusCode> {
+    app.controller.rename_container(&id, &query.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Waits for a container's end.
 #[utoipa::path(post, path = "/containers/{id}/wait", params(("id" = String, Path)),
     responses((status = 200, description = "`StatusCode`"), (status = "4XX", body = ErrorBody)))]

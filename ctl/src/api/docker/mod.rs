@@ -36,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::stop))
         .routes(routes!(containers::restart))
         .routes(routes!(containers::kill))
+        .routes(routes!(containers::rename))
         .routes(routes!(containers::wait))
         .routes(routes!(containers::remove))
         .routes(routes!(elsewhere::image))

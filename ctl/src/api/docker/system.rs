@@ -71,7 +71,10 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
         containers,
         containers_running: running,
         containers_stopped: containers - running,
-        plugins: Plugins { network: ["bridge", "host", "null"].map(str::to_owned).to_vec(), ..Plugins::default() },
+        plugins: Plugins {
+            network: ["bridge", "host", "null", "overlay"].map(str::to_owned).to_vec(),
+            ..Plugins::default()
+        },
         ipv4_forwarding: true,
         system_time: Moment::now().to_string(),
         cgroup_driver: "none".to_owned(),
