@@ -73,7 +73,9 @@ fn lives() {
         docker(&vs, "kill -s TERM b").ok();
         assert_eq!(docker(&vs, "wait b").ok().trim(), "143");
         docker(&vs, "rm a").exits(1).says("container is running");
-        assert_eq!(docker(&vs, "rm -f a b").ok(), "a\nb\n");
+        docker(&vs, "rename b c").ok();
+        docker(&vs, "rename c a").exits(1).says("already in use");
+        assert_eq!(docker(&vs, "rm -f a c").ok(), "a\nc\n");
         assert_eq!(docker(&vs, "ps -aq").ok(), "");
     });
 }

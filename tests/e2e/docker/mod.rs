@@ -16,6 +16,12 @@ pub(crate) fn docker(vs: &Vswitch, line: &str) -> Output {
     run(docker_command(vs).args(line.split_whitespace()))
 }
 
+/// What `docker` with the words of `line` shows in this format of Go's templates.
+#[track_caller]
+pub(crate) fn shown(vs: &Vswitch, line: &str, format: &str) -> String {
+    run(docker_command(vs).args(line.split_whitespace()).args(["--format", format])).ok().trim_end().to_owned()
+}
+
 /// The docker command line at a daemon's control socket.
 fn docker_command(vs: &Vswitch) -> Command {
     let mut command = Command::new("docker");

@@ -24,7 +24,10 @@ fn a_socket_of_its_own() {
         let name = docker(&["version", "--format", "{{.Server.Platform.Name}}/{{.Server.MinAPIVersion}}"]).ok();
         assert_eq!(name.trim(), "vswitch/1.24");
         let info = docker(&["info"]).ok();
-        assert!(info.contains("Operating System: vswitch ") && info.contains("Network: bridge host null"), "{info}");
+        assert!(
+            info.contains("Operating System: vswitch ") && info.contains("Network: bridge host null overlay"),
+            "{info}"
+        );
         assert_eq!(docker(&["info", "--format", "{{.ContainersRunning}}"]).ok().trim(), "0");
         docker(&["network", "create", "web"]).ok();
         assert_eq!(vs.ok("network ls --filter name=web -q").lines().count(), 1);
