@@ -120,6 +120,24 @@ pub fn start(rounds: usize) -> anyhow::Result<Figure> {
     Ok(Figure::at_most("start of vswitchd to ready (median)", median(times), 50.0, " ms"))
 }
 
+/// A network made and removed by the API, one call each: median of `rounds`.
+///
+/// # Errors
+/// When a call fails.
+pub async fn network_by_api(rounds: usize) -> anyhow::Result<Figure> {
+    let scratch = Scratch::new("network")?;
+    let daemon = Daemon::start(&scratch.0, &[])?;
+    let client = client(&daemon);
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let start = now();
+        let id = client.create_network(&bridge("bench".to_owned())).await?.id;
+        client.remove_network(&id).await?;
+        times.push(millis(start.elapsed()));
+    }
+    Ok(Figure::at_most("network created and removed by the API (median)", median(times), 10.0, " ms"))
+}
+
 /// Endpoints added to and idle cost of one daemon.
 ///
 /// # Errors

@@ -125,7 +125,7 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.section("In memory, one core, 64-byte frames", in_memory()?);
     }
     if wanted(Part::Control) {
-        let mut figures = vec![control::start(11)?];
+        let mut figures = vec![control::start(11)?, control::network_by_api(101).await?];
         figures.extend(control::endpoints_and_idle(50).await?);
         all.section("Control", figures);
     }
