@@ -7,12 +7,14 @@
 //! - [`memory`], [`nat`]: the data path and the NAT engine without a kernel, on one core;
 //! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
+//! - [`dns`]: the name server over its sockets;
 //! - [`growth`]: what more stations, containers and workers cost;
 //! - [`report`]: what is told of it: tables, ratios, drawings.
 
 pub mod cases;
 pub mod containers;
 pub mod control;
+pub mod dns;
 pub mod growth;
 pub mod instructions;
 pub mod memory;

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
-use vswitch_bench::{containers, control, growth, memory, nat, rootless, translated};
+use vswitch_bench::{containers, control, dns, growth, memory, nat, rootless, translated};
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
 ///
@@ -38,6 +38,8 @@ struct Args {
 enum Part {
     /// The data path in memory, on one core
     Memory,
+    /// Answers of the name server, and a thousand names
+    Dns,
     /// TCP, UDP, round trips and connections between two containers
     Traffic,
     /// NAT: TCP out and in, round trips, beside the kernel's; and the engine in memory
@@ -128,6 +130,9 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         let mut figures = vec![control::start(11)?, control::network_by_api(101).await?];
         figures.extend(control::endpoints_and_idle(50).await?);
         all.section("Control", figures);
+    }
+    if wanted(Part::Dns) {
+        all.section("Names, over sockets, one thread", dns::local_names()?);
     }
     if wanted(Part::Traffic) {
         println!("\nBetween two containers ({} rounds, interleaved; medians)", args.rounds);

@@ -14,7 +14,7 @@
 //! switch, commits to [`store`], and answers. [`daemon`] is the life of the program, [`privileges`] what it
 //! gives up, [`confinement`] what it cannot do any more.
 //!
-//! Limits: one vswitchd to a state directory; no ways out of the networks yet; names are resolved by nobody yet.
+//! Limits: one vswitchd to a state directory; one way out of the networks; containers' names do not leave this vswitchd.
 
 pub mod agent;
 pub mod api;
