@@ -1,6 +1,8 @@
 //! /etc/hosts and /etc/resolv.conf: links, extra hosts, resolver settings, and what users write there themselves.
 
-use vswitch_tests::{Vswitch, guard};
+use std::process::Command;
+
+use vswitch_tests::{Vswitch, eventually, guard, spawn};
 
 /// On the default network a link is a line of /etc/hosts for its owner alone, and follows the other's address.
 #[test]
@@ -37,6 +39,23 @@ fn links_on_the_default_network() {
         vs.ok("rename db store2");
         assert!(web.ok("getent hosts data").contains("store2"));
         assert_eq!(web.endpoint("bridge").links, ["store2:data", "store2:db"]);
+    });
+}
+
+/// host-gateway is the address by which containers reach the host's loopback, and services there answer by that name.
+#[test]
+fn the_host_by_name() {
+    guard(|| {
+        let vs = Vswitch::with(&["--uplink", "sockets", "--host-loopback", "10.0.2.2"]);
+        std::fs::create_dir_all("/tmp/www").unwrap();
+        std::fs::write("/tmp/www/page", "page-of-the-host\n").unwrap();
+        let _server =
+            spawn(Command::new("python3").args("-m http.server 8099 --bind 127.0.0.1 -d /tmp/www".split(' ')));
+        let a = vs.container("a", "--add-host host.docker.internal:host-gateway");
+        assert_eq!(a.ok("getent hosts host.docker.internal").split_whitespace().next(), Some("10.0.2.2"));
+        eventually("the host's server answers", 20, || {
+            a.sh("curl -sS -m 5 http://host.docker.internal:8099/page").stdout == "page-of-the-host\n"
+        });
     });
 }
 

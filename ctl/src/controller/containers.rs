@@ -118,8 +118,8 @@ impl Controller {
         let word = spec.extra_hosts.iter().find(|extra| matches!(extra.address, HostAddress::Word(_)));
         match word.filter(|_| self.host_address().is_none()) {
             Some(extra) => Err(ControlError::invalid(format!(
-                "{}:host-gateway is not available: containers do not reach the host by the uplink of this vswitchd; write \
-                 an address",
+                "{}:host-gateway is not available: containers reach the host only by --uplink sockets with \
+                 --host-loopback; start vswitchd so, or write an address",
                 extra.name
             ))),
             None => Ok(()),

@@ -86,6 +86,6 @@ impl Controller {
 
     /// The host's address as containers reach it, if they do.
     pub(super) fn host_address(&self) -> Option<std::net::IpAddr> {
-        None
+        self.inner.uplink.as_ref()?.host_address()
     }
 }

@@ -54,6 +54,14 @@ impl UplinkState {
         }
     }
 
+    /// The address by which containers reach the host itself, if they may.
+    pub(super) fn host_address(&self) -> Option<IpAddr> {
+        match self {
+            UplinkState::Packet(_) => None,
+            UplinkState::Sockets(sockets) => sockets.host_address(),
+        }
+    }
+
     /// The uplink in the words of the API.
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
         match self {

@@ -66,6 +66,11 @@ impl SocketsState {
         self.index
     }
 
+    /// What stands for the host's loopback inside.
+    pub(super) fn host_address(&self) -> Option<IpAddr> {
+        self.uplink.loopback_v4.map(IpAddr::V4).or(self.uplink.loopback_v6.map(IpAddr::V6))
+    }
+
     pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
         let config = PortConfig { name: PORT.to_owned(), network: self.index, identity: None, mac_limit: None };
         switch.add_port(config, PortDevice::Host(self.gateway.clone()))?;
