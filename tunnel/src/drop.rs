@@ -101,6 +101,8 @@ impl fmt::Display for TunnelDrop {
     }
 }
 
+impl std::error::Error for TunnelDrop {}
+
 impl Serialize for TunnelDrop {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

@@ -1,7 +1,7 @@
 //! From the switch into the tunnel: a burst of frames for an overlay's port becomes trains, and these leave by the VTEP.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
@@ -13,7 +13,6 @@ use super::{OverlayLeg, Vtep};
 use crate::counters::Cells;
 use crate::sys::burst::Burst;
 use crate::sys::trains::TrainSender;
-use crate::sys::udp;
 
 /// One worker's arrays for sending through tunnels.
 #[derive(Debug, Default)]
@@ -199,9 +198,7 @@ const fn reason(errno: Option<Errno>) -> TunnelDrop {
 impl OverlayLeg {
     /// Asks the kernel for the path MTU towards a remote.
     pub(crate) fn learn_path(&self, vtep: &Vtep, remote: IpAddr) {
-        let to = SocketAddr::new(remote, vtep.config.address.port());
-        // Without a route there is nothing to know; sending says so.
-        if let Ok(mtu) = udp::path_mtu(vtep.config.address.ip(), to) {
+        if let Some(mtu) = super::tick::path_mtu(vtep, remote) {
             self.overlay.set_path_mtu(remote, mtu);
         }
     }
