@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
-use vswitch_bench::{containers, control, dns, growth, memory, nat, rootless, translated};
+use vswitch_bench::{containers, control, dns, growth, hosts, memory, nat, rootless, translated, tunnels};
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
 ///
@@ -46,6 +46,8 @@ enum Part {
     Nat,
     /// The sockets uplink beside slirp4netns, pasta and a veth pair
     Rootless,
+    /// Overlay networks: between two hosts over VXLAN, beside the kernel's; and the engine in memory
+    Overlay,
     /// Start, endpoints and idle cost of vswitchd
     Control,
     /// Many endpoints and many networks
@@ -150,6 +152,11 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.group(rootless::measure(effort, &mut said)?);
         all.section("Idle connections", rootless::idle_connections(10_000)?);
     }
+    if wanted(Part::Overlay) {
+        all.section("VXLAN engine, in memory, one core, 64-byte frames", tunnels::in_memory()?);
+        println!("\nBetween two hosts, by VXLAN ({} rounds, interleaved; medians)", args.rounds);
+        all.group(hosts::measure(effort, &mut said)?);
+    }
     if wanted(Part::Scale) {
         let mut figures = control::many_endpoints(args.scale).await?;
         figures.extend(control::many_networks(args.scale).await?);
@@ -168,6 +175,7 @@ fn build_programs() -> anyhow::Result<()> {
     let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--bin", "vswitchd", "--bin", "vswitchctl", "--bin", "vswitch-load"]);
+    command.args(["--bin", "vswitch-overlay-host"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -36,6 +36,12 @@ pub enum Kind {
     Pasta,
     /// a and b at the two ends of a veth pair.
     Direct,
+    /// Two hosts: the kernel's vxlan device and bridge on both.
+    KernelVxlan,
+    /// The same with Open vSwitch's userspace datapath.
+    OpenVswitchVxlan,
+    /// The same with vswitch.
+    VswitchVxlan,
 }
 
 /// The addresses of the outside rigs: the switch's on the uplink, and container b's.
@@ -48,10 +54,10 @@ pub const PUBLISHED: &str = "5201";
 pub struct Rig {
     /// Who joins the containers.
     pub kind: Kind,
-    names: Vec<String>,
-    dir: PathBuf,
-    daemons: Vec<Child>,
-    enter: [Vec<String>; 2],
+    pub(crate) names: Vec<String>,
+    pub(crate) dir: PathBuf,
+    pub(crate) daemons: Vec<Child>,
+    pub(crate) enter: [Vec<String>; 2],
 }
 
 /// Runs a command to its end and returns its output.
@@ -65,7 +71,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn words(program: &str, arguments: &[&str]) -> Command {
+pub(crate) fn words(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     command
@@ -96,6 +102,7 @@ impl Rig {
             Kind::Vde => rig.start_vde()?,
             Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
             Kind::VswitchSockets | Kind::Slirp | Kind::Pasta | Kind::Direct => rig.start_rootless()?,
+            Kind::KernelVxlan | Kind::OpenVswitchVxlan | Kind::VswitchVxlan => rig.start_hosts()?,
         }
         Ok(rig)
     }
@@ -109,7 +116,7 @@ impl Rig {
         command
     }
 
-    fn make_namespaces(&mut self, suffixes: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn make_namespaces(&mut self, suffixes: &[&str]) -> anyhow::Result<()> {
         let kind = match self.kind {
             Kind::Bridge => 'k',
             Kind::OpenVswitch => 'o',
@@ -123,6 +130,9 @@ impl Rig {
             Kind::Slirp => 'l',
             Kind::Pasta => 't',
             Kind::Direct => 'e',
+            Kind::KernelVxlan => 'x',
+            Kind::OpenVswitchVxlan => 'y',
+            Kind::VswitchVxlan => 'z',
         };
         self.names = suffixes.iter().map(|suffix| format!("vsb{}{kind}{suffix}", std::process::id())).collect();
         for name in &self.names {
@@ -481,7 +491,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn wait_for(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn wait_for(path: &Path) -> anyhow::Result<()> {
     wait_until(|| path.exists()).with_context(|| format!("{} did not appear", path.display()))
 }
 
