@@ -285,7 +285,7 @@ def udp_connected(host, port):
 
 
 def udp_burst(host, port, count):
-    """Questions in flight one after the other from sockets of their own, as a resolver asks; how many were answered."""
+    """Questions one after the other from sockets of their own, as a resolver asks; how many were answered in a row."""
     info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     answered = 0
     for number in range(count):
@@ -295,8 +295,9 @@ def udp_burst(host, port, count):
         try:
             answered += s.recv(100) == b"%d" % number
         except OSError:
-            pass
-        s.close()
+            break
+        finally:
+            s.close()
     print(answered)
 
 

@@ -106,6 +106,74 @@ pub struct RouterStats {
     pub nat_drops: BTreeMap<String, u64>,
     /// ICMP errors that were not sent because of the rate limits.
     pub errors_held_back: u64,
+    /// What goes over sockets of the host, if the uplink consists of them.
+    #[serde(default)]
+    pub sockets: Option<SocketsStats>,
+}
+
+/// Counters of the sockets uplink.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SocketsStats {
+    /// TCP.
+    pub streams: StreamsStats,
+    /// UDP and echo requests.
+    pub datagrams: DatagramsStats,
+}
+
+/// TCP connections over sockets of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StreamsStats {
+    /// Connections now.
+    pub flows: u64,
+    /// Connections from inside.
+    pub opened: u64,
+    /// Connections into a network, by published ports.
+    pub accepted: u64,
+    /// Connections that were reset by either side.
+    pub reset: u64,
+    /// Connections that were idle too long.
+    pub expired: u64,
+    /// Bytes that went out.
+    pub sent_bytes: u64,
+    /// Bytes that came in.
+    pub received_bytes: u64,
+    /// Clients of published ports that could not be let in.
+    pub refused_clients: u64,
+    /// Connections refused because the process may open no more descriptors, or the host gave no socket otherwise.
+    pub refused: u64,
+    /// Segments dropped and connections refused, by reason; reasons never met are absent.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// UDP and echo requests over sockets of the host. A flow is one socket inside and the host's socket for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DatagramsStats {
+    /// Flows now.
+    pub flows: u64,
+    /// Flows since the start.
+    pub opened: u64,
+    /// Flows that outlived their time.
+    pub expired: u64,
+    /// Flows ended to make room.
+    pub evicted: u64,
+    /// Datagrams that went out.
+    pub sent: u64,
+    /// Bytes of payload that went out.
+    pub sent_bytes: u64,
+    /// Datagrams that came in.
+    pub received: u64,
+    /// Bytes of payload that came in.
+    pub received_bytes: u64,
+    /// ICMP errors passed on to the inside.
+    pub errors: u64,
+    /// Datagrams put together out of fragments.
+    pub reassembled: u64,
+    /// Flows refused because the process may open no more descriptors.
+    pub no_descriptor: u64,
+    /// Flows of echo requests refused because the host allows this user none.
+    pub no_ping: u64,
+    /// Packets dropped, by reason; reasons never met are absent.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// The uplink's interface.

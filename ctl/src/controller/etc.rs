@@ -1,12 +1,17 @@
 //! /etc/hosts and /etc/resolv.conf of containers, kept as the state says while they run.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use super::state::State;
+use super::uplink::UplinkState;
 use super::{Controller, files, links};
 use crate::agent::protocol::Request;
 use crate::ids::Id;
 use crate::model::{HostAddress, NetworkMode};
+
+/// Docker's name for the host, and ours.
+const HOST_NAMES: &str = "host.vswitch.internal host.docker.internal";
 
 /// The texts of both files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +45,10 @@ impl Controller {
         };
         let endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
         let own = endpoints.flat_map(|one| one.endpoint.addresses()).map(|address| (address, names.as_str()));
-        let mut hosts = files::etc_hosts(extra.chain(own));
+        // Whoever has a way out reaches the host by it.
+        let way_out = matches!(owner.container.mode, NetworkMode::Networks);
+        let host = self.host_addresses().filter(|_| way_out).map(|address| (address, HOST_NAMES));
+        let mut hosts = files::etc_hosts(extra.chain(host).chain(own));
         hosts.extend(links::lines(state, owner));
         let served = self.needs_server(state, &owner.container.id);
         Some(Etc { hosts, resolv_conf: self.resolving(state, owner).text(served) })
@@ -85,7 +93,12 @@ impl Controller {
     }
 
     /// The host's address as containers reach it, if they do.
-    pub(super) fn host_address(&self) -> Option<std::net::IpAddr> {
-        self.inner.uplink.as_ref()?.host_address()
+    pub(super) fn host_address(&self) -> Option<IpAddr> {
+        self.host_addresses().next()
+    }
+
+    /// The same, of each family.
+    fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.inner.uplink.iter().flat_map(UplinkState::host_addresses)
     }
 }

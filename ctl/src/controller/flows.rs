@@ -275,5 +275,6 @@ pub(super) fn stats(router: &RouterStats, uplink: Option<&UplinkState>) -> stats
         route_drops: router.route_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         nat_drops: router.nat_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         errors_held_back: router.errors_held_back,
+        sockets: uplink.and_then(UplinkState::sockets_stats),
     }
 }

@@ -8,7 +8,7 @@ use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
 use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, PortId, Timestamp};
 use vswitch_nat::route::{
-    Fit, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
+    Fit, Hop, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
 };
 use vswitch_nat::table::Leg;
 use vswitch_nat::{Context, Decision, Outcome};
@@ -107,8 +107,15 @@ impl Way<'_> {
             Decision::Held => return Ok(Routed::Consumed),
             Decision::Drop(reason) => return Err(Stop::Nat(reason)),
         };
-        let hop = self.plan.routes.lookup(passage.destination()).filter(|hop| hop.leg == passage.egress());
-        let hop = hop.ok_or(Stop::Route(RouteDrop::NoRoute))?;
+        let peer = self.plan.peer.filter(|_| passage.egress() == Leg::Uplink);
+        let hop = match peer {
+            // It speaks for gateways, too, whose addresses lie inside.
+            Some(_) => Hop { leg: Leg::Uplink, neighbour: passage.destination() },
+            None => {
+                let hop = self.plan.routes.lookup(passage.destination()).filter(|hop| hop.leg == passage.egress());
+                hop.ok_or(Stop::Route(RouteDrop::NoRoute))?
+            }
+        };
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
         let out = out.ok_or(Stop::Route(RouteDrop::NoRoute))?;
         let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(Stop::Route(RouteDrop::NoRoute))?;
@@ -120,7 +127,7 @@ impl Way<'_> {
         if fits == Fit::TooBig {
             return Err(Stop::TooBig(mtu));
         }
-        let known = match self.plan.peer.filter(|_| hop.leg == Leg::Uplink) {
+        let known = match peer {
             Some(peer) => Known::At(peer),
             None => self.hops.find(out, hop.neighbour, self.now),
         };

@@ -54,19 +54,27 @@ impl UplinkState {
         }
     }
 
-    /// The address by which containers reach the host itself, if they may.
-    pub(super) fn host_address(&self) -> Option<IpAddr> {
-        match self {
-            UplinkState::Packet(_) => None,
-            UplinkState::Sockets(sockets) => sockets.host_address(),
-        }
-    }
-
     /// The uplink in the words of the API.
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
         match self {
             UplinkState::Packet(packet) => packet.stats(),
             UplinkState::Sockets(sockets) => sockets.stats(),
+        }
+    }
+
+    /// What went over sockets, if it consists of them.
+    pub(super) fn sockets_stats(&self) -> Option<vswitch_api::stats::SocketsStats> {
+        match self {
+            UplinkState::Packet(_) => None,
+            UplinkState::Sockets(sockets) => Some(sockets.counters()),
+        }
+    }
+
+    /// Addresses at which containers reach the host's loopback, IPv4 first.
+    pub(in crate::controller) fn host_addresses(&self) -> Vec<IpAddr> {
+        match self {
+            UplinkState::Packet(_) => Vec::new(),
+            UplinkState::Sockets(sockets) => sockets.uplink.loopbacks().collect(),
         }
     }
 

@@ -10,7 +10,7 @@ use rand::RngCore;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::proxy::datagram::DatagramLimits;
 use vswitch_switch::nat::proxy::destinations::Destinations;
-use vswitch_switch::nat::proxy::stream::StreamLimits;
+use vswitch_switch::nat::proxy::stream::{StreamDrop, StreamLimits};
 use vswitch_switch::nat::rules::Settings;
 use vswitch_switch::{Clients, HostGateway, HostGatewaySettings, HostPort, HostPortId, PortConfig, PortDevice, Switch};
 
@@ -50,9 +50,10 @@ impl SocketsState {
     pub(super) fn new(switch: &Switch, open: OpenSockets) -> Result<SocketsState, ControlError> {
         let OpenSockets { uplink, settings } = open;
         let index = switch.add_network(router::sockets_network())?;
+        let (streams, datagrams) = shares(descriptors());
         let of_host = HostGatewaySettings {
-            datagrams: DatagramLimits::default(),
-            streams: StreamLimits::default(),
+            datagrams,
+            streams,
             destinations: Destinations { loopback_v4: uplink.loopback_v4, loopback_v6: uplink.loopback_v6 },
             mac: router::SOCKETS_MAC,
             router: router::ROUTER_MAC,
@@ -64,11 +65,6 @@ impl SocketsState {
 
     pub(super) const fn index(&self) -> NetworkIndex {
         self.index
-    }
-
-    /// What stands for the host's loopback inside.
-    pub(super) fn host_address(&self) -> Option<IpAddr> {
-        self.uplink.loopback_v4.map(IpAddr::V4).or(self.uplink.loopback_v6.map(IpAddr::V6))
     }
 
     pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
@@ -83,6 +79,50 @@ impl SocketsState {
 
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
         vswitch_api::stats::UplinkStats { interface: PORT.to_owned(), up: true, lost: 0, recovered: 0 }
+    }
+
+    pub(super) fn counters(&self) -> vswitch_api::stats::SocketsStats {
+        let counted = self.gateway.stats();
+        let (streams, datagrams) = (counted.streams.flows, counted.datagrams.flows);
+        let (fragments, shell) = (counted.datagrams.fragments, counted.datagrams.shell);
+        let refused = streams.drops().find(|(reason, _)| *reason == StreamDrop::NoSocket).map_or(0, |(_, count)| count);
+        let mut drops: BTreeMap<String, u64> =
+            datagrams.drops().map(|(reason, count)| (reason.to_string(), count)).collect();
+        if shell.outbox_full > 0 {
+            drops.insert("outbox-full".to_owned(), shell.outbox_full);
+        }
+        if fragments.given_up > 0 {
+            drops.insert("incomplete".to_owned(), fragments.given_up);
+        }
+        vswitch_api::stats::SocketsStats {
+            streams: vswitch_api::stats::StreamsStats {
+                flows: streams.flows,
+                opened: streams.opened,
+                accepted: streams.accepted,
+                reset: streams.reset,
+                expired: streams.expired,
+                sent_bytes: streams.sent,
+                received_bytes: streams.received,
+                refused_clients: counted.streams.refused_clients,
+                refused,
+                drops: streams.drops().map(|(reason, count)| (reason.to_string(), count)).collect(),
+            },
+            datagrams: vswitch_api::stats::DatagramsStats {
+                flows: datagrams.flows,
+                opened: datagrams.opened,
+                expired: datagrams.expired,
+                evicted: datagrams.evicted,
+                sent: datagrams.sent[0],
+                sent_bytes: datagrams.sent[1],
+                received: datagrams.received[0],
+                received_bytes: datagrams.received[1],
+                errors: datagrams.errors,
+                reassembled: fragments.whole,
+                no_descriptor: shell.descriptors,
+                no_ping: shell.no_ping,
+                drops,
+            },
+        }
     }
 
     /// Takes the host ports of bindings that belong together, all or none; leaves out those of a family that the host does not
@@ -182,5 +222,50 @@ impl SocketsState {
     }
 }
 
+/// How many descriptors the process may have.
+fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// How many flows there may be, each of which holds a descriptor: a quarter of all is left for endpoints, clients and
+/// published ports, so that a container that opens as many as it can harms nothing else; and no endpoint gets all of them.
+fn shares(descriptors: usize) -> (StreamLimits, DatagramLimits) {
+    let flows = descriptors - (descriptors / 4).max(RESERVE).min(descriptors);
+    let (mut streams, mut datagrams) = (StreamLimits::default(), DatagramLimits::default());
+    datagrams.flows = datagrams.flows.min(flows / 4).max(1);
+    streams.flows = streams.flows.min(flows - flows / 4).max(1);
+    datagrams.per_endpoint = datagrams.per_endpoint.min(most_of(datagrams.flows));
+    streams.per_endpoint = streams.per_endpoint.min(most_of(streams.flows));
+    (streams, datagrams)
+}
+
+const fn most_of(flows: usize) -> usize {
+    (flows - flows / 4).saturating_add(1)
+}
+
+/// Descriptors that flows never get.
+const RESERVE: usize = 64;
+
 /// The port's name in listings.
 const PORT: &str = "sockets";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Flows share what descriptors there are, never all of them; where there are plenty the defaults hold.
+    #[test]
+    fn flows_leave_descriptors() {
+        for descriptors in [0, 1, 64, 100, 256, 1024, 4096, 65_536, 1 << 20, usize::MAX] {
+            let (streams, datagrams) = shares(descriptors);
+            assert!(streams.flows > 0 && datagrams.flows > 0);
+            assert!(
+                descriptors < RESERVE + 3 || streams.flows + datagrams.flows + RESERVE <= descriptors,
+                "{descriptors}"
+            );
+            assert!(streams.per_endpoint <= streams.flows.max(2) && datagrams.per_endpoint <= datagrams.flows.max(2));
+        }
+        assert_eq!(shares(1 << 20), (StreamLimits::default(), DatagramLimits::default()));
+    }
+}

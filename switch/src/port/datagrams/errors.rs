@@ -2,7 +2,9 @@
 
 use rustix::io::Errno;
 use vswitch_frame::icmp::{v4, v6};
+use vswitch_frame::ipv4::protocol;
 use vswitch_nat::proxy::datagram::wire::Notice;
+use vswitch_nat::route::{IcmpError, Sender};
 
 use super::*;
 use crate::sys::datagram::{Origin, Reported};
@@ -52,6 +54,33 @@ impl DatagramShell {
         any
     }
 
+    /// No socket of the host carries this protocol.
+    pub(super) fn refuse_protocol(&mut self, frame: &[u8], headers: &Headers) {
+        if matches!(headers.protocol(), protocol::ICMP | protocol::ICMPV6) {
+            return;
+        }
+        // In the name of the destination, which is not reached this way.
+        let address: IpAddr = if headers.l3() == vswitch_frame::L3::Ipv4 {
+            headers.destination_v4(frame).into()
+        } else {
+            headers.destination_v6(frame).into()
+        };
+        let mut buffer = std::mem::take(&mut self.joined);
+        let sender = Sender { mac: self.link.own, address };
+        if IcmpError::ProtocolUnreachable.build(frame, headers, sender, &mut buffer) {
+            self.post(&buffer);
+        }
+        self.joined = buffer;
+    }
+
+    fn post(&mut self, buffer: &FrameBuf) {
+        if self.outbox.len() >= OUTBOX {
+            self.counters.outbox_full += 1;
+        } else {
+            self.outbox.push_back((buffer.frame().to_vec(), buffer.offload));
+        }
+    }
+
     fn pass_on(&mut self, source: Source, reported: &Reported, area: &[u8]) {
         let slot = match source {
             Source::Flow(slot) => Some(slot),
@@ -68,13 +97,9 @@ impl DatagramShell {
     }
 
     fn report(&mut self, slot: Slot, about: (Option<IpAddr>, SocketAddr), payload: &[u8], notice: Notice) {
-        if self.outbox.len() >= OUTBOX {
-            self.counters.outbox_full += 1;
-            return;
-        }
         let mut buffer = std::mem::take(&mut self.joined);
         if self.engine.report(slot, about, payload, notice, self.link, &mut buffer).is_ok() {
-            self.outbox.push_back((buffer.frame().to_vec(), buffer.offload));
+            self.post(&buffer);
         }
         self.joined = buffer;
     }

@@ -243,7 +243,11 @@ impl DatagramShell {
     fn send_whole(&mut self, registry: &Registry, packet: (&[u8], &Headers, &Offload), now: Timestamp) {
         let (frame, headers, offload) = packet;
         // Its drop is counted by the engine.
-        let Ok(outgoing) = self.engine.outgoing(frame, headers, offload, now) else { return };
+        let outgoing = match self.engine.outgoing(frame, headers, offload, now) {
+            Ok(outgoing) => outgoing,
+            Err(DatagramDrop::NotCarried) => return self.refuse_protocol(frame, headers),
+            Err(_) => return,
+        };
         self.close_ended(registry);
         if outgoing.by == (By::Own { fresh: true })
             && let Err(error) = self.open(registry, &outgoing)

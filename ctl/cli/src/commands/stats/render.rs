@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, Stats, VtepStats};
+use vswitch_api::stats::{
+    Counters, DnsStats, FdbStats, PortStats, RouterStats, SocketsStats, Stats, VtepStats,
+};
 
 use crate::table::Table;
 use crate::{natural, units};
@@ -191,12 +193,19 @@ fn router(router: &RouterStats) -> String {
         text += &format!(", {} {event}", units::count(count));
     }
     text.push('\n');
-    if router.route_drops.is_empty() && router.nat_drops.is_empty() {
+    if let Some(sockets) = &router.sockets {
+        text += &over_sockets(sockets);
+    }
+    let none = BTreeMap::new();
+    let (tcp, udp) = router.sockets.as_ref().map_or((&none, &none), |one| (&one.streams.drops, &one.datagrams.drops));
+    let by = |drops, who| std::iter::zip(drops, std::iter::repeat(who));
+    let drops = by(&router.route_drops, "router").chain(by(&router.nat_drops, "translator"));
+    let mut drops = drops.chain(by(tcp, "TCP")).chain(by(udp, "UDP and ping")).peekable();
+    if drops.peek().is_none() {
         return text;
     }
     let mut table = Table::new(["DROP REASON", "PACKETS", "BY"]).numbers([1]);
-    let by = |drops, who| std::iter::zip(drops, std::iter::repeat(who));
-    for ((reason, count), who) in by(&router.route_drops, "router").chain(by(&router.nat_drops, "translator")) {
+    for ((reason, count), who) in drops {
         table.row([reason, &units::count(*count), who]);
     }
     text + "\n" + &table.render()
@@ -248,6 +257,46 @@ fn vteps(vteps: &[VtepStats]) -> Option<String> {
         ]);
     }
     Some(table.render())
+}
+
+/// A line for TCP, one for the rest, and one for each thing that the host should allow.
+fn over_sockets(sockets: &SocketsStats) -> String {
+    let SocketsStats { streams, datagrams } = sockets;
+    let line = |name: &str, flows: u64, (sent, received): (u64, u64), events: &[(u64, &str)]| {
+        let mut text =
+            format!("{name}: {} flows, {} out, {} in", units::count(flows), units::bytes(sent), units::bytes(received));
+        for (count, event) in events.iter().filter(|(count, _)| *count > 0) {
+            text += &format!(", {} {event}", units::count(*count));
+        }
+        text + "\n"
+    };
+    let tcp = [
+        (streams.opened, "opened"),
+        (streams.accepted, "accepted"),
+        (streams.reset, "reset"),
+        (streams.expired, "idle too long"),
+        (streams.refused_clients, "clients not let in"),
+    ];
+    let udp = [
+        (datagrams.opened, "opened"),
+        (datagrams.expired, "expired"),
+        (datagrams.evicted, "ended for room"),
+        (datagrams.reassembled, "put together"),
+        (datagrams.errors, "ICMP errors passed on"),
+    ];
+    let mut text = line("TCP", streams.flows, (streams.sent_bytes, streams.received_bytes), &tcp);
+    text += &line("UDP and ping", datagrams.flows, (datagrams.sent_bytes, datagrams.received_bytes), &udp);
+    let no_descriptor = datagrams.no_descriptor + streams.refused;
+    if no_descriptor > 0 {
+        let count = units::count(no_descriptor);
+        text += &format!("{count} flows found no socket: let vswitchd have more descriptors (ulimit -Hn)\n");
+    }
+    if datagrams.no_ping > 0 {
+        let count = units::count(datagrams.no_ping);
+        text +=
+            &format!("{count} pings were refused by the host: put vswitchd's group into net.ipv4.ping_group_range\n");
+    }
+    text
 }
 
 fn dropped(counters: &Counters) -> u64 {
