@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vswitch_api::stats::{
-    Counters, DnsStats, FdbStats, PortStats, RouterStats, SocketsStats, Stats, VtepStats,
-};
+use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, SocketsStats, Stats, VtepStats};
 
 use crate::table::Table;
 use crate::{natural, units};
