@@ -5,7 +5,7 @@
 //! - [`guard`]: a test runs itself once more inside namespaces of its own (network, mount, pid). Killing the first
 //!   process of that pid namespace takes everything along that the test made.
 //! - [`Vswitch`]: a daemon and the command line that drives it. [`Container`], [`Background`]: what runs under it.
-//! - [`Site`]: a daemon with an uplink, and what is behind it.
+//! - [`Site`]: a daemon with an uplink, and what is behind it. [`hosts`]: several daemons on one underlay.
 //! - [`http`]: the control socket without any client of ours.
 //! - [`frames`] and the program `vswitch-probe`: frames that no ordinary program would send, sent and watched from
 //!   inside a container.
@@ -26,6 +26,7 @@ mod command;
 mod container;
 pub mod frames;
 pub mod guard;
+pub mod hosts;
 pub mod http;
 pub mod ping;
 pub mod rootless;

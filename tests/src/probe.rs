@@ -7,6 +7,8 @@
 //! - `sniff SECONDS`: a line of hexadecimal digits for each frame that arrives; the first line says `ready`
 //! - `leaks SUBNET… -- SUBNET…`: a line for each frame that shows an address of the first subnets and not of the second
 //!   ones, in whatever header; the first line says `ready`, another one `seen` when the first frame arrives
+//! - `relay OTHER PERCENT`: carries frames between INTERFACE and OTHER but for PERCENT of them; the first line says `ready`,
+//!   and a line says `lost` for each that is
 //! - `verify SECONDS`: counts frames with right and wrong checksums, as JSON
 
 #![allow(clippy::disallowed_methods, reason = "a probe measures real time")]
@@ -41,6 +43,7 @@ fn main() -> Result<()> {
         ("storm", [count]) => storm(&socket, count.parse()?),
         ("sniff", [seconds]) => sniff(&socket, seconds.parse()?),
         ("leaks", subnets) => leaks(&socket, subnets),
+        ("relay", [other, percent]) => relay(&socket, other, percent.parse()?),
         ("verify", [seconds]) => verify(&socket, seconds.parse()?),
         _ => bail!("unknown command {command}"),
     }
@@ -70,9 +73,13 @@ fn storm(socket: &OwnedFd, count: u64) -> Result<()> {
 }
 
 fn write(socket: &OwnedFd, frame: &[u8]) -> Result<()> {
-    let whole = [&[0; VNET_HEADER_LEN][..], frame].concat();
+    write_whole(socket, &[&[0; VNET_HEADER_LEN][..], frame].concat())
+}
+
+/// Sends a frame behind its virtio-net header.
+fn write_whole(socket: &OwnedFd, whole: &[u8]) -> Result<()> {
     loop {
-        match rustix::io::write(socket, &whole) {
+        match rustix::io::write(socket, whole) {
             Ok(_) => return Ok(()),
             Err(Errno::AGAIN | Errno::NOBUFS) => thread::sleep(Duration::from_micros(50)),
             Err(error) => return Err(error).context("cannot send"),
@@ -102,6 +109,27 @@ fn receive(
         }
     }
     Ok(())
+}
+
+fn relay(one: &OwnedFd, other: &str, percent: u64) -> Result<()> {
+    let other = vswitch_switch::sys::packet::open(other).with_context(|| format!("cannot open {other}"))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready")?;
+    let mut state = 1_u64;
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        poll(&mut [PollFd::new(one, PollFlags::IN), PollFd::new(&other, PollFlags::IN)], None)?;
+        for (from, to) in [(one, &other), (&other, one)] {
+            let Ok(length) = rustix::io::read(from, &mut buffer) else { continue };
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // The generator's upper bits are its random ones.
+            if (state >> 33) % 100 < percent {
+                writeln!(out, "lost")?;
+            } else {
+                write_whole(to, &buffer[..length])?;
+            }
+        }
+    }
 }
 
 fn sniff(socket: &OwnedFd, seconds: u64) -> Result<()> {
