@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use vswitch_api::Client;
 
-use super::worker::stage;
+use super::worker::{hosts, stage};
 use crate::clock;
 
 /// How long it may take to be ready, and to go.
@@ -36,11 +36,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Start it; [`Daemon::ready`] says when it serves.
     pub(crate) fn start(program: &Path) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("vswitch-demo-")
-            .tempdir()
-            .context("no temporary directory can be made; name another place with $TMPDIR")?;
-        let log = File::create(directory.path().join("vswitchd.log"))?;
+        let directory = directory()?;
         let state = directory.path().join("state");
         std::fs::create_dir(&state)?;
         let staged = stage_flags();
@@ -57,12 +53,25 @@ impl Daemon {
                 command
             }
         };
+        command.arg("--ephemeral").arg("--socket").arg(socket(&directory)).arg("--state-dir").arg(state);
+        Daemon::spawn(command, program, directory, staged.is_some())
+    }
+
+    /// Start two hosts with a vswitchd each; [`Daemon::ready`] says when the first serves.
+    pub(crate) fn start_hosts(program: &Path) -> anyhow::Result<Self> {
+        let flags = stage_flags().context(
+            "two hosts need namespaces of their own, which unshare(1) cannot make here; run the demo without --hosts",
+        )?;
+        let directory = directory()?;
+        let mut command = Command::new("unshare");
+        command.args(flags).arg("--").arg(std::env::current_exe()?).args(["demo-worker", "first-host"]);
+        command.arg(directory.path()).arg(program);
+        Daemon::spawn(command, program, directory, false)
+    }
+
+    fn spawn(mut command: Command, program: &Path, directory: TempDir, staged: bool) -> anyhow::Result<Self> {
+        let log = File::create(directory.path().join("vswitchd.log"))?;
         let child = command
-            .arg("--ephemeral")
-            .arg("--socket")
-            .arg(socket(&directory))
-            .arg("--state-dir")
-            .arg(state)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -70,7 +79,7 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
-        Ok(Daemon { child, directory, staged: staged.is_some(), ended: false })
+        Ok(Daemon { child, directory, staged, ended: false })
     }
 
     /// Wait until it serves.
@@ -103,6 +112,23 @@ impl Daemon {
         Client::new(socket(&self.directory))
     }
 
+    /// A client of one of two hosts.
+    pub(crate) fn host(&self, number: u8) -> Client {
+        Client::new(hosts::socket(self.directory.path(), number))
+    }
+
+    /// Wait until a client is answered.
+    pub(crate) async fn answers(&self, client: &Client) -> anyhow::Result<()> {
+        let deadline = clock::instant() + PATIENCE;
+        while client.version().await.is_err() {
+            if clock::instant() >= deadline {
+                return Err(self.said("the second vswitchd was not ready"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     /// End it and remove its files; complains if it had to be killed.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.end()?;
@@ -119,6 +145,11 @@ impl Daemon {
             (Ok(_), words) if !words.is_empty() => anyhow!("{what}; it said:\n{words}"),
             _ => anyhow!("{what} and said nothing"),
         }
+    }
+
+    /// The second of two hosts ends with the first, and removes its socket last.
+    fn second_ended(&self) -> bool {
+        !hosts::socket(self.directory.path(), 2).exists()
     }
 
     fn end(&mut self) -> anyhow::Result<()> {
@@ -138,6 +169,12 @@ impl Daemon {
             }
             std::thread::sleep(POLL);
         }
+        while !self.second_ended() {
+            if clock::instant() >= deadline {
+                bail!("the second vswitchd did not end within {} s", PATIENCE.as_secs());
+            }
+            std::thread::sleep(POLL);
+        }
         Ok(())
     }
 }
@@ -147,6 +184,11 @@ impl Drop for Daemon {
         // Whatever went wrong before has been told; the directory removes itself.
         let _ = self.end();
     }
+}
+
+fn directory() -> anyhow::Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("vswitch-demo-").tempdir();
+    made.context("no temporary directory can be made; name another place with $TMPDIR")
 }
 
 fn outside(directory: &TempDir) -> PathBuf {

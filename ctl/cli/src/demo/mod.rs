@@ -7,6 +7,7 @@
 mod build;
 mod container;
 mod daemon;
+mod hosts;
 mod picture;
 mod progress;
 pub(crate) mod worker;
@@ -43,6 +44,9 @@ pub(crate) struct DemoArgs {
     /// How long to send over TCP
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::seconds)]
     seconds: Duration,
+    /// How many hosts: with two, each runs a vswitchd, and one overlay network spans both
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=2))]
+    hosts: u8,
 }
 
 impl DemoArgs {
@@ -53,10 +57,11 @@ impl DemoArgs {
         let mut progress = Progress::new();
         progress.restart();
         output::print("\n  vswitch: a switch in user space, two containers, real traffic\n\n")?;
-        let mut daemon = Daemon::start(&program)?;
+        let spanning = self.hosts > 1;
+        let mut daemon = if spanning { Daemon::start_hosts(&program)? } else { Daemon::start(&program)? };
         let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds };
         let outcome = tokio::select! {
-            outcome = tour.go(&mut daemon) => outcome.map(|()| None),
+            outcome = tour.tour(&mut daemon, spanning) => outcome.map(|()| None),
             _ = interrupted.recv() => Ok(Some(Signal::INT)),
             _ = terminated.recv() => Ok(Some(Signal::TERM)),
         };
@@ -82,6 +87,10 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
+    async fn tour(&mut self, daemon: &mut Daemon, spanning: bool) -> anyhow::Result<()> {
+        if spanning { self.span(daemon).await } else { self.go(daemon).await }
+    }
+
     async fn go(&mut self, daemon: &mut Daemon) -> anyhow::Result<()> {
         self.begin("starting vswitchd")?;
         daemon.ready().await?;

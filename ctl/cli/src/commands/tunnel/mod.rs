@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use vswitch_api::Client;
 
+pub(crate) use list::entries;
+
 const EXAMPLES: &str = "\
 Examples (on a host whose vswitchd was started with --vtep 192.0.2.1):
   vswitchctl network create -d overlay --subnet 10.100.0.0/16 --ip-range 10.100.1.0/24 --opt vni=4097 blue

@@ -2,6 +2,7 @@
 //!
 //! Each worker prints JSON, one value a line, for the demo to read.
 
+pub(crate) mod hosts;
 mod page;
 mod ping;
 pub(crate) mod stage;
@@ -51,6 +52,10 @@ pub(crate) enum WorkerCommand {
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
     },
+    /// Make a second host and become the first one's vswitchd, both of which end when the demo does.
+    FirstHost { directory: std::path::PathBuf, program: std::path::PathBuf },
+    /// Become the second host's.
+    SecondHost { directory: std::path::PathBuf, program: std::path::PathBuf },
     /// Be the outside.
     Outside { socket: std::path::PathBuf },
     /// Send as much as goes over one TCP connection; print [`Sent`].
@@ -84,6 +89,8 @@ impl WorkerCommand {
             }
             WorkerCommand::Fetch { address } => say(&page::fetch(address)?),
             WorkerCommand::Stage { outside, command } => stage::stage(&outside, &command).await,
+            WorkerCommand::FirstHost { directory, program } => hosts::first(&directory, &program).await,
+            WorkerCommand::SecondHost { directory, program } => hosts::second(&directory, &program).await,
             WorkerCommand::Outside { socket } => stage::outside(&socket).await,
             WorkerCommand::Send { address, seconds } => say(&stream::send(address, seconds)?),
             WorkerCommand::Daemon { command } => daemon(&command),

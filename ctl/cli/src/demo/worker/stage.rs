@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
@@ -59,7 +59,7 @@ pub(crate) async fn stage(socket: &Path, command: &[OsString]) -> anyhow::Result
     let netlink = Netlink::open()?;
     let peer = LinkMessageBuilder::<LinkUnspec>::new().name(OUTER).setns_by_pid(outside.id()).build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(UPLINK, "").set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
-    netlink.handle.link().add(pair.up().build()).execute().await.context("no veth pair can be made")?;
+    netlink.add(pair.up().build()).await.context("no veth pair can be made")?;
     drop(netlink);
     become_program(command)
 }
@@ -108,23 +108,28 @@ pub(crate) fn wait(what: &str, mut ready: impl FnMut() -> std::io::Result<bool>)
     Ok(())
 }
 
-struct Netlink {
+/// The namespace's interfaces.
+pub(super) struct Netlink {
     handle: Handle,
     connection: AbortHandle,
 }
 
 impl Netlink {
-    fn open() -> anyhow::Result<Self> {
+    pub(super) fn open() -> anyhow::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         Ok(Netlink { handle, connection: tokio::spawn(connection).abort_handle() })
     }
 
-    async fn up(&self, index: u32) -> anyhow::Result<()> {
+    pub(super) async fn add(&self, link: LinkMessage) -> anyhow::Result<()> {
+        Ok(self.handle.link().add(link).execute().await?)
+    }
+
+    pub(super) async fn up(&self, index: u32) -> anyhow::Result<()> {
         let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).up().build();
         Ok(self.handle.link().set(message).execute().await?)
     }
 
-    async fn address(&self, index: u32, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
+    pub(super) async fn address(&self, index: u32, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
         Ok(self.handle.address().add(index, address, prefix).execute().await?)
     }
 }
