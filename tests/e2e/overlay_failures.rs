@@ -91,7 +91,7 @@ fn the_underlay_shrinks() {
         eventually("iperf3 listens", 15, || b.sh("ss -ltn").stdout.contains(":5201 "));
         a.ok(&format!("iperf3 -t 1 -c {}", b.ipv4("n")));
         drop(server);
-        assert_eq!(one.container("c", "--network n").endpoint("n").mtu, 1350);
+        assert!(one.container("c", "--network n").ok("ip link show eth0").contains("mtu 1350"));
     });
 }
 
