@@ -280,7 +280,7 @@ fn answered_locally() {
         beside_the_kernel(|hosts, vs, a, kernel| {
             kernel.station.ok("ip link set eth0 address 02:00:00:00:00:99");
             vs.ok(&format!("tunnel entry add n 02:00:00:00:00:99 {STATION} 10.77.0.2"));
-            let dump = hosts.tcpdump(1, "udp port 4789");
+            let dump = hosts.tcpdump(2, "udp port 4789");
             pings(a.sh(&format!("ping -n -c 3 -i 0.1 -W 2 {STATION}")));
             eventually("the echo crosses", 10, || dump.output().contains("ICMP echo request"));
             let said = dump.output();
@@ -316,7 +316,7 @@ fn gateway_of_each_host() {
         let (one, two) = (hosts.daemon(1), hosts.daemon(2));
         overlay(&[(1, &one), (2, &two)], "n", "--opt vni=4097");
         let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
-        let dump = hosts.tcpdump(1, "udp port 4789");
+        let dump = hosts.tcpdump(2, "udp port 4789");
         a.pings("10.201.0.1");
         b.pings("10.201.0.1");
         a.pings(b.ipv4("n"));

@@ -11,7 +11,7 @@
 //! inside a user namespace of its own.
 
 use crate::site::Namespace;
-use crate::{Background, Vswitch, eventually};
+use crate::{Background, Vswitch, eventually, sh};
 
 /// Some hosts and what joins them.
 #[derive(Debug)]
@@ -26,6 +26,28 @@ pub struct Hosts {
 pub struct KernelEnd {
     /// A namespace behind the bridge, with an interface `eth0`.
     pub station: Namespace,
+}
+
+/// Packets that are written down until this is dropped.
+#[derive(Debug)]
+pub struct Capture {
+    _capture: Background,
+    path: String,
+    filter: String,
+}
+
+impl Capture {
+    /// What tcpdump says of them.
+    ///
+    /// # Panics
+    /// When it hangs.
+    #[must_use]
+    #[track_caller]
+    pub fn output(&self) -> String {
+        // Read outside the namespace: where it seems to be root and is not, tcpdump fails to give that up.
+        let said = sh(&format!("tcpdump -n -v -e -r {} {}", self.path, self.filter));
+        said.stdout + &said.stderr
+    }
 }
 
 impl Hosts {
@@ -164,16 +186,17 @@ impl Hosts {
         KernelEnd { station }
     }
 
-    /// Watches a host's underlay with tcpdump, which prints what it decodes.
+    /// Captures what arrives at a host by the underlay, for tcpdump to read what `filter` lets through.
     ///
     /// # Panics
     /// When it cannot.
     #[must_use]
     #[track_caller]
-    pub fn tcpdump(&self, number: usize, filter: &str) -> Background {
-        let dump = self.host(number).spawn(&format!("tcpdump --immediate-mode -l -n -v -e -i u0 {filter}"));
-        eventually("tcpdump listens", 15, || dump.output().contains("listening on"));
-        dump
+    pub fn tcpdump(&self, number: usize, filter: &str) -> Capture {
+        let path = format!("/tmp/capture{number}.pcap");
+        let capture = self.host(number).spawn(&format!("vswitch-probe u0 capture {path}"));
+        eventually("the capture begins", 15, || capture.output().starts_with("ready"));
+        Capture { _capture: capture, path, filter: filter.to_owned() }
     }
 }
 

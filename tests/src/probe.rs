@@ -7,6 +7,7 @@
 //! - `sniff SECONDS`: a line of hexadecimal digits for each frame that arrives; the first line says `ready`
 //! - `leaks SUBNET… -- SUBNET…`: a line for each frame that shows an address of the first subnets and not of the second
 //!   ones, in whatever header; the first line says `ready`, another one `seen` when the first frame arrives
+//! - `capture FILE`: writes all frames into a pcap file, until killed; the first line says `ready`
 //! - `relay OTHER PERCENT`: carries frames between INTERFACE and OTHER but for PERCENT of them; the first line says `ready`,
 //!   and a line says `lost` for each that is
 //! - `verify SECONDS`: counts frames with right and wrong checksums, as JSON
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
         ("storm", [count]) => storm(&socket, count.parse()?),
         ("sniff", [seconds]) => sniff(&socket, seconds.parse()?),
         ("leaks", subnets) => leaks(&socket, subnets),
+        ("capture", [path]) => capture(&socket, path),
         ("relay", [other, percent]) => relay(&socket, other, percent.parse()?),
         ("verify", [seconds]) => verify(&socket, seconds.parse()?),
         _ => bail!("unknown command {command}"),
@@ -109,6 +111,20 @@ fn receive(
         }
     }
     Ok(())
+}
+
+/// Frames in the classic pcap format, microseconds, Ethernet.
+fn capture(socket: &OwnedFd, path: &str) -> Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    let header: [u32; 6] = [0xa1b2_c3d4, 2 | 4 << 16, 0, 0, 1 << 18, 1];
+    file.write_all(&header.map(u32::to_ne_bytes).concat())?;
+    writeln!(std::io::stdout(), "ready")?;
+    let start = Instant::now();
+    receive(socket, 100_000, |_, frame| {
+        let (time, length) = (start.elapsed(), u32::try_from(frame.len())?);
+        let record = [u32::try_from(time.as_secs())?, time.subsec_micros(), length, length];
+        Ok(file.write_all(&[&record.map(u32::to_ne_bytes).concat(), frame].concat())?)
+    })
 }
 
 fn relay(one: &OwnedFd, other: &str, percent: u64) -> Result<()> {
