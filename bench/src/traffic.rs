@@ -1,5 +1,6 @@
 //! What is measured between the two containers of a rig, with the tools that everybody uses.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -20,17 +21,20 @@ impl Server {
     /// Starts it.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it does not get ready.
     pub fn start(rig: &Rig, path: Path) -> anyhow::Result<Server> {
-        let mut command = rig.command(1 - path.0, &["iperf3", "-s"]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
-        for _ in 0..100 {
-            if run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-n", "1K"])).is_ok() {
-                return Ok(Server(child));
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        let mut command = rig.command(1 - path.0, &["iperf3", "-s", "--forceflush"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
+        let mut output = BufReader::new(child.stdout.take().context("its output is a pipe")?);
+        let server = Server(child);
+        let mut line = String::new();
+        while !line.contains("Server listening") {
+            line.clear();
+            ensure!(output.read_line(&mut line)? > 0, "iperf3 does not listen");
         }
-        run(&mut rig.command(path.0, &["iperf3", "-c", path.1, "-n", "1K"])).map(|_| Server(child))
+        // What it says of each test must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(server)
     }
 }
 
@@ -193,7 +197,7 @@ fn ready(child: &mut Child) -> anyhow::Result<()> {
     use std::io::BufRead as _;
     let output = child.stdout.take().context("its output is a pipe")?;
     let mut line = String::new();
-    std::io::BufReader::new(output).read_line(&mut line)?;
+    BufReader::new(output).read_line(&mut line)?;
     ensure!(line.trim() == "ready", "vswitch-load does not get ready");
     Ok(())
 }
