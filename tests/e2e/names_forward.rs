@@ -120,7 +120,7 @@ fn a_resolver_on_the_hosts_loopback() {
 #[test]
 fn own_resolvers() {
     guard(|| {
-        let vs = Vswitch::with(&["--dns", "172.18.0.2"]);
+        let vs = Vswitch::with(&["--dns", "172.18.0.2", "--uplink", "none"]);
         vs.ok("network create --subnet 172.18.0.0/24 red");
         vs.ok("network create --subnet 172.28.0.0/24 blue");
         let (one, two) = (vs.container("one", "--network red"), vs.container("two", "--network red"));

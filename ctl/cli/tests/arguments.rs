@@ -93,6 +93,7 @@ fn help() {
         "start",
         "stop",
         "kill",
+        "rename",
         "rm",
         "wait",
         "logs",
