@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use vswitch_frame::{FrameBuf, ethernet};
 
@@ -23,13 +23,12 @@ struct Slot<'a> {
     emitted: Option<Emitted>,
 }
 
-/// A packet that lies behind room for an Ethernet header.
+/// A packet that lies behind room for an Ethernet header. What smoltcp 0.14 says of its segments is not heard, as it says so
+/// of IPv4 alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Emitted {
     /// Bytes of the packet.
     pub(super) length: usize,
-    /// Bytes of payload of each segment, if it is a super-frame.
-    pub(super) segment: Option<u16>,
 }
 
 impl<'a> OnePacket<'a> {
@@ -78,7 +77,7 @@ impl Device for OnePacket<'_> {
 impl Slot<'_> {
     fn token(&mut self) -> Option<Outgoing<'_>> {
         let out = self.out.as_deref_mut().filter(|_| self.emitted.is_none())?;
-        Some(Outgoing { out, emitted: &mut self.emitted, segment: None })
+        Some(Outgoing { out, emitted: &mut self.emitted })
     }
 }
 
@@ -97,17 +96,12 @@ impl RxToken for Incoming<'_> {
 pub(super) struct Outgoing<'t> {
     out: &'t mut FrameBuf,
     emitted: &'t mut Option<Emitted>,
-    segment: Option<u16>,
 }
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
         let result = f(&mut self.out.receive_area()[ethernet::HEADER_LEN..ethernet::HEADER_LEN + length]);
-        *self.emitted = Some(Emitted { length, segment: self.segment });
+        *self.emitted = Some(Emitted { length });
         result
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment = meta.segmentation_offload_size.map(std::num::NonZero::get);
     }
 }

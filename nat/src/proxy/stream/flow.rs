@@ -20,6 +20,8 @@ pub(super) struct Flow {
     pub(super) phase: Phase,
     /// Who opened it.
     pub(super) opener: Opener,
+    /// The most payload of a segment that the endpoint takes.
+    pub(super) mss: u16,
     /// The host's socket may have bytes, or its end.
     pub(super) readable: bool,
     /// The host's socket may take bytes.
@@ -89,9 +91,10 @@ pub(super) enum Standing {
 }
 
 impl Flow {
-    pub(super) const fn new(ends: Ends, phase: Phase, opener: Opener, now: Timestamp) -> Self {
+    /// `mss` is that of the endpoint's SYN; without one yet, nothing is sent that it could bound.
+    pub(super) const fn new(ends: Ends, mss: u16, phase: Phase, opener: Opener, now: Timestamp) -> Self {
         let (readable, writable) = (true, true);
-        Flow { ends, phase, opener, readable, writable, listed: false, due: None, active: now, bytes: [0; 2] }
+        Flow { ends, phase, opener, mss, readable, writable, listed: false, due: None, active: now, bytes: [0; 2] }
     }
 
     pub(super) const fn open_mut(&mut self) -> Option<&mut Open> {

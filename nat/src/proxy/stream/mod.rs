@@ -210,7 +210,8 @@ impl Streams {
             self.refuse(frame, headers, None);
             return Err(reason);
         }
-        let flow = Flow::new(arrived.ends, Phase::Connecting(frame.into()), Opener::Inside, now);
+        let mss = arrived.mss.unwrap_or(u16::MAX);
+        let flow = Flow::new(arrived.ends, mss, Phase::Connecting(frame.into()), Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         if let Err(error) = outside.connect(slot, &arrived.ends) {
             self.connected(slot, Err(error), now, outside);
@@ -316,7 +317,8 @@ impl Streams {
         if arrived.pure_ack.is_some_and(|acknowledged| open.repeats(acknowledged)) {
             return;
         }
-        let ends = flow.ends;
+        flow.mss = arrived.mss.unwrap_or(flow.mss);
+        let wire = (flow.ends, flow.mss);
         let answer = open.ingress(&mut self.interface, headers.packet(frame), &mut self.scratch, now);
         if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken
             && let Some(open) = flow.open_mut()
@@ -324,7 +326,7 @@ impl Streams {
             open.abort();
         }
         if let Some(emitted) = answer {
-            wire::finish(&mut self.scratch, emitted, ends, self.link);
+            wire::finish(&mut self.scratch, emitted, wire, self.link);
             self.reply();
         }
         self.list(slot);
@@ -379,7 +381,7 @@ impl Streams {
         }
         let ring = self.ring();
         let open = Open::connecting(ends, ring, &self.limits, &mut self.interface).ok_or(StreamDrop::BadPort)?;
-        let flow = Flow::new(ends, Phase::Open(open), Opener::Outside, now);
+        let flow = Flow::new(ends, u16::MAX, Phase::Open(open), Opener::Outside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         self.counters.rings += 2 * ring as u64;
         self.list(slot);
@@ -418,7 +420,7 @@ impl Streams {
         let Some(flow) = self.table.flow_mut(slot) else { return 0 };
         flow.listed = false;
         let broken = pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken;
-        let ends = flow.ends;
+        let wire = (flow.ends, flow.mss);
         let Phase::Open(open) = &mut flow.phase else { return 0 };
         let limit = if open.is_half_closed() { self.limits.half_closed } else { self.limits.idle };
         let ends_at = flow.active + Duration::from(limit);
@@ -433,7 +435,7 @@ impl Streams {
                 self.settle(slot, ends_at, now, outside);
                 return count;
             };
-            wire::finish(buffer, emitted, ends, self.link);
+            wire::finish(buffer, emitted, wire, self.link);
         }
         self.list(slot);
         buffers.len()

@@ -29,7 +29,13 @@ pub(super) struct Arrived {
     pub(super) flags: u8,
     /// What it acknowledges, if it does nothing else.
     pub(super) pure_ack: Option<u32>,
+    /// Of a SYN: the most payload of a segment that the endpoint takes.
+    pub(super) mss: Option<u16>,
 }
+
+/// The MSS of an endpoint that names none, or zero (RFC 9293 section 3.7.1), and the least that smoltcp keeps to.
+const DEFAULT_MSS: u16 = 536;
+const LEAST_MSS: u16 = 48;
 
 /// Reads a segment from inside, and checks what smoltcp is told not to.
 pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result<Arrived, StreamDrop> {
@@ -72,11 +78,20 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     let outside = SocketAddr::new(destination, segment.destination_port());
     let pure = flags == flag::ACK && segment.payload().is_empty();
     let pure_ack = pure.then(|| segment.acknowledgment());
-    Ok(Arrived { ends: Ends { inside, outside }, flags, pure_ack })
+    let mss = (flags & flag::SYN != 0).then(|| mss(segment.options()));
+    Ok(Arrived { ends: Ends { inside, outside }, flags, pure_ack, mss })
 }
 
-/// Makes a frame of what the stack put behind room for an Ethernet header. Its checksum stays partial.
-pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, ends: Ends, link: Link) {
+/// The maximum segment size of a SYN's options, as smoltcp reads it.
+fn mss(options: &[u8]) -> u16 {
+    let option = tcp::options(options).find(|option| option.kind == tcp::option::MSS);
+    let named = option.and_then(|option| option.data.try_into().ok()).map(u16::from_be_bytes);
+    named.filter(|&mss| mss != 0).unwrap_or(DEFAULT_MSS).max(LEAST_MSS)
+}
+
+/// Makes a frame of what the stack put behind room for an Ethernet header. Its checksum stays partial, and more payload than
+/// the endpoint's `mss` stays in one piece, to be cut up by whoever must.
+pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, (ends, mss): (Ends, u16), link: Link) {
     let area = out.receive_area();
     let ipv6 = ends.inside.is_ipv6();
     if let Ok(mut header) = Ethernet::parse(&mut area[..ethernet::HEADER_LEN]) {
@@ -92,7 +107,10 @@ pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, ends: Ends, link: Lin
     let header_len = l4 + usize::from(area[l4 + 12] >> 4) * 4;
     let short = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
     let kind = if ipv6 { GsoKind::TcpV6 } else { GsoKind::TcpV4 };
-    let gso = emitted.segment.map(|size| Gso { kind, size, header_len: short(header_len), ecn: false });
+    // Options are part of a segment's size (RFC 6691).
+    let size = mss.saturating_sub(short(header_len - l4 - tcp::MIN_HEADER_LEN)).max(1);
+    let large = end.saturating_sub(header_len) > usize::from(size);
+    let gso = large.then(|| Gso { kind, size, header_len: short(header_len), ecn: false });
     let checksum = Some(PartialChecksum { start: short(l4), offset: short(tcp::CHECKSUM_OFFSET) });
     out.received(end, Offload { checksum, gso });
 }
