@@ -46,8 +46,7 @@ fn hops() {
 #[test]
 fn not_allowed() {
     guard(|| {
-        let site = Rootless::start();
-        site.forbid_ping();
+        let site = Rootless::without_ping();
         site.vs.ok("network create --ipv6 six");
         let a = site.vs.container("a", "--network six");
         let said = a.sh("ping -n -c 1 -W 10 10.99.0.2");

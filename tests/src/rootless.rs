@@ -9,7 +9,7 @@
 //! is sent stays within these namespaces.
 
 use crate::site::{Namespace, far_behind};
-use crate::{Background, Container, Output, Vswitch, eventually, guard::is_root};
+use crate::{Background, Container, Output, Vswitch, eventually};
 
 /// The other side's programs; see there for roles.
 const OUTSIDE: &str = include_str!("outside.py");
@@ -35,6 +35,13 @@ enum User {
     Root,
 }
 
+/// Whether the host lets its users send echo requests (`net.ipv4.ping_group_range`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ping {
+    Allowed,
+    Forbidden,
+}
+
 impl Rootless {
     /// As an ordinary user, without arguments: sockets are the default.
     ///
@@ -58,6 +65,18 @@ impl Rootless {
         site
     }
 
+    /// As an ordinary user of a host that lets nobody send echo requests, as most do.
+    ///
+    /// # Panics
+    /// When something cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn without_ping() -> Rootless {
+        let site = Rootless::make(User::Ordinary, Ping::Forbidden, &[], &[]);
+        site.vs.up();
+        site
+    }
+
     /// As somebody who is root of the host's namespace.
     ///
     /// # Panics
@@ -65,7 +84,7 @@ impl Rootless {
     #[must_use]
     #[track_caller]
     pub fn as_root(args: &[&str]) -> Rootless {
-        let site = Rootless::make(User::Root, &[], args);
+        let site = Rootless::make(User::Root, Ping::Allowed, &[], args);
         site.vs.up();
         site
     }
@@ -77,17 +96,20 @@ impl Rootless {
     #[must_use]
     #[track_caller]
     pub fn without_daemon(before: &[&str], args: &[&str]) -> Rootless {
-        Rootless::make(User::Ordinary, before, args)
+        Rootless::make(User::Ordinary, Ping::Allowed, before, args)
     }
 
     #[track_caller]
-    fn make(user: User, before: &[&str], args: &[&str]) -> Rootless {
+    fn make(user: User, ping: Ping, before: &[&str], args: &[&str]) -> Rootless {
         let host = Namespace::new(None);
         let (outside, far) = (Namespace::new(Some(&host)), Namespace::new(Some(&host)));
         host.ok(&format!("ip link add up0 type veth peer name out0 netns {}", outside.pid()));
         host.ok("ip link set up0 up; ip addr add 10.99.0.1/24 dev up0; ip addr add fd99::1/64 dev up0 nodad; \
-             ip route add default via 10.99.0.2; ip route add default via fd99::2; \
-             echo 0 0 > /proc/sys/net/ipv4/ping_group_range");
+             ip route add default via 10.99.0.2; ip route add default via fd99::2");
+        // A new namespace has it forbidden.
+        if ping == Ping::Allowed {
+            host.ok("echo 0 0 > /proc/sys/net/ipv4/ping_group_range");
+        }
         outside.ok("ip addr add 10.99.0.2/24 dev out0; ip addr add fd99::2/64 dev out0 nodad; ip link set out0 up; \
              ip route add blackhole 10.97.0.0/24");
         far_behind(&outside, &far);
@@ -99,15 +121,6 @@ impl Rootless {
         prefix.extend(before.iter().map(|&word| word.to_owned()));
         let vs = Vswitch::stopped_inside("/tmp/vs", &prefix, args);
         Rootless { vs, host, outside, far }
-    }
-
-    /// Lets nobody of this host send echo requests, as most hosts have it.
-    ///
-    /// # Panics
-    /// When that cannot be set.
-    #[track_caller]
-    pub fn forbid_ping(&self) {
-        self.host.ok("echo 1 0 > /proc/sys/net/ipv4/ping_group_range");
     }
 
     /// Starts a role of the other side in a namespace, beside the test.
@@ -193,10 +206,9 @@ impl Rootless {
     pub fn nginx(&self, sizes: &[&str]) -> Background {
         let files: String =
             sizes.iter().map(|size| format!("head -c {size} /dev/urandom > /tmp/nginx/{size}; ")).collect();
-        let user = if is_root() { "user root; " } else { "" };
         self.outside.ok(&format!("mkdir -p /tmp/nginx; echo page-of-nginx > /tmp/nginx/page; {files}"));
         let config = format!(
-            "{user}daemon off; worker_processes 1; pid /tmp/nginx.pid; error_log /tmp/nginx.error; \
+            "user root; master_process off; daemon off; pid /tmp/nginx.pid; error_log /tmp/nginx.error; \
              events {{ worker_connections 2000; }} \
              http {{ log_format c '$remote_addr $connection_requests $request'; access_log /tmp/nginx.log c; \
              client_body_temp_path /tmp/n1; proxy_temp_path /tmp/n2; fastcgi_temp_path /tmp/n3; uwsgi_temp_path /tmp/n4; \
