@@ -229,7 +229,8 @@ impl Rig {
         wait_until(|| run(&mut words("ip", &["-n", inner, "route"])).is_ok_and(|text| text.contains("default")))
             .with_context(|| format!("no way out by '{line}'; install slirp4netns and passt"))?;
         if self.kind == Kind::Slirp {
-            forward(&api)?;
+            // Its API hangs up on those who come before its stack is ready.
+            wait_until(|| forward(&api).is_ok()).or_else(|_| forward(&api))?;
         }
         Ok(())
     }
