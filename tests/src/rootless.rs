@@ -207,14 +207,12 @@ impl Rootless {
         let files: String =
             sizes.iter().map(|size| format!("head -c {size} /dev/urandom > /tmp/nginx/{size}; ")).collect();
         self.outside.ok(&format!("mkdir -p /tmp/nginx; echo page-of-nginx > /tmp/nginx/page; {files}"));
-        let config = format!(
-            "user root; master_process off; daemon off; pid /tmp/nginx.pid; error_log /tmp/nginx.error; \
-             events {{ worker_connections 2000; }} \
-             http {{ log_format c '$remote_addr $connection_requests $request'; access_log /tmp/nginx.log c; \
+        let config = "user root; master_process off; daemon off; pid /tmp/nginx.pid; error_log /tmp/nginx.error; \
+             events { worker_connections 2000; } \
+             http { log_format c '$remote_addr $connection_requests $request'; access_log /tmp/nginx.log c; \
              client_body_temp_path /tmp/n1; proxy_temp_path /tmp/n2; fastcgi_temp_path /tmp/n3; uwsgi_temp_path /tmp/n4; \
              scgi_temp_path /tmp/n5; sendfile on; keepalive_requests 100000; \
-             server {{ listen 8000 backlog=2000; listen [::]:8000 backlog=2000; root /tmp/nginx; }} }}"
-        );
+             server { listen 8000 backlog=2000; listen [::]:8000 backlog=2000; root /tmp/nginx; } }";
         std::fs::write("/tmp/nginx.conf", config).unwrap();
         self.outside.serve("nginx -c /tmp/nginx.conf -e /tmp/nginx.error", 8000)
     }
