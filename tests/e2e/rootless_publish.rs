@@ -47,6 +47,19 @@ fn from_outside() {
     });
 }
 
+/// A container of an overlay network has the same way out, and its ports are published in the same way.
+#[test]
+fn of_an_overlay() {
+    guard(|| {
+        let site = Rootless::with(&["--vtep", "10.99.0.1"]);
+        site.vs.ok("network create -d overlay --subnet 10.100.0.0/16 --ip-range 10.100.1.0/24 blue");
+        let a = web(&site, "a", "--network blue -p 8080:80");
+        assert_eq!(fetch(site.outside.sh(&format!("{CURL} http://10.99.0.1:8080/page"))), "page-of-a");
+        let _nginx = site.nginx(&[]);
+        assert_eq!(fetch(a.sh(&format!("{CURL} http://10.99.0.2:8000/page"))), "page-of-nginx");
+    });
+}
+
 /// With `publish-source=gateway` every client is shown as the gateway, of TCP and of UDP.
 #[test]
 fn shown_as_the_gateway() {
