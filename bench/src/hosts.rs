@@ -7,8 +7,9 @@ use std::process::Stdio;
 use anyhow::Context as _;
 
 use crate::containers::Effort;
+use crate::daemon::wait_for;
 use crate::report::{Better, Goal, Group, Measure, Side, Subject};
-use crate::rig::{ADDRESSES, Kind, Rig, own_program, run, wait_for, words};
+use crate::rig::{ADDRESSES, Kind, Rig, own_program, run, words};
 use crate::traffic;
 
 const KINDS: [(Kind, &str, Side); 3] = [

@@ -9,12 +9,14 @@
 //! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
 //! - [`dns`]: the name server over its sockets;
+//! - [`daemon`]: a vswitchd of the benchmark's own;
 //! - [`growth`]: what more stations, containers and workers cost;
 //! - [`report`]: what is told of it: tables, ratios, drawings.
 
 pub mod cases;
 pub mod containers;
 pub mod control;
+pub mod daemon;
 pub mod dns;
 pub mod growth;
 pub mod hosts;

@@ -73,15 +73,12 @@ impl Collected {
     }
 
     fn group(&mut self, group: Group) {
-        let own = group.own();
         for work in &group.works {
             let values = (0..group.subjects.len())
                 .filter_map(|subject| Some(format!("{} {:.2}", group.subjects[subject].name, work.median(subject)?)));
             println!("  {:<38} {}: {}", work.title, work.unit, values.collect::<Vec<_>>().join(", "));
         }
-        if own.is_some() {
-            self.print(&group.works.iter().flat_map(|work| group.judged(work)).collect::<Vec<_>>());
-        }
+        self.print(&group.works.iter().flat_map(|work| group.judged(work)).collect::<Vec<_>>());
         self.groups.push(group);
     }
 

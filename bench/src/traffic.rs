@@ -1,12 +1,13 @@
 //! What is measured between the two containers of a rig, with the tools that everybody uses.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use crate::daemon::Running;
 use crate::rig::{Rig, own_program, run};
 
 /// Who asks whom: the container that the client runs in (0 or 1), and the address by which it reaches the other.
@@ -15,7 +16,9 @@ pub struct Path(pub usize, pub &'static str);
 
 /// An iperf3 server at the far end of a path.
 #[derive(Debug)]
-pub struct Server(Child);
+pub struct Server {
+    _running: Running,
+}
 
 impl Server {
     /// Starts it.
@@ -26,7 +29,7 @@ impl Server {
         let mut command = rig.command(1 - path.0, &["iperf3", "-s", "--forceflush"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
         let mut output = BufReader::new(child.stdout.take().context("its output is a pipe")?);
-        let server = Server(child);
+        let server = Server { _running: Running(child) };
         let mut line = String::new();
         while !line.contains("Server listening") {
             line.clear();
@@ -35,13 +38,6 @@ impl Server {
         // What it says of each test must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -102,7 +98,9 @@ pub fn udp(rig: &Rig, path: Path, seconds: u32, (size, rate): (u32, &str)) -> an
 
 /// A stream at a steady rate that runs beside something else, until dropped.
 #[derive(Debug)]
-pub struct Load(Child);
+pub struct Load {
+    _running: Running,
+}
 
 impl Load {
     /// Starts a TCP stream of `rate`, as iperf3 writes it.
@@ -114,20 +112,15 @@ impl Load {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start iperf3")?;
         // Past its slow start.
         std::thread::sleep(Duration::from_millis(500));
-        Ok(Load(child))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Ok(Load { _running: Running(child) })
     }
 }
 
 /// A server that answers one byte with one byte, at the far end of a path.
 #[derive(Debug)]
-pub struct Answers(Child);
+pub struct Answers {
+    _running: Running,
+}
 
 /// Where [`Answers`] listens.
 const ANSWERS_PORT: u16 = 5301;
@@ -140,23 +133,17 @@ impl Answers {
     pub fn start(rig: &Rig, path: Path) -> anyhow::Result<Answers> {
         let program = own_program("vswitch-load")?.display().to_string();
         let mut command = rig.command(1 - path.0, &[&program, "serve", &format!("0.0.0.0:{ANSWERS_PORT}")]);
-        let child = command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")?;
-        let mut answers = Answers(child);
-        ready(&mut answers.0)?;
-        Ok(answers)
-    }
-}
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let mut running = Running(command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")?);
+        ready(&mut running)?;
+        Ok(Answers { _running: running })
     }
 }
 
 /// Connections over which nothing moves, until dropped.
 #[derive(Debug)]
-pub struct Idle([Child; 2]);
+pub struct Idle {
+    _running: [Running; 2],
+}
 
 impl Idle {
     /// Makes them, with one byte each way.
@@ -169,33 +156,22 @@ impl Idle {
         let start = |side: usize, what: &str| {
             let line = format!("ulimit -n $(ulimit -Hn); exec {program} {what}");
             let mut command = rig.command(side, &["sh", "-c", &line]);
-            command.stdout(Stdio::piped()).spawn().context("cannot start vswitch-load")
+            command.stdout(Stdio::piped()).spawn().map(Running).context("cannot start vswitch-load")
         };
         let mut server = start(1 - path.0, &format!("keep 0.0.0.0:{IDLE_PORT} {count}"))?;
         ready(&mut server)?;
         let mut client = start(path.0, &format!("idle {}:{IDLE_PORT} {count}", path.1))?;
-        let said = ready(&mut client);
-        let idle = Idle([client, server]);
-        said.map(|()| idle)
+        ready(&mut client)?;
+        Ok(Idle { _running: [client, server] })
     }
 }
 
 /// Where the far end of [`Idle`] listens.
 const IDLE_PORT: u16 = 5302;
 
-impl Drop for Idle {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 /// Waits for vswitch-load's line.
-fn ready(child: &mut Child) -> anyhow::Result<()> {
-    use std::io::BufRead as _;
-    let output = child.stdout.take().context("its output is a pipe")?;
+fn ready(program: &mut Running) -> anyhow::Result<()> {
+    let output = program.0.stdout.take().context("its output is a pipe")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
     ensure!(line.trim() == "ready", "vswitch-load does not get ready");

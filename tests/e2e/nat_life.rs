@@ -31,7 +31,7 @@ fn crash_with_live_flows() {
         let _server = site.outside.serve(SERVER, 7);
         let a = site.vs.container("a", "-p 7000:7 -p 80");
         a.ok(&format!("{SERVER} > /dev/null 2>&1 &"));
-        eventually("the container serves", 15, || a.sh("ss -ltn").stdout.contains(":7 "));
+        a.listens(7);
         // Started apart from the daemon, whose end would otherwise be the end of `exec`.
         a.ok(&format!("({}) > /tmp/out-client 2>&1 &", client("10.99.0.2")));
         let inward = site.outside.spawn(&client("10.99.0.1").replace(",7),5)", ",7000),5)"));

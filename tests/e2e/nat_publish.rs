@@ -156,7 +156,7 @@ fn removal_of_one() {
                    s.ThreadingTCPServer((\"0.0.0.0\",7),H).serve_forever()' > /dev/null 2>&1 &";
         for container in [&one, &two] {
             container.ok(cat);
-            eventually("it serves", 15, || container.sh("ss -ltn").stdout.contains(":7 "));
+            container.listens(7);
         }
         let talk = |port: u16, name: &str| {
             site.outside.spawn(&format!(

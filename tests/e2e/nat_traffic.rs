@@ -264,7 +264,7 @@ fn routed_network() {
         assert_eq!(fetch(site.outside.sh("curl -sS -m 10 http://10.99.0.1:8080/page")), "page-of-a");
         site.outside.ok("ping -n -c 1 -W 2 10.201.4.7");
         a.ok("python3 -m http.server 81 >/dev/null 2>&1 &");
-        eventually("it serves", 15, || a.sh("ss -ltn").stdout.contains(":81 "));
+        a.listens(81);
         assert_ne!(site.outside.sh("curl -sS -m 2 http://10.201.4.7:81/").code, 0, "not published");
         let b = site.vs.container("b", "");
         b.pings("10.99.0.2");

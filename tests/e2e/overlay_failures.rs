@@ -1,7 +1,7 @@
 //! Overlay networks when things break: hosts that go and return, an underlay that changes or loses packets, a daemon that
 //! is killed. Traffic recovers by itself.
 
-use vswitch_tests::hosts::{Hosts, overlay};
+use vswitch_tests::hosts::{Hosts, on_each};
 use vswitch_tests::{Container, Vswitch, eventually, guard};
 
 fn recovers(from: &Container<'_>, to: &Container<'_>) {
@@ -18,10 +18,8 @@ fn up(vs: &Vswitch) -> bool {
 #[test]
 fn hosts_and_addresses_return() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (hosts, one, two) = Hosts::pair("");
+        let (a, b) = on_each(&one, &two);
         a.pings(b.ipv4("n"));
         hosts.unplug(2);
         a.cannot_ping(b.ipv4("n"));
@@ -41,10 +39,8 @@ fn hosts_and_addresses_return() {
 #[test]
 fn another_address() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (hosts, one, two) = Hosts::pair("");
+        let (a, b) = on_each(&one, &two);
         a.pings(b.ipv4("n"));
         drop(b);
         assert_eq!(two.terminate(), 0);
@@ -71,10 +67,8 @@ fn another_address() {
 #[test]
 fn the_underlay_shrinks() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (hosts, one, two) = Hosts::pair("");
+        let (a, b) = on_each(&one, &two);
         let longest = format!("ping -n -c 2 -i 0.1 -W 2 -M do -s 1422 {}", b.ipv4("n"));
         a.ok(&longest);
         for number in [1, 2] {
@@ -88,7 +82,7 @@ fn the_underlay_shrinks() {
         });
         a.ok(&format!("ping -n -c 2 -i 0.1 -W 2 -M do -s 1322 {}", b.ipv4("n")));
         let server = b.spawn("exec iperf3 -s -1");
-        eventually("iperf3 listens", 15, || b.sh("ss -ltn").stdout.contains(":5201 "));
+        b.listens(5201);
         a.ok(&format!("iperf3 -t 1 -c {}", b.ipv4("n")));
         drop(server);
         assert!(one.container("c", "--network n").ok("ip link show eth0").contains("mtu 1350"));
@@ -99,15 +93,13 @@ fn the_underlay_shrinks() {
 #[test]
 fn a_lossy_underlay() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (hosts, one, two) = Hosts::pair("");
+        let (a, b) = on_each(&one, &two);
         a.pings(b.ipv4("n"));
         let relay = hosts.lose(10);
         let wanted = a.ok("mkdir -p /tmp/web; head -c 300000 /dev/urandom > /tmp/web/file; sha256sum < /tmp/web/file");
         a.ok("python3 -m http.server 80 --directory /tmp/web > /tmp/web.log 2>&1 &");
-        eventually("the container serves", 15, || a.sh("ss -ltn").stdout.contains(":80 "));
+        a.listens(80);
         let fetched =
             b.ok(&format!("curl -sS --retry 5 --retry-all-errors -m 50 http://{}/file | sha256sum", a.ipv4("n")));
         assert_eq!(fetched, wanted);
@@ -120,10 +112,8 @@ fn a_lossy_underlay() {
 #[test]
 fn killed_and_restarted() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "--opt vni=77");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (_hosts, one, two) = Hosts::pair("--opt vni=77");
+        let (a, b) = on_each(&one, &two);
         let mac = b.endpoint("n").mac_address;
         one.ok(&format!("tunnel entry add n {mac} {} 10.77.0.2", b.ipv4("n")));
         a.pings(b.ipv4("n"));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use vswitch_tests::hosts::{Hosts, KernelEnd, overlay};
+use vswitch_tests::hosts::{Hosts, KernelEnd, on_each, overlay};
 use vswitch_tests::{Background, Container, Output, Vswitch, eventually, guard};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,10 +49,8 @@ fn speed(client: Output, server: Background) -> f64 {
 #[test]
 fn two_hosts() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "--opt vni=4097");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (_hosts, one, two) = Hosts::pair("--opt vni=4097");
+        let (a, b) = on_each(&one, &two);
         assert_eq!((a.ipv4("n").to_string(), b.ipv4("n").to_string()), ("10.201.1.0".into(), "10.201.2.0".into()));
         a.pings(b.ipv4("n"));
         b.pings(a.ipv4("n"));
@@ -68,7 +66,7 @@ fn two_hosts() {
         let remotes = one.ok("tunnel remote ls n");
         assert!(remotes.contains("10.77.0.2   operator") && remotes.contains("s ago"), "{remotes}");
         let server = b.spawn("exec iperf3 -s -1");
-        eventually("iperf3 listens", 15, || b.sh("ss -ltn").stdout.contains(":5201 "));
+        b.listens(5201);
         assert!(speed(a.sh(&format!("iperf3 -J -t 1 -c {}", b.ipv4("n"))), server) > 1e8);
         let stats = one.ok("stats");
         assert!(stats.contains("10.77.0.1") && stats.contains("(tunnel)"), "{stats}");
@@ -164,7 +162,7 @@ fn jumbo_and_small() {
         let (c, d) = (one.container("c", "--network small"), two.container("d", "--network small"));
         pings(c.sh(&format!("ping -n -c 3 -i 0.1 -W 2 -M do -s 972 {}", d.ipv4("small"))));
         let server = d.spawn("exec iperf3 -s -1");
-        eventually("iperf3 listens", 15, || d.sh("ss -ltn").stdout.contains(":5201 "));
+        d.listens(5201);
         assert!(speed(c.sh(&format!("iperf3 -J -t 1 -c {}", d.ipv4("small"))), server) > 1e7);
     });
 }
@@ -312,10 +310,8 @@ fn tcpdump_understands() {
 #[test]
 fn gateway_of_each_host() {
     guard(|| {
-        let hosts = Hosts::new(2);
-        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
-        overlay(&[(1, &one), (2, &two)], "n", "--opt vni=4097");
-        let (a, b) = (one.container("a", "--network n"), two.container("b", "--network n"));
+        let (hosts, one, two) = Hosts::pair("--opt vni=4097");
+        let (a, b) = on_each(&one, &two);
         let dump = hosts.tcpdump(2, "udp port 4789");
         a.pings("10.201.0.1");
         b.pings("10.201.0.1");

@@ -7,9 +7,7 @@ use vswitch_tests::{Container, Rootless, eventually, guard};
 /// Starts a container with a web server on port 80 that logs its clients.
 fn web<'v>(site: &'v Rootless, name: &str, flags: &str) -> Container<'v> {
     let container = site.vs.container(name, flags);
-    container.ok(&format!("mkdir -p /tmp/{name} && echo page-of-{name} > /tmp/{name}/page"));
-    container.ok(&format!("python3 -m http.server 80 --bind :: --directory /tmp/{name} > /tmp/{name}.log 2>&1 &"));
-    eventually("the container serves", 15, || container.sh("ss -ltn").stdout.contains(":80 "));
+    container.serves_page();
     container
 }
 
@@ -190,7 +188,7 @@ fn life() {
         let _ = b;
         site.vs.ok("start a");
         a.ok("python3 -m http.server 80 --bind :: --directory /tmp/a > /tmp/a.log 2>&1 &");
-        eventually("the container serves", 15, || a.sh("ss -ltn").stdout.contains(":80 "));
+        a.listens(80);
         assert_eq!(fetch(reach()), "page-of-a");
         // On its own: what runs by 'exec' loses its output with vswitchd.
         a.ok(&format!("python3 {SCRIPT} udp_echo 9000 > /tmp/echo.log 2>&1 &"));
@@ -236,7 +234,7 @@ fn privileged_ports_as_root() {
         site.vs.up();
         assert_eq!(fetch(site.outside.sh(&format!("{CURL} http://10.99.0.1/page"))), "page-of-a");
         let busy = site.host.spawn("python3 -m http.server 81");
-        eventually("another program listens", 15, || site.host.sh("ss -ltn").stdout.contains(":81 "));
+        site.host.listens(81);
         site.vs.words("run --rm -p 81:80 -- true").exits(125).says("0.0.0.0:81/tcp: address already in use");
         drop(busy);
         site.vs.words("run --rm -p 81:80 -- true").exits(0);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 use vswitch_api::{container::Container as Details, endpoint::Endpoint};
 
-use crate::{Background, Output, Vswitch, eventually, frames, ping};
+use crate::{Background, Output, Vswitch, eventually, frames, ping, wait::until_listening};
 
 /// A container that only waits; commands are run inside it.
 #[derive(Debug)]
@@ -25,6 +25,28 @@ impl<'v> Container<'v> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Waits until a program inside listens on a TCP port.
+    ///
+    /// # Panics
+    /// When none does for 15 seconds.
+    #[track_caller]
+    pub fn listens(&self, port: u16) {
+        until_listening(port, |script| self.sh(script));
+    }
+
+    /// Starts a server inside on TCP port 80 that has a file `page`, which says `page-of-` and the container's name; it logs its
+    /// clients to `/tmp/NAME.log`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[track_caller]
+    pub fn serves_page(&self) {
+        let name = self.name();
+        self.ok(&format!("mkdir -p /tmp/{name} && echo page-of-{name} > /tmp/{name}/page"));
+        self.ok(&format!("python3 -m http.server 80 --bind :: --directory /tmp/{name} > /tmp/{name}.log 2>&1 &"));
+        self.listens(80);
     }
 
     /// Runs a shell script inside, which must work, and returns its output.

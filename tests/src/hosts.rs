@@ -11,7 +11,7 @@
 //! inside a user namespace of its own.
 
 use crate::site::Namespace;
-use crate::{Background, Vswitch, eventually, sh};
+use crate::{Background, Container, Vswitch, eventually, sh};
 
 /// Some hosts and what joins them.
 #[derive(Debug)]
@@ -67,6 +67,19 @@ impl Hosts {
             hosts.plug(number);
         }
         hosts
+    }
+
+    /// Two hosts, each with a running vswitchd, and an overlay network `n` with these options over both.
+    ///
+    /// # Panics
+    /// When something cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn pair(options: &str) -> (Hosts, Vswitch, Vswitch) {
+        let hosts = Hosts::new(2);
+        let (one, two) = (hosts.daemon(1), hosts.daemon(2));
+        overlay(&[(1, &one), (2, &two)], "n", options);
+        (hosts, one, two)
     }
 
     /// Host `number`, from 1.
@@ -198,6 +211,16 @@ impl Hosts {
         eventually("the capture begins", 15, || capture.output().starts_with("ready"));
         Capture { _capture: capture, path, filter: filter.to_owned() }
     }
+}
+
+/// A container `a` on one host and `b` on the other, both on network `n`.
+///
+/// # Panics
+/// When one does not start.
+#[must_use]
+#[track_caller]
+pub fn on_each<'a, 'b>(one: &'a Vswitch, two: &'b Vswitch) -> (Container<'a>, Container<'b>) {
+    (one.container("a", "--network n"), two.container("b", "--network n"))
 }
 
 /// Makes an overlay network of this VNI on each daemon, whose hosts are numbered as in `hosts`, and makes each the others'

@@ -136,7 +136,7 @@ impl Rootless {
                 eventually("a server is ready", 15, || player.output().starts_with("ready"));
             }
             [_, port, ..] => {
-                eventually("a server listens", 15, || place.sh("ss -ltn").stdout.contains(&format!(":{port} ")));
+                place.listens(port.parse().unwrap());
             }
             _ => {}
         }
@@ -191,8 +191,8 @@ impl Rootless {
         if role.starts_with("udp_") {
             eventually("a server is ready", 15, || server.output().starts_with("ready"));
         } else {
-            let port = role.split_whitespace().nth(1).unwrap_or_default().to_owned();
-            eventually("a server listens", 15, || container.sh("ss -ltn").stdout.contains(&format!(":{port} ")));
+            let port = role.split_whitespace().nth(1).unwrap_or_default();
+            container.listens(port.parse().unwrap());
         }
         server
     }

@@ -13,7 +13,9 @@ use std::process::Command;
 
 use vswitch_api::stats::RouterStats;
 
-use crate::{Background, Container, Output, Vswitch, command, eventually, guard::is_root, until};
+use crate::{
+    Background, Container, Output, Vswitch, command, eventually, guard::is_root, until, wait::until_listening,
+};
 
 /// The uplink that most tests use.
 pub const UPLINK: &str = "packet:up0,address=10.99.0.1/24,gateway=10.99.0.2,address=fd99::1/64,gateway=fd99::2";
@@ -112,8 +114,17 @@ impl Namespace {
     #[track_caller]
     pub fn serve(&self, script: &str, port: u16) -> Background {
         let server = self.spawn(script);
-        eventually("a server listens", 15, || self.sh("ss -ltn").stdout.contains(&format!(":{port} ")));
+        self.listens(port);
         server
+    }
+
+    /// Waits until a program listens on a TCP port.
+    ///
+    /// # Panics
+    /// When none does for 15 seconds.
+    #[track_caller]
+    pub fn listens(&self, port: u16) {
+        until_listening(port, |script| self.sh(script));
     }
 }
 
@@ -204,10 +215,7 @@ impl Site {
     #[track_caller]
     pub fn web(&self, name: &str, flags: &str) -> Container<'_> {
         let container = self.vs.container(name, flags);
-        container.ok(&format!("mkdir -p /tmp/{name} && echo page-of-{name} > /tmp/{name}/page"));
-        let script = format!("python3 -m http.server 80 --bind :: --directory /tmp/{name} > /tmp/{name}.log 2>&1 &");
-        container.ok(&script);
-        eventually("the container serves", 15, || container.sh("ss -ltn").stdout.contains(":80 "));
+        container.serves_page();
         container
     }
 

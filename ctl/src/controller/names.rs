@@ -35,20 +35,7 @@ impl Controller {
     /// What the name server has counted.
     #[must_use]
     pub fn dns_stats(&self) -> vswitch_api::stats::DnsStats {
-        let stats = self.inner.names.dns.stats();
-        vswitch_api::stats::DnsStats {
-            questions: stats.questions,
-            answered: stats.answered,
-            missing: stats.missing,
-            forwarded: stats.forwarded,
-            joined: stats.joined,
-            unanswered: stats.unanswered,
-            refused: stats.refused,
-            ignored: stats.ignored,
-            limited: stats.limited,
-            connections_refused: stats.connections_refused,
-            upstream_failures: stats.upstream_failures,
-        }
+        self.inner.names.dns.stats()
     }
 
     /// Lets a container's name server answer, if it needs one, and tells it what the container may see now.

@@ -42,7 +42,6 @@ pub use outlet::Outlet;
 pub use resolv::ResolvConf;
 pub use scope::{Link, Scope, Servers, Upstreams, View};
 pub use service::{Client, Dns, Serving};
-pub use stats::DnsStats;
 pub use zone::{Member, Zone, ZoneCell};
 
 /// Where the server listens inside a sandbox, as Docker's does.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use vswitch_api::stats::DnsStats;
 
 use super::answer::{Outcome, Step, answer};
 use super::limits::{Bucket, Limits};
@@ -21,7 +22,7 @@ use super::query::{Question, Transport};
 use super::resolv::ResolvConf;
 use super::scope::Scope;
 use super::server;
-use super::stats::{Counters, DnsStats};
+use super::stats::Counters;
 use super::upstream::Pending;
 use crate::clock::Stopwatch;
 

@@ -25,6 +25,7 @@
 
 mod device;
 mod flow;
+mod outside;
 mod settings;
 mod table;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use flow::Opener;
 use flow::{Flow, Open, Phase, Pumped, Standing};
+pub use outside::{Ending, Outside, Readiness};
 pub use settings::{StreamCounters, StreamDrop, StreamLimits};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::time::Instant;
@@ -52,54 +54,6 @@ pub use wire::Ends;
 use super::datagram::Shown;
 use super::datagram::wire::Link;
 use crate::route::{IcmpError, Sender, refuse_connection};
-
-/// The host's sockets, by connection. Reads and writes never wait.
-pub trait Outside {
-    /// Starts to connect a socket to where a connection from inside leads; the news comes by [`Streams::ready`].
-    ///
-    /// # Errors
-    /// When the host refuses at once. A destination that may not be reached is [`io::ErrorKind::PermissionDenied`].
-    fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()>;
-
-    /// How the connect went; `None` while it goes on.
-    fn connected(&mut self, slot: Slot) -> Option<io::Result<()>>;
-
-    /// Writes as [`io::Write::write`] does.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when there is no room; anything else breaks the connection.
-    fn write(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<usize>;
-
-    /// Reads as [`io::Read::read`] does: nothing means the end.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when nothing is there; anything else breaks the connection.
-    fn read(&mut self, slot: Slot, area: &mut [u8]) -> io::Result<usize>;
-
-    /// Tells the peer that nothing more will be written.
-    fn finish(&mut self, slot: Slot);
-
-    /// Closes the socket, if there is one; the number may be used again.
-    fn close(&mut self, slot: Slot, ending: Ending);
-}
-
-/// How a connection ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Both sides have closed.
-    Orderly,
-    /// The peer is to see a reset.
-    Reset,
-}
-
-/// News of a host socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Readiness {
-    /// Bytes, the end or an error may be read.
-    pub readable: bool,
-    /// There may be room.
-    pub writable: bool,
-}
 
 /// A connection, for a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
