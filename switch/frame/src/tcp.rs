@@ -8,6 +8,9 @@ pub const MIN_HEADER_LEN: usize = 20;
 /// Where the checksum field lies in the header.
 pub const CHECKSUM_OFFSET: usize = 16;
 
+/// Where the window field lies in the header.
+const WINDOW_OFFSET: usize = 14;
+
 /// Control bits of byte 13.
 pub mod flag {
     /// No more data from the sender.
@@ -81,7 +84,7 @@ impl<T: AsRef<[u8]>> Tcp<T> {
 
     /// The window field, unscaled.
     pub fn window(&self) -> u16 {
-        be16(self.0.as_ref(), 14)
+        be16(self.0.as_ref(), WINDOW_OFFSET)
     }
 
     /// The checksum field as it stands.
@@ -109,6 +112,11 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Tcp<T> {
     /// Sets the control bits, without touching the checksum.
     pub fn set_flags(&mut self, flags: u8) {
         self.0.as_mut()[13] = flags;
+    }
+
+    /// Sets the window field, without touching the checksum.
+    pub fn set_window(&mut self, window: u16) {
+        put16(self.0.as_mut(), WINDOW_OFFSET, window);
     }
 
     /// Sets the checksum field.

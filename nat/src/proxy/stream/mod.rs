@@ -25,6 +25,7 @@
 
 mod device;
 mod flow;
+mod open;
 mod outside;
 mod settings;
 mod table;
@@ -38,7 +39,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use flow::Opener;
-use flow::{Flow, Open, Phase, Pumped, Standing};
+use flow::{Flow, Phase, Pumped};
+use open::{Open, Standing};
 pub use outside::{Ending, Outside, Readiness};
 pub use settings::{StreamCounters, StreamDrop, StreamLimits};
 use smoltcp::iface::{Config, Interface};
@@ -121,7 +123,7 @@ impl Streams {
             ends: flow.ends,
             opener: flow.opener,
             state: match &flow.phase {
-                Phase::Connecting(_) => "connecting",
+                Phase::Connecting(..) => "connecting",
                 Phase::Open(open) => open.state(),
             },
             bytes: flow.bytes,
@@ -165,7 +167,7 @@ impl Streams {
             return Err(reason);
         }
         let mss = arrived.mss.unwrap_or(u16::MAX);
-        let flow = Flow::new(arrived.ends, mss, Phase::Connecting(frame.into()), Opener::Inside, now);
+        let flow = Flow::new(arrived.ends, mss, Phase::Connecting(frame.into(), arrived), Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         if let Err(error) = outside.connect(slot, &arrived.ends) {
             self.connected(slot, Err(error), now, outside);
@@ -176,7 +178,7 @@ impl Streams {
     /// Takes news of a host socket.
     pub fn ready(&mut self, slot: Slot, news: Readiness, now: Timestamp, outside: &mut impl Outside) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
-        if let Phase::Connecting(_) = flow.phase {
+        if let Phase::Connecting(..) = flow.phase {
             if let Some(result) = outside.connected(slot) {
                 self.connected(slot, result, now, outside);
             }
@@ -268,12 +270,9 @@ impl Streams {
             }
             return;
         };
-        if arrived.pure_ack.is_some_and(|acknowledged| open.repeats(acknowledged)) {
-            return;
-        }
         flow.mss = arrived.mss.unwrap_or(flow.mss);
         let wire = (flow.ends, flow.mss);
-        let answer = open.ingress(&mut self.interface, headers.packet(frame), &mut self.scratch, now);
+        let answer = open.ingress(&mut self.interface, (frame, headers, &arrived), &mut self.scratch, now);
         if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken
             && let Some(open) = flow.open_mut()
         {
@@ -290,13 +289,13 @@ impl Streams {
     fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl Outside) {
         let ring = self.ring();
         let Some(flow) = self.table.flow_mut(slot) else { return };
-        let Phase::Connecting(syn) = &mut flow.phase else { return };
-        let (syn, ends) = (std::mem::take(syn), flow.ends);
+        let Phase::Connecting(syn, arrived) = &mut flow.phase else { return };
+        let (syn, arrived, ends) = (std::mem::take(syn), *arrived, flow.ends);
         let Ok(headers) = Headers::parse(&syn) else { return };
         let refused = match result {
             Ok(()) => match Open::listening(ends, ring, &self.limits) {
                 Some(mut open) => {
-                    open.ingress(&mut self.interface, headers.packet(&syn), &mut self.scratch, now);
+                    open.ingress(&mut self.interface, (&syn, &headers, &arrived), &mut self.scratch, now);
                     flow.phase = Phase::Open(open);
                     flow.active = now;
                     self.counters.opened += 1;

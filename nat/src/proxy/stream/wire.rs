@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use vswitch_frame::ethernet::{self, Ethernet};
-use vswitch_frame::ipv4::protocol;
+use vswitch_frame::ipv4::{self, protocol};
+use vswitch_frame::ipv6;
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
 use vswitch_frame::tcp::{self, Tcp, flag};
 use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, Headers, L3, Offload, checksum};
@@ -26,9 +27,18 @@ pub struct Ends {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrived {
     pub(super) ends: Ends,
+    /// SYN, FIN, RST and ACK of its control bits.
     pub(super) flags: u8,
-    /// What it acknowledges, if it does nothing else.
-    pub(super) pure_ack: Option<u32>,
+    /// Its sequence number.
+    pub(super) sequence: u32,
+    /// What it acknowledges.
+    pub(super) acknowledgment: Option<u32>,
+    /// The window as it stands in the header.
+    pub(super) window: u16,
+    /// Bytes of payload.
+    pub(super) length: usize,
+    /// Where the TCP header lies in the packet, and where it ends.
+    header: (usize, usize),
     /// Of a SYN: the most payload of a segment that the endpoint takes.
     pub(super) mss: Option<u16>,
 }
@@ -36,6 +46,10 @@ pub(super) struct Arrived {
 /// The MSS of an endpoint that names none, or zero (RFC 9293 section 3.7.1), and the least that smoltcp keeps to.
 const DEFAULT_MSS: u16 = 536;
 const LEAST_MSS: u16 = 48;
+
+/// Where an IP header says how long the packet is.
+const IPV4_LENGTH: usize = 2;
+const IPV6_LENGTH: usize = 4;
 
 /// Reads a segment from inside, and checks what smoltcp is told not to.
 pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result<Arrived, StreamDrop> {
@@ -76,10 +90,69 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     }
     let inside = SocketAddr::new(source, segment.source_port());
     let outside = SocketAddr::new(destination, segment.destination_port());
-    let pure = flags == flag::ACK && segment.payload().is_empty();
-    let pure_ack = pure.then(|| segment.acknowledgment());
-    let mss = (flags & flag::SYN != 0).then(|| mss(segment.options()));
-    Ok(Arrived { ends: Ends { inside, outside }, flags, pure_ack, mss })
+    let start = headers.l4_offset() - headers.l3_offset();
+    Ok(Arrived {
+        ends: Ends { inside, outside },
+        flags,
+        sequence: segment.sequence(),
+        acknowledgment: (flags & flag::ACK != 0).then(|| segment.acknowledgment()),
+        window: segment.window(),
+        length: segment.payload().len(),
+        header: (start, start + segment.header_len()),
+        mss: (flags & flag::SYN != 0).then(|| mss(segment.options())),
+    })
+}
+
+/// Segments that say less than the one that arrived. Their checksums are left as they are.
+impl Arrived {
+    /// Whether it acknowledges, and does nothing else.
+    pub(super) const fn is_pure_acknowledgment(&self) -> bool {
+        self.flags == flag::ACK && self.length == 0
+    }
+
+    /// The sequence number behind its bytes, which is that of its FIN.
+    pub(super) const fn end(&self) -> u32 {
+        advanced(self.sequence, self.length)
+    }
+
+    /// The same packet, with the least window that is open.
+    pub(super) fn with_least_window(&self, packet: &[u8]) -> Vec<u8> {
+        self.changed(packet.to_vec(), |segment| segment.set_window(1))
+    }
+
+    /// The same packet, with no FIN.
+    pub(super) fn without_fin(&self, packet: &[u8]) -> Vec<u8> {
+        self.changed(packet.to_vec(), |segment| segment.set_flags(segment.flags() & !flag::FIN))
+    }
+
+    /// Nothing but the packet's FIN.
+    pub(super) fn fin_alone(&self, packet: &[u8]) -> Vec<u8> {
+        let end = self.header.1;
+        let (field, length) = match self.ends.inside {
+            SocketAddr::V4(_) => (IPV4_LENGTH, end),
+            SocketAddr::V6(_) => (IPV6_LENGTH, end - ipv6::HEADER_LEN),
+        };
+        let mut bare = packet[..end].to_vec();
+        bare[field..field + 2].copy_from_slice(&short(length).to_be_bytes());
+        self.changed(bare, |segment| segment.set_sequence(self.end()))
+    }
+
+    fn changed(&self, mut packet: Vec<u8>, change: impl FnOnce(&mut Tcp<&mut [u8]>)) -> Vec<u8> {
+        if let Ok(mut segment) = Tcp::parse(&mut packet[self.header.0..]) {
+            change(&mut segment);
+        }
+        packet
+    }
+}
+
+/// The control bits of a packet that the stack put behind room for an Ethernet header, and the sequence number behind it.
+pub(super) fn extent(out: &mut FrameBuf, emitted: Emitted) -> Option<(u8, u32)> {
+    let packet = &out.receive_area()[ethernet::HEADER_LEN..ethernet::HEADER_LEN + emitted.length];
+    let header = if packet[0] >> 4 == 4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+    let segment = Tcp::parse(&packet[header..]).ok()?;
+    let controls = (segment.flags() & (flag::SYN | flag::FIN)).count_ones();
+    let end = advanced(segment.sequence(), segment.payload().len()).wrapping_add(controls);
+    Some((segment.flags(), end))
 }
 
 /// The maximum segment size of a SYN's options, as smoltcp reads it.
@@ -87,6 +160,22 @@ fn mss(options: &[u8]) -> u16 {
     let option = tcp::options(options).find(|option| option.kind == tcp::option::MSS);
     let named = option.and_then(|option| option.data.try_into().ok()).map(u16::from_be_bytes);
     named.filter(|&mss| mss != 0).unwrap_or(DEFAULT_MSS).max(LEAST_MSS)
+}
+
+/// A length in a packet, which fits.
+fn short(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// The sequence number `count` bytes on.
+#[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap (RFC 9293 section 3.4)")]
+pub(super) const fn advanced(sequence: u32, count: usize) -> u32 {
+    sequence.wrapping_add(count as u32)
+}
+
+/// Whether a sequence number lies before another, in half of the circle (RFC 9293 section 3.4).
+pub(super) const fn is_before(sequence: u32, other: u32) -> bool {
+    sequence.wrapping_sub(other) > 1 << 31
 }
 
 /// Makes a frame of what the stack put behind room for an Ethernet header. Its checksum stays partial, and more payload than
@@ -105,7 +194,6 @@ pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, (ends, mss): (Ends, u
     let field = l4 + tcp::CHECKSUM_OFFSET;
     area[field..field + 2].copy_from_slice(&checksum::fold(pseudo).to_be_bytes());
     let header_len = l4 + usize::from(area[l4 + 12] >> 4) * 4;
-    let short = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
     let kind = if ipv6 { GsoKind::TcpV6 } else { GsoKind::TcpV4 };
     // Options are part of a segment's size (RFC 6691).
     let size = mss.saturating_sub(short(header_len - l4 - tcp::MIN_HEADER_LEN)).max(1);

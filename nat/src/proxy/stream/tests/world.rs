@@ -12,12 +12,14 @@ use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToke
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
-use vswitch_frame::tcp::{Tcp, flag};
-use vswitch_frame::{EtherType, FrameBuf, Headers, MacAddr, Offload, Timestamp, ethernet, ipv4, ipv6};
+use vswitch_frame::ethernet::{self, Ethernet};
+use vswitch_frame::offload::PartialChecksum;
+use vswitch_frame::tcp::{self, Tcp, flag};
+use vswitch_frame::{EtherType, FrameBuf, Headers, MacAddr, Offload, Timestamp, ipv4, ipv6};
 
 use crate::proxy::datagram::wire::Link;
-use crate::proxy::stream::flow::owes_fin;
-use crate::proxy::stream::wire::endpoint;
+use crate::proxy::stream::open::{has_ended, owes_fin};
+use crate::proxy::stream::wire::{endpoint, is_before, read};
 use crate::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamLimits, Streams};
 
 /// A peer on the host's side.
@@ -110,12 +112,15 @@ pub(super) struct Wire {
 #[derive(Debug)]
 struct Line {
     packets: VecDeque<Vec<u8>>,
+    /// What the last packet acknowledged.
+    acknowledged: Option<u32>,
     wire: Wire,
     rng: StdRng,
 }
 
 impl Line {
     fn push(&mut self, packet: Vec<u8>) {
+        self.acknowledged = segment_of(&packet).map(|segment| segment.acknowledgment());
         let mut happens = |per_cent: u32| self.rng.random_range(0..100) < per_cent;
         if happens(self.wire.loses) {
             return;
@@ -202,13 +207,27 @@ pub(super) struct World {
     pub(super) sent: Vec<(Vec<u8>, Offload)>,
     /// Frames are kept in `sent`.
     pub(super) keeps: bool,
+    /// A FIN that waits until the endpoint has acknowledged what lies before it.
+    fin: Option<(u32, Vec<u8>)>,
+    /// Since when the endpoint is in TIME-WAIT.
+    rests: Option<Instant>,
     /// What the gateway acknowledged last.
     acknowledged: Option<u32>,
 }
 
 impl World {
     pub(super) fn new(limits: StreamLimits, wire: Wire, seed: u64) -> World {
-        let line = |turn: u64| Line { packets: VecDeque::new(), wire, rng: StdRng::seed_from_u64(seed ^ turn) };
+        World::with_buffer(BUFFER, limits, wire, seed)
+    }
+
+    /// The endpoint's socket has `buffer` bytes each way.
+    pub(super) fn with_buffer(buffer: usize, limits: StreamLimits, wire: Wire, seed: u64) -> World {
+        let line = |turn: u64| Line {
+            packets: VecDeque::new(),
+            acknowledged: None,
+            wire,
+            rng: StdRng::seed_from_u64(seed ^ turn),
+        };
         let (mut to_gateway, to_endpoint) = (line(1), line(2));
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -221,8 +240,8 @@ impl World {
             }
         });
         let mut sockets = SocketSet::new(Vec::new());
-        let buffer = || SocketBuffer::new(vec![0; 64 << 10]);
-        let handle = sockets.add(Socket::new(buffer(), buffer()));
+        let ring = || SocketBuffer::new(vec![0; buffer]);
+        let handle = sockets.add(Socket::new(ring(), ring()));
         World {
             engine: Streams::new(limits, LINK, seed),
             host: Host { room: usize::MAX, ..Host::default() },
@@ -235,6 +254,8 @@ impl World {
             buffers: std::iter::repeat_with(FrameBuf::new).take(8).collect(),
             sent: Vec::new(),
             keeps: false,
+            fin: None,
+            rests: None,
             acknowledged: None,
         }
     }
@@ -263,7 +284,7 @@ impl World {
     /// Gives the gateway a frame around a packet.
     pub(super) fn inject(&mut self, packet: &[u8], offload: Offload) {
         let mut frame = vec![0; ethernet::HEADER_LEN];
-        let mut header = ethernet::Ethernet::parse(&mut frame[..]).expect("room");
+        let mut header = Ethernet::parse(&mut frame[..]).expect("room");
         header.set_destination(LINK.own);
         header.set_source(LINK.peer);
         header.set_ether_type(if packet[0] >> 4 == 4 { EtherType::IPV4 } else { EtherType::IPV6 });
@@ -278,12 +299,20 @@ impl World {
         let now = Instant::from_millis(i64::try_from(self.now.as_millis()).expect("a test's time"));
         while let Some(packet) = self.to_endpoint.packets.pop_front() {
             if !self.repeats(&packet) {
+                let packet = self.without_fin(packet);
                 let mut nic = Nic { incoming: Some(packet), outgoing: &mut self.to_gateway };
                 self.interface.poll_ingress_single(now, &mut nic, &mut self.sockets);
             }
         }
-        let mut nic = Nic { incoming: None, outgoing: &mut self.to_gateway };
-        while self.interface.poll_egress(now, &mut nic, &mut self.sockets) != PollResult::None {}
+        let (at, now) = (now, self.patient(now));
+        loop {
+            let mut nic = Nic { incoming: None, outgoing: &mut self.to_gateway };
+            while self.interface.poll_egress(now, &mut nic, &mut self.sockets) != PollResult::None {}
+            let taken = self.to_gateway.acknowledged;
+            let Some((_, fin)) = self.fin.take_if(|(number, _)| Some(*number) == taken) else { break };
+            let mut nic = Nic { incoming: Some(fin), outgoing: &mut self.to_gateway };
+            self.interface.poll_ingress_single(at, &mut nic, &mut self.sockets);
+        }
         while let Some(packet) = self.to_gateway.packets.pop_front() {
             self.inject(&packet, Offload::NONE);
         }
@@ -311,18 +340,56 @@ impl World {
         self.buffers = buffers;
     }
 
-    /// The endpoint's stack is smoltcp as well, and needs the same care (see `Open::repeats`).
+    /// The time as the endpoint's stack is told when it may send. In TIME-WAIT it stands still: smoltcp 0.14 rests for ten
+    /// seconds, while a FIN may come again after sixteen; Linux rests for a minute.
+    fn patient(&mut self, now: Instant) -> Instant {
+        if self.state() != State::TimeWait {
+            self.rests = None;
+            return now;
+        }
+        *self.rests.get_or_insert(now)
+    }
+
+    /// The endpoint's stack has a FIN behind bytes only when it has acknowledged the bytes (see `open`).
+    fn without_fin(&mut self, packet: Vec<u8>) -> Vec<u8> {
+        let mut frame = vec![0; ethernet::HEADER_LEN];
+        let ether_type = if packet[0] >> 4 == 4 { EtherType::IPV4 } else { EtherType::IPV6 };
+        Ethernet::parse(&mut frame[..]).expect("room").set_ether_type(ether_type);
+        frame.extend_from_slice(&packet);
+        let headers = Headers::parse(&frame).expect("a whole frame");
+        if headers.protocol() != ipv4::protocol::TCP || has_ended(self.state()) {
+            return packet;
+        }
+        let checksum = PartialChecksum { start: short(headers.l4_offset()), offset: short(tcp::CHECKSUM_OFFSET) };
+        let offload = Offload { checksum: Some(checksum), gso: None };
+        match read(&frame, &headers, &offload) {
+            Ok(arrived) if arrived.flags & flag::FIN != 0 && arrived.length > 0 => {
+                self.fin = Some((arrived.end(), arrived.fin_alone(&packet)));
+                arrived.without_fin(&packet)
+            }
+            _ => packet,
+        }
+    }
+
+    /// The endpoint's stack is smoltcp as well, and needs the same care (see `open`).
     fn repeats(&mut self, packet: &[u8]) -> bool {
-        let l4 = if packet[0] >> 4 == 4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
-        let Ok(segment) = Tcp::parse(&packet[l4..]) else { return false };
+        let Some(segment) = segment_of(packet) else { return false };
         let pure = segment.flags() == flag::ACK && segment.payload().is_empty();
-        let again = self.acknowledged.replace(segment.acknowledgment()) == Some(segment.acknowledgment());
-        pure && again && owes_fin(self.socket())
+        let number = segment.acknowledgment();
+        match self.acknowledged {
+            _ if !pure => false,
+            Some(last) if last == number => owes_fin(self.socket()),
+            Some(last) if is_before(number, last) => false,
+            _ => {
+                self.acknowledged = Some(number);
+                false
+            }
+        }
     }
 
     /// Steps of a millisecond until `done`, or too many.
     pub(super) fn until(&mut self, what: &str, mut done: impl FnMut(&mut World) -> bool) {
-        for _ in 0..20_000 {
+        for _ in 0..PATIENCE {
             if done(self) {
                 return;
             }
@@ -349,6 +416,20 @@ impl World {
     }
 }
 
+/// A packet's segment, if its IP header has no options.
+fn segment_of(packet: &[u8]) -> Option<Tcp<&[u8]>> {
+    let l4 = if packet[0] >> 4 == 4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+    Tcp::parse(&packet[l4..]).ok()
+}
+
+fn short(value: usize) -> u16 {
+    u16::try_from(value).expect("a length of headers")
+}
+
+/// Bytes of the endpoint's buffers, unless a test says otherwise.
+const BUFFER: usize = 64 << 10;
+/// Steps that something may take: four minutes, as retransmissions come later and later.
+const PATIENCE: u32 = 240_000;
 pub(super) const SERVER: &str = "192.0.2.7:80";
 pub(super) const INSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 pub(super) const INSIDE_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
