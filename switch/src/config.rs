@@ -123,6 +123,8 @@ pub enum PortDevice {
     Memory(crate::MemoryDevice),
     /// Sockets of the host.
     Host(crate::HostGateway),
+    /// A service at the gateways' addresses; made by [`crate::Switch::serve`].
+    Service(crate::ServicePort),
     /// An overlay network's way to other hosts; made by [`crate::Switch::add_overlay`].
     Overlay(std::sync::Arc<crate::overlay::OverlayLeg>),
 }

@@ -198,6 +198,9 @@ impl Datapath {
         // The workers, the ticker and control count.
         let port = Arc::new(Port::new(id, config, device, worker, self.workers + 2));
         network.members.push(id);
+        if port.service().is_some() {
+            next.service = Some(id);
+        }
         overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
@@ -215,6 +218,7 @@ impl Datapath {
         let mut next = Snapshot::clone(&self.snapshot());
         let slot = next.ports.get_mut(id.index());
         let port = slot.and_then(Option::take).ok_or(SwitchError::UnknownPort(id))?;
+        next.service = next.service.filter(|service| *service != id);
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
             overlay::part(&mut next, &mut network, &port);

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use crossbeam_channel::bounded;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use vswitch_frame::{MacAddr, NetworkIndex, PortId, Vni};
 
+use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
 use crate::overlay::VtepId;
-use crate::port::Port;
+use crate::port::{Port, Service, ServicePort};
 use crate::router::RouterConfig;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
@@ -150,6 +153,27 @@ impl Switch {
             }
             Err(_) => Err(SwitchError::WorkerGone),
         }
+    }
+
+    /// Lets `service` answer at port `number` of every network's gateway address, over UDP and TCP, from now on. Its port is
+    /// in a network of its own, called `name`.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor left, or every index is taken.
+    pub fn serve(
+        &self,
+        name: &str,
+        number: u16,
+        service: Arc<dyn Service>,
+        limits: StreamLimits,
+    ) -> Result<ServicePort, SwitchError> {
+        let port = ServicePort::new(number, service, limits, StdRng::from_os_rng().next_u64());
+        let port = port.map_err(|source| SwitchError::Io { action: "serve the gateways' addresses", source })?;
+        let config = NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, mtu: u32::from(u16::MAX) };
+        let network = self.add_network(config)?;
+        let config = PortConfig { name: name.to_owned(), network, identity: None, mac_limit: None };
+        self.add_port(config, PortDevice::Service(port.clone()))?;
+        Ok(port)
     }
 
     /// Removes a port while traffic runs. When this returns, no worker uses it, its descriptor is closed, its FDB entries

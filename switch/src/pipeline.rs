@@ -3,13 +3,15 @@
 //! The buffers belong to the burst. An egress list names them by index, so that a flood needs no copy; the next burst may
 //! only begin when every list was sent.
 
+mod service;
+
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, NetworkIndex, PortId, Timestamp, Verdict};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
@@ -113,6 +115,9 @@ impl Pipeline {
         let (frames, spare) = buffers.split_at_mut(received);
         let mut spare = Spare::new(spare, received);
         cells.received(wide(received), wide(frames.iter().map(FrameBuf::len).sum()));
+        if ingress.service().is_some() {
+            return self.answer_by_service((ingress, &snapshot), frames, &mut spare, now);
+        }
         // A port whose network is gone is about to be removed.
         let Some(network) = snapshot.network(ingress.config.network) else {
             cells.dropped(DropReason::NoReceiver, wide(received));
@@ -217,9 +222,15 @@ impl Pipeline {
         now: Timestamp,
     ) -> Verdict {
         let Some(gateway) = network.config.gateway.as_ref() else { return Verdict::Dropped(DropReason::NotRouted) };
+        let Ok(headers) = Headers::parse(buffer.frame()) else { return Verdict::Dropped(DropReason::Runt) };
+        if let Some((port, service)) = snapshot.service()
+            && service.is_asked(&network.interface, buffer.frame(), &headers)
+            && snapshot.router.as_ref().is_none_or(|plan| plan.uplink != Some(network.index))
+        {
+            return self.ask_service((port, network), (buffer, index), &headers);
+        }
         let mut to_self = false;
         if let Some(plan) = &snapshot.router {
-            let Ok(headers) = Headers::parse(buffer.frame()) else { return Verdict::Dropped(DropReason::Runt) };
             let router = &self.datapath.router;
             let mut way = Way {
                 router,
@@ -242,10 +253,6 @@ impl Pipeline {
                     Routed::Consumed => return Verdict::Consumed,
                     Routed::Dropped(reason) => return Verdict::Dropped(reason),
                     Routed::ToSelf => to_self = true,
-                }
-                if let Some(port) = service_port(snapshot, plan.uplink, buffer.frame(), &headers) {
-                    way.egress.push(port, index);
-                    return Verdict::Forwarded;
                 }
                 if way.refuse_service((ingress.id, network), (buffer.frame(), &headers), spare) {
                     router.nat.refuse(vswitch_nat::NatDrop::Unsolicited);
@@ -278,13 +285,6 @@ impl Pipeline {
 /// Whether a flood from a local port was a question that the overlay answered in the buffer.
 fn suppressed(ingress: &Port, network: &Network, buffer: &mut FrameBuf) -> bool {
     network.leg.as_ref().is_some_and(|leg| leg.port != ingress.id && leg.leg.overlay.answer(buffer))
-}
-
-/// The port behind which a packet to one of the switch's own addresses is served.
-fn service_port(snapshot: &Snapshot, uplink: Option<NetworkIndex>, frame: &[u8], headers: &Headers) -> Option<PortId> {
-    let uplink = snapshot.network(uplink?)?;
-    let hosts = uplink.members.iter().filter_map(|&member| snapshot.port(member));
-    hosts.filter(|port| port.host().is_some_and(|host| host.serves(frame, headers))).map(|port| port.id).next()
 }
 
 /// Whether a frame is ARP or Neighbor Discovery, which the router hears and never forwards.

@@ -7,7 +7,7 @@ use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
 use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
-use crate::port::Port;
+use crate::port::{Port, ServicePort};
 use crate::router::{self, NeighbourTable, Plan};
 use crate::{Counters, NetworkConfig};
 
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub ports: Vec<Option<Arc<Port>>>,
     /// What the router does; without it, nothing leaves a network.
     pub router: Option<Arc<Plan>>,
+    /// The port of the service at the gateways' addresses.
+    pub service: Option<PortId>,
     /// By [`VtepId`].
     pub vteps: Vec<Option<Arc<VtepPlan>>>,
 }
@@ -83,6 +85,13 @@ impl Snapshot {
     #[must_use]
     pub fn vtep(&self, id: VtepId) -> Option<&Arc<VtepPlan>> {
         self.vteps.get(id.index())?.as_ref()
+    }
+
+    /// The service at the gateways' addresses, and its port.
+    #[inline]
+    pub(crate) fn service(&self) -> Option<(PortId, &ServicePort)> {
+        let id = self.service?;
+        Some((id, self.port(id)?.service()?))
     }
 
     /// The legs of all overlay networks, with their ports.

@@ -2,8 +2,8 @@
 //!
 //! It is the only port of the uplink's network. A frame that the router sends there is taken apart at once, on the worker
 //! that forwards it; what the host's sockets receive is made into frames when the port's own worker is woken. All sockets
-//! are in one poll, whose descriptor is what the worker watches: an epoll descriptor is itself readable when there are events.
-//! Its watch is edge-triggered, so a receive that comes back short has emptied the poll and every socket.
+//! are in one poll ([`super::reactor`]). Its watch is edge-triggered, so a receive that comes back short has emptied the poll
+//! and every socket.
 //!
 //! ```text
 //!  worker ─ send ──────►┐                     ┌──► TCP, UDP, ping sockets
@@ -13,28 +13,21 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use crossbeam_channel::Receiver;
 use ipnet::IpNet;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, Timestamp};
+use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::datagram::{DatagramLimits, Listener};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{StreamLimits, StreamRecord};
 
 use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup};
-use super::streams::{ServiceStream, StreamShell, StreamStats};
+use super::reactor::{Reactor, Turns};
+use super::streams::{StreamShell, StreamStats};
 use crate::clock::Clock;
 use crate::shared::lock;
 
@@ -96,31 +89,17 @@ pub struct HostGateway(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// Of the poll in `state`, which lives as long.
-    poll_fd: RawFd,
-    registry: Registry,
-    waker: Waker,
-    timer: OwnedFd,
+    reactor: Reactor,
     clock: Clock,
     next_port: AtomicU32,
-    /// Protocols and ports of the gateways' addresses that are served here.
-    served: ArcSwap<Vec<(u8, u16)>>,
 }
 
 #[derive(Debug)]
 struct State {
-    poll: Poll,
-    events: Events,
+    turns: Turns,
     datagrams: DatagramShell,
     streams: StreamShell,
-    /// When the timer goes off.
-    armed: Option<Timestamp>,
 }
-
-const WAKER: Token = Token(0);
-const TIMER: Token = Token(1);
-/// Events taken from the poll at once.
-const EVENTS: usize = 256;
 
 impl HostGateway {
     /// A gateway without flows. `seed` makes its hashing unpredictable.
@@ -128,20 +107,13 @@ impl HostGateway {
     /// # Errors
     /// When the kernel has no descriptor left.
     pub fn new(settings: HostGatewaySettings, seed: u64) -> io::Result<HostGateway> {
-        let poll = Poll::new()?;
-        let registry = poll.registry().try_clone()?;
-        let waker = Waker::new(&registry, WAKER)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let (reactor, turns) = Reactor::new()?;
         let HostGatewaySettings { datagrams: limits, streams, destinations, mac, router } = settings;
         let link = Link { own: mac, peer: router };
         let datagrams = DatagramShell::new(Setup { limits, destinations, link, seed });
-        let streams = StreamShell::new((streams, destinations), link, &registry, seed)?;
-        let poll_fd = poll.as_raw_fd();
-        let events = Events::with_capacity(EVENTS);
-        let state = Mutex::new(State { poll, events, datagrams, streams, armed: None });
-        let (next_port, served) = (AtomicU32::new(1), ArcSwap::default());
-        let inner = Inner { state, poll_fd, registry, waker, timer, clock: Clock::start(), next_port, served };
+        let streams = StreamShell::new((streams, destinations), link, reactor.registry(), seed)?;
+        let state = Mutex::new(State { turns, datagrams, streams });
+        let inner = Inner { state, reactor, clock: Clock::start(), next_port: AtomicU32::new(1) };
         Ok(HostGateway(Arc::new(inner)))
     }
 
@@ -153,8 +125,8 @@ impl HostGateway {
         let number = self.0.next_port.fetch_add(1, Relaxed);
         let HostPort { socket, target, gateway, clients } = port;
         let shown = PublishedAs { gateway, always_gateway: clients == Clients::Gateway };
-        lock(&self.0.state).datagrams.publish(&self.0.registry, Listener(number), socket, target, shown)?;
-        self.wake();
+        lock(&self.0.state).datagrams.publish(self.0.reactor.registry(), Listener(number), socket, target, shown)?;
+        self.0.reactor.wake();
         Ok(HostPortId(number))
     }
 
@@ -170,47 +142,23 @@ impl HostGateway {
         Ok(HostPortId(number))
     }
 
-    /// Takes connections to `port` of every network's gateway address from now on. Without room in the channel, or when the
-    /// receiver is gone, they are refused.
-    #[must_use]
-    pub fn serve_streams(&self, port: u16) -> Receiver<ServiceStream> {
-        let streams = lock(&self.0.state).streams.serve(port);
-        self.0.served.rcu(|served| {
-            let mut served = Vec::clone(served);
-            served.push((protocol::TCP, port));
-            served
-        });
-        streams
-    }
-
     /// Every TCP connection.
     #[must_use]
     pub fn connections(&self) -> Vec<StreamRecord> {
         lock(&self.0.state).streams.records()
     }
 
-    /// Whether a packet to a gateway's address is for a service.
-    #[inline]
-    pub(crate) fn serves(&self, frame: &[u8], headers: &Headers) -> bool {
-        let served = self.0.served.load();
-        if served.is_empty() || headers.fragment() != Fragment::None {
-            return false;
-        }
-        let port = headers.l4(frame).get(2..4).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
-        served.contains(&(headers.protocol(), port))
-    }
-
     /// Closes a published port; `false` when there is none of that number.
     #[must_use]
     pub fn unpublish(&self, port: HostPortId) -> bool {
         let mut state = lock(&self.0.state);
-        state.datagrams.unpublish(&self.0.registry, Listener(port.0)) || state.streams.unpublish(port.0)
+        state.datagrams.unpublish(self.0.reactor.registry(), Listener(port.0)) || state.streams.unpublish(port.0)
     }
 
     /// Ends the flows of an address inside that goes.
     pub fn forget_endpoint(&self, address: IpAddr) {
         let mut state = lock(&self.0.state);
-        state.datagrams.forget_endpoint(&self.0.registry, address);
+        state.datagrams.forget_endpoint(self.0.reactor.registry(), address);
         state.streams.forget_endpoint(address);
     }
 
@@ -229,7 +177,7 @@ impl HostGateway {
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
-        self.0.poll_fd
+        self.0.reactor.raw_fd()
     }
 
     /// Takes the frames that `indices` names, in order.
@@ -247,14 +195,14 @@ impl HostGateway {
             if headers.protocol() == protocol::TCP {
                 state.streams.send(packet, now);
             } else {
-                state.datagrams.send(&inner.registry, packet, now);
+                state.datagrams.send(inner.reactor.registry(), packet, now);
             }
         }
         let output = state.has_output();
         inner.arm(&mut state, now);
         drop(state);
         if output {
-            self.wake();
+            inner.reactor.wake();
         }
     }
 
@@ -269,36 +217,22 @@ impl HostGateway {
         let now = inner.clock.now();
         let mut count = 0;
         while count < buffers.len() {
-            let State { poll, events, datagrams, streams, .. } = &mut *state;
-            match poll.poll(events, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                polled => polled?,
-            }
-            let mut due = false;
-            for event in &*events {
-                due |= event.token() == TIMER;
+            let State { turns, datagrams, streams } = &mut *state;
+            turns.poll()?;
+            for event in turns.events() {
                 let _ = streams.event(event, now) || datagrams.event(event);
             }
-            if due {
-                // Only that it went off matters.
-                let _ = rustix::io::read(&inner.timer, &mut [0; 8]);
-                datagrams.handle_timeout(&inner.registry, now);
+            if inner.reactor.is_due(turns) {
+                datagrams.handle_timeout(inner.reactor.registry(), now);
                 streams.handle_timeout(now);
-                state.armed = None;
-            } else if events.is_empty() && !state.has_output() {
+            } else if turns.is_quiet() && !state.has_output() {
                 break;
             }
             count += state.streams.receive(&mut buffers[count..], now);
-            count += state.datagrams.receive(&inner.registry, &mut buffers[count..], now);
+            count += state.datagrams.receive(inner.reactor.registry(), &mut buffers[count..], now);
         }
         inner.arm(&mut state, now);
         Ok(count)
-    }
-
-    fn wake(&self) {
-        if let Err(error) = self.0.waker.wake() {
-            tracing::error!(%error, "cannot wake the worker of the sockets uplink");
-        }
     }
 }
 
@@ -314,22 +248,8 @@ impl State {
 }
 
 impl Inner {
-    /// Sets the timer for what is due next, if it is not set for that or earlier.
     fn arm(&self, state: &mut State, now: Timestamp) {
-        let Some(next) = state.next_timeout() else { return };
-        if state.armed.is_some_and(|armed| armed <= next) {
-            return;
-        }
-        let wait = next.since(now).max(SOONEST);
-        let nanos = i64::from(wait.subsec_nanos());
-        let after = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: nanos };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: after };
-        match timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once) {
-            Ok(_) => state.armed = Some(next),
-            Err(error) => tracing::error!(%error, "cannot set the timer of the sockets uplink"),
-        }
+        let next = state.next_timeout();
+        self.reactor.arm(&mut state.turns, next, now);
     }
 }
-
-/// A timer of nothing would be switched off.
-const SOONEST: Duration = Duration::from_millis(1);

@@ -3,6 +3,8 @@
 mod datagrams;
 mod host_gateway;
 mod memory;
+mod reactor;
+pub(crate) mod services;
 mod streams;
 
 use std::io;
@@ -17,7 +19,8 @@ use vswitch_frame::{DropReason, FrameBuf, PortId};
 pub use datagrams::{DatagramStats, ShellCounters};
 pub use host_gateway::{Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
-pub use streams::{ServiceStream, StreamStats};
+pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream};
+pub use streams::StreamStats;
 
 use crate::counters::{Cells, PortCounters};
 use crate::overlay::OverlayLeg;
@@ -51,12 +54,12 @@ impl Port {
         let suspect = AtomicBool::new(false);
         let trains = AtomicBool::new(match &device {
             PortDevice::Packet(socket) => packet::segments_udp(socket.as_fd()),
-            PortDevice::Tap(_) | PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) => false,
+            _ => false,
         });
         Port { id, config, worker, counters: PortCounters::new(senders), suspect, trains, device }
     }
 
-    /// `packet`, `tap`, `memory`, `overlay` or `host`.
+    /// `packet`, `tap`, `memory`, `overlay`, `host` or `service`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self.device {
@@ -65,6 +68,7 @@ impl Port {
             PortDevice::Memory(_) => "memory",
             PortDevice::Overlay(_) => "overlay",
             PortDevice::Host(_) => "host",
+            PortDevice::Service(_) => "service",
         }
     }
 
@@ -74,7 +78,7 @@ impl Port {
         match &self.device {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
             PortDevice::Tap(_) => self.suspect.load(Relaxed),
-            PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) => false,
+            PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) | PortDevice::Service(_) => false,
         }
     }
 
@@ -88,12 +92,12 @@ impl Port {
         }
     }
 
-    /// The far side of a sockets uplink.
+    /// What serves the gateways' addresses.
     #[inline]
     #[must_use]
-    pub const fn host(&self) -> Option<&HostGateway> {
+    pub const fn service(&self) -> Option<&ServicePort> {
         match &self.device {
-            PortDevice::Host(gateway) => Some(gateway),
+            PortDevice::Service(service) => Some(service),
             _ => None,
         }
     }
@@ -105,6 +109,7 @@ impl Port {
             PortDevice::Packet(fd) | PortDevice::Tap(fd) => Some(fd.as_raw_fd()),
             PortDevice::Memory(device) => Some(device.fd().as_raw_fd()),
             PortDevice::Host(gateway) => Some(gateway.raw_fd()),
+            PortDevice::Service(service) => Some(service.raw_fd()),
             PortDevice::Overlay(_) => None,
         }
     }
@@ -121,6 +126,7 @@ impl Port {
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
             PortDevice::Memory(device) => Ok(device.receive(buffers)),
             PortDevice::Host(gateway) => gateway.receive(buffers),
+            PortDevice::Service(service) => service.receive(buffers),
             PortDevice::Overlay(_) => Ok(0),
         }
     }
@@ -144,8 +150,11 @@ impl Port {
             }),
             PortDevice::Host(gateway) => {
                 gateway.send(buffers, indices);
-                let bytes: usize = indices.iter().map(|&index| buffers[usize::from(index)].len()).sum();
-                cells.sent(wide(indices.len()), wide(bytes));
+                count_all(buffers, indices, cells);
+            }
+            PortDevice::Service(service) => {
+                service.send(buffers, indices);
+                count_all(buffers, indices, cells);
             }
             PortDevice::Overlay(leg) => leg.send(burst, buffers, indices, cells),
         }
@@ -191,6 +200,12 @@ impl Port {
             rest = &rest[done..];
         }
     }
+}
+
+/// Counts every frame as sent: what becomes of it is counted by the device.
+fn count_all(buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
+    let bytes: usize = indices.iter().map(|&index| buffers[usize::from(index)].len()).sum();
+    cells.sent(wide(indices.len()), wide(bytes));
 }
 
 /// Receives frame by frame; `receive` says whether the frame made sense.

@@ -99,6 +99,22 @@ impl Lab {
         self.pipeline.flush(&mut self.burst, &mut self.buffers);
     }
 
+    /// Puts a device that is none of the lab's on a network.
+    pub fn plug(&mut self, network: NetworkIndex, device: PortDevice) -> PortId {
+        let config = PortConfig { name: "device".to_owned(), network, identity: None, mac_limit: None };
+        self.datapath.add_port(config, device).unwrap().id
+    }
+
+    /// Lets such a device's frames in, and returns what came out where.
+    pub fn pump(&mut self, port: PortId) -> Vec<(PortId, Vec<u8>, Offload)> {
+        self.pipeline.refresh();
+        let ingress = self.pipeline.port(port).unwrap();
+        let count = ingress.receive(&mut self.burst, &mut self.buffers[..64]).unwrap();
+        self.pipeline.process(&ingress, &mut self.buffers, count, self.now);
+        self.pipeline.flush(&mut self.burst, &mut self.buffers);
+        self.received()
+    }
+
     /// Sends one frame into `port` and returns what came out where.
     pub fn send(&mut self, port: PortId, frame: &[u8]) -> Vec<(PortId, Vec<u8>)> {
         self.send_all(port, [(frame, Offload::NONE)]);

@@ -32,8 +32,7 @@ use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
 use vswitch_frame::offload::GsoKind;
-use vswitch_frame::udp::{self, Udp};
-use vswitch_frame::{FrameBuf, Headers, L3, Offload, Timestamp, checksum};
+use vswitch_frame::{FrameBuf, Headers, L3, Offload, Timestamp};
 use wire::{Link, Meta, Notice, Quoted};
 
 use super::destinations::Destinations;
@@ -285,18 +284,10 @@ impl Datagrams {
         }
         let (source, destination) = addresses(frame, headers);
         let l4 = headers.l4(frame);
-        let (kind, inside, to, payload) = match headers.protocol() {
+        let (kind, inside, shown, payload) = match headers.protocol() {
             protocol::UDP => {
-                let datagram = Udp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
-                if datagram.source_port() == 0 || datagram.destination_port() == 0 {
-                    return Err(DatagramDrop::Spoofed);
-                }
-                let whole = offload.checksum.is_some() || checksum_is_right(source, destination, l4, datagram.length());
-                if !whole {
-                    return Err(DatagramDrop::BadChecksum);
-                }
-                let (from, to) = (datagram.source_port(), datagram.destination_port());
-                (Kind::Datagram, (source, from), (destination, to), &l4[udp::HEADER_LEN..datagram.length()])
+                let datagram = wire::read_udp(frame, headers, offload)?;
+                (Kind::Datagram, datagram.source, datagram.destination, datagram.payload)
             }
             protocol::ICMP | protocol::ICMPV6 if (headers.protocol() == protocol::ICMP) == source.is_ipv4() => {
                 let message = Icmp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
@@ -304,7 +295,7 @@ impl Datagrams {
                 if message.kind() != request || message.code() != 0 {
                     return Err(DatagramDrop::NotCarried);
                 }
-                (Kind::Echo, (source, message.identifier()), (destination, 0), l4)
+                (Kind::Echo, SocketAddr::new(source, message.identifier()), SocketAddr::new(destination, 0), l4)
             }
             _ => return Err(DatagramDrop::NotCarried),
         };
@@ -313,7 +304,6 @@ impl Datagrams {
             Some(gso) if gso.kind == GsoKind::Udp && kind == Kind::Datagram => Some(gso.size),
             Some(_) => return Err(DatagramDrop::Malformed),
         };
-        let (inside, shown) = (SocketAddr::from(inside), SocketAddr::from(to));
         let (slot, by, to) = self.flow_of(kind, inside, shown, now)?;
         Ok(Outgoing { slot, by, kind, to, payload, segment, meta: read_ip(frame, headers) })
     }
@@ -445,15 +435,6 @@ fn read_ip(frame: &[u8], headers: &Headers) -> Meta {
     }
     Ipv6::parse(packet)
         .map_or_else(|_| Meta::default(), |packet| Meta { hops: packet.hop_limit(), tos: packet.traffic_class() })
-}
-
-/// A finished checksum of UDP: right, or missing where it may be (RFC 768, RFC 8200 section 8.1).
-fn checksum_is_right(source: IpAddr, destination: IpAddr, l4: &[u8], length: usize) -> bool {
-    if l4[udp::CHECKSUM_OFFSET..udp::HEADER_LEN] == [0, 0] {
-        return source.is_ipv4();
-    }
-    checksum::pseudo_header(source, destination, protocol::UDP, length)
-        .is_some_and(|pseudo| checksum::fold(pseudo + checksum::sum(&l4[..length])) == 0xffff)
 }
 
 fn datagrams(length: usize, segment: Option<u16>) -> u64 {

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use vswitch_frame::MacAddr;
 use vswitch_frame::offload::PartialChecksum;
-use vswitch_frame::{Gso, segment};
+use vswitch_frame::udp::Udp;
+use vswitch_frame::{Gso, checksum, segment};
 
 use super::*;
 use crate::table::Seconds;
@@ -58,7 +59,7 @@ impl World {
         let (source, destination) = addresses(&frame, &headers);
         let l4 = headers.l4(&frame);
         let header = Udp::parse(l4).unwrap();
-        assert!(checksum_is_right(source, destination, l4, l4.len()), "a finished checksum");
+        assert!(wire::checksum_is_right(source, destination, l4, l4.len()), "a finished checksum");
         assert_eq!(header.payload(), payload);
         let of = |address, port| SocketAddr::new(address, port).to_string();
         (of(source, header.source_port()), of(destination, header.destination_port()))

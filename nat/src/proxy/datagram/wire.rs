@@ -1,12 +1,15 @@
-//! Frames towards the inside: datagrams and echo messages around a payload that is in the buffer already, ICMP errors, and
-//! fragments of what is too long for the network.
+//! Datagrams from the inside, taken out of their frames; and frames towards it: datagrams and echo messages around a payload
+//! that is in the buffer already, ICMP errors, and fragments of what is too long for the network.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
+use vswitch_frame::udp::Udp;
 use vswitch_frame::{EtherType, FrameBuf, Gso, Headers, L3, MacAddr, Offload, checksum, ethernet, icmp, ipv6, udp};
 
+use super::DatagramDrop;
+use crate::classify::addresses;
 use crate::route;
 
 /// The two ends of the uplink's segment.
@@ -55,6 +58,48 @@ pub struct Quoted<'p> {
     pub payload: &'p [u8],
     /// Whether it was an echo request rather than a datagram.
     pub echo: bool,
+}
+
+/// A datagram from inside, or a train of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram<'f> {
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+    /// What it carries.
+    pub payload: &'f [u8],
+}
+
+/// Takes a whole datagram out of its frame.
+///
+/// # Errors
+/// When a header contradicts its standard, a port is zero or the checksum is wrong.
+pub fn read_udp<'f>(frame: &'f [u8], headers: &Headers, offload: &Offload) -> Result<Datagram<'f>, DatagramDrop> {
+    let (source, destination) = addresses(frame, headers);
+    let l4 = headers.l4(frame);
+    let datagram = Udp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
+    if datagram.source_port() == 0 || datagram.destination_port() == 0 {
+        return Err(DatagramDrop::Spoofed);
+    }
+    let whole = offload.checksum.is_some() || checksum_is_right(source, destination, l4, datagram.length());
+    if !whole {
+        return Err(DatagramDrop::BadChecksum);
+    }
+    Ok(Datagram {
+        source: SocketAddr::new(source, datagram.source_port()),
+        destination: SocketAddr::new(destination, datagram.destination_port()),
+        payload: &l4[udp::HEADER_LEN..datagram.length()],
+    })
+}
+
+/// A finished checksum of UDP: right, or missing where it may be (RFC 768, RFC 8200 section 8.1).
+pub(super) fn checksum_is_right(source: IpAddr, destination: IpAddr, l4: &[u8], length: usize) -> bool {
+    if l4[udp::CHECKSUM_OFFSET..udp::HEADER_LEN] == [0, 0] {
+        return source.is_ipv4();
+    }
+    checksum::pseudo_header(source, destination, protocol::UDP, length)
+        .is_some_and(|pseudo| checksum::fold(pseudo + checksum::sum(&l4[..length])) == 0xffff)
 }
 
 /// Bytes in front of a datagram's payload in a frame.

@@ -4,14 +4,12 @@
 //! the engine, which reads and writes until the host says that it would block; so edges of the poll are never lost.
 
 mod listeners;
-mod services;
 mod sockets;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use crossbeam_channel::Receiver;
 use ipnet::IpNet;
 use mio::Registry;
 use mio::event::Event;
@@ -22,9 +20,7 @@ use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamLimits, 
 
 use super::datagrams::PublishedAs;
 use listeners::Listeners;
-pub use services::ServiceStream;
-use services::Services;
-use sockets::HostSockets;
+pub(super) use sockets::HostSockets;
 
 /// Everything that is counted of connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +37,6 @@ pub(crate) struct StreamShell {
     engine: Streams,
     sockets: HostSockets,
     listeners: Listeners,
-    services: Services,
     /// The subnets inside.
     inside: Vec<IpNet>,
     destinations: Destinations,
@@ -59,7 +54,6 @@ impl StreamShell {
             engine: Streams::new(limits, link, seed),
             sockets: HostSockets::new(registry.try_clone()?),
             listeners: Listeners::new(registry.try_clone()?),
-            services: Services::default(),
             inside: Vec::new(),
             destinations,
         })
@@ -96,11 +90,6 @@ impl StreamShell {
         self.listeners.remove(number)
     }
 
-    /// Takes connections to a port of the gateways.
-    pub(crate) fn serve(&mut self, port: u16) -> Receiver<ServiceStream> {
-        self.services.add(port)
-    }
-
     /// Ends the connections of an address inside that goes.
     pub(crate) fn forget_endpoint(&mut self, address: IpAddr) {
         self.engine.forget_endpoint(address, &mut self.sockets);
@@ -108,7 +97,7 @@ impl StreamShell {
 
     /// Takes a segment from inside.
     pub(crate) fn send(&mut self, (frame, headers, offload): (&[u8], &Headers, &Offload), now: Timestamp) {
-        let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+        let mut outside = self.sockets.with(&self.inside, self.destinations);
         self.engine.frame(frame, headers, offload, now, &mut outside);
     }
 
@@ -118,13 +107,8 @@ impl StreamShell {
         if token >= AFTER {
             return false;
         }
-        if let Some(slot) = token.checked_sub(FIRST_TOKEN).and_then(Slot::new) {
-            let broken = event.is_error();
-            let news = Readiness {
-                readable: event.is_readable() || event.is_read_closed() || broken,
-                writable: event.is_writable() || event.is_write_closed() || broken,
-            };
-            let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+        if let Some((slot, news)) = news(event) {
+            let mut outside = self.sockets.with(&self.inside, self.destinations);
             self.engine.ready(slot, news, now, &mut outside);
         } else if let Some(index) = token.checked_sub(FIRST_LISTENER_TOKEN) {
             self.listeners.ready(index);
@@ -144,7 +128,7 @@ impl StreamShell {
     pub(crate) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
         let entry = listeners::Entry { inside: &self.inside, destinations: self.destinations };
         self.listeners.accept(entry, &mut self.engine, &mut self.sockets, now);
-        let mut outside = self.sockets.with(&self.services, &self.inside, self.destinations);
+        let mut outside = self.sockets.with(&self.inside, self.destinations);
         self.engine.fill(buffers, now, &mut outside)
     }
 
@@ -158,6 +142,17 @@ impl StreamShell {
         self.engine.handle_timeout(now);
         self.listeners.handle_timeout(now);
     }
+}
+
+/// Which connection an event is about, if it is about one's socket, and what it says.
+pub(super) fn news(event: &Event) -> Option<(Slot, Readiness)> {
+    let slot = event.token().0.checked_sub(FIRST_TOKEN).and_then(Slot::new)?;
+    let broken = event.is_error();
+    let news = Readiness {
+        readable: event.is_readable() || event.is_read_closed() || broken,
+        writable: event.is_writable() || event.is_write_closed() || broken,
+    };
+    Some((slot, news))
 }
 
 /// Tokens of published ports: their index and this.

@@ -14,11 +14,10 @@ use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Slot};
 
 use super::FIRST_TOKEN;
-use super::services::Services;
 
 /// Sockets by the number of their connection.
 #[derive(Debug)]
-pub(super) struct HostSockets {
+pub(in crate::port) struct HostSockets {
     registry: Registry,
     sockets: Vec<Option<Socket>>,
 }
@@ -27,7 +26,6 @@ pub(super) struct HostSockets {
 #[derive(Debug)]
 pub(super) struct Connector<'a> {
     sockets: &'a mut HostSockets,
-    services: &'a Services,
     inside: &'a [IpNet],
     destinations: Destinations,
 }
@@ -38,22 +36,17 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
 const KEEP_ALIVE_RETRIES: u32 = 9;
 
 impl HostSockets {
-    pub(super) const fn new(registry: Registry) -> Self {
+    pub(in crate::port) const fn new(registry: Registry) -> Self {
         HostSockets { registry, sockets: Vec::new() }
     }
 
     /// The same, able to connect.
-    pub(super) const fn with<'a>(
-        &'a mut self,
-        services: &'a Services,
-        inside: &'a [IpNet],
-        destinations: Destinations,
-    ) -> Connector<'a> {
-        Connector { sockets: self, services, inside, destinations }
+    pub(super) const fn with<'a>(&'a mut self, inside: &'a [IpNet], destinations: Destinations) -> Connector<'a> {
+        Connector { sockets: self, inside, destinations }
     }
 
     /// Keeps a connected socket for a connection.
-    pub(super) fn insert(&mut self, slot: Slot, socket: Socket) -> io::Result<()> {
+    pub(in crate::port) fn insert(&mut self, slot: Slot, socket: Socket) -> io::Result<()> {
         let token = Token(FIRST_TOKEN + slot.index());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, both)?;
@@ -81,9 +74,9 @@ impl Connector<'_> {
     /// A socket that connects to where the connection leads.
     fn open(&self, ends: &Ends) -> io::Result<Socket> {
         let asked = ends.outside.ip();
-        // The router sends packets for addresses inside here only if they are for a service at a gateway's.
+        // The router sends none of them here; the host may have such addresses of its own.
         if self.inside.iter().any(|net| net.contains(&asked)) {
-            return self.services.connect(ends.inside, ends.outside).map(Socket::from);
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         let address = self.destinations.outside(asked).ok_or(io::ErrorKind::PermissionDenied)?;
         let to = SocketAddr::new(address, ends.outside.port());

@@ -1,0 +1,87 @@
+//! The way to the service at a gateway's address and back, past the router ([`crate::port::services`]).
+
+use rand::RngCore;
+use vswitch_frame::{DropReason, FrameBuf, Headers, L3, Offload, PortId, Timestamp, Verdict};
+use vswitch_nat::proxy::datagram::wire;
+use vswitch_nat::route::{Fit, check, fit};
+
+use super::Pipeline;
+use crate::fdb::FdbKey;
+use crate::port::{Port, services};
+use crate::router::Spare;
+use crate::snapshot::{Network, Snapshot};
+
+impl Pipeline {
+    /// A packet for the service at a gateway's address, from whom a router would believe it.
+    pub(super) fn ask_service(
+        &mut self,
+        (port, network): (PortId, &Network),
+        (buffer, index): (&mut FrameBuf, u16),
+        headers: &Headers,
+    ) -> Verdict {
+        if let Err(reason) = check(&network.interface, buffer.frame(), headers) {
+            self.datapath.router.refuse(reason);
+            return Verdict::Dropped(DropReason::Unroutable);
+        }
+        let (_, station) = vswitch_frame::addresses(buffer.frame());
+        services::set_addresses(buffer.frame_mut(), services::mac_of(network.index), station);
+        self.egress.push(port, index);
+        Verdict::Forwarded
+    }
+
+    /// Sends what a service answered to the stations that asked.
+    pub(super) fn answer_by_service(
+        &mut self,
+        (ingress, snapshot): (&Port, &Snapshot),
+        frames: &mut [FrameBuf],
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) {
+        let cells = ingress.counters.of(self.worker);
+        for (index, buffer) in frames.iter_mut().enumerate() {
+            let index = u16::try_from(index).expect("a burst is small");
+            match self.answer_to_station(snapshot, (buffer, index), spare, now) {
+                Ok(()) => cells.forwarded(1),
+                Err(reason) => cells.dropped(reason, 1),
+            }
+        }
+    }
+
+    fn answer_to_station(
+        &mut self,
+        snapshot: &Snapshot,
+        (buffer, index): (&mut FrameBuf, u16),
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) -> Result<(), DropReason> {
+        let headers = Headers::parse(buffer.frame()).map_err(|_| DropReason::Runt)?;
+        let (station, from) = vswitch_frame::addresses(buffer.frame());
+        let source = match headers.l3() {
+            L3::Ipv4 => headers.source_v4(buffer.frame()).into(),
+            _ => headers.source_v6(buffer.frame()).into(),
+        };
+        // The network may be gone, and its index another's.
+        let network = services::network_of(from).and_then(|index| snapshot.network(index));
+        let network = network.filter(|network| network.interface.has(source)).ok_or(DropReason::NoReceiver)?;
+        let gateway = network.config.gateway.as_ref().ok_or(DropReason::NoReceiver)?;
+        services::set_addresses(buffer.frame_mut(), station, gateway.mac);
+        let port = self.datapath.fdb.lookup(FdbKey::new(network.index, station), now);
+        let port = port.filter(|port| snapshot.port(*port).is_some_and(|port| port.overlay().is_none()));
+        let port = port.ok_or(DropReason::NoReceiver)?;
+        let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
+        if fit(buffer.frame(), &headers, &buffer.offload, mtu) == Fit::Fits {
+            self.egress.push(port, index);
+            return Ok(());
+        }
+        let parts = wire::fragments(buffer.frame(), &headers, &buffer.offload, mtu, self.rng.next_u32());
+        if parts.is_empty() {
+            return Err(DropReason::OverMtu);
+        }
+        for part in parts {
+            let (buffer, index) = spare.take().ok_or(DropReason::NoBuffer)?;
+            buffer.fill(&part, Offload::NONE);
+            self.egress.push(port, index);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,344 @@
+//! Services of the switch itself at the gateways' addresses, such as names.
+//!
+//! One port serves all networks. The pipeline sends it what is for a gateway's own address and the service's port number,
+//! whatever way out there is; what it makes goes straight back to the station that asked, in the network where that one is. So
+//! a service needs no route, no translation and no neighbour, and a question with somebody else's address brings its answer to
+//! nobody else.
+//!
+//! ```text
+//!  worker ─ send ──► datagram ────────────────────► Service::datagram ─┐ the service's own thread,
+//!                    segment ──► engine ··stream··► Service::stream  ──┤ which never holds up a worker
+//!  worker ◄ receive ◄── outbox ◄──────────────────── ServicePort::answer ◄┘
+//!                    ◄── engine ◄··stream··
+//! ```
+//!
+//! Between the pipeline and this port a frame names its network in a MAC address ([`mac_of`]), which nobody else sees.
+//!
+//! Bounds: connections in all and of each client ([`StreamLimits`]), answers that wait, stations that are remembered for
+//! connections. Fragments are not served: a question fits into a packet.
+
+mod streams;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use vswitch_frame::ethernet::Ethernet;
+use vswitch_frame::ipv4::protocol;
+use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, addresses};
+use vswitch_nat::proxy::datagram::wire::{self, Datagram, Link, Meta};
+use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
+use vswitch_nat::route::Interface;
+
+use self::streams::ServiceStreams;
+use super::reactor::{Reactor, Turns};
+use crate::clock::Clock;
+use crate::shared::lock;
+
+/// Who serves. Both are called by workers, so neither may wait.
+pub trait Service: fmt::Debug + Send + Sync {
+    /// Takes a datagram; gives it back when there is no room.
+    ///
+    /// # Errors
+    /// The datagram, which is then dropped and counted.
+    fn datagram(&self, datagram: ServiceDatagram) -> Result<(), ServiceDatagram>;
+
+    /// Takes a connection; gives it back when there is no room.
+    ///
+    /// # Errors
+    /// The connection, which is then refused.
+    fn stream(&self, stream: ServiceStream) -> Result<(), ServiceStream>;
+}
+
+/// A datagram to a service, or its answer, with the same addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceDatagram {
+    /// Where it came from.
+    pub network: NetworkIndex,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The gateway's address that it was sent to, and the service's port.
+    pub local: SocketAddr,
+    /// What it says.
+    pub payload: Vec<u8>,
+    station: MacAddr,
+}
+
+impl ServiceDatagram {
+    /// Its answer.
+    #[must_use]
+    pub fn answered(self, payload: Vec<u8>) -> ServiceDatagram {
+        ServiceDatagram { payload, ..self }
+    }
+}
+
+/// A connection to a service.
+#[derive(Debug)]
+pub struct ServiceStream {
+    /// Where it came from.
+    pub network: NetworkIndex,
+    /// Who connected.
+    pub source: SocketAddr,
+    /// The gateway's address that it connected to, and the service's port.
+    pub local: SocketAddr,
+    /// A Unix stream socket that does not block: the service's end.
+    pub stream: OwnedFd,
+}
+
+/// What a service's port counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceStats {
+    /// Datagrams that the service took.
+    pub datagrams: u64,
+    /// Datagrams that it answered.
+    pub answers: u64,
+    /// Datagrams that contradict a standard.
+    pub malformed: u64,
+    /// Datagrams that found no room.
+    pub busy: u64,
+    /// Answers that found no room.
+    pub outbox_full: u64,
+    /// Connections.
+    pub streams: StreamCounters,
+}
+
+/// The port. Clones are the same one: a service keeps one, the switch has another.
+#[derive(Debug, Clone)]
+pub struct ServicePort(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    number: u16,
+    service: Arc<dyn Service>,
+    reactor: Reactor,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Not in `state`, so that a service never waits for the engine.
+    outbox: Mutex<VecDeque<ServiceDatagram>>,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct State {
+    turns: Turns,
+    streams: ServiceStreams,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    datagrams: AtomicU64,
+    answers: AtomicU64,
+    malformed: AtomicU64,
+    busy: AtomicU64,
+    outbox_full: AtomicU64,
+}
+
+/// Answers that may wait for the worker.
+const OUTBOX: usize = 4096;
+
+impl ServicePort {
+    /// A port for `service` at port `number` of every gateway, with UDP and TCP. `seed` makes hashing and sequence numbers
+    /// unpredictable.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor left.
+    pub fn new(number: u16, service: Arc<dyn Service>, limits: StreamLimits, seed: u64) -> io::Result<ServicePort> {
+        let (reactor, turns) = Reactor::new()?;
+        let streams = ServiceStreams::new(limits, reactor.registry(), seed)?;
+        Ok(ServicePort(Arc::new(Inner {
+            number,
+            service,
+            reactor,
+            clock: Clock::start(),
+            state: Mutex::new(State { turns, streams }),
+            outbox: Mutex::default(),
+            counters: Counters::default(),
+        })))
+    }
+
+    /// Sends the answer to a datagram ([`ServiceDatagram::answered`]). One that finds no room is dropped and counted.
+    pub fn answer(&self, answer: ServiceDatagram) {
+        let mut outbox = lock(&self.0.outbox);
+        if outbox.len() >= OUTBOX {
+            self.0.counters.outbox_full.fetch_add(1, Relaxed);
+            return;
+        }
+        outbox.push_back(answer);
+        let first = outbox.len() == 1;
+        drop(outbox);
+        if first {
+            self.0.reactor.wake();
+        }
+    }
+
+    /// Ends the connections of an address inside that goes.
+    pub fn forget_endpoint(&self, address: IpAddr) {
+        lock(&self.0.state).streams.forget_endpoint(address);
+    }
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn stats(&self) -> ServiceStats {
+        let counters = &self.0.counters;
+        ServiceStats {
+            datagrams: counters.datagrams.load(Relaxed),
+            answers: counters.answers.load(Relaxed),
+            malformed: counters.malformed.load(Relaxed),
+            busy: counters.busy.load(Relaxed),
+            outbox_full: counters.outbox_full.load(Relaxed),
+            streams: lock(&self.0.state).streams.counters(),
+        }
+    }
+
+    /// Whether a packet that came to a gateway is for the service at one of its own addresses.
+    #[inline]
+    pub(crate) fn is_asked(&self, interface: &Interface, frame: &[u8], headers: &Headers) -> bool {
+        let number = self.0.number.to_be_bytes();
+        let asked = matches!(headers.protocol(), protocol::UDP | protocol::TCP)
+            && headers.fragment() == Fragment::None
+            && headers.vlan_tci().is_none()
+            && headers.l4(frame).get(2..4) == Some(&number[..]);
+        asked
+            && match headers.l3() {
+                L3::Ipv4 => interface.has(headers.destination_v4(frame).into()),
+                L3::Ipv6 => interface.has(headers.destination_v6(frame).into()),
+                _ => false,
+            }
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.0.reactor.raw_fd()
+    }
+
+    /// Takes the frames that `indices` names, in order.
+    pub(super) fn send(&self, buffers: &[FrameBuf], indices: &[u16]) {
+        let inner = &*self.0;
+        let mut connections = None;
+        for &index in indices {
+            let buffer = &buffers[usize::from(index)];
+            let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
+            let (to, station) = addresses(buffer.frame());
+            let Some(network) = network_of(to) else { continue };
+            if headers.protocol() == protocol::TCP {
+                let state = connections.get_or_insert_with(|| lock(&inner.state));
+                let packet = (buffer.frame(), &headers, &buffer.offload);
+                state.streams.send(packet, (network, station), &*inner.service, inner.clock.now());
+            } else {
+                inner.take(buffer, &headers, (network, station));
+            }
+        }
+        if let Some(mut state) = connections {
+            inner.arm(&mut state);
+            let output = state.streams.has_output();
+            drop(state);
+            if output {
+                inner.reactor.wake();
+            }
+        }
+    }
+
+    /// Fills buffers with answers and returns how many; fewer than there are buffers says that nothing more waits.
+    ///
+    /// # Errors
+    /// When the poll fails.
+    pub(super) fn receive(&self, buffers: &mut [FrameBuf]) -> io::Result<usize> {
+        let inner = &*self.0;
+        let mut state = lock(&inner.state);
+        let now = inner.clock.now();
+        let mut count = 0;
+        while count < buffers.len() {
+            let State { turns, streams } = &mut *state;
+            turns.poll()?;
+            for event in turns.events() {
+                streams.event(event, now);
+            }
+            let due = inner.reactor.is_due(turns);
+            if due {
+                streams.handle_timeout(now);
+            }
+            let before = count;
+            count += streams.receive(&mut buffers[count..], now);
+            count += inner.write_answers(&mut buffers[count..]);
+            if count == before && !due && turns.is_quiet() && !streams.has_output() {
+                break;
+            }
+        }
+        inner.arm(&mut state);
+        Ok(count)
+    }
+}
+
+impl Inner {
+    /// Hands a datagram, or each of a train, to the service.
+    fn take(&self, buffer: &FrameBuf, headers: &Headers, (network, station): (NetworkIndex, MacAddr)) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Relaxed);
+        let datagram = match wire::read_udp(buffer.frame(), headers, &buffer.offload) {
+            Ok(datagram) if !datagram.payload.is_empty() => datagram,
+            Ok(_) | Err(_) => {
+                count(&self.counters.malformed);
+                return;
+            }
+        };
+        let Datagram { source, destination: local, payload } = datagram;
+        let one = buffer.offload.gso.map_or(payload.len(), |gso| usize::from(gso.size).max(1));
+        for payload in payload.chunks(one) {
+            let datagram = ServiceDatagram { network, source, local, payload: payload.to_vec(), station };
+            match self.service.datagram(datagram) {
+                Ok(()) => count(&self.counters.datagrams),
+                Err(_) => count(&self.counters.busy),
+            };
+        }
+    }
+
+    fn write_answers(&self, buffers: &mut [FrameBuf]) -> usize {
+        let mut outbox = lock(&self.outbox);
+        let mut count = 0;
+        while let Some(buffer) = buffers.get_mut(count) {
+            let Some(answer) = outbox.pop_front() else { break };
+            let ServiceDatagram { network, source, local, payload, station } = answer;
+            let at = wire::udp_header_len(source.is_ipv6());
+            let Some(area) = buffer.receive_area().get_mut(at..at + payload.len()) else { continue };
+            area.copy_from_slice(&payload);
+            let link = Link { own: mac_of(network), peer: station };
+            if wire::write_udp(buffer, link, local, source, payload.len(), None, Meta::default()) {
+                self.counters.answers.fetch_add(1, Relaxed);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    fn arm(&self, state: &mut State) {
+        let next = state.streams.next_timeout();
+        self.reactor.arm(&mut state.turns, next, self.clock.now());
+    }
+}
+
+/// The MAC address that stands for a network between the pipeline and a service's port.
+pub(crate) const fn mac_of(network: NetworkIndex) -> MacAddr {
+    let [high, low] = network.value().to_be_bytes();
+    let [a, b, c, d] = PREFIX;
+    MacAddr::new([a, b, c, d, high, low])
+}
+
+/// The network that such an address stands for.
+pub(crate) fn network_of(mac: MacAddr) -> Option<NetworkIndex> {
+    let octets = mac.octets();
+    let (prefix, index) = octets.split_at(PREFIX.len());
+    (prefix == PREFIX).then(|| NetworkIndex::new(u16::from_be_bytes([index[0], index[1]])))
+}
+
+/// Locally administered.
+const PREFIX: [u8; 4] = [0x02, 0x76, 0x73, 0x73];
+
+/// Writes both addresses of a frame.
+pub(crate) fn set_addresses(frame: &mut [u8], to: MacAddr, from: MacAddr) {
+    if let Ok(mut header) = Ethernet::parse(frame) {
+        header.set_destination(to);
+        header.set_source(from);
+    }
+}

@@ -1,0 +1,160 @@
+//! Connections to a service: the engine of the sockets uplink, with a socket pair in the place of each host socket.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use mio::Registry;
+use mio::event::Event;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use socket2::Socket;
+use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Timestamp};
+use vswitch_nat::proxy::datagram::wire::Link;
+use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Slot, StreamCounters, StreamLimits, Streams};
+
+use super::super::streams::{HostSockets, news};
+use super::{Service, ServiceStream, mac_of, set_addresses};
+
+/// Connections, and where their clients are.
+#[derive(Debug)]
+pub(super) struct ServiceStreams {
+    engine: Streams,
+    sockets: HostSockets,
+    /// By address. When there are too many all are forgotten: the next segment of each brings it back.
+    stations: HashMap<IpAddr, Station>,
+}
+
+/// Where a client is: its network and its MAC address.
+pub(super) type Station = (NetworkIndex, MacAddr);
+
+/// Most stations that are remembered.
+const STATIONS: usize = 16_384;
+
+impl ServiceStreams {
+    pub(super) fn new(limits: StreamLimits, registry: &Registry, seed: u64) -> io::Result<ServiceStreams> {
+        // Overwritten for each frame.
+        let link = Link { own: MacAddr::ZERO, peer: MacAddr::ZERO };
+        let sockets = HostSockets::new(registry.try_clone()?);
+        Ok(ServiceStreams { engine: Streams::new(limits, link, seed), sockets, stations: HashMap::new() })
+    }
+
+    pub(super) fn counters(&self) -> StreamCounters {
+        self.engine.counters()
+    }
+
+    /// Takes a segment.
+    pub(super) fn send(
+        &mut self,
+        (frame, headers, offload): (&[u8], &Headers, &Offload),
+        station: Station,
+        service: &dyn Service,
+        now: Timestamp,
+    ) {
+        let Some(source) = end(frame, headers, End::Source) else { return };
+        if self.stations.len() >= STATIONS && !self.stations.contains_key(&source) {
+            self.stations.clear();
+        }
+        self.stations.insert(source, station);
+        let mut pairs = Pairs { sockets: &mut self.sockets, service, network: station.0 };
+        self.engine.frame(frame, headers, offload, now, &mut pairs);
+    }
+
+    /// Takes what the poll says of a socket.
+    pub(super) fn event(&mut self, event: &Event, now: Timestamp) {
+        if let Some((slot, news)) = news(event) {
+            self.engine.ready(slot, news, now, &mut self.sockets);
+        }
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        self.engine.has_output()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.next_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        self.engine.handle_timeout(now);
+    }
+
+    pub(super) fn forget_endpoint(&mut self, address: IpAddr) {
+        self.engine.forget_endpoint(address, &mut self.sockets);
+        self.stations.remove(&address);
+    }
+
+    /// Fills buffers with frames for clients and returns how many; fewer than there are buffers says that nothing more waits.
+    pub(super) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
+        let filled = self.engine.fill(buffers, now, &mut self.sockets);
+        for buffer in &mut buffers[..filled] {
+            let headers = Headers::parse(buffer.frame());
+            let client = headers.ok().and_then(|headers| end(buffer.frame(), &headers, End::Destination));
+            match client.and_then(|client| self.stations.get(&client)) {
+                Some(&(network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
+                // Sent again when its client is heard of again.
+                None => buffer.truncate(0),
+            }
+        }
+        filled
+    }
+}
+
+enum End {
+    Source,
+    Destination,
+}
+
+fn end(frame: &[u8], headers: &Headers, end: End) -> Option<IpAddr> {
+    match (headers.l3(), end) {
+        (L3::Ipv4, End::Source) => Some(headers.source_v4(frame).into()),
+        (L3::Ipv4, End::Destination) => Some(headers.destination_v4(frame).into()),
+        (L3::Ipv6, End::Source) => Some(headers.source_v6(frame).into()),
+        (L3::Ipv6, End::Destination) => Some(headers.destination_v6(frame).into()),
+        _ => None,
+    }
+}
+
+/// Sockets, able to connect to the service.
+struct Pairs<'a> {
+    sockets: &'a mut HostSockets,
+    service: &'a dyn Service,
+    network: NetworkIndex,
+}
+
+impl Pairs<'_> {
+    fn open(&self, ends: &Ends) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (stream, own) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let asked = ServiceStream { network: self.network, source: ends.inside, local: ends.outside, stream };
+        self.service.stream(asked).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        Ok(own)
+    }
+}
+
+impl Outside for Pairs<'_> {
+    fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()> {
+        let own = self.open(ends)?;
+        self.sockets.insert(slot, Socket::from(own))
+    }
+
+    fn connected(&mut self, slot: Slot) -> Option<io::Result<()>> {
+        self.sockets.connected(slot)
+    }
+
+    fn write(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<usize> {
+        self.sockets.write(slot, bytes)
+    }
+
+    fn read(&mut self, slot: Slot, area: &mut [u8]) -> io::Result<usize> {
+        self.sockets.read(slot, area)
+    }
+
+    fn finish(&mut self, slot: Slot) {
+        self.sockets.finish(slot);
+    }
+
+    fn close(&mut self, slot: Slot, ending: Ending) {
+        self.sockets.close(slot, ending);
+    }
+}
