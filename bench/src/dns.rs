@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use vswitch_ctl::dns::{Client, Dns, Limits, Member, Outlet, Scope, Upstreams, View, Zone};
+use vswitch_ctl::dns::{Client, Dns, Limits, Member, Outlet, Scope, View, Zone};
 
 use crate::report::{Figure, median};
 
@@ -29,7 +29,7 @@ pub fn local_names() -> anyhow::Result<Vec<Figure>> {
         .map(|(name, number)| Member { names: vec![name.as_str()], addresses: vec![address(number).into()] });
     zone.store(Arc::new(Zone::new("net", ["10.0.0.0/16".parse()?].into_iter(), members)));
     let networks = vec![View { name: "net".into(), zone, links: Vec::new() }];
-    let scope = Scope { networks, upstreams: Upstreams::default() };
+    let scope = Scope { networks, ..Scope::default() };
     let limits = Limits { questions: u32::MAX, ..Limits::default() };
     let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
     let server = udp.local_addr()?;

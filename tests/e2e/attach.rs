@@ -1,51 +1,6 @@
 //! Namespaces that exist already: the pipework case.
 
-use std::process::Command;
-
-use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, ping, run, sh, spawn};
-
-/// A process in a new network namespace; `foreign`: also in a new user namespace of its own.
-struct Holder {
-    process: Background,
-    foreign: bool,
-}
-
-impl Holder {
-    fn new(foreign: bool) -> Self {
-        let flags = if foreign { "-Urn" } else { "-n" };
-        let process = spawn(Command::new("unshare").args([flags, "sleep", "100000"]));
-        let own = sh("readlink /proc/self/ns/net").ok();
-        let pid = process.pid();
-        eventually("the namespace exists", 5, || {
-            let link = sh(&format!("readlink /proc/{pid}/ns/net"));
-            let started = sh(&format!("cat /proc/{pid}/comm")).stdout.trim() == "sleep";
-            link.code == 0 && link.stdout != own && started
-        });
-        Holder { process, foreign }
-    }
-
-    /// The usual kind for the caller: only root may make a network namespace without a user namespace.
-    fn usual() -> Self {
-        Self::new(!is_root())
-    }
-
-    fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    fn sh(&self, script: &str) -> Output {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid().to_string(), "-n"]);
-        if self.foreign {
-            command.args(["-U", "--preserve-credentials"]);
-        }
-        run(command.args(["sh", "-c", script]))
-    }
-
-    fn pings(&self, target: impl std::fmt::Display) {
-        self.sh(&ping::thrice(target)).ok();
-    }
-}
+use vswitch_tests::{Holder, Vswitch, eventually, guard, guard::is_root, sh};
 
 /// `attach --pid P --network br0 --ip 10.0.0.220/24@10.0.0.254`: interface, address and default route appear inside,
 /// traffic flows, and detach undoes it all.
@@ -156,7 +111,7 @@ fn vanished() {
         let holder = Holder::usual();
         vs.ok(&format!("attach --pid {} --network n --name gone --ip 10.1.0.50", holder.pid()));
         a.pings("10.1.0.50");
-        holder.process.terminate();
+        holder.terminate();
         eventually("the endpoint is lost or removed", 10, || {
             let endpoints = vs.json("endpoint ls");
             let found = endpoints.as_array().unwrap().iter().find(|one| one["name"] == "gone").cloned();

@@ -14,6 +14,7 @@ mod lifecycle;
 mod modes;
 mod names_files;
 mod names_forward;
+mod names_gateway;
 mod names_limits;
 mod names_local;
 mod nat_life;

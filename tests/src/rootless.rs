@@ -99,6 +99,16 @@ impl Rootless {
         Rootless::make(User::Ordinary, Ping::Allowed, before, args)
     }
 
+    /// A namespace that belongs to the same user as the host's and is connected to nothing.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn spare(&self) -> Namespace {
+        Namespace::new(Some(&self.host))
+    }
+
     #[track_caller]
     fn make(user: User, ping: Ping, before: &[&str], args: &[&str]) -> Rootless {
         let host = Namespace::new(None);

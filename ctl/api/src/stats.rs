@@ -34,7 +34,7 @@ pub struct Stats {
 }
 
 /// Counters of the name server. `questions` is the sum of what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DnsStats {
     /// Questions received.
     pub questions: u64,
@@ -58,6 +58,26 @@ pub struct DnsStats {
     pub connections_refused: u64,
     /// Times that an upstream resolver did not answer or could not be reached.
     pub upstream_failures: u64,
+    /// What came by the networks' gateways.
+    #[serde(default)]
+    pub gateways: DnsGatewayStats,
+}
+
+/// Counters of the name server at the networks' gateways, before it read a question.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DnsGatewayStats {
+    /// Datagrams taken.
+    pub datagrams: u64,
+    /// Datagrams answered.
+    pub answers: u64,
+    /// Connections taken.
+    pub connections: u64,
+    /// Datagrams with a wrong checksum, without content, or too long for a question.
+    pub malformed: u64,
+    /// Datagrams and answers that found no room.
+    pub busy: u64,
+    /// Segments dropped and connections refused, by reason; reasons never met are absent.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// Counters of this host's end of tunnels.

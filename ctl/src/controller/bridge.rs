@@ -54,6 +54,8 @@ impl Controller {
         });
         if result.is_err() {
             state.defaults = old;
+        } else {
+            self.publish_gateways(&state);
         }
         result
     }

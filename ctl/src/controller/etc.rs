@@ -11,7 +11,10 @@ use crate::ids::Id;
 use crate::model::{HostAddress, NetworkMode};
 
 /// Docker's name for the host, and ours.
-const HOST_NAMES: &str = "host.vswitch.internal host.docker.internal";
+pub(super) const HOST_NAMES: [&str; 2] = ["host.vswitch.internal", "host.docker.internal"];
+
+/// The gateway of whoever asks.
+pub(super) const GATEWAY_NAME: &str = "gateway.vswitch.internal";
 
 /// The texts of both files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +50,8 @@ impl Controller {
         let own = endpoints.flat_map(|one| one.endpoint.addresses()).map(|address| (address, names.as_str()));
         // Whoever has a way out reaches the host by it.
         let way_out = matches!(owner.container.mode, NetworkMode::Networks);
-        let host = self.host_addresses().filter(|_| way_out).map(|address| (address, HOST_NAMES));
+        let host_names = HOST_NAMES.join(" ");
+        let host = self.host_addresses().filter(|_| way_out).map(|address| (address, host_names.as_str()));
         let mut hosts = files::etc_hosts(extra.chain(host).chain(own));
         hosts.extend(links::lines(state, owner));
         let served = self.needs_server(state, &owner.container.id);
@@ -98,7 +102,7 @@ impl Controller {
     }
 
     /// The same, of each family.
-    fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub(super) fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.inner.uplink.iter().flat_map(UplinkState::host_addresses)
     }
 }

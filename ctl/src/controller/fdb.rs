@@ -10,7 +10,6 @@ use super::{Controller, State};
 use crate::error::ControlError;
 use crate::ipam::check_station;
 use crate::overlay::PORT_NAME;
-use crate::uplink::router;
 
 impl Controller {
     /// The entries of a network, by address.
@@ -84,13 +83,16 @@ impl Controller {
         let counted = self.inner.switch.stats();
         let state = self.state();
         let names = port_names(&state);
-        let networks = state.networks.values().filter_map(|on| Some((on.index?, on.network.name.as_str())));
-        let uplink = self.inner.uplink.iter().map(|on| (on.index(), router::NAME));
         let flows_of =
             |one: &crate::model::Endpoint| one.addresses().map(|address| self.inner.switch.flows_of(address)).sum();
         let flows: BTreeMap<PortId, u64> =
             state.endpoints.values().filter_map(|one| Some((one.port?, flows_of(&one.endpoint)))).collect();
-        let by_index: BTreeMap<NetworkIndex, &str> = networks.chain(uplink).collect();
+        // The gateways' service is there when somebody has used it.
+        let unused = |one: &vswitch_switch::PortStats| one.kind == "service" && one.counters.out_frames == 0;
+        let hidden: Vec<NetworkIndex> = counted.ports.iter().filter(|one| unused(one)).map(|one| one.network).collect();
+        let by_index: BTreeMap<NetworkIndex, String> =
+            counted.networks.iter().map(|one| (one.index, one.name.clone())).collect();
+        let is_shown = |network: NetworkIndex| !hidden.contains(&network);
         stats::Stats {
             uptime_ms: counted.uptime_ms,
             workers: counted.workers,
@@ -99,15 +101,17 @@ impl Controller {
             networks: counted
                 .networks
                 .into_iter()
+                .filter(|one| is_shown(one.index))
                 .map(|one| stats::NetworkStats { network: one.name, counters: counters(&one.counters) })
                 .collect(),
             ports: counted
                 .ports
                 .into_iter()
+                .filter(|one| is_shown(one.network))
                 .map(|one| stats::PortStats {
                     port: one.port.value(),
                     endpoint: names.get(&one.port).cloned().unwrap_or(one.name),
-                    network: by_index.get(&one.network).copied().unwrap_or_default().to_owned(),
+                    network: by_index.get(&one.network).cloned().unwrap_or_default(),
                     kind: one.kind.to_owned(),
                     worker: one.worker,
                     flows: flows.get(&one.port).copied().unwrap_or_default(),

@@ -167,6 +167,7 @@ impl Controller {
         let uplink = uplink.map(|open| UplinkState::new(&switch, open)).transpose()?;
         let Underlay { vteps, monitor } = underlay;
         let overlays = Overlays::new(&switch, vteps)?;
+        let names = Names::start(dns, &switch)?;
         let controller = Controller {
             inner: Arc::new(Inner {
                 state: Mutex::new(State::new(contents, defaults)),
@@ -181,7 +182,7 @@ impl Controller {
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
                 history: History::default(),
-                names: Names::new(dns),
+                names,
                 given: etc::Given::default(),
                 ephemeral,
             }),

@@ -2,16 +2,25 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vswitch_api::stats;
+use vswitch_switch::nat::proxy::stream::StreamLimits;
+use vswitch_switch::{ServicePort, Switch};
+
+use super::etc::{GATEWAY_NAME, HOST_NAMES};
 use super::files::Resolving;
 use super::state::{ContainerState, EndpointState, NetworkState, State};
-use super::{Controller, links, unexpected};
+use super::uplink::descriptors;
+use super::{Controller, links, routes, unexpected};
 use crate::agent::protocol::{Reply, Request, SandboxSocket};
-use crate::dns::{Client, Dns, Limits, Member, Outlet, Scope, Servers, Serving, Upstreams, View, Zone};
+use crate::dns::{
+    self, Client, Dns, Gateways, Limits, Member, Outlet, Scope, Servers, Serving, Upstreams, View, Zone, ZoneCell,
+};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::Owner;
+use crate::model::{Endpoint, Network, Owner};
 
 /// The controller's part of the name server.
 #[derive(Debug)]
@@ -19,11 +28,23 @@ pub(super) struct Names {
     dns: Dns,
     /// By container.
     serving: Mutex<HashMap<Id, Serving>>,
+    gateways: Gateways,
+    port: ServicePort,
 }
 
 impl Names {
-    pub(super) fn new(dns: Dns) -> Names {
-        Names { dns, serving: Mutex::default() }
+    /// Lets the server answer at the gateways of the switch.
+    pub(super) fn start(dns: Dns, switch: &Switch) -> Result<Names, ControlError> {
+        let (gateways, backlog) = Gateways::new();
+        let service = Arc::new(gateways.clone());
+        let port = switch.serve(GATEWAYS, dns::PORT, service, connections(descriptors()))?;
+        dns.serve_gateways(gateways.clone(), backlog, port.clone());
+        Ok(Names { dns, serving: Mutex::default(), gateways, port })
+    }
+
+    /// Ends the connections of an address inside that goes.
+    pub(super) fn forget_endpoint(&self, address: IpAddr) {
+        self.port.forget_endpoint(address);
     }
 
     fn serving(&self) -> MutexGuard<'_, HashMap<Id, Serving>> {
@@ -34,8 +55,53 @@ impl Names {
 impl Controller {
     /// What the name server has counted.
     #[must_use]
-    pub fn dns_stats(&self) -> vswitch_api::stats::DnsStats {
-        self.inner.names.dns.stats()
+    pub fn dns_stats(&self) -> stats::DnsStats {
+        let counted = self.inner.names.port.stats();
+        let gateways = stats::DnsGatewayStats {
+            datagrams: counted.datagrams,
+            answers: counted.answers,
+            connections: counted.streams.opened,
+            malformed: counted.malformed,
+            busy: counted.busy + counted.outbox_full,
+            drops: counted.streams.drops().map(|(reason, count)| (reason.to_string(), count)).collect(),
+        };
+        stats::DnsStats { gateways, ..self.inner.names.dns.stats() }
+    }
+
+    /// Lets the gateways answer as the state says now.
+    pub(super) fn publish_gateways(&self, state: &State) {
+        let scopes = state.networks.values().filter(|on| on.index.is_some()).flat_map(|on| {
+            on.network.subnets().map(|plan| (plan.gateway, self.gateway_scope(state, &on.network, &on.zone)))
+        });
+        self.inner.names.gateways.publish(scopes);
+    }
+
+    /// What whoever asks at a network's gateway may see. What others know is asked for from the host, so nothing inside can be
+    /// asked.
+    fn gateway_scope(&self, state: &State, network: &Network, zone: &Arc<ZoneCell>) -> Scope {
+        let view =
+            || View { name: network.name.to_ascii_lowercase().into(), zone: Arc::clone(zone), links: Vec::new() };
+        let leaves = self.inner.uplink.is_some() && !network.internal;
+        Scope {
+            fixed: self.fixed_names(network.subnets().map(|plan| plan.gateway).collect(), leaves),
+            networks: (!network.predefined()).then(view).into_iter().collect(),
+            upstreams: Upstreams {
+                keep_single_labels: false,
+                servers: match state.defaults.dns.servers.is_empty() {
+                    true => Servers::Host,
+                    false => Servers::Given(state.defaults.dns.servers.clone()),
+                },
+                leaves,
+                subnets: Vec::new(),
+            },
+        }
+    }
+
+    /// Names that do not depend on who is on a network; the host's only for those who reach it.
+    fn fixed_names(&self, gateways: Vec<IpAddr>, leaves: bool) -> Vec<(&'static str, Vec<IpAddr>)> {
+        let host: Vec<IpAddr> = if leaves { self.host_addresses().collect() } else { Vec::new() };
+        let hosts = HOST_NAMES.into_iter().filter(|_| !host.is_empty()).map(|name| (name, host.clone()));
+        hosts.chain((!gateways.is_empty()).then_some((GATEWAY_NAME, gateways))).collect()
     }
 
     /// Lets a container's name server answer, if it needs one, and tells it what the container may see now.
@@ -117,6 +183,7 @@ impl Controller {
             links: endpoint.endpoint.links.iter().map(|link| links::in_zone(state, link)).collect(),
         };
         Scope {
+            fixed: self.fixed_names(routers(state, one), leaves),
             networks: members.into_iter().map(view).collect(),
             upstreams: Upstreams {
                 keep_single_labels: resolving.keeps_single_labels(),
@@ -130,6 +197,30 @@ impl Controller {
         }
     }
 }
+
+/// The gateways that a container's default routes lead to.
+fn routers(state: &State, one: &ContainerState) -> Vec<IpAddr> {
+    let ways = routes::ways(state, &one.container.id);
+    let own = [ways.ipv4, ways.ipv6].into_iter().zip([true, false]);
+    let gateway = |(endpoint, ipv4): (Option<&Endpoint>, bool)| {
+        let network = &state.networks.get(&endpoint?.network)?.network;
+        network.subnets().map(|plan| plan.gateway).find(|gateway| gateway.is_ipv4() == ipv4)
+    };
+    own.filter_map(gateway).collect()
+}
+
+/// How many connections to gateways there may be, each of which holds two descriptors.
+fn connections(descriptors: usize) -> StreamLimits {
+    let flows = (descriptors / 32).clamp(8, 1024);
+    let (ring, small_ring) = (RING, RING);
+    StreamLimits { flows, per_endpoint: (flows / 4).min(64), ring, small_ring, ..StreamLimits::default() }
+}
+
+/// Bytes of a connection's rings: what does not fit waits.
+const RING: usize = 16 << 10;
+
+/// The port of the gateways' name server in listings. Brackets are in no network's name.
+const GATEWAYS: &str = "(names)";
 
 /// Endpoints of a container, with their networks.
 fn endpoints<'a>(

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use vswitch_switch::sys::datagram::report_errors;
 
 use crate::agent::client::AgentClient;
 use crate::agent::protocol::{Reply, Request, SandboxSocket};
@@ -34,6 +35,8 @@ impl Outlet {
                 UdpSocket::from_std(descriptor.into())?
             }
         };
+        // Otherwise a socket keeps it to itself when there is no way, and a resolver out of reach costs the whole patience.
+        report_errors(socket.as_fd(), server.is_ipv6())?;
         socket.connect(server).await?;
         Ok(socket)
     }

@@ -10,6 +10,8 @@ use super::zone::ZoneCell;
 /// What a sandbox, or a network's gateway, answers from.
 #[derive(Debug, Default)]
 pub struct Scope {
+    /// Names that are none of a network: the host's and the gateway's, in lower case.
+    pub fixed: Vec<(&'static str, Vec<IpAddr>)>,
     /// The networks, in the order in which they are asked. The first that has a name gives all of its addresses.
     pub networks: Vec<View>,
     /// Where other names are asked for.
@@ -71,7 +73,9 @@ impl Scope {
     /// The addresses of a name in lower case, without a final dot; `None` if none of the networks has it.
     #[must_use]
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
-        self.networks.iter().find_map(|view| view.addresses(name)).or_else(|| self.qualified(name))
+        let fixed = || self.fixed.iter().find(|(fixed, _)| *fixed == name).map(|(_, addresses)| addresses.clone());
+        let on_network = self.networks.iter().find_map(|view| view.addresses(name));
+        on_network.or_else(|| self.qualified(name)).or_else(fixed)
     }
 
     /// `name.network`. Both may contain dots.
@@ -141,6 +145,7 @@ pub(super) mod tests {
     #[test]
     fn several_networks() {
         let scope = Scope {
+            fixed: vec![("host.vswitch.internal", vec!["10.0.2.2".parse().unwrap()]), ("db", Vec::new())],
             networks: vec![
                 view("red", "10.1.0.0/24", &[("db x", "10.1.0.2"), ("a.b", "10.1.0.4")]),
                 view("my.blue", "10.2.0.0/24", &[("db", "10.2.0.2"), ("web", "10.2.0.3")]),
@@ -154,6 +159,7 @@ pub(super) mod tests {
             ("db.my.blue", Some("10.2.0.2")),
             ("web", Some("10.2.0.3")),
             ("a.b.red", Some("10.1.0.4")),
+            ("host.vswitch.internal", Some("10.0.2.2")),
             ("web.red", None),
             ("db.green", None),
             ("db.blue", None),

@@ -14,8 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use vswitch_api::stats::DnsStats;
+use vswitch_switch::ServicePort;
 
 use super::answer::{Outcome, Step, answer};
+use super::gateways::{self, Backlog, Gateways};
 use super::limits::{Bucket, Limits};
 use super::outlet::Outlet;
 use super::query::{Question, Transport};
@@ -104,6 +106,11 @@ impl Dns {
         ];
         Ok(Serving { client, tasks })
     }
+
+    /// Answers what comes to gateways, through the switch's port for it.
+    pub fn serve_gateways(&self, gateways: Gateways, backlog: Backlog, port: ServicePort) {
+        self.handle.spawn(gateways::serve(Arc::clone(&self.shared), gateways, backlog, port));
+    }
 }
 
 /// A client that is being served, until this is dropped.
@@ -132,7 +139,7 @@ impl Drop for Serving {
 /// Who asks: a sandbox, or a network by its gateway.
 #[derive(Debug)]
 pub struct Client {
-    scope: ArcSwap<Scope>,
+    scope: Arc<ArcSwap<Scope>>,
     pub(super) outlet: Outlet,
     pub(super) waiting: Semaphore,
     pub(super) connections: Arc<Semaphore>,
@@ -158,10 +165,15 @@ impl Client {
     /// A client that sees `scope` and opens its sockets at `outlet`.
     #[must_use]
     pub fn new(scope: Scope, outlet: Outlet, limits: Limits) -> Arc<Client> {
+        Client::seeing(Arc::new(ArcSwap::from_pointee(scope)), outlet, limits)
+    }
+
+    /// A client that sees what others see, too.
+    pub(super) fn seeing(scope: Arc<ArcSwap<Scope>>, outlet: Outlet, limits: Limits) -> Arc<Client> {
         let bucket = |rate| Bucket::new(rate, Duration::ZERO);
         let (questions, forwarded) = (bucket(limits.questions), bucket(limits.forwarded));
         Arc::new(Client {
-            scope: ArcSwap::from_pointee(scope),
+            scope,
             outlet,
             waiting: Semaphore::new(limits.waiting),
             connections: Arc::new(Semaphore::new(limits.connections)),

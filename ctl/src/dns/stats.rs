@@ -48,6 +48,7 @@ impl Counters {
             limited: self.limited.value(),
             connections_refused: self.connections_refused.value(),
             upstream_failures: self.upstream_failures.value(),
+            ..DnsStats::default()
         }
     }
 }

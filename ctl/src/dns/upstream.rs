@@ -12,7 +12,6 @@ use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
-use super::ADDRESS;
 use super::answer::negative;
 use super::outlet::Outlet;
 use super::query::{Question, Transport};
@@ -20,6 +19,7 @@ use super::reply::{Verdict, fit, judge, with_number};
 use super::scope::Servers;
 use super::server::framed;
 use super::service::{Client, Shared};
+use super::{ADDRESS, PORT};
 
 /// How long one resolver may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,9 +32,6 @@ const MOST_SERVERS: usize = 3;
 
 /// How often each is asked.
 const ROUNDS: usize = 2;
-
-/// Where resolvers listen.
-const PORT: u16 = 53;
 
 type Bytes = Arc<[u8]>;
 
@@ -179,7 +176,8 @@ impl Shared {
             Servers::Given(servers) => {
                 // Inside a sandbox this address is the server itself.
                 let own = |server: IpAddr| inside && server == IpAddr::V4(ADDRESS);
-                let possible = |server: IpAddr| server.is_loopback() || scope.upstreams.reaches(server);
+                // Its own loopback is a sandbox's own affair, the host's is not.
+                let possible = |server: IpAddr| (inside && server.is_loopback()) || scope.upstreams.reaches(server);
                 let servers = servers.iter().copied().filter(|&server| !own(server) && possible(server));
                 servers.map(|server| (server, &client.outlet)).collect()
             }

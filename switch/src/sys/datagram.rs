@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::{self, size_of};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
@@ -123,23 +123,31 @@ pub fn prepare_published(socket: &Socket, ipv6: bool) -> io::Result<()> {
     prepare(socket, Speech::Udp, ipv6)?;
     let (level, option) =
         if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
-    switch_on(socket, level, option)
+    switch_on(socket.as_fd(), level, option)
 }
 
 fn prepare(socket: &Socket, speech: Speech, ipv6: bool) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let (level, option) =
-        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
-    switch_on(socket, level, option)?;
+    report_errors(socket.as_fd(), ipv6)?;
     if speech == Speech::Udp {
         socket.set_recv_buffer_size(BUFFER)?;
         // Kernels before 5.0 do not know it and deliver datagrams one by one.
-        let _ = switch_on(socket, libc::SOL_UDP, UDP_GRO);
+        let _ = switch_on(socket.as_fd(), libc::SOL_UDP, UDP_GRO);
     }
     Ok(())
 }
 
-fn switch_on(socket: &Socket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+/// Lets a socket report every error, also that there is no way to a host, which it otherwise keeps to itself.
+///
+/// # Errors
+/// What the kernel says.
+pub fn report_errors(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
+    let (level, option) =
+        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+    switch_on(socket, level, option)
+}
+
+fn switch_on(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let (one, length) = (1 as libc::c_int, size_of::<libc::c_int>());
     let length = libc::socklen_t::try_from(length).map_err(io::Error::other)?;
     // SAFETY: the pointer is to a live int and the length is that of an int.
@@ -351,7 +359,6 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
 
     use super::*;
 

@@ -21,7 +21,7 @@ pub(crate) fn open(kind: SandboxSocket) -> io::Result<Vec<OwnedFd>> {
 }
 
 fn name_server() -> io::Result<Vec<OwnedFd>> {
-    let address = SocketAddrV4::new(dns::ADDRESS, PORT);
+    let address = SocketAddrV4::new(dns::ADDRESS, dns::PORT);
     let (udp, tcp) = (socket(SocketType::DGRAM, false)?, socket(SocketType::STREAM, false)?);
     for socket in [&udp, &tcp] {
         // A program of the container that listens on port 53 of all addresses, and sets these too, gets everything but
@@ -40,9 +40,6 @@ fn socket(kind: SocketType, ipv6: bool) -> io::Result<OwnedFd> {
     let protocol = if kind == SocketType::DGRAM { ipproto::UDP } else { ipproto::TCP };
     Ok(socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(protocol))?)
 }
-
-/// RFC 1035 section 4.2.
-const PORT: u16 = 53;
 
 /// Questions that wait while others are answered, bytes.
 const RECEIVE_BUFFER: usize = 1 << 20;

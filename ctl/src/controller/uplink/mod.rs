@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 pub use packet::{Interface, OpenPacket};
 pub use sockets::OpenSockets;
+pub(super) use sockets::descriptors;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::Switch;
 use vswitch_switch::nat::table::FlowFilter;
@@ -44,14 +45,6 @@ impl UplinkState {
             OpenUplink::Packet(open) => UplinkState::Packet(Box::new(PacketState::new(switch, open)?)),
             OpenUplink::Sockets(open) => UplinkState::Sockets(SocketsState::new(switch, open)?),
         })
-    }
-
-    /// The uplink as a network of the switch.
-    pub(super) fn index(&self) -> NetworkIndex {
-        match self {
-            UplinkState::Packet(packet) => packet.index(),
-            UplinkState::Sockets(sockets) => sockets.index(),
-        }
     }
 
     /// The uplink in the words of the API.
@@ -114,8 +107,9 @@ impl UplinkState {
 }
 
 impl Controller {
-    /// Makes the router do what the state says. Without an uplink there is no router.
+    /// Makes the router and the gateways do what the state says. Without an uplink there is no router.
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
+        self.publish_gateways(state);
         let Some(on) = &self.inner.uplink else { return Ok(()) };
         let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
         let published = ports::published(state);
@@ -151,6 +145,7 @@ impl Controller {
 
     /// Ends the flows of an address inside, as Docker does when an endpoint goes.
     pub(super) fn flush_address(&self, address: IpAddr) {
+        self.inner.names.forget_endpoint(address);
         let Some(on) = &self.inner.uplink else { return };
         let filter = FlowFilter { endpoint: Some(address), ..FlowFilter::default() };
         let ended = self.inner.switch.flush_flows(&filter);

@@ -223,7 +223,7 @@ impl SocketsState {
 }
 
 /// How many descriptors the process may have.
-fn descriptors() -> usize {
+pub(in crate::controller) fn descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }

@@ -16,6 +16,7 @@ fn scope() -> Scope {
     let red =
         [("web front abc", "10.1.0.2 fd00::2"), ("db front", "10.1.0.3"), ("six", "fd00::6"), ("x.y", "10.1.0.8")];
     Scope {
+        fixed: Vec::new(),
         networks: vec![view("red", "10.1.0.0/24", &red), view("blue", "10.2.0.0/24", &shared)],
         upstreams: Upstreams::default(),
     }

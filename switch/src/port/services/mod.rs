@@ -96,7 +96,7 @@ pub struct ServiceStats {
     pub datagrams: u64,
     /// Datagrams that it answered.
     pub answers: u64,
-    /// Datagrams that contradict a standard.
+    /// Datagrams that contradict a standard, or are too long.
     pub malformed: u64,
     /// Datagrams that found no room.
     pub busy: u64,
@@ -139,6 +139,8 @@ struct Counters {
 
 /// Answers that may wait for the worker.
 const OUTBOX: usize = 4096;
+/// The longest datagram that is taken, so that what waits is bounded in bytes, too.
+const LONGEST: usize = 4096;
 
 impl ServicePort {
     /// A port for `service` at port `number` of every gateway, with UDP and TCP. `seed` makes hashing and sequence numbers
@@ -285,6 +287,10 @@ impl Inner {
         };
         let Datagram { source, destination: local, payload } = datagram;
         let one = buffer.offload.gso.map_or(payload.len(), |gso| usize::from(gso.size).max(1));
+        if one > LONGEST {
+            count(&self.counters.malformed);
+            return;
+        }
         for payload in payload.chunks(one) {
             let datagram = ServiceDatagram { network, source, local, payload: payload.to_vec(), station };
             match self.service.datagram(datagram) {

@@ -224,8 +224,14 @@ fn dns(dns: &DnsStats) -> Option<String> {
         (dns.limited, "too many"),
         (dns.connections_refused, "connections refused"),
         (dns.upstream_failures, "failures of resolvers"),
+        (dns.gateways.malformed, "malformed at gateways"),
+        (dns.gateways.busy, "without room at gateways"),
     ];
     let mut text = format!("Names: {} questions", units::count(dns.questions));
+    let at_gateways = dns.gateways.datagrams + dns.gateways.connections;
+    if at_gateways > 0 {
+        text += &format!(" ({} datagrams and connections at gateways)", units::count(at_gateways));
+    }
     for (count, event) in events.into_iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {} {event}", units::count(count));
     }

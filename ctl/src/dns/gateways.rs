@@ -1,0 +1,157 @@
+//! Whoever asks at a network's gateway: hosts on it that have no server inside, such as attached namespaces.
+//!
+//! The switch hands over what comes to port 53 of a gateway's own address ([`Service`]), with the network that it came from;
+//! a gateway's address says whose names are meant, and the switch lets nobody ask at another network's.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use vswitch_switch::{Service, ServiceDatagram, ServicePort, ServiceStream};
+
+use super::limits::Limits;
+use super::outlet::Outlet;
+use super::query::Transport;
+use super::scope::Scope;
+use super::server::converse;
+use super::service::{Client, Shared, Todo};
+
+/// Questions and connections that may wait for the server.
+const BACKLOG: usize = 4096;
+
+/// Clients of one gateway that are told apart.
+const MOST_CLIENTS: usize = 1024;
+
+/// The gateways that are served, by address. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Gateways {
+    table: Arc<ArcSwap<HashMap<IpAddr, Arc<Gateway>>>>,
+    asked: mpsc::Sender<Asked>,
+}
+
+/// What came to gateways and waits.
+#[derive(Debug)]
+pub struct Backlog(mpsc::Receiver<Asked>);
+
+#[derive(Debug)]
+enum Asked {
+    Datagram(ServiceDatagram),
+    Stream(ServiceStream),
+}
+
+/// A gateway: what all who ask there may see. Each is limited by itself.
+#[derive(Debug)]
+struct Gateway {
+    scope: Arc<ArcSwap<Scope>>,
+    clients: Mutex<HashMap<IpAddr, Arc<Client>>>,
+}
+
+impl Gateways {
+    /// None yet, and what will come to them.
+    #[must_use]
+    pub fn new() -> (Gateways, Backlog) {
+        let (asked, backlog) = mpsc::channel(BACKLOG);
+        (Gateways { table: Arc::default(), asked }, Backlog(backlog))
+    }
+
+    /// Serves these from now on, and no others. Who was served before under the same address keeps its clients.
+    pub fn publish(&self, scopes: impl Iterator<Item = (IpAddr, Scope)>) {
+        let before = self.table.load();
+        let table = scopes.map(|(address, scope)| {
+            let gateway = before.get(&address).cloned().unwrap_or_default();
+            gateway.scope.store(Arc::new(scope));
+            (address, gateway)
+        });
+        self.table.store(Arc::new(table.collect()));
+    }
+}
+
+impl Service for Gateways {
+    fn datagram(&self, datagram: ServiceDatagram) -> Result<(), ServiceDatagram> {
+        match self.asked.try_reserve() {
+            Ok(room) => {
+                room.send(Asked::Datagram(datagram));
+                Ok(())
+            }
+            Err(_) => Err(datagram),
+        }
+    }
+
+    fn stream(&self, stream: ServiceStream) -> Result<(), ServiceStream> {
+        match self.asked.try_reserve() {
+            Ok(room) => {
+                room.send(Asked::Stream(stream));
+                Ok(())
+            }
+            Err(_) => Err(stream),
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Gateway { scope: Arc::new(ArcSwap::from_pointee(Scope::default())), clients: Mutex::default() }
+    }
+}
+
+impl Gateway {
+    /// Who asks from this address. When there are too many, all are forgotten and begin anew.
+    fn client(&self, source: IpAddr) -> Arc<Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() >= MOST_CLIENTS && !clients.contains_key(&source) {
+            clients.clear();
+        }
+        let fresh = || Client::seeing(Arc::clone(&self.scope), Outlet::Host, Limits::default());
+        Arc::clone(clients.entry(source).or_insert_with(fresh))
+    }
+}
+
+/// Answers what comes to the gateways, through the switch's port, for as long as there is one.
+pub(super) async fn serve(shared: Arc<Shared>, gateways: Gateways, mut backlog: Backlog, port: ServicePort) {
+    while let Some(asked) = backlog.0.recv().await {
+        let (source, local) = match &asked {
+            Asked::Datagram(datagram) => (datagram.source, datagram.local),
+            Asked::Stream(stream) => (stream.source, stream.local),
+        };
+        let gateway = gateways.table.load().get(&local.ip()).cloned();
+        // The network is just being removed.
+        let Some(gateway) = gateway else { continue };
+        let client = gateway.client(source.ip());
+        match asked {
+            Asked::Datagram(datagram) => answer(&shared, client, datagram, &port),
+            Asked::Stream(stream) => {
+                if let Err(error) = connect(&shared, client, stream) {
+                    tracing::warn!("the name server cannot take a connection: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn answer(shared: &Arc<Shared>, client: Arc<Client>, datagram: ServiceDatagram, port: &ServicePort) {
+    match shared.take(&client, &datagram.payload, Transport::Udp) {
+        Todo::Send(reply) => port.answer(datagram.answered(reply)),
+        Todo::Ask(question) => {
+            let (shared, port) = (Arc::clone(shared), port.clone());
+            tokio::spawn(async move {
+                let reply = shared.forward(&client, &question, &datagram.payload, Transport::Udp).await;
+                port.answer(datagram.answered(reply));
+            });
+        }
+        Todo::Nothing => {}
+    }
+}
+
+fn connect(shared: &Arc<Shared>, client: Arc<Client>, stream: ServiceStream) -> io::Result<()> {
+    let Ok(permit) = Arc::clone(&client.connections).try_acquire_owned() else {
+        shared.counters.connections_refused.add();
+        return Ok(());
+    };
+    let stream = tokio::net::UnixStream::from_std(UnixStream::from(stream.stream))?;
+    tokio::spawn(converse(Arc::clone(shared), client, stream, permit));
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Namespaces that are none of vswitch's.
+
+use std::process::Command;
+
+use crate::guard::is_root;
+use crate::{Background, Output, eventually, ping, run, sh, spawn};
+
+/// A process in a new network namespace, which may be attached.
+#[derive(Debug)]
+pub struct Holder {
+    process: Background,
+    /// Also in a new user namespace of its own.
+    foreign: bool,
+}
+
+impl Holder {
+    /// A new one; `foreign`: also in a new user namespace of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn new(foreign: bool) -> Self {
+        let flags = if foreign { "-Urn" } else { "-n" };
+        let process = spawn(Command::new("unshare").args([flags, "sleep", "100000"]));
+        let own = sh("readlink /proc/self/ns/net").ok();
+        let pid = process.pid();
+        eventually("the namespace exists", 5, || {
+            let link = sh(&format!("readlink /proc/{pid}/ns/net"));
+            let started = sh(&format!("cat /proc/{pid}/comm")).stdout.trim() == "sleep";
+            link.code == 0 && link.stdout != own && started
+        });
+        Holder { process, foreign }
+    }
+
+    /// The usual kind for the caller: only root may make a network namespace without a user namespace.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn usual() -> Self {
+        Self::new(!is_root())
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Ends the process.
+    ///
+    /// # Panics
+    /// When it cannot be told to.
+    pub fn terminate(self) {
+        self.process.terminate();
+    }
+
+    /// Runs a shell script inside.
+    ///
+    /// # Panics
+    /// When it hangs.
+    #[must_use]
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> Output {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid().to_string(), "-n"]);
+        if self.foreign {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        run(command.args(["sh", "-c", script]))
+    }
+
+    /// Expects that an address answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn pings(&self, target: impl std::fmt::Display) {
+        self.sh(&ping::thrice(target)).ok();
+    }
+}
