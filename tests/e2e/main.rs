@@ -31,6 +31,7 @@ mod privileges;
 mod reach;
 mod refusals;
 mod restart;
+mod rootless_forged;
 mod rootless_host;
 mod rootless_icmp;
 mod rootless_publish;

@@ -1,6 +1,7 @@
 //! The host itself, as containers see it over the sockets uplink.
 
-use vswitch_tests::{Rootless, eventually, guard};
+use vswitch_tests::rootless::SCRIPT;
+use vswitch_tests::{Rootless, eventually, guard, sh};
 
 /// Services on the host's loopback are closed, whatever address is tried; those on its other addresses are open, as anywhere.
 #[test]
@@ -103,6 +104,44 @@ fn out_of_descriptors() {
         drop(hang);
         a.sh("pkill -f outside.py");
         eventually("there is room again", 30, || site.says(&b, "attempt 10.99.0.2 7005").starts_with("answered x"));
+    });
+}
+
+/// Descriptors are taken from the running vswitchd: the host gives no more sockets, which is counted; what is open goes on,
+/// and all is well again when others end.
+#[test]
+fn descriptors_taken_away() {
+    guard(|| {
+        let site = Rootless::start();
+        let (a, b) = (site.vs.container("a", ""), site.vs.container("b", "-p 8080:7008"));
+        let _servers = [site.play(&site.outside, "echo 7005"), site.serve_inside(&b, "echo 7008")];
+        let steady = [
+            site.spawn_inside(&b, "steady 10.99.0.2 7005"),
+            site.outside.spawn(&format!("python3 {SCRIPT} steady 10.99.0.1 8080")),
+        ];
+        let rounds = || steady.each_ref().map(|role| role.output().lines().count());
+        eventually("two connections are in use", 30, || rounds().iter().all(|count| *count > 1));
+        // The hogs come from outside and inside; both start before there is nothing left for `vswitchctl exec`.
+        let hogs = [
+            site.spawn_inside(&a, "when /tmp/hog hang 10.99.0.2 7005 60"),
+            site.outside.spawn(&format!("python3 {SCRIPT} when /tmp/hog hang 10.99.0.1 8080 60")),
+        ];
+        eventually("the hogs wait", 30, || hogs.iter().all(|role| role.output().contains("waits")));
+        let open = std::fs::read_dir(format!("/proc/{}/fd", site.vs.pid())).unwrap().count();
+        sh(&format!("prlimit --pid {} --nofile={}", site.vs.pid(), open + 20)).ok();
+        std::fs::write("/tmp/hog", "").unwrap();
+        eventually("some of them are refused", 120, || hogs[0].output().contains("open"));
+        let before = rounds();
+        eventually("what is open goes on", 30, || rounds().iter().zip(before).all(|(now, then)| *now > then + 5));
+        drop(hogs);
+        let sockets = || site.vs.stats().router.unwrap().sockets.unwrap();
+        eventually("control works again", 60, || a.sh("pkill -f '[o]utside.py'; true").code == 0);
+        eventually("the hogs' connections end", 60, || sockets().streams.flows == 2);
+        assert!(sockets().streams.drops.get("no-socket").is_some_and(|count| *count > 10), "{:?}", sockets());
+        for _ in 0..3 {
+            assert_eq!(site.says(&a, "attempt 10.99.0.2 7005"), "answered x at-once");
+            assert_eq!(site.says_at(&site.outside, "attempt 10.99.0.1 8080"), "answered x at-once");
+        }
     });
 }
 

@@ -102,6 +102,57 @@ fn slow_readers() {
     });
 }
 
+/// Fifty readers that never read, on either side, cost the switch no more than their rings, and others nothing.
+#[test]
+fn others_are_unharmed() {
+    guard(|| {
+        let site = Rootless::start();
+        let (a, b) = (site.vs.container("a", ""), site.vs.container("b", ""));
+        let _servers = ["deaf 7006", "source 7002", "echo 7005"].map(|role| site.play(&site.outside, role));
+        let memory = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", site.vs.pid())).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+        };
+        let before = memory();
+        let deaf = [
+            site.spawn_inside(&a, "never_read_by 10.99.0.2 7006 25"),
+            site.spawn_inside(&a, "never_reads 10.99.0.2 7002 25"),
+        ];
+        for role in &deaf {
+            eventually("nothing moves any more", 60, || role.output().starts_with("stuck"));
+        }
+        let streams = site.vs.stats().router.unwrap().sockets.unwrap().streams;
+        assert_eq!(streams.flows, 50, "{streams:?}");
+        // Each has a ring for each direction; only one of them is in use.
+        let grown = memory().saturating_sub(before);
+        assert!(grown < 50 * (1 << 20), "{grown} bytes more");
+        assert_eq!(site.says(&b, &format!("download 10.99.0.2 7002 {}", 20 << 20)), "same");
+        let median: u64 = site.says(&b, "pingpong 10.99.0.2 7005 200").parse().unwrap();
+        assert!(median < 20_000, "{median} us for a byte there and back");
+        drop(deaf);
+        a.sh("pkill -f outside.py");
+        let flows = || site.vs.stats().router.unwrap().sockets.unwrap().streams.flows;
+        eventually("who does not read ends with its program", 30, || flows() <= 25);
+        std::fs::write("/tmp/wake-up", "").unwrap();
+        eventually("what was sent to who did not read arrives when it does", 60, || flows() == 0);
+    });
+}
+
+/// What the host waits for in vain ends when the host gives up, and is counted; the container hears nothing, as from a filter.
+#[test]
+fn filtered() {
+    guard(|| {
+        let site = Rootless::start();
+        site.host.ok("echo 1 > /proc/sys/net/ipv4/tcp_syn_retries");
+        let a = site.vs.container("a", "");
+        assert_eq!(site.says(&a, "attempt 10.97.0.1 80 6"), "TimeoutError None late");
+        let streams = || site.vs.stats().router.unwrap().sockets.unwrap().streams;
+        eventually("the host gives up", 30, || streams().drops.get("timed-out") == Some(&1));
+        assert!(site.vs.ok("stats").contains("timed-out"));
+    });
+}
+
 /// Five hundred downloads at once, without an error.
 #[test]
 fn parallel_downloads() {

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::PacketBuilder;
-use vswitch_frame::MacAddr;
+use vswitch_frame::tcp::flag;
+use vswitch_frame::{MacAddr, ethernet};
 
 /// The broadcast address.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
@@ -44,6 +45,26 @@ pub fn udp4(source: ([u8; 6], Ipv4Addr), destination: ([u8; 6], Ipv4Addr), paylo
         .ipv4(source.1.octets(), destination.1.octets(), 64)
         .udp(4000, 9);
     written(payload, |frame| builder.write(frame, payload).map_err(|error| error.to_string()))
+}
+
+/// A TCP segment over IPv4 from port 4000 to `port`, with these control bits and nothing else, and the right checksums.
+#[must_use]
+pub fn tcp4(source: ([u8; 6], Ipv4Addr), destination: ([u8; 6], Ipv4Addr), port: u16, flags: u8) -> Vec<u8> {
+    let mut header = etherparse::TcpHeader::new(4000, port, 1, 1024);
+    (header.fin, header.syn, header.rst) = (flags & flag::FIN != 0, flags & flag::SYN != 0, flags & flag::RST != 0);
+    (header.psh, header.ack, header.urg) = (flags & flag::PSH != 0, flags & flag::ACK != 0, flags & flag::URG != 0);
+    let builder = PacketBuilder::ethernet2(source.0, destination.0)
+        .ipv4(source.1.octets(), destination.1.octets(), 64)
+        .tcp_header(header);
+    written(&[], |frame| builder.write(frame, &[]).map_err(|error| error.to_string()))
+}
+
+/// The same frame with one bit changed in byte `at` behind the Ethernet header.
+#[must_use]
+pub fn flipped(frame: &[u8], at: usize) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[ethernet::HEADER_LEN + at] ^= 1;
+    frame
 }
 
 /// A UDP datagram over IPv6 to port 9.

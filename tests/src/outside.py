@@ -1,9 +1,11 @@
 """What plays the other side in tests of the sockets uplink: python3 outside.py ROLE ARGUMENT..."""
+import fcntl
 import hashlib
 import os
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
 
@@ -205,6 +207,45 @@ def push(host, port, seconds):
     print(count, "same" if said == expected(count) else "different: " + said)
 
 
+def stuck(connections, move):
+    """Moves what can be moved until nothing could for a while, and holds the connections."""
+    for s in connections:
+        s.setblocking(False)
+    last = time.monotonic()
+    while time.monotonic() - last < 2:
+        for s in connections:
+            try:
+                move(s)
+                last = time.monotonic()
+            except BlockingIOError:
+                pass
+        time.sleep(0.01)
+    print("stuck", flush=True)
+    time.sleep(1000)
+
+
+def never_read_by(host, port, count):
+    """Sends to so many servers that do not read, until nothing more fits in."""
+    chunk = block(CHUNK)
+    stuck([connect(host, port) for _ in range(count)], lambda s: s.send(chunk))
+
+
+def never_reads(host, port, count):
+    """Asks so many servers for more than fits anywhere, and reads none of it."""
+    held = [connect(host, port) for _ in range(count)]
+    for s in held:
+        s.sendall(b"%d\n" % (1 << 30))
+    waiting = {s: -1 for s in held}
+
+    def move(s):
+        there = struct.unpack("i", fcntl.ioctl(s, termios.FIONREAD, b"1234"))[0]
+        if there == waiting[s]:
+            raise BlockingIOError
+        waiting[s] = there
+
+    stuck(held, move)
+
+
 def attempt(host, port, seconds=20):
     """How a connection attempt ends, and whether at once."""
     began = time.monotonic()
@@ -234,6 +275,25 @@ def hang(host, port, count):
     print("open", len(held), "failed", failed, flush=True)
     sys.stdin.read()
     time.sleep(1000)
+
+
+def when(path, role, *arguments):
+    """Plays a role when a file is there."""
+    print("waits", flush=True)
+    while not os.path.exists(path):
+        time.sleep(0.05)
+    globals()[role](*arguments)
+
+
+def steady(host, port):
+    """Sends a byte there and back ten times a second, and says each time that it came."""
+    s = connect(host, port)
+    while True:
+        s.sendall(b"k")
+        if s.recv(1) != b"k":
+            break
+        print("came", flush=True)
+        time.sleep(0.1)
 
 
 def pingpong(host, port, count):
