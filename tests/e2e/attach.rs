@@ -152,3 +152,30 @@ fn refusals() {
         assert_eq!(vs.endpoint_ports().len(), 1);
     });
 }
+
+/// `--resolv-conf FILE` names the network's gateways, of the families that the endpoint has; a file that cannot be written, or
+/// an attachment that is refused, changes nothing.
+#[test]
+fn name_servers() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6 --subnet 10.1.0.0/24 --subnet fd00:1::/64");
+        let db = vs.container("db", "--network n");
+        let holder = Holder::usual();
+        let pid = holder.pid();
+        vs.refuses(&format!("attach --pid {pid} --network n --resolv-conf /proc/none/resolv.conf"), "--resolv-conf");
+        vs.refuses(&format!("attach --pid {pid} --network missing --resolv-conf /tmp/etc/resolv.conf"), "missing");
+        assert!(!std::path::Path::new("/tmp/etc/resolv.conf").exists());
+        assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(1));
+        std::fs::create_dir_all("/tmp/etc").unwrap();
+        std::fs::write("/tmp/etc/resolv.conf", "x".repeat(500)).unwrap();
+        vs.ok(&format!("attach --pid {pid} --network n --name lab --resolv-conf /tmp/etc/resolv.conf"));
+        let written = std::fs::read_to_string("/tmp/etc/resolv.conf").unwrap();
+        let lines: Vec<_> = written.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(lines, ["nameserver 10.1.0.1", "nameserver fd00:1::1", "options ndots:0"]);
+        let server = lines[0].split(' ').nth(1).unwrap();
+        let said = holder.sh(&format!("dig +short +tries=1 +time=6 @{server} db A")).ok();
+        assert_eq!(said.trim(), db.ipv4("n").to_string());
+        assert_eq!(vs.json("inspect lab")[0]["name_servers"][0], "10.1.0.1");
+    });
+}

@@ -62,6 +62,9 @@ pub struct Endpoint {
     pub ipv4_gateway: Option<String>,
     /// IPv6 gateway.
     pub ipv6_gateway: Option<String>,
+    /// Where names are answered for whoever is on the network: its gateway's addresses.
+    #[serde(default)]
+    pub name_servers: Vec<String>,
     /// Bytes of IP packet.
     pub mtu: u32,
     /// Port number on the switch, while up.

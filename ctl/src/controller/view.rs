@@ -114,11 +114,19 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
         ipv6_address: endpoint.ipv6.map(address),
         ipv4_gateway: endpoint.ipv4.and_then(gateway),
         ipv6_gateway: endpoint.ipv6.and_then(gateway),
+        name_servers: name_servers(network, endpoint),
         mtu: network.map_or(0, |network| network.options.mtu),
         port: one.port.map(vswitch_frame::PortId::value),
         aliases: endpoint.aliases.clone(),
         links: endpoint.links.iter().map(|link| links::text(state, link)).collect(),
     }
+}
+
+/// The network's own gateways, of the families that an endpoint has, whatever router it uses.
+fn name_servers(network: Option<&crate::model::Network>, endpoint: &crate::model::Endpoint) -> Vec<String> {
+    let has = |ipv4: bool| endpoint.addresses().any(|address| address.is_ipv4() == ipv4);
+    let gateways = network.into_iter().flat_map(|network| network.subnets()).map(|plan| plan.gateway);
+    gateways.filter(|gateway| has(gateway.is_ipv4())).map(|gateway| gateway.to_string()).collect()
 }
 
 fn port(binding: &Binding) -> PortBinding {

@@ -1,8 +1,11 @@
 //! `attach` and `detach`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use vswitch_api::Client;
 use vswitch_api::endpoint::AttachRequest;
@@ -15,8 +18,10 @@ const EXAMPLES: &str = "\
 Examples:
   vswitchctl attach --pid 4242 --network blue
   vswitchctl attach --netns /run/netns/lab --network blue --name lab --ip 10.0.0.220/24@10.0.0.254
+  vswitchctl attach --netns /run/netns/lab --network blue --resolv-conf /etc/netns/lab/resolv.conf
 
-Prints the name that detach takes.";
+Prints the name that detach takes. The network's gateway answers names, its containers' and all others: --resolv-conf
+writes the file that tells programs inside so. 'ip netns exec lab' puts /etc/netns/lab/resolv.conf in its place.";
 
 /// Arguments of `attach`.
 #[derive(Debug, Args)]
@@ -50,6 +55,9 @@ pub(crate) struct AttachArgs {
     /// Interface name inside [default: the first free ethN]
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+    /// Write a resolv.conf that names the network's gateway to this file
+    #[arg(long, value_name = "FILE")]
+    resolv_conf: Option<PathBuf>,
     /// Print the endpoint as JSON
     #[arg(long)]
     json: bool,
@@ -74,9 +82,60 @@ impl AttachArgs {
         }
         endpoint.mac_address = self.mac_address.unwrap_or_default();
         endpoint.aliases = self.alias;
-        let endpoint = client.attach(&request).await?;
+        // A file that cannot be written is noticed before anything is changed.
+        let file = self.resolv_conf.map(ResolvConf::open).transpose()?;
+        let endpoint = match client.attach(&request).await {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                file.map(ResolvConf::give_up);
+                return Err(error.into());
+            }
+        };
+        if let Some(file) = file {
+            file.write(&endpoint.name_servers)?;
+        }
         if self.json { output::json(&endpoint) } else { Ok(output::print(&format!("{}\n", endpoint.name))?) }
     }
+}
+
+/// A file that will name name servers.
+struct ResolvConf {
+    path: PathBuf,
+    file: File,
+    /// It was not there before.
+    fresh: bool,
+}
+
+impl ResolvConf {
+    /// Opens it, as it is.
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let fresh = !path.exists();
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).with_context(|| unwritable(&path))?;
+        }
+        let opened = File::options().write(true).create(true).truncate(false).open(&path);
+        let file = opened.with_context(|| unwritable(&path))?;
+        Ok(ResolvConf { path, file, fresh })
+    }
+
+    fn write(mut self, servers: &[String]) -> anyhow::Result<()> {
+        let lines: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+        let text = format!("# Written by vswitchctl attach.\n{lines}options ndots:0\n");
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
+        written.with_context(|| unwritable(&self.path))
+    }
+
+    /// Leaves nothing behind.
+    fn give_up(self) {
+        if self.fresh {
+            // What was the matter before is told instead.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} cannot be written; name another file with --resolv-conf", path.display())
 }
 
 /// The daemon may run in another directory.

@@ -98,6 +98,7 @@ mod tests {
             ipv6_address: None,
             ipv4_gateway: None,
             ipv6_gateway: None,
+            name_servers: Vec::new(),
             mtu: 1500,
             port: Some(port),
             aliases: Vec::new(),
