@@ -66,25 +66,43 @@ fn listings() {
     });
 }
 
-/// The demo runs without a daemon, in under ten seconds, shows its steps, and leaves nothing.
+/// The demo runs without a daemon, in under ten seconds, shows its steps, and leaves nothing; by sockets of the host, and over
+/// an interface.
 #[test]
 fn demo() {
     guard(|| {
-        let look = || {
-            sh("ls -A /tmp /run /run/user/* 2>/dev/null | sort; ps -eo args | grep -E '[v]switch(d|ctl)' || true").ok()
-        };
-        let before = look();
-        let start = Instant::now();
-        let output = run(Command::new("vswitchctl").arg("demo"));
-        let took = start.elapsed();
-        let said = output.ok();
-        assert!(took < Duration::from_secs(10), "it took {took:?}:\n{said}");
-        for word in ["ping", "bit/s", "MAC ADDRESS", "outside, which saw 10.9.0.1", "right saw 10.9.0.2", "dport=8080"]
-        {
-            assert!(said.to_lowercase().contains(&word.to_lowercase()), "'{word}' is missing:\n{said}");
-        }
-        assert_eq!(look(), before, "the demo left something:\n{said}");
+        let both = ["ping", "bit/s", "MAC ADDRESS", "outside, which saw 10.9.0.1", "right saw 10.9.0.2"];
+        tours("demo", &[&both[..], &["by a socket of the host", "dport=80 "]].concat());
+        tours("demo --uplink packet", &[&both[..], &["through NAT", "dport=8080"]].concat());
     });
+}
+
+/// The demo over two hosts: an overlay network, traffic over it, and nothing is left.
+#[test]
+fn demo_with_two_hosts() {
+    guard(|| {
+        let words = ["192.0.2.1 and 192.0.2.2", "VNI 4097", "ping", "bit/s", "REMOTE"];
+        tours("demo --hosts 2", &words);
+        let refused = run(Command::new("vswitchctl").args(["demo", "--hosts", "2", "--uplink", "packet"]));
+        assert_eq!(refused.code, 2, "{refused}");
+    });
+}
+
+/// Runs a demo that says all of these words.
+#[track_caller]
+fn tours(line: &str, words: &[&str]) {
+    let look =
+        || sh("ls -A /tmp /run /run/user/* 2>/dev/null | sort; ps -eo args | grep -E '[v]switch(d|ctl)' || true").ok();
+    let before = look();
+    let start = Instant::now();
+    let output = run(Command::new("vswitchctl").args(line.split(' ')));
+    let took = start.elapsed();
+    let said = output.ok();
+    assert!(took < Duration::from_secs(10), "it took {took:?}:\n{said}");
+    for word in words {
+        assert!(said.to_lowercase().contains(&word.to_lowercase()), "'{word}' is missing:\n{said}");
+    }
+    assert_eq!(look(), before, "the demo left something:\n{said}");
 }
 
 /// A demo that is interrupted leaves nothing either.

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 use vswitch_api::Client;
 
+use super::WayOut;
 use super::worker::{hosts, stage};
 use crate::clock;
 
@@ -35,7 +36,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Start it; [`Daemon::ready`] says when it serves.
-    pub(crate) fn start(program: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(program: &Path, way_out: WayOut) -> anyhow::Result<Self> {
         let directory = directory()?;
         let state = directory.path().join("state");
         std::fs::create_dir(&state)?;
@@ -44,7 +45,10 @@ impl Daemon {
             Some(flags) => {
                 let mut command = Command::new("unshare");
                 command.args(flags).arg("--").arg(std::env::current_exe()?).args(["demo-worker", "stage"]);
-                command.arg(outside(&directory)).arg("--").arg(program).arg("--uplink").arg(uplink());
+                if way_out == WayOut::Sockets {
+                    command.arg("--host");
+                }
+                command.arg(outside(&directory)).arg("--").arg(program).arg("--uplink").arg(uplink(way_out));
                 command
             }
             None => {
@@ -196,7 +200,10 @@ fn outside(directory: &TempDir) -> PathBuf {
 }
 
 /// What `--uplink` says.
-fn uplink() -> String {
+fn uplink(way_out: WayOut) -> String {
+    if way_out == WayOut::Sockets {
+        return "sockets".to_owned();
+    }
     let (address, gateway) = (stage::INNER_ADDRESS, stage::OUTER_ADDRESS);
     format!("packet:{},address={address}/{},gateway={gateway}", stage::UPLINK, stage::PREFIX)
 }

@@ -1,7 +1,7 @@
 //! `demo`: a tour that leaves nothing behind.
 //!
-//! A vswitchd of its own, a network, two containers, pings, a TCP stream, pages from and for an outside, the tables, and
-//! all of it taken down again. It drives the daemon through the same client as every command, and needs no program but
+//! A vswitchd of its own, a network, two containers, pings, a TCP stream, pages from and for an outside (over sockets of a
+//! host, or over an interface), the tables, and all of it taken down again. It drives the daemon through the same client as every command, and needs no program but
 //! vswitchd and itself, and unshare(1) for the outside.
 
 mod build;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use vswitch_api::Client;
@@ -47,6 +47,18 @@ pub(crate) struct DemoArgs {
     /// How many hosts: with two, each runs a vswitchd, and one overlay network spans both
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=2))]
     hosts: u8,
+    /// The way out: sockets of the host, or an interface that is given to the switch
+    #[arg(long, value_enum, value_name = "KIND", default_value = "sockets", conflicts_with = "hosts")]
+    uplink: WayOut,
+}
+
+/// The demo's way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WayOut {
+    /// Sockets of the host, which need no privilege.
+    Sockets,
+    /// An interface that is the switch's alone.
+    Packet,
 }
 
 impl DemoArgs {
@@ -58,8 +70,8 @@ impl DemoArgs {
         progress.restart();
         output::print("\n  vswitch: a switch in user space, two containers, real traffic\n\n")?;
         let spanning = self.hosts > 1;
-        let mut daemon = if spanning { Daemon::start_hosts(&program)? } else { Daemon::start(&program)? };
-        let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds };
+        let mut daemon = if spanning { Daemon::start_hosts(&program)? } else { Daemon::start(&program, self.uplink)? };
+        let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds, way_out: self.uplink };
         let outcome = tokio::select! {
             outcome = tour.tour(&mut daemon, spanning) => outcome.map(|()| None),
             _ = interrupted.recv() => Ok(Some(Signal::INT)),
@@ -84,6 +96,7 @@ struct Tour<'a> {
     /// The step on its way.
     step: Option<Step>,
     seconds: Duration,
+    way_out: WayOut,
 }
 
 impl Tour<'_> {
@@ -198,7 +211,7 @@ impl Tour<'_> {
         self.done("TCP", &arrived, &units::bit_rate(sent.bytes, sent.time))
     }
 
-    /// A page from outside: the server there sees the uplink's address.
+    /// A page from outside: the server there sees the host's address, or the uplink's own.
     async fn outward(&mut self, from: &Container, outside: &Path) -> anyhow::Result<()> {
         self.begin("left fetches a page from outside")?;
         stage::wait("the outside", || Ok(outside.exists()))?;
@@ -206,7 +219,11 @@ impl Tour<'_> {
         let fetched: Fetched = from.measure(&["fetch", &address.to_string()]).await?;
         let page = fetched.read()?;
         ensure!(page.client == stage::INNER_ADDRESS, "the outside saw {}, which is an inside address", page.client);
-        let what = format!("left got a page from {}, which saw {}, in ", page.server, page.client);
+        let by = match self.way_out {
+            WayOut::Sockets => "by a socket of the host",
+            WayOut::Packet => "through NAT on the uplink",
+        };
+        let what = format!("left got a page {by} from {}, which saw {}, in ", page.server, page.client);
         self.done("out", &what, &units::interval(fetched.time))
     }
 

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::{output, values};
 pub(crate) use page::Fetched;
 pub(crate) use ping::Pings;
+use stage::Owner;
 pub(crate) use stream::{Ready, Sent};
 
 /// The workers.
@@ -48,6 +49,9 @@ pub(crate) enum WorkerCommand {
     /// Make an outside, reached by its Unix socket, and an uplink to it; then become another program that ends when the
     /// demo does.
     Stage {
+        /// The uplink is the host's own, with an address of the host's.
+        #[arg(long)]
+        host: bool,
         outside: std::path::PathBuf,
         #[arg(last = true, required = true)]
         command: Vec<std::ffi::OsString>,
@@ -88,7 +92,10 @@ impl WorkerCommand {
                 stream::serve(port)
             }
             WorkerCommand::Fetch { address } => say(&page::fetch(address)?),
-            WorkerCommand::Stage { outside, command } => stage::stage(&outside, &command).await,
+            WorkerCommand::Stage { host, outside, command } => {
+                let owner = if host { Owner::Host } else { Owner::Switch };
+                stage::stage(owner, &outside, &command).await
+            }
             WorkerCommand::FirstHost { directory, program } => hosts::first(&directory, &program).await,
             WorkerCommand::SecondHost { directory, program } => hosts::second(&directory, &program).await,
             WorkerCommand::Outside { socket } => stage::outside(&socket).await,

@@ -1,5 +1,6 @@
 //! Where the demo's vswitchd runs: a network namespace of the demo's own with a veth pair, whose one end is vswitchd's
-//! uplink and whose other end is in a second namespace that plays the outside.
+//! uplink, or the interface of the host that vswitchd runs on, and whose other end is in a second namespace that plays the
+//! outside.
 //!
 //! `unshare`(1) makes the namespaces, since that takes code which this package must not have. They end with their last
 //! process, and the processes end with the demo.
@@ -30,7 +31,7 @@ const LOOPBACK: u32 = 1;
 
 /// The uplink's subnet.
 pub(crate) const PREFIX: u8 = 24;
-/// vswitchd's address on it.
+/// The address on it of vswitchd, or of the host.
 pub(crate) const INNER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The outside's address on it.
 pub(crate) const OUTER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
@@ -41,8 +42,17 @@ pub(crate) const PAGE_PORT: u16 = 80;
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
 
+/// Whose vswitchd's end of the veth pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The host's, whose sockets use it.
+    Host,
+    /// vswitchd's alone.
+    Switch,
+}
+
 /// Sets the stage, then becomes vswitchd.
-pub(crate) async fn stage(socket: &Path, command: &[OsString]) -> anyhow::Result<()> {
+pub(crate) async fn stage(owner: Owner, socket: &Path, command: &[OsString]) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     let outside = Command::new("unshare")
         .args(["--net", "--"])
@@ -60,6 +70,11 @@ pub(crate) async fn stage(socket: &Path, command: &[OsString]) -> anyhow::Result
     let peer = LinkMessageBuilder::<LinkUnspec>::new().name(OUTER).setns_by_pid(outside.id()).build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(UPLINK, "").set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     netlink.add(pair.up().build()).await.context("no veth pair can be made")?;
+    if owner == Owner::Host {
+        let index = rustix::net::netdevice::name_to_index(std::net::UdpSocket::bind("0.0.0.0:0")?, UPLINK)?;
+        netlink.address(index, INNER_ADDRESS.into(), PREFIX).await?;
+        netlink.up(LOOPBACK).await?;
+    }
     drop(netlink);
     become_program(command)
 }
