@@ -125,7 +125,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
 /// The network's own gateways, of the families that an endpoint has, whatever router it uses.
 fn name_servers(network: Option<&crate::model::Network>, endpoint: &crate::model::Endpoint) -> Vec<String> {
     let has = |ipv4: bool| endpoint.addresses().any(|address| address.is_ipv4() == ipv4);
-    let gateways = network.into_iter().flat_map(|network| network.subnets()).map(|plan| plan.gateway);
+    let gateways = network.into_iter().flat_map(crate::model::Network::subnets).map(|plan| plan.gateway);
     gateways.filter(|gateway| has(gateway.is_ipv4())).map(|gateway| gateway.to_string()).collect()
 }
 
