@@ -87,7 +87,9 @@ impl AttachArgs {
         let endpoint = match client.attach(&request).await {
             Ok(endpoint) => endpoint,
             Err(error) => {
-                file.map(ResolvConf::give_up);
+                if let Some(file) = file {
+                    file.give_up();
+                }
                 return Err(error.into());
             }
         };
