@@ -57,6 +57,32 @@ fn tcp_with_offloads() {
     });
 }
 
+/// Where the kernel knows `gso_ipv4_max_size` (6.3), bulk TCP over IPv4 crosses in super-frames longer than 64 KiB, with every
+/// byte in its place.
+#[test]
+fn super_frames_longer_than_a_packet() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        let folder = vs.state_dir().join("files");
+        std::fs::create_dir_all(&folder).unwrap();
+        let folder = folder.display().to_string();
+        a.ok(&format!("head -c 300000000 /dev/urandom > {folder}/file"));
+        let _server = a.spawn(&format!("exec python3 -m http.server -d {folder} 8000"));
+        a.listens(8000);
+        let probe = b.spawn("vswitch-probe eth0 verify 4");
+        let fetch = format!("curl -sS http://{}:8000/file | sha256sum | cut -c1-64", a.ipv4("n"));
+        assert_eq!(b.ok(&fetch), a.ok(&format!("sha256sum {folder}/file | cut -c1-64")));
+        let counts = checked(probe);
+        assert_eq!(counts["wrong"], 0, "{counts}");
+        let release = a.ok("uname -r");
+        let version: Vec<u32> = release.split('.').take(2).map(|part| part.parse().unwrap()).collect();
+        assert_eq!(counts["long"].as_u64().unwrap() > 100, (version[0], version[1]) >= (6, 3), "{counts}");
+        no_checksum_errors(&b);
+    });
+}
+
 /// With checksum and segmentation offload off in the endpoints, every frame carries a whole and right checksum.
 #[test]
 fn tcp_without_offloads() {

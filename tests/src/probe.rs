@@ -25,7 +25,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{Ipv4HeaderSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -96,7 +96,7 @@ fn receive(
     mut each: impl FnMut([u8; VNET_HEADER_LEN], &[u8]) -> Result<()>,
 ) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut buffer = vec![0; 1 << 17];
+    let mut buffer = vec![0; 1 << 18];
     while Instant::now() < deadline {
         let tenth = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&tenth))?;
@@ -132,7 +132,7 @@ fn relay(one: &OwnedFd, other: &str, percent: u64) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready")?;
     let mut state = 1_u64;
-    let mut buffer = vec![0; 1 << 17];
+    let mut buffer = vec![0; 1 << 18];
     loop {
         poll(&mut [PollFd::new(one, PollFlags::IN), PollFd::new(&other, PollFlags::IN)], None)?;
         for (from, to) in [(one, &other), (&other, one)] {
@@ -232,12 +232,17 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
+/// What the length field of an IPv4 header can say.
+const LONGEST_PACKET: usize = 65_535;
+
 fn verify(socket: &OwnedFd, seconds: u64) -> Result<()> {
-    let mut counts = BTreeMap::from(["wrong", "partial", "complete", "super", "other"].map(|name| (name, 0_u64)));
+    let mut counts =
+        BTreeMap::from(["wrong", "partial", "complete", "super", "long", "other"].map(|name| (name, 0_u64)));
     receive(socket, seconds, |header, frame| {
         let verdict = judge(header[0] & 1 != 0, frame);
         *counts.entry(verdict).or_default() += 1;
         *counts.entry("super").or_default() += u64::from(header[1] != 0);
+        *counts.entry("long").or_default() += u64::from(frame.len() > LONGEST_PACKET + 14);
         Ok(())
     })?;
     println!("{}", serde_json::to_string(&counts)?);
@@ -247,6 +252,9 @@ fn verify(socket: &OwnedFd, seconds: u64) -> Result<()> {
 /// `partial`: the checksum field holds just the pseudo-header's sum, as it must where the header asks for completion;
 /// `complete`: header and pseudo-header add up; `wrong`: neither. Written without any code of the switch.
 fn judge(needs_checksum: bool, frame: &[u8]) -> &'static str {
+    if frame.len() > LONGEST_PACKET + 14 {
+        return judge_long(needs_checksum, &frame[14..]);
+    }
     let Ok(packet) = SlicedPacket::from_ethernet(frame) else { return "wrong" };
     let (field, protocol, l4) = match &packet.transport {
         Some(TransportSlice::Tcp(tcp)) => (tcp.checksum(), 6, tcp.slice()),
@@ -263,8 +271,24 @@ fn judge(needs_checksum: bool, frame: &[u8]) -> &'static str {
         Some(NetSlice::Ipv6(ip)) => [&ip.header().source()[..], &ip.header().destination()[..]].concat(),
         _ => return "wrong",
     };
+    judge_l4(needs_checksum, field, l4, (&addresses, protocol))
+}
+
+/// A TCP super-packet that is longer than its IPv4 header can say, so that this says zero.
+fn judge_long(needs_checksum: bool, packet: &[u8]) -> &'static str {
+    let Ok(ip) = Ipv4HeaderSlice::from_slice(packet) else { return "wrong" };
+    let l4 = &packet[ip.slice().len()..];
+    let Ok(tcp) = TcpSlice::from_slice(l4) else { return "wrong" };
+    if ip.total_len() != 0 || ip.protocol().0 != 6 || ones_complement(&[ip.slice()]) != 0xffff {
+        return "wrong";
+    }
+    let addresses = [ip.source(), ip.destination()].concat();
+    judge_l4(needs_checksum, tcp.checksum(), l4, (&addresses, 6))
+}
+
+fn judge_l4(needs_checksum: bool, field: u16, l4: &[u8], (addresses, protocol): (&[u8], u8)) -> &'static str {
     let length = u32::try_from(l4.len()).unwrap_or_default().to_be_bytes();
-    let pseudo = [&addresses[..], &length[..], &[0, 0, 0, protocol]].concat();
+    let pseudo = [addresses, &length[..], &[0, 0, 0, protocol]].concat();
     if needs_checksum {
         if field == ones_complement(&[&pseudo]) { "partial" } else { "wrong" }
     } else if ones_complement(&[&pseudo, l4]) == 0xffff {

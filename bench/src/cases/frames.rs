@@ -58,12 +58,16 @@ fn sum() -> Step {
     })
 }
 
-/// A TCP super-frame of 45 segments.
-fn segment_45() -> Step {
-    let mut frame = frame(ipv4::protocol::TCP, (FROM, TO), 20 + 45 * 1448);
+/// A TCP super-frame of segments of `size` bytes of payload.
+pub(super) fn super_frame(segments: u16, size: u16) -> (Vec<u8>, Offload) {
+    let mut frame = frame(ipv4::protocol::TCP, (FROM, TO), 20 + segments * size);
     frame[46] = 0x50;
-    let gso = Gso { kind: GsoKind::TcpV4, size: 1448, header_len: 54, ecn: false };
-    let offload = Offload { checksum: Some(PartialChecksum { start: 34, offset: 16 }), gso: Some(gso) };
+    let gso = Gso { kind: GsoKind::TcpV4, size, header_len: 54, ecn: false };
+    (frame, Offload { checksum: Some(PartialChecksum { start: 34, offset: 16 }), gso: Some(gso) })
+}
+
+fn segment_45() -> Step {
+    let (frame, offload) = super_frame(45, 1448);
     let mut out = vec![0; 2048];
     Box::new(move || {
         let segments = segment(black_box(&frame), offload).expect("a super-frame");

@@ -3,8 +3,10 @@
 //! when it is made, so that no case measures a refusal.
 
 mod frames;
+mod names;
 mod nat;
 mod switching;
+mod tunnel;
 
 /// Does one operation.
 pub type Step = Box<dyn FnMut()>;
@@ -33,7 +35,7 @@ impl std::fmt::Display for Case {
 /// Every case.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [frames::CASES, switching::CASES, nat::CASES]
+    [frames::CASES, switching::CASES, nat::CASES, tunnel::CASES, names::CASES]
         .into_iter()
         .flatten()
         .map(|&(name, prepare)| Case { name, prepare })

@@ -57,6 +57,18 @@ pub(super) fn answer(bytes: &[u8], transport: Transport, scope: &Scope, rng: &mu
     }
 }
 
+impl Scope {
+    /// The reply to a question that came as a datagram and is for this scope's networks; `None` for others, which are to be
+    /// forwarded or ignored. `rng` orders the addresses of a shared name.
+    #[must_use]
+    pub fn reply(&self, question: &[u8], rng: &mut impl Rng) -> Option<Vec<u8>> {
+        match answer(question, Transport::Udp, self, rng) {
+            Step::Reply(reply, _) => Some(reply),
+            Step::Forward(_) | Step::Ignore => None,
+        }
+    }
+}
+
 /// The reply that says only this.
 pub(super) fn negative(question: &Question, code: ResponseCode) -> Vec<u8> {
     encode(&message(&question.header, Some(question), code))

@@ -8,8 +8,12 @@ use crate::vlan::{TAG_LEN, VlanTag};
 /// UDP, VXLAN and Ethernet need 70) without moving the frame.
 pub const HEADROOM: usize = 128;
 
-/// The longest frame that a buffer takes: a 64 KiB GSO packet behind an Ethernet header with two tags.
-pub const MAX_FRAME_LEN: usize = 65_535 + crate::ethernet::HEADER_LEN + 2 * TAG_LEN;
+/// The longest TCP super-packet that endpoints are told to make, in bytes (Linux's `gso_ipv4_max_size`): three times what an
+/// IPv4 header can say, see docs/decisions/0011-larger-super-frames.md.
+pub const MAX_SUPER_PACKET: u32 = 196_608;
+
+/// The longest frame that a buffer takes: the longest super-packet behind an Ethernet header with two tags.
+pub const MAX_FRAME_LEN: usize = MAX_SUPER_PACKET as usize + crate::ethernet::HEADER_LEN + 2 * TAG_LEN;
 
 /// Bytes of one buffer. Not a power of two, so that neighbouring buffers' first lines fall into different cache sets.
 const BUFFER_LEN: usize = (HEADROOM + MAX_FRAME_LEN).next_multiple_of(64) + 64;

@@ -5,6 +5,9 @@ use std::net::Ipv4Addr;
 use crate::checksum::{self, Update};
 use crate::{Malformed, array, be16, put16};
 
+/// The longest packet that the total length field can say, in bytes.
+pub const MAX_PACKET_LEN: usize = 65_535;
+
 /// Bytes of a header without options.
 pub const MIN_HEADER_LEN: usize = 20;
 /// Protocol numbers (IANA) that the switch knows.
@@ -44,7 +47,7 @@ impl<T: AsRef<[u8]>> Ipv4<T> {
             return Err(Malformed::Field("IPv4", "version"));
         }
         let header_len = usize::from(bytes[0] & 0xf) * 4;
-        let total_len = usize::from(be16(bytes, 2));
+        let total_len = total_len(bytes);
         if header_len < MIN_HEADER_LEN || header_len > total_len {
             return Err(Malformed::Field("IPv4", "header length"));
         }
@@ -82,10 +85,11 @@ impl<T: AsRef<[u8]>> Ipv4<T> {
         self.0.as_ref()[1]
     }
 
-    /// Length of header and payload in bytes.
+    /// Length of header and payload in bytes: of a super-frame beyond [`MAX_PACKET_LEN`], whose field says zero, that of the
+    /// slice.
     #[inline]
     pub fn total_len(&self) -> usize {
-        usize::from(be16(self.0.as_ref(), 2))
+        total_len(self.0.as_ref())
     }
 
     /// Identification, which groups fragments.
@@ -222,6 +226,16 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Ipv4<T> {
     }
 }
 
+/// Length of header and payload. The field has no room for the length of a TCP super-frame beyond [`MAX_PACKET_LEN`]; Linux
+/// writes zero there (`iph_totlen` of `include/linux/ip.h`), and nothing else may.
+#[inline]
+fn total_len(packet: &[u8]) -> usize {
+    match usize::from(be16(packet, 2)) {
+        0 if packet.len() > MAX_PACKET_LEN && packet[9] == protocol::TCP => packet.len(),
+        length => length,
+    }
+}
+
 /// Writes a header without options into the first [`MIN_HEADER_LEN`] bytes, checksum included. `total_len` covers
 /// header and payload; identification is zero and DF is set, so that RFC 6864 asks nothing of the identification.
 ///
@@ -265,6 +279,19 @@ mod tests {
         assert_eq!((packet.source(), packet.destination()), ([172, 17, 0, 2].into(), [172, 17, 0, 3].into()));
         assert_eq!((packet.protocol(), packet.payload().len()), (protocol::UDP, 13));
         assert!(packet.checksum_ok() && packet.dont_fragment() && !packet.more_fragments());
+    }
+
+    /// Linux's super-frames of over 64 KiB say zero, and end with the slice; nothing shorter may say so.
+    #[test]
+    fn longer_than_the_field_says() {
+        let mut bytes = sample();
+        bytes[2..4].copy_from_slice(&[0, 0]);
+        bytes.resize(150_000, 7);
+        assert!(Ipv4::parse(&bytes[..]).is_err(), "UDP");
+        bytes[9] = protocol::TCP;
+        assert!(Ipv4::parse(&bytes[..MAX_PACKET_LEN]).is_err());
+        let packet = Ipv4::parse(&bytes[..]).unwrap();
+        assert_eq!((packet.total_len(), packet.payload().len()), (150_000, 149_980));
     }
 
     /// Ethernet padding behind the total length is not payload (G3).

@@ -1,4 +1,4 @@
-//! Segmentation of GSO frames in software, for egresses that cannot take them.
+//! Segmentation of GSO frames in software, for egresses that cannot take them, or not as long as they are.
 //!
 //! Read first: Linux `Documentation/networking/segmentation-offloads.rst`. Per segment: IP length, IPv4 identification
 //! plus one, TCP sequence number advanced, FIN and PSH only on the last, CWR only on the first, and a finished checksum.
@@ -50,6 +50,54 @@ pub fn segment(frame: &[u8], offload: Offload) -> Result<Segments<'_>, Malformed
     Ok(Segments { frame, headers, kind, header_len, size, count })
 }
 
+/// Bytes of the longest headers of a TCP segment over IPv4 behind two tags.
+const MAX_HEADERS: usize = crate::ethernet::HEADER_LEN + 2 * crate::vlan::TAG_LEN + 60 + 60;
+
+/// Cuts a TCP super-frame with a partial checksum into shorter super-frames, whose packets have at most `longest` bytes, and
+/// hands them to `each` in order. They are made in place, each one's headers over the end of the one before; afterwards the
+/// frame is as it was.
+///
+/// # Errors
+/// As [`segment`]; when the frame's checksum is not partial, its headers are longer than IPv4's can be, or not one segment
+/// fits.
+pub fn shorten(
+    frame: &mut [u8],
+    offload: Offload,
+    longest: usize,
+    mut each: impl FnMut(&[u8], Offload),
+) -> Result<(), Malformed> {
+    let whole = segment(frame, offload)?;
+    let Segments { headers, kind, header_len, size, .. } = whole;
+    let end = headers.l3_end();
+    if kind == GsoKind::Udp || offload.checksum.is_none() || header_len > MAX_HEADERS {
+        return Err(Malformed::Field("super-frame", "kind"));
+    }
+    let fitting = longest.saturating_sub(header_len - headers.l3_offset()) / size;
+    if fitting == 0 {
+        return Err(Malformed::Field("super-frame", "segment size"));
+    }
+    let mut saved = [0; MAX_HEADERS];
+    let saved = &mut saved[..header_len];
+    saved.copy_from_slice(&frame[..header_len]);
+    let count = (end - header_len).div_ceil(fitting * size).max(1);
+    for index in 0..count {
+        let start = index * fitting * size;
+        let payload = (fitting * size).min(end - header_len - start);
+        let piece = &mut frame[start..start + header_len + payload];
+        let mut covered = [0; MAX_HEADERS];
+        covered[..header_len].copy_from_slice(&piece[..header_len]);
+        piece[..header_len].copy_from_slice(saved);
+        let pieces = Segments { frame: saved, headers, kind, header_len, size: fitting * size, count };
+        pieces.finish_l3(index * fitting, payload, &mut piece[..header_len]);
+        pieces.number(index, &mut piece[headers.l4_offset()..header_len]);
+        let pseudo = pieces.pseudo(ipv4::protocol::TCP, header_len - headers.l4_offset() + payload);
+        put16(piece, headers.l4_offset() + tcp::CHECKSUM_OFFSET, checksum::fold(pseudo));
+        each(piece, Offload { gso: offload.gso.filter(|_| payload > size), ..offload });
+        piece[..header_len].copy_from_slice(&covered[..header_len]);
+    }
+    Ok(())
+}
+
 impl Segments<'_> {
     /// How many segments there are; at least one.
     #[must_use]
@@ -96,16 +144,16 @@ impl Segments<'_> {
         range
     }
 
+    /// `before`: how many segments come before.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a segment is no longer than its super-frame, below 2^16; \
-        identification and index wrap as the field does"
+        reason = "a packet that is made is shorter than 2^16; identification and index wrap as the field does"
     )]
-    fn finish_l3(&self, index: usize, payload: usize, out: &mut [u8]) {
+    fn finish_l3(&self, before: usize, payload: usize, out: &mut [u8]) {
         let packet = &mut out[self.headers.l3_offset()..];
         let length = packet.len() + payload;
         if self.headers.l3() == L3::Ipv4 {
-            let identification = crate::be16(packet, 4).wrapping_add(index as u16);
+            let identification = crate::be16(packet, 4).wrapping_add(before as u16);
             put16(packet, 2, length as u16);
             put16(packet, 4, identification);
             put16(packet, 10, 0);
@@ -117,52 +165,52 @@ impl Segments<'_> {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "offsets within a super-frame are below 2^16")]
     fn finish_l4(&self, index: usize, payload: &[u8], out: &mut [u8]) {
-        let frame_headers = &self.headers;
-        let pseudo = |protocol, length| match frame_headers.l3() {
-            L3::Ipv4 => checksum::pseudo_header_v4(
-                frame_headers.source_v4(self.frame),
-                frame_headers.destination_v4(self.frame),
-                protocol,
-                length,
-            ),
-            _ => checksum::pseudo_header_v6(
-                frame_headers.source_v6(self.frame),
-                frame_headers.destination_v6(self.frame),
-                protocol,
-                length,
-            ),
-        };
-        let l4 = &mut out[frame_headers.l4_offset()..];
+        let l4 = &mut out[self.headers.l4_offset()..];
         let length = l4.len() + payload.len();
         // An L4 header has an even length, so the two sums may be added.
         let finish = |l4: &[u8], protocol| {
-            !checksum::fold(pseudo(protocol, length) + checksum::sum(l4) + checksum::sum(payload))
+            !checksum::fold(self.pseudo(protocol, length) + checksum::sum(l4) + checksum::sum(payload))
         };
         match self.kind {
             GsoKind::TcpV4 | GsoKind::TcpV6 => {
-                let advance = (index * self.size) as u32;
-                let mut header = Tcp::parse(&mut *l4).expect("segment() has parsed this header");
-                let mut flags = header.flags();
-                if index + 1 < self.count {
-                    flags &= !(flag::FIN | flag::PSH);
-                }
-                if index > 0 {
-                    flags &= !flag::CWR;
-                }
-                header.set_sequence(header.sequence().wrapping_add(advance));
-                header.set_flags(flags);
-                header.set_checksum(0);
+                self.number(index, l4);
+                put16(l4, tcp::CHECKSUM_OFFSET, 0);
                 let value = finish(l4, ipv4::protocol::TCP);
                 put16(l4, tcp::CHECKSUM_OFFSET, value);
             }
             GsoKind::Udp => {
-                put16(l4, 4, length as u16);
+                put16(l4, 4, u16::try_from(length).unwrap_or(0));
                 put16(l4, udp::CHECKSUM_OFFSET, 0);
                 let value = finish(l4, ipv4::protocol::UDP);
                 put16(l4, udp::CHECKSUM_OFFSET, if value == 0 { 0xffff } else { value });
             }
+        }
+    }
+
+    /// Gives the TCP header of segment `index` its sequence number and flags.
+    #[expect(clippy::cast_possible_truncation, reason = "offsets within a super-frame are below 2^32")]
+    fn number(&self, index: usize, l4: &mut [u8]) {
+        let mut header = Tcp::parse(l4).expect("segment() has parsed this header");
+        let mut flags = header.flags();
+        if index + 1 < self.count {
+            flags &= !(flag::FIN | flag::PSH);
+        }
+        if index > 0 {
+            flags &= !flag::CWR;
+        }
+        header.set_sequence(header.sequence().wrapping_add((index * self.size) as u32));
+        header.set_flags(flags);
+    }
+
+    /// The unfolded sum of the pseudo-header over `length` bytes.
+    fn pseudo(&self, protocol: u8, length: usize) -> u64 {
+        let (headers, frame) = (&self.headers, self.frame);
+        match headers.l3() {
+            L3::Ipv4 => {
+                checksum::pseudo_header_v4(headers.source_v4(frame), headers.destination_v4(frame), protocol, length)
+            }
+            _ => checksum::pseudo_header_v6(headers.source_v6(frame), headers.destination_v6(frame), protocol, length),
         }
     }
 }
@@ -203,6 +251,32 @@ mod tests {
         let offset = if udp { 6 } else { 16 };
         let checksum = Some(PartialChecksum { start: u16::try_from(start).unwrap(), offset });
         (frame, Offload { checksum, gso: Some(Gso { kind, size, header_len: 0, ecn: false }) })
+    }
+
+    /// What Linux makes of 150,000 bytes: an IPv4 packet whose length field says zero.
+    #[test]
+    fn longer_than_a_packet() {
+        let payload: Vec<u8> = (0..150_000u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let (mut frame, offload) = super_frame(false, false, flag::ACK | flag::PSH | flag::FIN, &payload[..100], 1448);
+        frame.truncate(66);
+        frame.extend_from_slice(&payload);
+        frame[16..18].copy_from_slice(&[0, 0]);
+        assert_eq!(segment(&frame, offload).unwrap().count(), 104);
+        let mut joined = Vec::new();
+        shorten(&mut frame, offload, 65_535, |piece, offload| {
+            let headers = Headers::parse(piece).unwrap();
+            assert_eq!((headers.l3(), headers.l3_end()), (L3::Ipv4, piece.len()));
+            let packet = crate::ipv4::Ipv4::parse(headers.packet(piece)).unwrap();
+            assert!(packet.checksum_ok());
+            let segment = Tcp::parse(headers.l4(piece)).unwrap();
+            assert_eq!(segment.sequence(), (u32::MAX - 1000).wrapping_add(u32::try_from(joined.len()).unwrap()));
+            joined.extend_from_slice(segment.payload());
+            let last = joined.len() == payload.len();
+            assert_eq!(segment.flags() & (flag::PSH | flag::FIN) != 0, last);
+            assert_eq!(offload.gso.unwrap().size, 1448);
+        })
+        .unwrap();
+        assert_eq!(joined, payload);
     }
 
     proptest! {
@@ -258,6 +332,41 @@ mod tests {
                 }
             }
             prop_assert_eq!(joined, payload);
+        }
+
+        /// Shorter super-frames, cut up further, are the segments of the long one.
+        #[test]
+        fn shorter_super_frames(
+            v6: bool, flags: u8, payload in proptest::collection::vec(any::<u8>(), 1..60_000),
+            size in 100u16..3000, longest in 200usize..20_000,
+        ) {
+            let (frame, offload) = super_frame(v6, false, flags, &payload, size);
+            let header_len = if v6 { 72 } else { 52 };
+            let finished = |frame: &[u8], offload| {
+                let segments = segment(frame, offload).unwrap();
+                let mut out = vec![0; segments.max_len()];
+                (0..segments.count()).map(|index| { let length = segments.write(index, &mut out); out[..length].to_vec() })
+                    .collect::<Vec<_>>()
+            };
+            let mut pieces = Vec::new();
+            let mut cut = frame.clone();
+            let shortened = shorten(&mut cut, offload, longest, |piece, offload| {
+                assert!(piece.len() - 14 <= longest);
+                if offload.gso.is_some() {
+                    pieces.extend(finished(piece, offload));
+                } else {
+                    let (mut piece, mut offload) = (piece.to_vec(), offload);
+                    crate::offload::complete_checksum(&mut piece, &mut offload);
+                    pieces.push(piece);
+                }
+            });
+            prop_assert_eq!(&cut, &frame);
+            if header_len + usize::from(size) > longest {
+                prop_assert!(shortened.is_err() && pieces.is_empty());
+            } else {
+                prop_assert!(shortened.is_ok());
+                prop_assert_eq!(pieces, finished(&frame, offload));
+            }
         }
 
         /// A super-frame that is not what its type says is refused and nothing panics.

@@ -26,6 +26,7 @@ use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{StreamLimits, StreamRecord};
 
 use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup};
+use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use super::streams::{StreamShell, StreamStats};
 use crate::clock::Clock;
@@ -181,20 +182,20 @@ impl HostGateway {
     }
 
     /// Takes the frames that `indices` names, in order.
-    pub(super) fn send(&self, buffers: &[FrameBuf], indices: &[u16]) {
+    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16]) {
         let inner = &*self.0;
         let now = inner.clock.now();
         let mut state = lock(&inner.state);
         for &index in indices {
-            let buffer = &buffers[usize::from(index)];
+            let buffer = &mut buffers[usize::from(index)];
             let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
             if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
                 continue;
             }
-            let packet = (buffer.frame(), &headers, &buffer.offload);
             if headers.protocol() == protocol::TCP {
-                state.streams.send(packet, now);
+                in_packets(buffer, &headers, |packet| state.streams.send(packet, now));
             } else {
+                let packet = (buffer.frame(), &headers, &buffer.offload);
                 state.datagrams.send(inner.reactor.registry(), packet, now);
             }
         }

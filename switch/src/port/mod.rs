@@ -3,12 +3,13 @@
 mod datagrams;
 mod host_gateway;
 mod memory;
+mod pieces;
 mod reactor;
 pub(crate) mod services;
 mod streams;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -44,6 +45,8 @@ pub struct Port {
     pub suspect: AtomicBool,
     /// Whether the kernel cuts up trains of datagrams that leave by this port.
     trains: AtomicBool,
+    /// Whether the interface takes TCP super-frames of over 64 KiB as they are.
+    takes_long: bool,
     device: PortDevice,
 }
 
@@ -52,11 +55,13 @@ impl Port {
     #[must_use]
     pub fn new(id: PortId, config: PortConfig, device: PortDevice, worker: usize, senders: usize) -> Self {
         let suspect = AtomicBool::new(false);
-        let trains = AtomicBool::new(match &device {
+        // Of the switch's own veth, not of an interface of somebody else's.
+        let own = match &device {
             PortDevice::Packet(socket) => packet::segments_udp(socket.as_fd()),
             _ => false,
-        });
-        Port { id, config, worker, counters: PortCounters::new(senders), suspect, trains, device }
+        };
+        let counters = PortCounters::new(senders);
+        Port { id, config, worker, counters, suspect, trains: AtomicBool::new(own), takes_long: own, device }
     }
 
     /// `packet`, `tap`, `memory`, `overlay`, `host` or `service`.
@@ -136,9 +141,7 @@ impl Port {
     pub fn send(&self, burst: &mut Burst, buffers: &mut [FrameBuf], indices: &[u16], cells: &Cells) {
         match &self.device {
             PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, |rest, buffers| {
-                let joined = self.trains.load(Relaxed);
-                let trains = if joined { Trains::Joined } else { Trains::Apart };
-                burst.send(socket.as_fd(), buffers, rest, trains)
+                self.send_packets(socket.as_fd(), burst, buffers, rest)
             }),
             PortDevice::Tap(fd) => self.send_rest(indices, buffers, cells, |rest, buffers| {
                 let sent = tap::send(fd.as_fd(), &mut buffers[usize::from(rest[0])]);
@@ -157,6 +160,30 @@ impl Port {
                 count_all(buffers, indices, cells);
             }
             PortDevice::Overlay(leg) => leg.send(burst, buffers, indices, cells),
+        }
+    }
+
+    /// Sends the first frames of `rest` and returns how many.
+    #[inline]
+    fn send_packets(
+        &self,
+        socket: BorrowedFd<'_>,
+        burst: &mut Burst,
+        buffers: &mut [FrameBuf],
+        rest: &[u16],
+    ) -> Result<usize, Refused> {
+        let trains = if self.trains.load(Relaxed) { Trains::Joined } else { Trains::Apart };
+        if self.takes_long {
+            return burst.send(socket, buffers, rest, trains);
+        }
+        let fits = |index: &u16| buffers[usize::from(*index)].len() <= packet::LONGEST_ELSEWHERE;
+        match rest.iter().position(|index| !fits(index)) {
+            None => burst.send(socket, buffers, rest, trains),
+            Some(0) => {
+                let sent = packet::send_in_pieces(socket, &mut buffers[usize::from(rest[0])]);
+                sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
+            }
+            Some(fitting) => burst.send(socket, buffers, &rest[..fitting], trains),
         }
     }
 

@@ -1,9 +1,13 @@
 //! AF_PACKET sockets. Read first: packet(7); Linux `net/packet/af_packet.c`.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::{self, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use vswitch_frame::{FrameBuf, ethernet, segment, vlan};
 
 use super::checked;
 
@@ -67,6 +71,30 @@ pub(crate) fn segments_udp(socket: BorrowedFd<'_>) -> bool {
         )
     });
     asked.is_ok() && bypass == 0
+}
+
+/// The longest frame that interfaces take as it is if nobody told them otherwise: Linux's `gso_max_size` of 64 KiB, less the
+/// 320 bytes that its own TCP leaves for headers. What is longer would be cut into single segments by the kernel, or with
+/// PACKET_QDISC_BYPASS be dropped.
+pub const LONGEST_ELSEWHERE: usize = 65_536 - 320;
+
+/// Sends a TCP super-frame in pieces of at most [`LONGEST_ELSEWHERE`] bytes.
+///
+/// # Errors
+/// `InvalidInput` when it cannot be cut up; otherwise what the kernel says of the first piece that it does not take.
+pub fn send_in_pieces(socket: BorrowedFd<'_>, buffer: &mut FrameBuf) -> io::Result<()> {
+    let (offload, link) = (buffer.offload, ethernet::HEADER_LEN + 2 * vlan::TAG_LEN);
+    let mut outcome = Ok(());
+    let cut = segment::shorten(buffer.frame_mut(), offload, LONGEST_ELSEWHERE - link, |piece, offload| {
+        if outcome.is_ok() {
+            let header = offload.encode();
+            let message = [IoSlice::new(&header), IoSlice::new(piece)];
+            let sent = sendmsg(socket, &message, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT);
+            outcome = sent.map(|_| ());
+        }
+    });
+    cut.map_err(|_| Errno::INVAL)?;
+    Ok(outcome?)
 }
 
 /// Lets a socket of [`open`] see frames for every station, for as long as it is open: without it a NIC passes on those

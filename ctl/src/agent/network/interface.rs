@@ -22,11 +22,15 @@ use rtnetlink::{
     sys::AsyncSocket,
 };
 use tokio::task::AbortHandle;
+use vswitch_frame::buffer::MAX_SUPER_PACKET;
 
 use crate::agent::{
     failure::netlink_io,
     protocol::{Failure, FailureKind, Link},
 };
+
+/// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0011). Kernels before 6.3 do not know this and ignore it.
+const LONGER_SUPER_FRAMES: LinkAttribute = LinkAttribute::GsoIpv4MaxSize(MAX_SUPER_PACKET);
 
 /// A netlink socket of one namespace. Lives within a tokio runtime.
 #[derive(Debug)]
@@ -56,12 +60,14 @@ impl Netlink {
             .address(link.mac.octets().to_vec())
             .mtu(link.mtu)
             .setns_by_fd(netns.as_raw_fd())
+            .append_extra_attribute(LONGER_SUPER_FRAMES)
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new(name, "")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .index(index)
             .mtu(link.mtu)
             .link_group(GROUP)
+            .append_extra_attribute(LONGER_SUPER_FRAMES)
             .up()
             .build();
         self.handle.link().add(message).execute().await

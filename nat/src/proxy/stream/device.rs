@@ -7,7 +7,7 @@ use smoltcp::time::Instant;
 use vswitch_frame::{FrameBuf, ethernet};
 
 /// Longest packet either way: what an IPv4 header can say.
-const MAX_PACKET: usize = 65_535;
+pub(super) const MAX_PACKET: usize = 65_535;
 
 /// Hands the stack `incoming`, if there is one, and takes at most one packet for `out`.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use vswitch_frame::tcp::{self, Tcp, flag};
 use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, Headers, L3, Offload, checksum};
 
 use super::StreamDrop;
-use super::device::Emitted;
+use super::device::{Emitted, MAX_PACKET};
 use crate::classify::addresses;
 use crate::proxy::datagram::wire::Link;
 
@@ -58,6 +58,9 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     }
     if headers.fragment() != Fragment::None {
         return Err(StreamDrop::Fragment);
+    }
+    if headers.packet(frame).len() > MAX_PACKET {
+        return Err(StreamDrop::Malformed);
     }
     let l4 = headers.l4(frame);
     let segment = Tcp::parse(l4).map_err(|_| StreamDrop::Malformed)?;

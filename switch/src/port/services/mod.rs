@@ -35,6 +35,7 @@ use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
 
 use self::streams::ServiceStreams;
+use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use crate::clock::Clock;
 use crate::shared::lock;
@@ -217,18 +218,20 @@ impl ServicePort {
     }
 
     /// Takes the frames that `indices` names, in order.
-    pub(super) fn send(&self, buffers: &[FrameBuf], indices: &[u16]) {
+    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16]) {
         let inner = &*self.0;
         let mut connections = None;
         for &index in indices {
-            let buffer = &buffers[usize::from(index)];
+            let buffer = &mut buffers[usize::from(index)];
             let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
             let (to, station) = addresses(buffer.frame());
             let Some(network) = network_of(to) else { continue };
             if headers.protocol() == protocol::TCP {
                 let state = connections.get_or_insert_with(|| lock(&inner.state));
-                let packet = (buffer.frame(), &headers, &buffer.offload);
-                state.streams.send(packet, (network, station), &*inner.service, inner.clock.now());
+                let now = inner.clock.now();
+                in_packets(buffer, &headers, |packet| {
+                    state.streams.send(packet, (network, station), &*inner.service, now);
+                });
             } else {
                 inner.take(buffer, &headers, (network, station));
             }
