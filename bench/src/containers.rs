@@ -79,15 +79,14 @@ fn one(group: &mut Group, index: usize, kind: Kind, effort: Effort) -> anyhow::R
     const ROUND_TRIPS: u32 = 20_000;
     let rig = Rig::start(kind)?;
     let path = Path(0, ADDRESSES[1]);
-    {
-        let _server = traffic::Server::start(&rig, path)?;
-        group.note(index, TCP, traffic::tcp(&rig, path, effort.seconds, &[])?);
-        group.note(index, TCP_4, traffic::tcp(&rig, path, effort.seconds, &["-P", "4"])?);
-        group.note(index, CPU, traffic::cpu_at(&rig, path, effort.seconds, "2G")?);
-        group.note(index, UDP_18, traffic::udp(&rig, path, effort.seconds, (18, "0"))?.kilo_received);
-        group.note(index, UDP_1400, traffic::udp(&rig, path, effort.seconds, (1400, "0"))?.kilo_received);
-        group.note(index, LOSS_1400, traffic::udp(&rig, path, effort.seconds, (1400, "560M"))?.lost_percent);
-    }
+    // One for all: a program outlives the `exec` that started it.
+    let _server = traffic::Server::start(&rig, path)?;
+    group.note(index, TCP, traffic::tcp(&rig, path, effort.seconds, &[])?);
+    group.note(index, TCP_4, traffic::tcp(&rig, path, effort.seconds, &["-P", "4"])?);
+    group.note(index, CPU, traffic::cpu_at(&rig, path, effort.seconds, "2G")?);
+    group.note(index, UDP_18, traffic::udp(&rig, path, effort.seconds, (18, "0"))?.kilo_received);
+    group.note(index, UDP_1400, traffic::udp(&rig, path, effort.seconds, (1400, "0"))?.kilo_received);
+    group.note(index, LOSS_1400, traffic::udp(&rig, path, effort.seconds, (1400, "560M"))?.lost_percent);
     let (micros, lost) = traffic::ping(&rig, path, PINGS)?;
     group.note(index, PING, micros);
     group.note(index, PING_LOSS, lost);
@@ -97,7 +96,6 @@ fn one(group: &mut Group, index: usize, kind: Kind, effort: Effort) -> anyhow::R
     group.note(index, P99, idle.p99);
     group.note(index, P999, idle.p999);
     let loaded = {
-        let _server = traffic::Server::start(&rig, path)?;
         let _load = traffic::Load::start(&rig, path, "1G")?;
         traffic::round_trips(&rig, path, ROUND_TRIPS)?
     };
