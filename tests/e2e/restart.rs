@@ -135,13 +135,7 @@ fn agent_dies_too() {
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n --network bridge"));
         a.pings(b.ipv4("n"));
         let before = [a.details(), b.details()];
-        let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
-        vs.crash();
-        sh(&format!("kill -9 {agent}")).ok();
-        let state = format!("/proc/{}/stat", agent.trim());
-        eventually("the agent is dead", 5, || {
-            std::fs::read_to_string(&state).map_or(true, |stat| stat.contains(") Z "))
-        });
+        kill_both(&vs);
         vs.up();
         for (before, after) in before.iter().zip([a.details(), b.details()]) {
             assert_eq!((before.pid, before.state), (after.pid, after.state));
@@ -154,6 +148,47 @@ fn agent_dies_too() {
         eventually("they have ended", 5, || !sh("ps -eo stat,args | grep -v ^Z").stdout.contains("sleep 100000"));
         vs.ok("start a b");
         a.pings(b.ipv4("n"));
+    });
+}
+
+/// When the agent's record of its containers is lost as well, those that the state knows are taken over all the same: they keep
+/// their addresses, are stopped and started, and their end is learned.
+#[test]
+fn agents_record_lost() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
+        let before = [a.details(), b.details()];
+        kill_both(&vs);
+        std::fs::remove_file(vs.state_dir().join("agent.json")).unwrap();
+        vs.up();
+        for (before, after) in before.iter().zip([a.details(), b.details()]) {
+            assert_eq!((before.pid, before.state), (after.pid, after.state));
+        }
+        vs.container("c", "--network n").pings(a.ipv4("n"));
+        vs.ok("kill a");
+        eventually("its end is learned, though not its status", 10, || {
+            let shown = vs.json("inspect a");
+            shown[0]["state"] == "exited" && shown[0]["exit_code"] == 137
+        });
+        vs.ok("stop -t 0 b");
+        vs.ok("start a b");
+        a.pings(b.ipv4("n"));
+    });
+}
+
+/// Kills the daemon, then its agent, and waits until nothing of either is left but what nobody has waited for.
+#[track_caller]
+fn kill_both(vs: &Vswitch) {
+    let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
+    vs.crash();
+    sh(&format!("kill -9 {agent}")).ok();
+    let process = format!("/proc/{}", agent.trim());
+    eventually("the agent is dead", 5, || {
+        let ended = std::fs::read_to_string(format!("{process}/stat")).map_or(true, |stat| stat.contains(") Z "));
+        // Its first thread may be gone before the others.
+        ended && std::fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count) <= 1
     });
 }
 

@@ -406,8 +406,9 @@ impl Process {
     }
 }
 
-/// Exit status of a process whose parent, an earlier agent, did not live to learn it. Docker says the same.
-const UNKNOWN: i32 = 255;
+/// Exit status of a process whose parent, an earlier agent, did not live to learn it: as if killed, as Docker has it of
+/// containers whose shim was.
+const UNKNOWN: i32 = 137;
 
 const DONE: Answer = Ok((Reply::Done, Vec::new()));
 

@@ -82,8 +82,8 @@ async fn refuse(mut stream: UnixStream) {
 
 fn log_peer(stream: &UnixStream) {
     match stream.peer_cred() {
-        Ok(peer) => tracing::info!(uid = peer.uid(), gid = peer.gid(), pid = peer.pid(), "client connected"),
-        Err(error) => tracing::info!("client connected; its credentials cannot be read: {error}"),
+        Ok(peer) => tracing::debug!(uid = peer.uid(), gid = peer.gid(), pid = peer.pid(), "client connected"),
+        Err(error) => tracing::debug!("client connected; its credentials cannot be read: {error}"),
     }
 }
 
