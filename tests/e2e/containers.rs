@@ -71,6 +71,25 @@ fn detached() {
     });
 }
 
+/// `logs -f` tells what a container has written, then what it writes, and ends with it; of one that has ended it is `logs`.
+#[test]
+fn followed_logs() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let script = "echo first; while ! [ -e /tmp/go ]; do sleep 0.05; done; echo second; exec sleep 100000";
+        vs.ctl(&["run", "-d", "--name", "a", "--", "sh", "-c", script]).ok();
+        let follower = vs.spawn(&["logs", "-f", "a"]);
+        eventually("what there is is told", 10, || follower.output() == "first\n");
+        std::fs::write("/tmp/go", "").unwrap();
+        eventually("what comes is told", 10, || follower.output() == "first\nsecond\n");
+        vs.ok("kill a");
+        let said = follower.wait(std::time::Duration::from_secs(10));
+        assert_eq!((said.code, said.stdout.as_str()), (0, "first\nsecond\n"));
+        assert_eq!(vs.ok("logs -f a"), "first\nsecond\n");
+        vs.refuses("logs -f nobody", "nobody");
+    });
+}
+
 /// stop asks and then kills, kill sends signals, rm refuses a running container unless forced.
 #[test]
 fn stop_kill_rm() {

@@ -14,6 +14,7 @@ use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecR
 use super::answer::{Answer, Refusal};
 use super::extract::{Asked, Body, Flag, Segments};
 use super::{App, stdio};
+use crate::controller::Extent;
 use crate::model::{parse_container, parse_exec};
 
 /// Query of a listing.
@@ -191,30 +192,27 @@ pub(super) async fn exec(
     }))
 }
 
-/// Bytes of output that are read at a time.
-const LOG_CHUNK: usize = 64 << 10;
+/// Query of an output.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Following {
+    follow: Flag,
+}
 
 /// What a container wrote that was started without streams.
-#[utoipa::path(get, path = "/vswitch/v1/containers/{id}/logs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/vswitch/v1/containers/{id}/logs",
+    params(("id" = String, Path), ("follow" = Option<bool>, Query, description = "go on until the container ends")),
     responses((status = 200, body = String, content_type = "text/plain"), (status = "4XX", body = ErrorBody)))]
-pub(super) async fn logs(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Response> {
+pub(super) async fn logs(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Following>,
+) -> Answer<Response> {
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    let Some(file) = app.controller.container_log(&id)? else { return Ok((text, "").into_response()) };
-    // Up to where it is now: a container that goes on writing must not make the answer endless.
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let chunks = futures_util::stream::unfold((file, length), |(mut file, left)| async move {
-        use std::io::Read;
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(LOG_CHUNK);
-        let mut chunk = vec![0; want];
-        match file.read(&mut chunk) {
-            Ok(0) => None,
-            Ok(count) => {
-                chunk.truncate(count);
-                let left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
-                Some((Ok(Bytes::from(chunk)), (file, left)))
-            }
-            Err(error) => Some((Err(error), (file, 0))),
-        }
+    let extent = if query.follow.0 { Extent::End } else { Extent::Now };
+    let Some(log) = app.controller.container_log(&id, extent)? else { return Ok((text, "").into_response()) };
+    let chunks = futures_util::stream::try_unfold(log, |mut log| async move {
+        Ok::<_, std::io::Error>(log.next().await?.map(|chunk| (Bytes::from(chunk), log)))
     });
     Ok((text, HttpBody::from_stream(chunks)).into_response())
 }

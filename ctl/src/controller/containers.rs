@@ -266,19 +266,6 @@ impl Controller {
         }
     }
 
-    /// What a container wrote without a client at its streams: the open file, if there is any.
-    ///
-    /// # Errors
-    /// When the container is unknown or the file cannot be read.
-    pub fn container_log(&self, text: &str) -> Result<Option<std::fs::File>, ControlError> {
-        let id = self.state().container(text)?.container.id.clone();
-        match std::fs::File::open(self.log_path(&id)) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ControlError::Internal(format!("cannot read the output of container {text}: {error}"))),
-        }
-    }
-
     /// Starts one more process in a running container. Answers its host pid and where its exit status comes.
     ///
     /// # Errors

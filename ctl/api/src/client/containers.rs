@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::Method;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 
 use super::transport::escape;
 use super::{ANSWER_TIMEOUT, Client, Session, Streams};
@@ -122,6 +123,38 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn container_logs(&self, container: &str) -> Result<Bytes, ClientError> {
         self.call(Method::GET, path(container, "/logs")).bytes().await
+    }
+}
+
+impl Client {
+    /// What a container without streams has written and will write, until it ends.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn follow_container_logs(&self, container: &str) -> Result<ContainerOutput, ClientError> {
+        let body = self.call(Method::GET, path(container, "/logs?follow=true")).stream().await?;
+        Ok(ContainerOutput { client: self.clone(), body })
+    }
+}
+
+/// A container's output, as it comes.
+#[derive(Debug)]
+pub struct ContainerOutput {
+    client: Client,
+    body: Incoming,
+}
+
+impl ContainerOutput {
+    /// The next bytes; `None` when the container has ended.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        match self.body.frame().await {
+            None => Ok(None),
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_else(|_| Bytes::new()))),
+            Some(Err(error)) => Err(self.client.broken(&error)),
+        }
     }
 }
 

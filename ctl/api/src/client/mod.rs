@@ -20,6 +20,7 @@ mod tunnels;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use containers::ContainerOutput;
 pub use flows::FlowEvents;
 pub use networks::Filters;
 pub use session::{Session, Streams};

@@ -132,12 +132,22 @@ impl WaitArgs {
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
+    /// Go on until the container ends
+    #[arg(short, long)]
+    follow: bool,
     /// The container, by name or id
     container: String,
 }
 
 impl LogsArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        Ok(output::bytes(&client.container_logs(&self.container).await?)?)
+        if !self.follow {
+            return Ok(output::bytes(&client.container_logs(&self.container).await?)?);
+        }
+        let mut written = client.follow_container_logs(&self.container).await?;
+        while let Some(bytes) = written.next().await? {
+            output::bytes(&bytes)?;
+        }
+        Ok(())
     }
 }
