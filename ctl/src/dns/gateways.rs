@@ -54,7 +54,11 @@ impl Gateways {
     /// None yet, and what will come to them.
     #[must_use]
     pub fn new() -> (Gateways, Backlog) {
-        let (asked, backlog) = mpsc::channel(BACKLOG);
+        Gateways::with_room(BACKLOG)
+    }
+
+    fn with_room(room: usize) -> (Gateways, Backlog) {
+        let (asked, backlog) = mpsc::channel(room);
         (Gateways { table: Arc::default(), asked }, Backlog(backlog))
     }
 
@@ -154,4 +158,63 @@ fn connect(shared: &Arc<Shared>, client: Arc<Client>, stream: ServiceStream) -> 
     let stream = tokio::net::UnixStream::from_std(UnixStream::from(stream.stream))?;
     tokio::spawn(converse(Arc::clone(shared), client, stream, permit));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into()
+    }
+
+    fn published(gateways: &Gateways, address: IpAddr) -> Option<Arc<Gateway>> {
+        gateways.table.load().get(&address).cloned()
+    }
+
+    /// What is published later is seen by clients that there are already; a gateway that is no longer published is gone.
+    #[test]
+    fn scopes_change_under_clients() {
+        let (gateways, _backlog) = Gateways::new();
+        let scope = |leaves| {
+            let upstreams = super::super::scope::Upstreams { leaves, ..Default::default() };
+            Scope { upstreams, ..Scope::default() }
+        };
+        gateways.publish([(address(1), scope(false)), (address(2), scope(false))].into_iter());
+        let client = published(&gateways, address(1)).unwrap().client(address(9));
+        assert!(!client.scope().upstreams.leaves);
+        gateways.publish([(address(1), scope(true))].into_iter());
+        assert!(client.scope().upstreams.leaves);
+        let again = published(&gateways, address(1)).unwrap().client(address(9));
+        assert!(Arc::ptr_eq(&client, &again), "its limits are the same, too");
+        assert!(published(&gateways, address(2)).is_none());
+    }
+
+    /// Clients are told apart, and there are never more of them than there may be.
+    #[test]
+    fn clients_are_bounded() {
+        let gateway = Gateway::default();
+        let first = gateway.client(address(0));
+        assert!(!Arc::ptr_eq(&first, &gateway.client(address(1))));
+        for number in 0..10 * u32::try_from(MOST_CLIENTS).unwrap() {
+            gateway.client(address(number));
+            assert!(gateway.clients.lock().unwrap().len() <= MOST_CLIENTS);
+        }
+    }
+
+    /// Connections that nobody takes are given back, beyond a bound.
+    #[test]
+    fn backlog_is_bounded() {
+        let (gateways, backlog) = Gateways::with_room(2);
+        let ends = "10.0.0.2:4000".parse().unwrap();
+        let network = vswitch_frame::NetworkIndex::new(0);
+        let connection = || {
+            let stream = std::fs::File::open("/dev/null").unwrap().into();
+            ServiceStream { network, source: ends, local: ends, stream }
+        };
+        assert!(gateways.stream(connection()).is_ok() && gateways.stream(connection()).is_ok());
+        assert_eq!(gateways.stream(connection()).unwrap_err().source, ends);
+        drop(backlog);
+        assert!(gateways.stream(connection()).is_err(), "without a server there is no room");
+    }
 }
