@@ -9,6 +9,10 @@ use vswitch_frame::{FrameBuf, ethernet};
 /// Longest packet either way: what an IPv4 header can say.
 pub(super) const MAX_PACKET: usize = 65_535;
 
+/// Longest packet that the stack may leave to be segmented. Linux segments in software what is not shorter, as a frame, than
+/// 65,536 bytes (`gso_max_size`), which costs more than the packet saves.
+const MAX_SUPER_PACKET: usize = 65_535 - ethernet::HEADER_LEN;
+
 /// Hands the stack `incoming`, if there is one, and takes at most one packet for `out`.
 #[derive(Debug)]
 pub(super) struct OnePacket<'a> {
@@ -68,8 +72,8 @@ impl Device for OnePacket<'_> {
         // The router has checked IP headers; checksums of segments are checked before, and left to the offload behind.
         capabilities.checksum.ipv4 = Checksum::Tx;
         capabilities.checksum.tcp = Checksum::None;
-        capabilities.segmentation.tcpv4 = NonZeroUsize::new(MAX_PACKET);
-        capabilities.segmentation.tcpv6 = NonZeroUsize::new(MAX_PACKET);
+        capabilities.segmentation.tcpv4 = NonZeroUsize::new(MAX_SUPER_PACKET);
+        capabilities.segmentation.tcpv6 = NonZeroUsize::new(MAX_SUPER_PACKET);
         capabilities
     }
 }
