@@ -92,26 +92,25 @@ fn one(group: &mut Group, index: usize, kind: Kind, effort: Effort) -> anyhow::R
     group.note(index, PING_LOSS, lost);
     let _answers = traffic::Answers::start(&rig, path)?;
     let idle = traffic::round_trips(&rig, path, ROUND_TRIPS)?;
-    group.note(index, P50, idle.p50);
-    group.note(index, P99, idle.p99);
-    group.note(index, P999, idle.p999);
+    group.note(index, P50, idle.at(50.0));
+    group.note(index, P99, idle.at(99.0));
+    group.note(index, P999, idle.at(99.9));
+    group.note_distribution(index, ("TCP round trip", "us"), idle.0);
     let loaded = {
         let _load = traffic::Load::start(&rig, path, "1G")?;
         traffic::round_trips(&rig, path, ROUND_TRIPS)?
     };
-    group.note(index, LOADED_P50, loaded.p50);
-    group.note(index, LOADED_P999, loaded.p999);
-    group.note(index, TAIL, loaded.p999 / loaded.p50);
+    group.note(index, LOADED_P50, loaded.at(50.0));
+    group.note(index, LOADED_P999, loaded.at(99.9));
+    group.note(index, TAIL, loaded.at(99.9) / loaded.at(50.0));
+    group.note_distribution(index, ("TCP round trip beside 1 Gbit/s", "us"), loaded.0);
     group.note(index, CONNECTIONS, traffic::connections(&rig, path, effort.seconds)?);
     Ok(())
 }
 
 /// The newest round in one line.
 fn line(group: &Group, subject: usize) -> String {
-    let last = |title: &str| {
-        let work = group.works.iter().find(|work| work.title == title);
-        work.and_then(|work| work.values[subject].last().copied()).unwrap_or(f64::NAN)
-    };
+    let last = |title: &str| group.latest(subject, title);
     format!(
         "TCP {:6.2} Gbit/s   UDP {:6.0} k/s   ping {:5.1} us   round trip {:5.1} us",
         last(TCP.title),

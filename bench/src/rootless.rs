@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::Context as _;
 
 use crate::containers::Effort;
 use crate::report::{Better, Figure, Goal, Group, Measure, Side, Subject};
@@ -48,47 +48,82 @@ const CONNECTIONS: Measure =
 /// All work by each way out, at an MTU of 1,500 bytes.
 ///
 /// # Errors
-/// When a way out cannot be set up, or a tool fails.
+/// When a way out cannot be set up, or a tool fails over vswitch.
 pub fn measure(effort: Effort, said: &mut dyn FnMut(&str)) -> anyhow::Result<Group> {
     let subjects = KINDS.iter().map(|&(_, name, side)| Subject { name, side }).collect();
     let mut group = Group::new("Without privilege", subjects);
     for round in 1..=effort.rounds {
         for (index, (kind, name, _)) in KINDS.into_iter().enumerate() {
             let rig = Rig::start(kind)?;
-            let before = group.clone();
-            match one(&mut group, index, &rig, effort) {
-                Ok(line) => said(&format!("  round {round} {name:<18} {line}")),
-                Err(error) if kind == Kind::VswitchSockets => return Err(error),
-                // A peer that fails at something has no value there, which is a result, too.
-                Err(error) => {
-                    group = before;
-                    said(&format!("  round {round} {name:<18} failed, and is left out: {error:#}"));
+            let mut way = Way { group: &mut group, index, rig: &rig, effort, failed: Vec::new() };
+            way.measure();
+            let failed = std::mem::take(&mut way.failed);
+            said(&format!("  round {round} {name:<18} {}", line(&group, index)));
+            // What a peer fails at has no value, which is a result, too.
+            for error in failed {
+                if kind == Kind::VswitchSockets {
+                    return Err(error);
                 }
+                said(&format!("  round {round} {name:<18} left out: {error:#}"));
             }
         }
     }
     Ok(group)
 }
 
-/// All work by one way out, in one line.
-fn one(group: &mut Group, index: usize, rig: &Rig, effort: Effort) -> anyhow::Result<String> {
-    const ROUND_TRIPS: u32 = 20_000;
-    let (out, into) = (Path(0, OUTSIDE[1]), Path(1, OUTSIDE[0]));
-    let server = traffic::Server::start(rig, out)?;
-    let outwards = traffic::tcp(rig, out, effort.seconds, &[]).context("TCP out")?;
-    group.note(index, OUT, outwards);
-    group.note(index, SMALL, traffic::udp(rig, out, effort.seconds, (18, "0")).context("small UDP")?.kilo_received);
-    group.note(index, LARGE, traffic::udp(rig, out, effort.seconds, (1400, "0")).context("large UDP")?.kilo_received);
-    drop(server);
-    let answers = traffic::Answers::start(rig, out)?;
-    let trips = traffic::round_trips(rig, out, ROUND_TRIPS).context("round trips")?;
-    group.note(index, P50, trips.p50);
-    group.note(index, CONNECTIONS, traffic::connections(rig, out, effort.seconds).context("connections")?);
-    drop(answers);
-    let _server = traffic::Server::start(rig, into)?;
-    let inwards = traffic::tcp(rig, into, effort.seconds, &[]).context("TCP in")?;
-    group.note(index, IN, inwards);
-    Ok(format!("TCP out {outwards:6.2}  in {inwards:6.2} Gbit/s   round trip {:5.1} us", trips.p50))
+/// One way out in one round.
+struct Way<'a> {
+    group: &'a mut Group,
+    index: usize,
+    rig: &'a Rig,
+    effort: Effort,
+    failed: Vec<anyhow::Error>,
+}
+
+impl Way<'_> {
+    fn measure(&mut self) {
+        const ROUND_TRIPS: u32 = 20_000;
+        let (rig, seconds) = (self.rig, self.effort.seconds);
+        let (out, into) = (Path(0, OUTSIDE[1]), Path(1, OUTSIDE[0]));
+        let server = traffic::Server::start(rig, out);
+        self.note(OUT, traffic::tcp(rig, out, seconds, &[]));
+        self.note(SMALL, traffic::udp(rig, out, seconds, (18, "0")).map(|datagrams| datagrams.kilo_received));
+        self.note(LARGE, traffic::udp(rig, out, seconds, (1400, "0")).map(|datagrams| datagrams.kilo_received));
+        self.keep(server);
+        let answers = traffic::Answers::start(rig, out);
+        match traffic::round_trips(rig, out, ROUND_TRIPS) {
+            Ok(trips) => {
+                self.note(P50, Ok(trips.at(50.0)));
+                self.group.note_distribution(self.index, ("TCP round trip out", "us"), trips.0);
+            }
+            Err(error) => self.note(P50, Err(error)),
+        }
+        self.note(CONNECTIONS, traffic::connections(rig, out, seconds));
+        self.keep(answers);
+        let server = traffic::Server::start(rig, into);
+        self.note(IN, traffic::tcp(rig, into, seconds, &[]));
+        self.keep(server);
+    }
+
+    fn note(&mut self, what: Measure, value: anyhow::Result<f64>) {
+        match value {
+            Ok(value) => self.group.note(self.index, what, value),
+            Err(error) => self.failed.push(error.context(what.title)),
+        }
+    }
+
+    /// Ends a server, or notes why there was none.
+    fn keep<S>(&mut self, server: anyhow::Result<S>) {
+        if let Err(error) = server {
+            self.failed.push(error);
+        }
+    }
+}
+
+/// The newest round in one line.
+fn line(group: &Group, subject: usize) -> String {
+    let last = |title: &str| group.latest(subject, title);
+    format!("TCP out {:6.2}  in {:6.2} Gbit/s   round trip {:5.1} us", last(OUT.title), last(IN.title), last(P50.title))
 }
 
 /// What idle connections cost vswitchd.

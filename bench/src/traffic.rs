@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::daemon::Running;
+use crate::report::PERCENTS;
 use crate::rig::{Rig, own_program, run};
 
 /// Who asks whom: the container that the client runs in (0 or 1), and the address by which it reaches the other.
@@ -178,15 +179,16 @@ fn ready(program: &mut Running) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Percentiles of a round trip in microseconds.
-#[derive(Debug, Clone, Copy, serde::Deserialize)]
-pub struct RoundTrips {
-    /// Half of all took no longer.
-    pub p50: f64,
-    /// 99 % took no longer.
-    pub p99: f64,
-    /// 99.9 % took no longer.
-    pub p999: f64,
+/// Percentiles of a round trip in microseconds, as in [`PERCENTS`].
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct RoundTrips(pub Vec<f64>);
+
+impl RoundTrips {
+    /// The time that this percentage did not exceed, one of [`PERCENTS`]; not a number for others.
+    #[must_use]
+    pub fn at(&self, percent: f64) -> f64 {
+        PERCENTS.iter().zip(&self.0).find(|(known, _)| **known >= percent).map_or(f64::NAN, |(_, value)| *value)
+    }
 }
 
 /// Round trips of one byte over a TCP connection to [`Answers`].
@@ -195,7 +197,9 @@ pub struct RoundTrips {
 /// When an answer does not come.
 pub fn round_trips(rig: &Rig, path: Path, count: u32) -> anyhow::Result<RoundTrips> {
     let text = load(rig, path, "round-trips", count)?;
-    serde_json::from_str(&text).context("vswitch-load printed no JSON")
+    let trips: RoundTrips = serde_json::from_str(&text).context("vswitch-load printed no JSON")?;
+    ensure!(trips.0.len() == PERCENTS.len(), "vswitch-load printed other percentiles");
+    Ok(trips)
 }
 
 /// TCP connections a second to [`Answers`], each with one question and one answer.

@@ -43,8 +43,8 @@ pub fn measure(effort: Effort, said: &mut dyn FnMut(&str)) -> anyhow::Result<Gro
             group.note(index, PING, micros);
             let answers = traffic::Answers::start(&rig, out)?;
             let trips = traffic::round_trips(&rig, out, ROUND_TRIPS)?;
-            group.note(index, P50, trips.p50);
-            group.note(index, P999, trips.p999);
+            group.note(index, P50, trips.at(50.0));
+            group.note(index, P999, trips.at(99.9));
             group.note(index, CONNECTIONS, traffic::connections(&rig, out, effort.seconds)?);
             drop(answers);
             let _server = traffic::Server::start(&rig, into)?;

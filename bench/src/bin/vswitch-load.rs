@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
+use vswitch_bench::report::PERCENTS;
 
 #[derive(Parser)]
 struct Args {
@@ -117,8 +118,10 @@ fn round_trips(address: SocketAddr, count: u32) -> anyhow::Result<()> {
         nanos.push(start.elapsed().as_nanos());
     }
     nanos.sort_unstable();
-    let at = |thousandths: usize| nanos[(nanos.len() - 1) * thousandths / 1000] as f64 / 1e3;
-    println!("{}", serde_json::json!({ "p50": at(500), "p99": at(990), "p999": at(999) }));
+    let last = (nanos.len() - 1) as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the count")]
+    let at = |percent: f64| nanos[(last * percent / 100.0) as usize] as f64 / 1e3;
+    println!("{}", serde_json::json!(PERCENTS.map(at)));
     Ok(())
 }
 

@@ -63,6 +63,9 @@ fn table(out: &mut String, group: &Group) {
             ratio(peer)
         );
     }
+    for distribution in &group.distributions {
+        distribution.markdown(out, group);
+    }
     let judged: Vec<_> = group.works.iter().flat_map(|work| group.judged(work)).collect();
     if !judged.is_empty() {
         figures(out, &Section { title: format!("{}: goals", group.title), figures: judged });

@@ -4,12 +4,14 @@
 //! [`Work`] round after round; what is claimed are ratios between subjects of the same round. [`Curve`]s show how something
 //! grows; [`Figure`]s are single values with a target.
 
+mod distribution;
 mod figure;
 mod machine;
 mod markdown;
 mod save;
 mod svg;
 
+pub use distribution::{Distribution, PERCENTS};
 pub use figure::Figure;
 pub use machine::Machine;
 pub use save::save;
@@ -40,6 +42,8 @@ pub struct Group {
     pub subjects: Vec<Subject>,
     /// What they did.
     pub works: Vec<Work>,
+    /// How their times are distributed.
+    pub distributions: Vec<Distribution>,
 }
 
 /// Who did the work.
@@ -126,7 +130,7 @@ impl Group {
     /// A group in which nothing was measured yet.
     #[must_use]
     pub fn new(title: impl Into<String>, subjects: Vec<Subject>) -> Group {
-        Group { title: title.into(), subjects, works: Vec::new() }
+        Group { title: title.into(), subjects, works: Vec::new(), distributions: Vec::new() }
     }
 
     /// Notes what a subject reached in this round.
@@ -138,6 +142,27 @@ impl Group {
             self.works.len() - 1
         });
         self.works[place].values[subject].push(value);
+    }
+
+    /// Notes a subject's percentiles of this round, as in [`PERCENTS`].
+    pub fn note_distribution(
+        &mut self,
+        subject: usize,
+        (title, unit): (&'static str, &'static str),
+        percentiles: Vec<f64>,
+    ) {
+        let place = self.distributions.iter().position(|known| known.title == title).unwrap_or_else(|| {
+            self.distributions.push(Distribution { title, unit, values: vec![Vec::new(); self.subjects.len()] });
+            self.distributions.len() - 1
+        });
+        self.distributions[place].values[subject].push(percentiles);
+    }
+
+    /// What a subject reached last in the work of this title; not a number before the first time.
+    #[must_use]
+    pub fn latest(&self, subject: usize, title: &str) -> f64 {
+        let work = self.works.iter().find(|work| work.title == title);
+        work.and_then(|work| work.values[subject].last().copied()).unwrap_or(f64::NAN)
     }
 
     fn side(&self, side: Side) -> impl Iterator<Item = usize> {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::markdown::short;
 use super::{Better, Curve, Group, Report, Side, Work};
 
-const WIDTH: f64 = 860.0;
+pub(super) const WIDTH: f64 = 860.0;
 const PANEL: f64 = 420.0;
 const LABEL: f64 = 150.0;
 const BAR: f64 = 14.0;
@@ -19,9 +19,10 @@ const PLOT: f64 = 150.0;
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.h{font-size:16px;font-weight:600}.t{font-weight:600}\
     .own{fill:#0a7d4f}.kernel{fill:#8c959f}.userspace{fill:#c2762d}.line{fill:none;stroke:#0a7d4f;stroke-width:2}\
+    .l-kernel{stroke:#8c959f}.l-userspace{stroke:#c2762d}\
     .dot{fill:#0a7d4f}.axis{stroke:#8c959f;stroke-width:1}.v{font-variant-numeric:tabular-nums}.m{fill:#59636e}\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}.own{fill:#3fb983}.kernel{fill:#768390}.userspace{fill:#e0984f}\
-    .line{stroke:#3fb983}.dot{fill:#3fb983}.m{fill:#9198a1}}";
+    .line{stroke:#3fb983}.l-kernel{stroke:#768390}.l-userspace{stroke:#e0984f}.dot{fill:#3fb983}.m{fill:#9198a1}}";
 
 impl Report {
     /// The drawing.
@@ -39,6 +40,10 @@ impl Report {
                     bars(&mut body, f64::from(column) * (PANEL + 20.0), y, group, work);
                 }
                 y += pair.iter().map(|(height, _)| *height).fold(0.0, f64::max) + 14.0;
+            }
+            for distribution in &group.distributions {
+                distribution.draw(&mut body, (0.0, y), group);
+                y += super::distribution::DRAWN;
             }
         }
         if !self.curves.is_empty() {
