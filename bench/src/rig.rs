@@ -157,7 +157,8 @@ impl Rig {
         if self.kind == Kind::VswitchNat {
             let uplink = format!("packet:up0,address={}/24,gateway={}", OUTSIDE[0], OUTSIDE[1]);
             let daemon = Daemon::start_in(&["ip", "netns", "exec", &inner], &self.dir, &["--uplink", &uplink])?;
-            let inside = self.container(&daemon, "a", &["-p", &format!("{PUBLISHED}:{PUBLISHED}")], ADDRESSES[0])?;
+            let inside =
+                self.container(&daemon.socket, "a", &["-p", &format!("{PUBLISHED}:{PUBLISHED}")], ADDRESSES[0])?;
             self.daemons.push(daemon.into_child());
             self.enter = [inside, outside];
             return Ok(());
@@ -200,7 +201,7 @@ impl Rig {
             Kind::VswitchSockets => {
                 let daemon = Daemon::start_in(&["ip", "netns", "exec", &host], &self.dir, &["--uplink", "sockets"])?;
                 let published = format!("{PUBLISHED}:{PUBLISHED}");
-                let inside = self.container(&daemon, "a", &["-p", &published], ADDRESSES[0])?;
+                let inside = self.container(&daemon.socket, "a", &["-p", &published], ADDRESSES[0])?;
                 self.daemons.push(daemon.into_child());
                 inside
             }
@@ -222,7 +223,8 @@ impl Rig {
             let options = "--netns-type=path --mtu=1500 --configure --disable-host-loopback --api-socket";
             format!("slirp4netns {options} {} {namespace} tap0", api.display())
         } else {
-            let options = "--foreground --quiet --config-net --runas 0:0 -4 -m 1500 -u none -T none -U none";
+            let options =
+                "--foreground --quiet --config-net --no-map-gw --runas 0:0 -4 -m 1500 -u none -T none -U none";
             format!("pasta {options} -t {PUBLISHED} --netns {namespace}")
         };
         let mut command = words("ip", &["netns", "exec", host]);
@@ -237,6 +239,16 @@ impl Rig {
         Ok(())
     }
 
+    /// From now on side 0 is another container of the rig's vswitchd.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn use_another_container(&mut self) -> anyhow::Result<()> {
+        let socket = self.dir.join("vswitch.sock");
+        self.enter[0] = self.container(&socket, "another", &[], ADDRESSES[1])?;
+        Ok(())
+    }
+
     /// The process id of the rig's vswitchd; it was started by a command that became it.
     #[must_use]
     pub fn daemon_pid(&self) -> Option<u32> {
@@ -244,8 +256,8 @@ impl Rig {
     }
 
     /// Makes the network if it is not there and starts an idle container; how to run commands in it.
-    fn container(&self, daemon: &Daemon, name: &str, flags: &[&str], ip: &str) -> anyhow::Result<Vec<String>> {
-        let (program, socket) = (own_program("vswitchctl")?.display().to_string(), daemon.socket.display().to_string());
+    fn container(&self, socket: &Path, name: &str, flags: &[&str], ip: &str) -> anyhow::Result<Vec<String>> {
+        let (program, socket) = (own_program("vswitchctl")?.display().to_string(), socket.display().to_string());
         let control = |arguments: &[&str]| {
             let mut command = Command::new(&program);
             run(command.args(["--socket", &socket]).args(arguments))
@@ -265,7 +277,7 @@ impl Rig {
 
     fn start_vswitch(&mut self) -> anyhow::Result<()> {
         let daemon = Daemon::start(&self.dir, &[])?;
-        let inside = ["a", "b"].iter().zip(ADDRESSES).map(|(name, ip)| self.container(&daemon, name, &[], ip));
+        let inside = ["a", "b"].iter().zip(ADDRESSES).map(|(name, ip)| self.container(&daemon.socket, name, &[], ip));
         let mut inside = inside.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
         self.enter = std::array::from_fn(|_| inside.next().unwrap_or_default());
         self.daemons.push(daemon.into_child());

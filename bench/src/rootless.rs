@@ -24,10 +24,14 @@ const OUT: Measure = Measure {
     title: "TCP out",
     unit: "Gbit/s",
     better: Better::More,
-    goals: &[Goal::Value(10.0), Goal::Peer(SLIRP, 5.0)],
+    goals: &[Goal::Value(10.0), Goal::Value(15.0), Goal::Peer(SLIRP, 5.0)],
 };
-const IN: Measure =
-    Measure { title: "TCP in, published port", unit: "Gbit/s", better: Better::More, goals: &[Goal::Peer(PASTA, 0.8)] };
+const IN: Measure = Measure {
+    title: "TCP in, published port",
+    unit: "Gbit/s",
+    better: Better::More,
+    goals: &[Goal::Peer(PASTA, 0.8), Goal::Peer(PASTA, 1.0)],
+};
 const SMALL: Measure = Measure {
     title: "UDP out, 18 bytes",
     unit: "k datagrams/s",
@@ -126,19 +130,20 @@ fn line(group: &Group, subject: usize) -> String {
     format!("TCP out {:6.2}  in {:6.2} Gbit/s   round trip {:5.1} us", last(OUT.title), last(IN.title), last(P50.title))
 }
 
-/// What idle connections cost vswitchd.
+/// What idle connections cost vswitchd. They come from two containers, as none gets all of the descriptors that there are.
 ///
 /// # Errors
 /// When one of them cannot be made.
 pub fn idle_connections(count: u32) -> anyhow::Result<Vec<Figure>> {
-    let rig = Rig::start(Kind::VswitchSockets)?;
+    let mut rig = Rig::start(Kind::VswitchSockets)?;
     let out = Path(0, OUTSIDE[1]);
-    let _answers = traffic::Answers::start(&rig, out)?;
     let pid = rig.daemon_pid().context("the rig has a vswitchd")?;
     let before = resident(pid)?;
-    let idle = traffic::Idle::start(&rig, out, count)?;
+    let one = traffic::Idle::start(&rig, out, (5302, count / 2))?;
+    rig.use_another_container()?;
+    let other = traffic::Idle::start(&rig, out, (5303, count - count / 2))?;
     let each = (resident(pid)? - before) * 1024.0 / f64::from(count);
-    drop(idle);
+    drop((one, other));
     Ok(vec![Figure::at_most(&format!("memory of {count} idle connections, each"), each, 32_768.0, " B")])
 }
 

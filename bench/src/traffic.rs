@@ -147,11 +147,11 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Makes them, with one byte each way.
+    /// Makes them, with one byte each way; the far end listens on `port`.
     ///
     /// # Errors
     /// When one of them cannot be made.
-    pub fn start(rig: &Rig, path: Path, count: u32) -> anyhow::Result<Idle> {
+    pub fn start(rig: &Rig, path: Path, (port, count): (u16, u32)) -> anyhow::Result<Idle> {
         let program = own_program("vswitch-load")?.display().to_string();
         // Every connection is a descriptor at both ends.
         let start = |side: usize, what: &str| {
@@ -159,16 +159,13 @@ impl Idle {
             let mut command = rig.command(side, &["sh", "-c", &line]);
             command.stdout(Stdio::piped()).spawn().map(Running).context("cannot start vswitch-load")
         };
-        let mut server = start(1 - path.0, &format!("keep 0.0.0.0:{IDLE_PORT} {count}"))?;
+        let mut server = start(1 - path.0, &format!("keep 0.0.0.0:{port} {count}"))?;
         ready(&mut server)?;
-        let mut client = start(path.0, &format!("idle {}:{IDLE_PORT} {count}", path.1))?;
+        let mut client = start(path.0, &format!("idle {}:{port} {count}", path.1))?;
         ready(&mut client)?;
         Ok(Idle { _running: [client, server] })
     }
 }
-
-/// Where the far end of [`Idle`] listens.
-const IDLE_PORT: u16 = 5302;
 
 /// Waits for vswitch-load's line.
 fn ready(program: &mut Running) -> anyhow::Result<()> {
