@@ -34,6 +34,8 @@ pub(super) struct Listeners {
     ready: Vec<usize>,
     /// When those that found no descriptor are tried again.
     retry: Option<Timestamp>,
+    /// The last try found none, which was said.
+    short: bool,
     /// Clients that could not be taken.
     pub(super) refused: u64,
 }
@@ -53,7 +55,7 @@ const TURN: usize = 64;
 
 impl Listeners {
     pub(super) const fn new(registry: Registry) -> Self {
-        Listeners { registry, all: Vec::new(), ready: Vec::new(), retry: None, refused: 0 }
+        Listeners { registry, all: Vec::new(), ready: Vec::new(), retry: None, short: false, refused: 0 }
     }
 
     pub(super) fn add(&mut self, number: u32, fd: OwnedFd, target: SocketAddr, shown: PublishedAs) -> io::Result<()> {
@@ -122,6 +124,7 @@ impl Listeners {
                 }
                 match listener.socket.accept() {
                     Ok((socket, client)) => {
+                        self.short = false;
                         let client = client.as_socket();
                         if client.is_none_or(|client| !enter(listener, socket, client, entry, streams, sockets, now)) {
                             self.refused += 1;
@@ -130,7 +133,9 @@ impl Listeners {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_of_one_client(&error) => {}
                     Err(error) => {
-                        tracing::warn!(%error, target = %listener.target, "cannot take clients of a published port");
+                        if !std::mem::replace(&mut self.short, true) {
+                            tracing::warn!(%error, target = %listener.target, "cannot take clients of a published port");
+                        }
                         self.refused += 1;
                         again.push(index);
                         self.retry = Some(now + RETRY);
