@@ -428,8 +428,8 @@ fn short(value: usize) -> u16 {
 
 /// Bytes of the endpoint's buffers, unless a test says otherwise.
 const BUFFER: usize = 64 << 10;
-/// Steps that something may take: four minutes, as retransmissions come later and later.
-const PATIENCE: u32 = 240_000;
+/// Steps that something may take: an hour, as retransmissions come later and later, up to a minute (RFC 6298 section 5).
+const PATIENCE: u32 = 3_600_000;
 pub(super) const SERVER: &str = "192.0.2.7:80";
 pub(super) const INSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 pub(super) const INSIDE_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
