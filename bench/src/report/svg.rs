@@ -53,7 +53,7 @@ impl Report {
             for (column, one) in (0u8..).zip(pair) {
                 curve(&mut body, f64::from(column) * (PANEL + 20.0), y, one);
             }
-            y += PLOT + 70.0;
+            y += PLOT + 92.0;
         }
         let _ = write!(
             body,

@@ -9,7 +9,7 @@ use crate::vlan::{TAG_LEN, VlanTag};
 pub const HEADROOM: usize = 128;
 
 /// The longest TCP super-packet that endpoints are told to make, in bytes (Linux's `gso_ipv4_max_size`): three times what an
-/// IPv4 header can say, see docs/decisions/0011-larger-super-frames.md.
+/// IPv4 header can say, see docs/decisions/0012-larger-super-frames.md.
 pub const MAX_SUPER_PACKET: u32 = 196_608;
 
 /// The longest frame that a buffer takes: the longest super-packet behind an Ethernet header with two tags.

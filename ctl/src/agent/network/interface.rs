@@ -29,7 +29,7 @@ use crate::agent::{
     protocol::{Failure, FailureKind, Link},
 };
 
-/// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0011). Kernels before 6.3 do not know this and ignore it.
+/// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0012). Kernels before 6.3 do not know this and ignore it.
 const LONGER_SUPER_FRAMES: LinkAttribute = LinkAttribute::GsoIpv4MaxSize(MAX_SUPER_PACKET);
 
 /// A netlink socket of one namespace. Lives within a tokio runtime.
