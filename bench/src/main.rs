@@ -103,7 +103,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     build_programs()?;
     let mut all = Collected::default();
-    measure(&args, &mut all).await?;
+    // What was measured before something failed is told all the same.
+    let outcome = measure(&args, &mut all).await;
     if let Some(folder) = &args.results {
         let report = Report {
             machine: Machine::here(),
@@ -115,6 +116,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         save(&report, folder)?;
         println!("\nwritten to {}", folder.join("latest.md").display());
     }
+    outcome?;
     Ok(if args.check && all.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
