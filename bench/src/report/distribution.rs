@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Group, Side, markdown::short, median};
+use super::{Group, markdown::short, median};
 
 /// What is shown of a distribution, in percent; closer and closer to all.
 pub const PERCENTS: [f64; 8] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99];
@@ -97,11 +97,7 @@ impl Distribution {
             let _ = write!(out, "<text x='{:.1}' y='{:.1}'>{name}</text>", left + width + 6.0, lowest + 4.0);
         }
         for (subject, values) in &lines {
-            let class = match group.subjects[*subject].side {
-                Side::Own => "own",
-                Side::Kernel => "kernel",
-                Side::Userspace => "userspace",
-            };
+            let class = group.subjects[*subject].side.class();
             let points: Vec<String> = PERCENTS
                 .iter()
                 .zip(values)

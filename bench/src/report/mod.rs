@@ -67,6 +67,17 @@ pub enum Side {
     Userspace,
 }
 
+impl Side {
+    /// Its class in a drawing's style sheet.
+    const fn class(self) -> &'static str {
+        match self {
+            Side::Own => "own",
+            Side::Kernel => "kernel",
+            Side::Userspace => "userspace",
+        }
+    }
+}
+
 /// One kind of work, and what each subject reached in each round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Work {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::markdown::short;
-use super::{Better, Curve, Group, Report, Side, Work};
+use super::{Better, Curve, Group, Report, Work};
 
 pub(super) const WIDTH: f64 = 860.0;
 const PANEL: f64 = 420.0;
@@ -100,11 +100,7 @@ fn bars(out: &mut String, x: f64, y: f64, group: &Group, work: &Work) {
     for subject in rows(work) {
         let value = work.median(subject).unwrap_or(0.0);
         let length = (value / most * (PANEL - LABEL - 70.0)).max(1.0);
-        let class = match group.subjects[subject].side {
-            Side::Own => "own",
-            Side::Kernel => "kernel",
-            Side::Userspace => "userspace",
-        };
+        let class = group.subjects[subject].side.class();
         let _ = write!(
             out,
             "<text x='{x:.0}' y='{:.1}'>{}</text><rect class='{class}' x='{:.1}' y='{at:.1}' width='{length:.1}' \

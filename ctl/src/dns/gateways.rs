@@ -72,27 +72,26 @@ impl Gateways {
         });
         self.table.store(Arc::new(table.collect()));
     }
+
+    /// Hands something to the server, or back when there is no room.
+    fn hand<T>(&self, what: T, asked: fn(T) -> Asked) -> Result<(), T> {
+        match self.asked.try_reserve() {
+            Ok(room) => {
+                room.send(asked(what));
+                Ok(())
+            }
+            Err(_) => Err(what),
+        }
+    }
 }
 
 impl Service for Gateways {
     fn datagram(&self, datagram: ServiceDatagram) -> Result<(), ServiceDatagram> {
-        match self.asked.try_reserve() {
-            Ok(room) => {
-                room.send(Asked::Datagram(datagram));
-                Ok(())
-            }
-            Err(_) => Err(datagram),
-        }
+        self.hand(datagram, Asked::Datagram)
     }
 
     fn stream(&self, stream: ServiceStream) -> Result<(), ServiceStream> {
-        match self.asked.try_reserve() {
-            Ok(room) => {
-                room.send(Asked::Stream(stream));
-                Ok(())
-            }
-            Err(_) => Err(stream),
-        }
+        self.hand(stream, Asked::Stream)
     }
 }
 

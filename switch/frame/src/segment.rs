@@ -80,6 +80,7 @@ pub fn shorten(
     let saved = &mut saved[..header_len];
     saved.copy_from_slice(&frame[..header_len]);
     let count = (end - header_len).div_ceil(fitting * size).max(1);
+    let pieces = Segments { frame: saved, headers, kind, header_len, size: fitting * size, count };
     for index in 0..count {
         let start = index * fitting * size;
         let payload = (fitting * size).min(end - header_len - start);
@@ -87,7 +88,6 @@ pub fn shorten(
         let mut covered = [0; MAX_HEADERS];
         covered[..header_len].copy_from_slice(&piece[..header_len]);
         piece[..header_len].copy_from_slice(saved);
-        let pieces = Segments { frame: saved, headers, kind, header_len, size: fitting * size, count };
         pieces.finish_l3(index * fitting, payload, &mut piece[..header_len]);
         pieces.number(index, &mut piece[headers.l4_offset()..header_len]);
         let pseudo = pieces.pseudo(ipv4::protocol::TCP, header_len - headers.l4_offset() + payload);

@@ -1,8 +1,8 @@
 //! `demo`: a tour that leaves nothing behind.
 //!
 //! A vswitchd of its own, a network, two containers, pings, a TCP stream, pages from and for an outside (over sockets of a
-//! host, or over an interface), the tables, and all of it taken down again. It drives the daemon through the same client as every command, and needs no program but
-//! vswitchd and itself, and unshare(1) for the outside.
+//! host, or over an interface), the tables, and all of it taken down again. It drives the daemon through the same client as
+//! every command, and needs no program but vswitchd and itself, and unshare(1) for the outside.
 
 mod build;
 mod container;

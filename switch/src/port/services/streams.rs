@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 
 use mio::Registry;
 use mio::event::Event;
@@ -11,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::Socket;
 use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
-use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Slot, StreamCounters, StreamLimits, Streams};
+use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamLimits, Streams};
 
 use super::super::streams::{HostSockets, news};
 use super::{Service, ServiceStream, mac_of, set_addresses};
@@ -51,12 +50,12 @@ impl ServiceStreams {
         service: &dyn Service,
         now: Timestamp,
     ) {
-        let Some(source) = end(frame, headers, End::Source) else { return };
+        let Some((source, _)) = ends(frame, headers) else { return };
         if self.stations.len() >= STATIONS && !self.stations.contains_key(&source) {
             self.stations.clear();
         }
         self.stations.insert(source, station);
-        let mut pairs = Pairs { sockets: &mut self.sockets, service, network: station.0 };
+        let mut pairs = self.sockets.opening(|ends| open(ends, service, station.0));
         self.engine.frame(frame, headers, offload, now, &mut pairs);
     }
 
@@ -89,8 +88,8 @@ impl ServiceStreams {
         let filled = self.engine.fill(buffers, now, &mut self.sockets);
         for buffer in &mut buffers[..filled] {
             let headers = Headers::parse(buffer.frame());
-            let client = headers.ok().and_then(|headers| end(buffer.frame(), &headers, End::Destination));
-            match client.and_then(|client| self.stations.get(&client)) {
+            let client = headers.ok().and_then(|headers| ends(buffer.frame(), &headers));
+            match client.and_then(|(_, client)| self.stations.get(&client)) {
                 Some(&(network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
                 // Sent again when its client is heard of again.
                 None => buffer.truncate(0),
@@ -100,61 +99,20 @@ impl ServiceStreams {
     }
 }
 
-enum End {
-    Source,
-    Destination,
-}
-
-fn end(frame: &[u8], headers: &Headers, end: End) -> Option<IpAddr> {
-    match (headers.l3(), end) {
-        (L3::Ipv4, End::Source) => Some(headers.source_v4(frame).into()),
-        (L3::Ipv4, End::Destination) => Some(headers.destination_v4(frame).into()),
-        (L3::Ipv6, End::Source) => Some(headers.source_v6(frame).into()),
-        (L3::Ipv6, End::Destination) => Some(headers.destination_v6(frame).into()),
+/// Source and destination address of a packet.
+fn ends(frame: &[u8], headers: &Headers) -> Option<(IpAddr, IpAddr)> {
+    match headers.l3() {
+        L3::Ipv4 => Some((headers.source_v4(frame).into(), headers.destination_v4(frame).into())),
+        L3::Ipv6 => Some((headers.source_v6(frame).into(), headers.destination_v6(frame).into())),
         _ => None,
     }
 }
 
-/// Sockets, able to connect to the service.
-struct Pairs<'a> {
-    sockets: &'a mut HostSockets,
-    service: &'a dyn Service,
-    network: NetworkIndex,
-}
-
-impl Pairs<'_> {
-    fn open(&self, ends: &Ends) -> io::Result<OwnedFd> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (stream, own) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let asked = ServiceStream { network: self.network, source: ends.inside, local: ends.outside, stream };
-        self.service.stream(asked).map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        Ok(own)
-    }
-}
-
-impl Outside for Pairs<'_> {
-    fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()> {
-        let own = self.open(ends)?;
-        self.sockets.insert(slot, Socket::from(own))
-    }
-
-    fn connected(&mut self, slot: Slot) -> Option<io::Result<()>> {
-        self.sockets.connected(slot)
-    }
-
-    fn write(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<usize> {
-        self.sockets.write(slot, bytes)
-    }
-
-    fn read(&mut self, slot: Slot, area: &mut [u8]) -> io::Result<usize> {
-        self.sockets.read(slot, area)
-    }
-
-    fn finish(&mut self, slot: Slot) {
-        self.sockets.finish(slot);
-    }
-
-    fn close(&mut self, slot: Slot, ending: Ending) {
-        self.sockets.close(slot, ending);
-    }
+/// A socket that leads to the service.
+fn open(ends: &Ends, service: &dyn Service, network: NetworkIndex) -> io::Result<Socket> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, own) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let asked = ServiceStream { network, source: ends.inside, local: ends.outside, stream };
+    service.stream(asked).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+    Ok(Socket::from(own))
 }

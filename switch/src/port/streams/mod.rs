@@ -97,7 +97,7 @@ impl StreamShell {
 
     /// Takes a segment from inside.
     pub(crate) fn send(&mut self, (frame, headers, offload): (&[u8], &Headers, &Offload), now: Timestamp) {
-        let mut outside = self.sockets.with(&self.inside, self.destinations);
+        let mut outside = self.sockets.opening(|ends| sockets::open(ends, &self.inside, self.destinations));
         self.engine.frame(frame, headers, offload, now, &mut outside);
     }
 
@@ -108,8 +108,7 @@ impl StreamShell {
             return false;
         }
         if let Some((slot, news)) = news(event) {
-            let mut outside = self.sockets.with(&self.inside, self.destinations);
-            self.engine.ready(slot, news, now, &mut outside);
+            self.engine.ready(slot, news, now, &mut self.sockets);
         } else if let Some(index) = token.checked_sub(FIRST_LISTENER_TOKEN) {
             self.listeners.ready(index);
         } else {
@@ -128,8 +127,7 @@ impl StreamShell {
     pub(crate) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
         let entry = listeners::Entry { inside: &self.inside, destinations: self.destinations };
         self.listeners.accept(entry, &mut self.engine, &mut self.sockets, now);
-        let mut outside = self.sockets.with(&self.inside, self.destinations);
-        self.engine.fill(buffers, now, &mut outside)
+        self.engine.fill(buffers, now, &mut self.sockets)
     }
 
     /// When something is due.

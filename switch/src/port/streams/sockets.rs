@@ -22,12 +22,10 @@ pub(in crate::port) struct HostSockets {
     sockets: Vec<Option<Socket>>,
 }
 
-/// Sockets, and what is needed to make more of them.
-#[derive(Debug)]
-pub(super) struct Connector<'a> {
+/// Sockets, and what makes one that leads to where a connection leads.
+pub(in crate::port) struct Connector<'a, O> {
     sockets: &'a mut HostSockets,
-    inside: &'a [IpNet],
-    destinations: Destinations,
+    open: O,
 }
 
 /// Silence after which the kernel asks whether a peer is still there, how often, and until when.
@@ -41,8 +39,11 @@ impl HostSockets {
     }
 
     /// The same, able to connect.
-    pub(super) const fn with<'a>(&'a mut self, inside: &'a [IpNet], destinations: Destinations) -> Connector<'a> {
-        Connector { sockets: self, inside, destinations }
+    pub(in crate::port) const fn opening<O: FnMut(&Ends) -> io::Result<Socket>>(
+        &mut self,
+        open: O,
+    ) -> Connector<'_, O> {
+        Connector { sockets: self, open }
     }
 
     /// Keeps a connected socket for a connection.
@@ -70,29 +71,27 @@ pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)
 }
 
-impl Connector<'_> {
-    /// A socket that connects to where the connection leads.
-    fn open(&self, ends: &Ends) -> io::Result<Socket> {
-        let asked = ends.outside.ip();
-        // The router sends none of them here; the host may have such addresses of its own.
-        if self.inside.iter().any(|net| net.contains(&asked)) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let address = self.destinations.outside(asked).ok_or(io::ErrorKind::PermissionDenied)?;
-        let to = SocketAddr::new(address, ends.outside.port());
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        prepare(&socket)?;
-        match socket.connect(&to.into()) {
-            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-            _ => Ok(socket),
-        }
+/// A socket that connects to where a connection leads, outside.
+pub(super) fn open(ends: &Ends, inside: &[IpNet], destinations: Destinations) -> io::Result<Socket> {
+    let asked = ends.outside.ip();
+    // The router sends none of them here; the host may have such addresses of its own.
+    if inside.iter().any(|net| net.contains(&asked)) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let address = destinations.outside(asked).ok_or(io::ErrorKind::PermissionDenied)?;
+    let to = SocketAddr::new(address, ends.outside.port());
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    prepare(&socket)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(socket),
     }
 }
 
-impl Outside for Connector<'_> {
+impl<O: FnMut(&Ends) -> io::Result<Socket>> Outside for Connector<'_, O> {
     fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()> {
-        let socket = self.open(ends)?;
+        let socket = (self.open)(ends)?;
         self.sockets.insert(slot, socket)
     }
 
@@ -117,7 +116,7 @@ impl Outside for Connector<'_> {
     }
 }
 
-/// Without the means to connect: for what only ends connections.
+/// Without the means to connect: for what starts none.
 impl Outside for HostSockets {
     fn connect(&mut self, _: Slot, _: &Ends) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
