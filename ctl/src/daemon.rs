@@ -75,6 +75,14 @@ struct Sockets {
     docker: Option<listen::ControlSocket>,
 }
 
+impl Sockets {
+    /// Where they are.
+    fn folders(&self) -> std::io::Result<Vec<PathBuf>> {
+        let all = std::iter::once(&self.control).chain(&self.docker);
+        all.map(|socket| folder(socket.path()).canonicalize()).collect()
+    }
+}
+
 /// Threads of the control side. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
@@ -122,6 +130,8 @@ async fn serve(
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (agent, hello, events) = AgentClient::connect(agent).await?;
+    let folders = sockets.folders().map_err(DaemonError::Io)?;
+    agent.call(Request::Hide { folders }, Vec::new()).await?;
     let workers = switch.stats().workers;
     let uplink = open_uplink(options, &agent, &hello).await.map_err(DaemonError::Uplink)?;
     let controller = Controller::start(Parts {

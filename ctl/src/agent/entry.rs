@@ -121,7 +121,13 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let record = Record::of(state_dir);
     let mut survivors = record.survivors();
     let open_files = raised.ok().and(limit.current);
-    let settings = Settings { scratch, ephemeral, open_files, record: (!ephemeral).then_some(record) };
+    let settings = Settings {
+        state_dir: state_dir.to_owned(),
+        scratch,
+        ephemeral,
+        open_files,
+        record: (!ephemeral).then_some(record),
+    };
     let rootless = user::is_ordinary();
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.

@@ -4,7 +4,7 @@
 //! ends. Children are collected one by one by number, never "any child", for the standard library waits for its own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -38,6 +38,8 @@ use crate::sandbox::{
 pub(crate) struct Processes {
     settings: Settings,
     table: Mutex<Table>,
+    /// Folders that no container may see, beside the state directory.
+    hidden: Mutex<BTreeSet<PathBuf>>,
     /// A process of an earlier agent ended; the kernel tells that to its parent only, which this agent is not.
     orphan_ended: Arc<Notify>,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Processes {
 /// What is the same for all.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// No container may see it.
+    pub(crate) state_dir: PathBuf,
     /// An empty directory on which a container's init may mount.
     pub(crate) scratch: PathBuf,
     /// Containers end when the agent does.
@@ -94,7 +98,18 @@ struct Init {
 impl Processes {
     /// None yet.
     pub(crate) fn new(settings: Settings) -> Processes {
-        Processes { settings, table: Mutex::default(), orphan_ended: Arc::default() }
+        Processes { settings, table: Mutex::default(), hidden: Mutex::default(), orphan_ended: Arc::default() }
+    }
+
+    /// Hides folders from the containers that are started from now on; those that were named before stay hidden.
+    pub(crate) fn hide(&self, folders: Vec<PathBuf>) -> Answer {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner).extend(folders);
+        DONE
+    }
+
+    fn hidden(&self) -> Vec<PathBuf> {
+        let more = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        std::iter::once(&self.settings.state_dir).chain(&*more).cloned().collect()
     }
 
     /// Starts a container in `netns` (`None`: the host's network).
@@ -110,6 +125,7 @@ impl Processes {
         let order = InitOrder {
             spec,
             scratch: self.settings.scratch.clone(),
+            hidden: self.hidden(),
             ephemeral: self.settings.ephemeral,
             open_files: self.settings.open_files,
         };

@@ -8,6 +8,7 @@
 //! it made itself or that the same user may enter anyway.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
@@ -33,6 +34,12 @@ pub enum Request {
     Hello {
         /// [`PROTOCOL_VERSION`].
         version: u32,
+    },
+    /// Let no container that is started from now on see these folders, nor those that were named before, nor the state
+    /// directory. Answer: [`Reply::Done`].
+    Hide {
+        /// Absolute.
+        folders: Vec<PathBuf>,
     },
     /// Make a sandbox's namespaces (network, and a holder for mount, uts and pid). Answer: [`Reply::Done`].
     SandboxCreate {
@@ -143,7 +150,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// A network namespace that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

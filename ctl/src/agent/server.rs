@@ -229,6 +229,7 @@ impl Agent {
         tracing::debug!(?request, "asked");
         match request {
             Request::Hello { version } => self.hello(version).await,
+            Request::Hide { folders } => self.processes.hide(folders),
             Request::ProcessStart { process, spec } => {
                 let netns = match &spec.sandbox {
                     Some(sandbox) => Some(self.network.netns(sandbox).await?),

@@ -43,7 +43,7 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let (order, streams) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
     // Fails only for one that leads a session already.
     let _ = rustix::process::setsid();
-    mounts::set_up(&order.spec, &order.scratch)?;
+    mounts::set_up(&order)?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
         .map_err(|error| Failure::io("set the host name", &error.into()))?;
     std::env::set_current_dir("/").map_err(failed("enter the root directory"))?;

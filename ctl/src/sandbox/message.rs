@@ -21,6 +21,8 @@ pub(crate) struct InitOrder {
     pub(crate) spec: ProcessSpec,
     /// An empty directory on which it may mount.
     pub(crate) scratch: PathBuf,
+    /// Folders that it must not let the container see.
+    pub(crate) hidden: Vec<PathBuf>,
     /// End when the agent does.
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
+use vswitch_api::client::SOCKET_VARIABLE;
 use vswitch_api::container::{ContainerCreate, NetworkRequest};
 use vswitch_api::{Client, ClientError};
 
@@ -179,7 +180,8 @@ fn environment(changes: &[String]) -> Vec<String> {
     let changes = variables(changes);
     let changed = |key: &str| changes.iter().any(|change| change.split_once('=').is_some_and(|(name, _)| name == key));
     let own = std::env::vars_os().filter_map(|(key, value)| {
-        let key = key.into_string().ok().filter(|key| !changed(key))?;
+        // The socket is of no use inside.
+        let key = key.into_string().ok().filter(|key| !changed(key) && key != SOCKET_VARIABLE)?;
         Some(format!("{key}={}", value.into_string().ok()?))
     });
     own.chain(changes.iter().cloned()).collect()

@@ -1,6 +1,9 @@
 //! A container's own view of a few files and file systems; everything else is the host's.
 //! Read first: mount_namespaces(7), user_namespaces(7) "Restrictions on mount namespaces".
 
+mod hidden;
+mod table;
+
 use std::{
     ffi::CString,
     io,
@@ -12,10 +15,14 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
+use self::hidden::Hidden;
+use super::message::InitOrder;
 use crate::agent::protocol::{Failure, ProcessSpec};
 
 /// Sets up the mounts in the calling process's own mount namespace.
-pub(crate) fn set_up(spec: &ProcessSpec, scratch: &Path) -> Result<(), Failure> {
+pub(crate) fn set_up(order: &InitOrder) -> Result<(), Failure> {
+    let InitOrder { spec, scratch, .. } = order;
+    let hidden = Hidden::find(&order.hidden)?;
     // Nothing that is mounted here may appear on the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::io("separate the container's mounts from the host's", &error.into()))?;
@@ -30,7 +37,7 @@ pub(crate) fn set_up(spec: &ProcessSpec, scratch: &Path) -> Result<(), Failure> 
     {
         tracing::warn!("the container keeps the host's /sys: {error}");
     }
-    Ok(())
+    hidden.cover()
 }
 
 /// Files in /etc. They live in a tmpfs that nothing but these mounts refers to, so that it ends with the container.
