@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use vswitch_frame::{MacAddr, NetworkIndex};
 
 /// Settings of a [`crate::Switch`], fixed at its start.
@@ -24,6 +26,19 @@ pub struct Settings {
     pub spins: u32,
     /// How many flows the router tracks.
     pub flows: vswitch_nat::table::Limits,
+    /// Where everything random comes from that a data path draws, so that a run can be repeated. `None`, which whoever
+    /// meets strangers wants: from the system.
+    pub seed: Option<u64>,
+}
+
+impl Settings {
+    /// The source of what the data path draws at random; `stream` keeps its users apart.
+    pub(crate) fn rng(&self, stream: u64) -> StdRng {
+        match self.seed {
+            Some(seed) => StdRng::seed_from_u64(seed ^ stream.rotate_left(32)),
+            None => StdRng::from_os_rng(),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -37,6 +52,7 @@ impl Default for Settings {
             burst: 64,
             spins: 64,
             flows: vswitch_nat::table::Limits::default(),
+            seed: None,
         }
     }
 }
@@ -127,4 +143,19 @@ pub enum PortDevice {
     Service(crate::ServicePort),
     /// An overlay network's way to other hosts; made by [`crate::Switch::add_overlay`].
     Overlay(std::sync::Arc<crate::overlay::OverlayLeg>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngCore;
+
+    /// The same seed draws the same, each stream something else, and no seed is like no other.
+    #[test]
+    fn seeds_repeat() {
+        let seeded = Settings { seed: Some(7), ..Settings::default() };
+        assert_eq!(seeded.rng(1).next_u64(), seeded.rng(1).next_u64());
+        assert_ne!(seeded.rng(1).next_u64(), seeded.rng(2).next_u64());
+        assert_ne!(Settings::default().rng(1).next_u64(), Settings::default().rng(1).next_u64());
+    }
 }

@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::RngCore;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
@@ -42,6 +41,9 @@ pub struct Datapath {
     control: Mutex<Control>,
 }
 
+/// The stream of [`Settings::rng`] that the router's seed comes from; the workers' are their indices.
+const ROUTER: u64 = u64::MAX;
+
 /// Most ports of one switch.
 const MAX_PORTS: usize = 1 << 20;
 
@@ -62,7 +64,7 @@ impl Datapath {
     pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
         Arc::new(Datapath {
             fdb: Fdb::new(&settings),
-            router: Router::new(settings.flows, StdRng::from_os_rng().next_u64()),
+            router: Router::new(settings.flows, settings.rng(ROUTER).next_u64()),
             settings,
             workers,
             clock: Clock::start(),

@@ -7,8 +7,8 @@ mod service;
 
 use std::sync::Arc;
 
+use rand::RngCore;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
@@ -68,7 +68,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(datapath: Arc<Datapath>, worker: usize) -> Self {
         let snapshot = datapath.snapshot();
-        let mut rng = StdRng::from_os_rng();
+        let mut rng = datapath.settings.rng(worker as u64);
         let hops = HopCache::new(rng.next_u64());
         Pipeline { datapath, worker, snapshot, cache: Cache::new(), hops, rng, egress: Egress::default() }
     }

@@ -18,7 +18,8 @@ mod ledger;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use dashmap::DashMap;
-use foldhash::fast::RandomState;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use std::sync::{Mutex, MutexGuard};
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId, Timestamp};
 
@@ -81,7 +82,7 @@ impl Entry {
 /// The table. See the module's documentation.
 #[derive(Debug)]
 pub struct Fdb {
-    map: DashMap<FdbKey, Entry, RandomState>,
+    map: DashMap<FdbKey, Entry, SeedableRandomState>,
     ledger: Mutex<Ledger>,
     /// Counts the changes that a cached answer may not survive.
     epoch: AtomicU64,
@@ -104,8 +105,12 @@ impl Fdb {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let seconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let hasher = match settings.seed {
+            Some(seed) => SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
+            None => SeedableRandomState::random(),
+        };
         Fdb {
-            map: DashMap::with_hasher(RandomState::default()),
+            map: DashMap::with_hasher(hasher),
             ledger: Mutex::new(Ledger::new(settings.fdb_capacity)),
             epoch: AtomicU64::new(1),
             ageing: seconds(settings.fdb_ageing_seconds).max(1),

@@ -17,7 +17,7 @@ pub(crate) mod forward;
 pub(crate) mod next_hop;
 mod tick;
 
-pub(crate) use tick::Chores;
+pub use tick::Chores;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -11,8 +11,8 @@ use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
 
-/// The ticker's own buffer and arrays for sending.
-pub(crate) struct Chores {
+/// Who does it: the switch's ticker, or a simulation. It has a buffer and arrays for sending of its own.
+pub struct Chores {
     buffers: [FrameBuf; 1],
     burst: Burst,
     /// Its index among those who count on a port.
@@ -20,12 +20,14 @@ pub(crate) struct Chores {
 }
 
 impl Chores {
-    pub(crate) fn new(datapath: &Datapath) -> Self {
+    /// For this data path, after its workers.
+    #[must_use]
+    pub fn new(datapath: &Datapath) -> Self {
         Chores { buffers: [FrameBuf::new()], burst: Burst::new(1), sender: datapath.workers }
     }
 
     /// Does what is due; whether more will be soon.
-    pub(crate) fn run(&mut self, datapath: &Datapath, now: Timestamp) -> bool {
+    pub fn run(&mut self, datapath: &Datapath, now: Timestamp) -> bool {
         let snapshot = datapath.snapshot();
         let router = &datapath.router;
         if snapshot.router.is_none() {
