@@ -6,7 +6,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 /// How a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Transport {
+pub enum Transport {
     /// One datagram.
     Udp,
     /// With its length before it, on a connection.
@@ -15,23 +15,33 @@ pub(super) enum Transport {
 
 /// A question that makes sense.
 #[derive(Debug, Clone)]
-pub(super) struct Question {
-    pub(super) header: Header,
-    pub(super) query: Query,
-    pub(super) edns: Option<Edns>,
+pub struct Question {
+    /// As it came.
+    pub header: Header,
+    /// What is asked.
+    pub query: Query,
+    /// What the client can take (RFC 6891).
+    pub edns: Option<Edns>,
     /// Most bytes of a reply.
-    pub(super) limit: usize,
+    pub limit: usize,
     /// Where the question section ends.
-    pub(super) end: usize,
+    pub end: usize,
 }
 
 /// Why there is no question.
 #[derive(Debug, Clone)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// Nothing may be answered: too short, or an answer itself.
     Silent,
     /// This is to be answered.
-    Answer { header: Header, code: ResponseCode, question: Option<Box<Question>> },
+    Answer {
+        /// Of the question.
+        header: Header,
+        /// What is wrong with it.
+        code: ResponseCode,
+        /// As far as it was read.
+        question: Option<Box<Question>>,
+    },
 }
 
 /// What a reply may be without EDNS (RFC 1035 section 4.2.1).
@@ -39,13 +49,16 @@ const PLAIN_LIMIT: usize = 512;
 
 /// Largest datagram: what fits a network of the smallest IPv6 MTU unfragmented, as resolvers agreed in 2020. A client that
 /// wants more uses TCP.
-pub(super) const MAX_DATAGRAM: u16 = 1232;
+pub const MAX_DATAGRAM: u16 = 1232;
 
 /// Most additional records that are read: OPT and a signature, and room for one more.
 const MOST_ADDITIONALS: u16 = 3;
 
-/// Reads a question, or says how to refuse what is none.
-pub(super) fn read(bytes: &[u8], transport: Transport) -> Result<Question, Refusal> {
+/// Reads a question.
+///
+/// # Errors
+/// How to refuse what is none.
+pub fn read(bytes: &[u8], transport: Transport) -> Result<Question, Refusal> {
     let mut decoder = BinDecoder::new(bytes);
     let header = Header::read(&mut decoder).map_err(|_| Refusal::Silent)?;
     // Answering an answer would let two servers talk for ever.
@@ -89,7 +102,8 @@ fn limit(transport: Transport, edns: Option<&Edns>) -> usize {
 
 impl Question {
     /// The name asked for, in lower case, without the final dot; `None` for one that no container can have.
-    pub(super) fn name(&self) -> Option<String> {
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
         let mut text = String::with_capacity(self.query.name().len());
         for label in self.query.name().iter() {
             if label.iter().any(|byte| !byte.is_ascii_graphic() || *byte == b'.') {

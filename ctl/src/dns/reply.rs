@@ -7,7 +7,7 @@ use super::query::{MAX_DATAGRAM, Question};
 
 /// What came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// An answer to the question.
     Whole,
     /// An answer that did not fit a datagram.
@@ -19,7 +19,8 @@ pub(super) enum Verdict {
 }
 
 /// Judges a reply to `question` that was asked under the number `id`.
-pub(super) fn judge(bytes: &[u8], id: u16, question: &Question) -> Verdict {
+#[must_use]
+pub fn judge(bytes: &[u8], id: u16, question: &Question) -> Verdict {
     let mut decoder = BinDecoder::new(bytes);
     let Ok(header) = Header::read(&mut decoder) else { return Verdict::Foreign };
     let ours =
@@ -50,7 +51,8 @@ pub(super) fn judge(bytes: &[u8], id: u16, question: &Question) -> Verdict {
 }
 
 /// The client's question under another number.
-pub(super) fn with_number(bytes: &[u8], id: u16) -> Vec<u8> {
+#[must_use]
+pub fn with_number(bytes: &[u8], id: u16) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if let Some(number) = bytes.first_chunk_mut::<2>() {
         *number = id.to_be_bytes();
@@ -60,7 +62,8 @@ pub(super) fn with_number(bytes: &[u8], id: u16) -> Vec<u8> {
 
 /// An upstream's reply as the client gets it: with its own number, and cut down to nothing but the word that it is too
 /// long if it is.
-pub(super) fn fit(bytes: &[u8], question: &Question) -> Vec<u8> {
+#[must_use]
+pub fn fit(bytes: &[u8], question: &Question) -> Vec<u8> {
     if bytes.len() <= question.limit {
         return with_number(bytes, question.header.id);
     }
