@@ -7,6 +7,7 @@
 //! - [`Vswitch`]: a daemon and the command line that drives it. [`Container`], [`Background`]: what runs under it.
 //! - [`Site`]: a daemon with an uplink, and what is behind it. [`hosts`]: several daemons on one underlay.
 //! - [`http`]: the control socket without any client of ours.
+//! - [`fuzz`]: functions that hostile bytes are thrown at, in a test and by libFuzzer.
 //! - [`frames`] and the program `vswitch-probe`: frames that no ordinary program would send, sent and watched from
 //!   inside a container.
 //!
@@ -25,6 +26,7 @@
 mod command;
 mod container;
 pub mod frames;
+pub mod fuzz;
 pub mod guard;
 mod holder;
 pub mod hosts;
