@@ -11,6 +11,7 @@ mod docker;
 mod fdb;
 mod harness;
 mod lifecycle;
+mod limits;
 mod modes;
 mod names_files;
 mod names_forward;

@@ -10,7 +10,10 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,9 +24,9 @@ use tokio::{
 };
 
 use super::{
-    protocol::{Envelope, Event, Failure, FromAgent, PROTOCOL_VERSION, Reply, Request},
+    protocol::{Envelope, Event, Existing, Failure, FromAgent, PROTOCOL_VERSION, Reply, Request},
     socket,
-    wire::Channel,
+    wire::{Channel, Exhausted},
 };
 
 /// How to start the agent.
@@ -49,6 +52,21 @@ pub enum AgentError {
     /// It did not start; the sentence says why.
     #[error("{0}")]
     Start(String),
+    /// It has not answered; what was asked may still be done.
+    #[error(
+        "the agent of vswitchd did not answer within {} s; see agent.log in the state directory, and what keeps process \
+         {agent} busy",
+        .patience.as_secs()
+    )]
+    Late {
+        /// How long it was waited for.
+        patience: Duration,
+        /// Its process id, 0 before it has said it.
+        agent: u32,
+    },
+    /// Its answer came with descriptors that vswitchd had no room for; what was asked is done.
+    #[error("vswitchd has as many open files as it may have; raise its limit (ulimit -n), or stop containers")]
+    Exhausted,
     /// The request is larger than a message may be.
     #[error("the request is too large for the agent; shorten the command, its environment or its hosts file")]
     TooLarge,
@@ -58,7 +76,7 @@ pub enum AgentError {
 }
 
 /// What the agent had when the connection began.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hello {
     /// Process id of the agent.
     pub pid: u32,
@@ -88,6 +106,12 @@ impl AgentConnection {
         AgentConnection { socket, child: None }
     }
 }
+
+/// For an answer. Longer than the agent waits for a container to start, so that what is given up here is given up there.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For the answer to [`Request::Shutdown`], which waits for processes and for the kernel to remove interfaces.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often and how long a connection is tried while a new agent, or the end of another vswitchd, is on its way.
 const RETRY: (u32, Duration) = (100, Duration::from_millis(10));
@@ -126,6 +150,8 @@ struct Shared {
     pending: Arc<Mutex<Pending>>,
     closed: watch::Receiver<bool>,
     reader: AbortHandle,
+    /// Of the agent, once it has said so.
+    pid: AtomicU32,
 }
 
 impl Drop for Shared {
@@ -136,7 +162,7 @@ impl Drop for Shared {
     }
 }
 
-type Answer = (Reply, Vec<OwnedFd>);
+type Answer = (Reply, Result<Vec<OwnedFd>, Exhausted>);
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -177,20 +203,54 @@ impl AgentClient {
         let (events_sender, events) = mpsc::unbounded_channel();
         let reader = read(Arc::clone(&channel), Arc::clone(&pending), events_sender, closed_sender);
         let reader = tokio::spawn(reader).abort_handle();
-        let client = AgentClient { shared: Arc::new(Shared { channel, pending, closed, reader }) };
+        let client =
+            AgentClient { shared: Arc::new(Shared { channel, pending, closed, reader, pid: AtomicU32::new(0) }) };
         match client.call(Request::Hello { version: PROTOCOL_VERSION }, Vec::new()).await? {
-            (Reply::Hello { version: _, pid, rootless, sandboxes, endpoints, running, exited }, _) => {
-                Ok((client, Hello { pid, rootless, sandboxes, endpoints, running, exited }, events))
+            (Reply::Hello { version: _, pid, rootless }, _) => {
+                client.shared.pid.store(pid, Ordering::Relaxed);
+                let hello = client.survey(Hello { pid, rootless, ..Hello::default() }).await?;
+                Ok((client, hello, events))
             }
             _ => Err(AgentError::Io(io::Error::from(io::ErrorKind::InvalidData))),
+        }
+    }
+
+    /// Adds what exists, page by page.
+    async fn survey(&self, mut hello: Hello) -> Result<Hello, AgentError> {
+        let mut from = 0;
+        loop {
+            let (Reply::Survey { existing, more }, _) = self.call(Request::Survey { from }, Vec::new()).await? else {
+                return Err(AgentError::Io(io::Error::from(io::ErrorKind::InvalidData)));
+            };
+            from += existing.len();
+            // A page without entries would be asked for for ever.
+            let more = more && !existing.is_empty();
+            for one in existing {
+                match one {
+                    Existing::Sandbox(id) => hello.sandboxes.push(id),
+                    Existing::Endpoint(id) => hello.endpoints.push(id),
+                    Existing::Running(id, pid) => hello.running.push((id, pid)),
+                    Existing::Exited(id, code) => hello.exited.push((id, code)),
+                }
+            }
+            if !more {
+                return Ok(hello);
+            }
         }
     }
 
     /// Asks and waits for the answer; many calls may be under way at once. Descriptors are given away.
     ///
     /// # Errors
-    /// [`AgentError::Failed`] with the agent's reason, or a broken connection.
+    /// [`AgentError::Failed`] with the agent's reason, [`AgentError::Late`], or a broken connection.
     pub async fn call(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), AgentError> {
+        let patience = if matches!(request, Request::Shutdown) { SHUTDOWN_PATIENCE } else { PATIENCE };
+        let agent = self.shared.pid.load(Ordering::Relaxed);
+        let answer = tokio::time::timeout(patience, self.ask(request, descriptors)).await;
+        answer.unwrap_or(Err(AgentError::Late { patience, agent }))
+    }
+
+    async fn ask(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<(Reply, Vec<OwnedFd>), AgentError> {
         let (sender, answer) = oneshot::channel();
         let seq = {
             let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +274,7 @@ impl AgentClient {
         drop(descriptors);
         match answer.await {
             Ok((Reply::Failed(failure), _)) => Err(AgentError::Failed(failure)),
-            Ok(answer) => Ok(answer),
+            Ok((reply, descriptors)) => Ok((reply, descriptors.map_err(|Exhausted| AgentError::Exhausted)?)),
             Err(_) => Err(AgentError::Lost),
         }
     }

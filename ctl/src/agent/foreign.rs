@@ -53,7 +53,7 @@ impl Porter {
             return Err(Failure::other("the agent's porter ended; restart vswitchd"));
         };
         serde_json::from_slice::<Result<(), Failure>>(&bytes).map_err(|error| failed(error.into()))??;
-        let socket = descriptors.into_iter().next();
+        let socket = descriptors.map_err(|error| failed(io::Error::other(error)))?.into_iter().next();
         socket.map(AgentConnection::new).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
     }
 }
@@ -113,6 +113,7 @@ pub(crate) fn helper_main() -> io::Result<()> {
 /// Enters the user namespace whose descriptor comes first.
 fn enter_owner(socket: &OwnedFd) -> io::Result<()> {
     let (_, descriptors) = wire::receive(socket.as_fd())?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let descriptors = descriptors.map_err(io::Error::other)?;
     let owner: File = descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData)?.into();
     Ok(move_into_link_name_space(owner.as_fd(), Some(LinkNameSpaceType::User))?)
 }

@@ -141,7 +141,7 @@ impl Processes {
         });
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
-            match drive_init(socket, &order, streams).await {
+            match in_time(drive_init(socket, &order, streams)).await {
                 Ok(channel) => {
                     let init = Some(Init { channel: Some(channel), sandbox, files: Mutex::new(files) });
                     Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init })
@@ -178,7 +178,7 @@ impl Processes {
         });
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
-            match drive_stage(socket, &order, streams).await {
+            match in_time(drive_stage(socket, &order, streams)).await {
                 Ok(()) => Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init: None }),
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
@@ -430,6 +430,17 @@ const DONE: Answer = Ok((Reply::Done, Vec::new()));
 
 /// How often, and how far apart, killed processes are looked for.
 const PATIENCE: (u32, Duration) = (1000, Duration::from_millis(5));
+
+/// Waits for the start of a command, which may hang in a file system that does not answer.
+async fn in_time<T>(start: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(START_PATIENCE, start).await.unwrap_or_else(|_| {
+        let seconds = START_PATIENCE.as_secs();
+        Err(Failure::other(format!("the command did not start within {seconds} s; see what its file system waits for")))
+    })
+}
+
+/// Shorter than vswitchd's patience with the agent, so that nothing starts that vswitchd has given up.
+const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `work` on a thread of its own, which may leave namespaces.
 async fn on_thread<T: Send + 'static>(

@@ -41,6 +41,12 @@ pub enum Request {
         /// Absolute.
         folders: Vec<PathBuf>,
     },
+    /// What still exists, from this entry on. 0 takes a new look, and the pages after it are of that one. Answer:
+    /// [`Reply::Survey`].
+    Survey {
+        /// How many entries are known already.
+        from: usize,
+    },
     /// Make a sandbox's namespaces (network, and a holder for mount, uts and pid). Answer: [`Reply::Done`].
     SandboxCreate {
         /// Id of the sandbox (the container's id, or `host-…` for an attached namespace).
@@ -239,7 +245,7 @@ pub struct ExecSpec {
 /// What the agent answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// What still exists. Sent at once after a connect, so that a restarted vswitchd finds everything again.
+    /// Who answers.
     Hello {
         /// [`PROTOCOL_VERSION`].
         version: u32,
@@ -247,14 +253,13 @@ pub enum Reply {
         pid: u32,
         /// Whether it lives in a user namespace of its own.
         rootless: bool,
-        /// Ids of sandboxes whose namespace still exists.
-        sandboxes: Vec<String>,
-        /// Ids of endpoints whose interface still exists.
-        endpoints: Vec<String>,
-        /// Running processes: id and host pid.
-        running: Vec<(String, u32)>,
-        /// Ended and not yet forgotten: id and exit status.
-        exited: Vec<(String, i32)>,
+    },
+    /// A page of what exists, so that a restarted vswitchd finds everything again.
+    Survey {
+        /// Entries.
+        existing: Vec<Existing>,
+        /// More follow.
+        more: bool,
     },
     /// It is done.
     Done,
@@ -282,6 +287,19 @@ pub enum Reply {
     },
     /// It could not be done; nothing was changed.
     Failed(Failure),
+}
+
+/// Something that the agent has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Existing {
+    /// Id of a sandbox whose namespace exists.
+    Sandbox(String),
+    /// Id of an endpoint whose interface exists.
+    Endpoint(String),
+    /// A running process: id and host pid.
+    Running(String, u32),
+    /// A process that ended and is not yet forgotten: id and exit status.
+    Exited(String, i32),
 }
 
 /// Why a request failed.

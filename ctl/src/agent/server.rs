@@ -17,10 +17,15 @@ use super::{
     foreign::{Foreign, Porter},
     network::{self, Answer, Network},
     processes::Processes,
-    protocol::{Envelope, Event, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request},
+    protocol::{
+        Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request,
+    },
     record::Survivor,
-    wire::Channel,
+    wire::{Channel, Exhausted},
 };
+
+/// What came beside a request.
+type Beside = Result<Vec<OwnedFd>, Exhausted>;
 
 /// Everything that the agent owns.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Agent {
     uplink: Option<String>,
     /// To the vswitchd that is connected now.
     connection: Mutex<Option<Arc<Channel>>>,
+    /// What existed when vswitchd asked last.
+    surveyed: Mutex<Vec<Existing>>,
     /// The agent has taken everything down and should end.
     finished: Notify,
 }
@@ -117,6 +124,7 @@ impl Agent {
             ephemeral,
             uplink: None,
             connection: Mutex::default(),
+            surveyed: Mutex::default(),
             finished: Notify::new(),
         }
     }
@@ -201,19 +209,29 @@ impl Agent {
         }
     }
 
-    async fn handle(self: Arc<Agent>, channel: Arc<Channel>, seq: u64, request: Request, descriptors: Vec<OwnedFd>) {
+    async fn handle(self: Arc<Agent>, channel: Arc<Channel>, seq: u64, request: Request, descriptors: Beside) {
         let started = match &request {
             Request::ProcessStart { process, .. } | Request::ProcessExec { process, .. } => Some(process.clone()),
             _ => None,
         };
         let last = matches!(request, Request::Shutdown);
-        let (body, descriptors) = match self.answer(request, descriptors).await {
+        let answer = match descriptors {
+            Ok(descriptors) => self.answer(request, descriptors).await,
+            Err(Exhausted) => Err(Failure::other(
+                "the agent of vswitchd has as many open files as it may have; raise the limit (ulimit -n) that vswitchd \
+                 is started with, or stop containers",
+            )),
+        };
+        let (body, descriptors) = match answer {
             Ok(answer) => answer,
             Err(failure) => (Reply::Failed(failure), Vec::new()),
         };
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         if let Err(error) = channel.send(&FromAgent::Reply(Envelope { seq, body }), &borrowed).await {
             tracing::warn!("cannot answer vswitchd: {error}");
+            // Whoever asked would wait for nothing.
+            let body = Reply::Failed(Failure::other(format!("the agent's answer cannot be sent: {error}")));
+            let _ = channel.send(&FromAgent::Reply(Envelope { seq, body }), &[]).await;
         }
         if let Some(process) = started {
             // Only now, so that vswitchd hears of the end after it heard of the start.
@@ -228,7 +246,8 @@ impl Agent {
     async fn answer(&self, request: Request, descriptors: Vec<OwnedFd>) -> Answer {
         tracing::debug!(?request, "asked");
         match request {
-            Request::Hello { version } => self.hello(version).await,
+            Request::Hello { version } => self.hello(version),
+            Request::Survey { from } => self.survey(from).await,
             Request::Hide { folders } => self.processes.hide(folders),
             Request::ProcessStart { process, spec } => {
                 let netns = match &spec.sandbox {
@@ -269,7 +288,7 @@ impl Agent {
         }
     }
 
-    async fn hello(&self, version: u32) -> Answer {
+    fn hello(&self, version: u32) -> Answer {
         if version != PROTOCOL_VERSION {
             return Err(Failure::other(format!(
                 "the running agent speaks version {PROTOCOL_VERSION} and this vswitchd {version}; stop the containers and end \
@@ -277,19 +296,27 @@ impl Agent {
                 std::process::id()
             )));
         }
-        self.reap().await;
-        let mut survey = self.network.survey().await;
-        self.foreign.survey(&mut survey);
-        let reply = Reply::Hello {
-            version: PROTOCOL_VERSION,
-            pid: std::process::id(),
-            rootless: self.rootless,
-            sandboxes: survey.sandboxes,
-            endpoints: survey.endpoints,
-            running: self.processes.list_running(),
-            exited: self.processes.list_exited(),
-        };
+        let reply = Reply::Hello { version: PROTOCOL_VERSION, pid: std::process::id(), rootless: self.rootless };
         Ok((reply, Vec::new()))
+    }
+
+    /// A page of what exists. One message has no room for thousands of containers.
+    async fn survey(&self, from: usize) -> Answer {
+        if from == 0 {
+            self.reap().await;
+            let mut survey = self.network.survey().await;
+            self.foreign.survey(&mut survey);
+            let sandboxes = survey.sandboxes.into_iter().map(Existing::Sandbox);
+            let endpoints = survey.endpoints.into_iter().map(Existing::Endpoint);
+            let running = self.processes.list_running().into_iter().map(|(id, pid)| Existing::Running(id, pid));
+            let exited = self.processes.list_exited().into_iter().map(|(id, code)| Existing::Exited(id, code));
+            let all = sandboxes.chain(endpoints).chain(running).chain(exited).collect();
+            *self.surveyed.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        }
+        let all = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let existing: Vec<_> = all.iter().skip(from).take(PAGE).cloned().collect();
+        let more = from.saturating_add(existing.len()) < all.len();
+        Ok((Reply::Survey { existing, more }, Vec::new()))
     }
 
     async fn reap(&self) {
@@ -330,6 +357,9 @@ impl Agent {
 
 /// For the kernel to remove all interfaces; ending the agent removes them in any case.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Entries of one answer to [`Request::Survey`]; ids are at most some 80 bytes, and a message holds 256 KiB.
+const PAGE: usize = 1000;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);

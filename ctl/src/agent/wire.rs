@@ -18,6 +18,14 @@ use super::protocol::MAX_MESSAGE;
 /// Most descriptors beside one message.
 pub(crate) const MAX_DESCRIPTORS: usize = 8;
 
+/// The receiver was out of descriptors: those of one message are lost, the connection is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the process has no descriptors left for what was sent to it")]
+pub(crate) struct Exhausted;
+
+/// A message and the descriptors beside it.
+pub(crate) type Packet = (Vec<u8>, Result<Vec<OwnedFd>, Exhausted>);
+
 /// One end of the connection between vswitchd and its agent.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -47,7 +55,7 @@ impl Channel {
     }
 
     /// Receives one message; `None` when the other side is gone.
-    pub(crate) async fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    pub(crate) async fn receive(&self) -> io::Result<Option<Packet>> {
         self.socket.async_io(Interest::READABLE, || receive(self.socket.as_fd())).await
     }
 }
@@ -78,7 +86,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Borrowed
 }
 
 /// Receives one packet; `None` at the end of the connection.
-pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
     let mut bytes = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -95,13 +103,15 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec
         })
         .flatten()
         .collect();
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::from(io::ErrorKind::InvalidData));
     }
     if received.bytes == 0 {
         return Ok(None);
     }
     bytes.truncate(received.bytes);
+    // The kernel hands over those that it has room for, and drops the others without a word but this.
+    let descriptors = if received.flags.contains(ReturnFlags::CTRUNC) { Err(Exhausted) } else { Ok(descriptors) };
     Ok(Some((bytes, descriptors)))
 }
 
@@ -118,7 +128,7 @@ mod tests {
         drop(writer);
         let (bytes, descriptors) = receive(right.as_fd()).unwrap().unwrap();
         assert_eq!(bytes, b"hello");
-        rustix::io::write(&descriptors[0], b"x").unwrap();
+        rustix::io::write(&descriptors.unwrap()[0], b"x").unwrap();
         assert_eq!(rustix::io::read(&reader, &mut [0u8; 4]).unwrap(), 1);
         drop(left);
         assert!(receive(right.as_fd()).unwrap().is_none());

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,8 +23,15 @@ use tower_service::Service;
 use super::docker::version::negotiate;
 use super::stream::FdStream;
 
-/// Connections at a time.
+/// Connections at a time, however many descriptors there are.
 const MAX_CONNECTIONS: usize = 1024;
+
+/// Of the descriptors that the process may have, one in this many is a client's at most: flows have three quarters
+/// (`controller::uplink`), endpoints at least what is left.
+const DESCRIPTORS_PER_CONNECTION: u64 = 8;
+
+/// Connections that are always possible.
+const MIN_CONNECTIONS: usize = 4;
 
 /// How long a client may take to send the head of a request; an idle connection ends after it, too.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let room = Arc::new(Semaphore::new(room(getrlimit(Resource::Nofile).current)));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -59,6 +67,12 @@ pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()>
     }
 }
 
+/// How many connections there may be under a limit of descriptors.
+fn room(descriptors: Option<u64>) -> usize {
+    let share = descriptors.and_then(|limit| usize::try_from(limit / DESCRIPTORS_PER_CONNECTION).ok());
+    share.unwrap_or(MAX_CONNECTIONS).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
+}
+
 async fn one(stream: UnixStream, router: Router, _permit: OwnedSemaphorePermit) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -72,7 +86,7 @@ async fn one(stream: UnixStream, router: Router, _permit: OwnedSemaphorePermit) 
     }
 }
 
-/// More clients than [`MAX_CONNECTIONS`] learn it at once.
+/// More clients than there is room for learn it at once.
 async fn refuse(mut stream: UnixStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
         content-length: 74\r\nconnection: close\r\n\r\n\

@@ -7,6 +7,7 @@ use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::prefix_of;
 use super::{Controller, names, routes, unexpected, view};
+use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -127,7 +128,12 @@ impl Controller {
             let link = link(endpoint, &network.network, self.endpoint_mtu(&network.network));
             Request::EndpointAttach { endpoint: id.to_string(), sandbox: endpoint.sandbox(), link }
         };
-        let (interface, descriptor) = self.open(request).await?;
+        let opened = self.inner.agent.call(request, Vec::new()).await;
+        if let Err(AgentError::Exhausted | AgentError::Late { .. }) = opened {
+            // The interface is there, or will be.
+            self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
+        }
+        let (interface, descriptor) = opened_endpoint(opened?)?;
         if let Err(error) = self.plug_in(id, interface, descriptor) {
             self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
             return Err(error);
@@ -137,7 +143,8 @@ impl Controller {
 
     /// Gives an endpoint whose interface still exists its port again.
     pub(super) async fn reopen(&self, id: &Id) -> Result<(), ControlError> {
-        let (interface, descriptor) = self.open(Request::EndpointReopen { endpoint: id.to_string() }).await?;
+        let request = Request::EndpointReopen { endpoint: id.to_string() };
+        let (interface, descriptor) = opened_endpoint(self.inner.agent.call(request, Vec::new()).await?)?;
         self.plug_in(id, interface, descriptor)
     }
 
@@ -169,17 +176,6 @@ impl Controller {
         }
     }
 
-    async fn open(&self, request: Request) -> Result<(String, OwnedFd), ControlError> {
-        match self.inner.agent.call(request, Vec::new()).await? {
-            (Reply::Endpoint { interface }, mut descriptors) => {
-                let descriptor = descriptors.pop();
-                let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
-                Ok((interface, descriptor.ok_or_else(none)?))
-            }
-            (reply, _) => Err(unexpected(&reply)),
-        }
-    }
-
     fn plug_in(&self, id: &Id, interface: String, descriptor: OwnedFd) -> Result<(), ControlError> {
         let config = {
             let state = self.state();
@@ -208,6 +204,17 @@ impl Controller {
         drop(state);
         let _ = self.inner.switch.remove_port(port);
         Err(ControlError::EndpointNotFound(id.short().to_owned()))
+    }
+}
+
+/// Name and descriptor of an endpoint that the agent opened.
+fn opened_endpoint(answer: (Reply, Vec<OwnedFd>)) -> Result<(String, OwnedFd), ControlError> {
+    match answer {
+        (Reply::Endpoint { interface }, mut descriptors) => {
+            let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
+            Ok((interface, descriptors.pop().ok_or_else(none)?))
+        }
+        (reply, _) => Err(unexpected(&reply)),
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::etc::Etc;
 use super::orphans::birth;
 use super::{Controller, Streams, links, routes, unexpected};
+use crate::agent::client::AgentError;
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -112,7 +113,12 @@ impl Controller {
         let etc = hosts.zip(resolv_conf).map(|(hosts, resolv_conf)| Etc { hosts, resolv_conf });
         self.note_etc(id, etc).await;
         let request = Request::ProcessStart { process: id.to_string(), spec };
-        let pid = match self.inner.agent.call(request, streams).await? {
+        let started = self.inner.agent.call(request, streams).await;
+        if let Err(AgentError::Late { .. }) = started {
+            // It may have begun all the same.
+            self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
+        }
+        let pid = match started? {
             (Reply::Started { pid }, _) => pid,
             (reply, _) => return Err(unexpected(&reply)),
         };

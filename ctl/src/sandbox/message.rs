@@ -73,7 +73,8 @@ pub(crate) fn take_socket() -> io::Result<OwnedFd> {
 /// Receives an order and exactly three streams. Blocking.
 pub(crate) fn receive_order<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, [OwnedFd; 3])> {
     let (bytes, descriptors) = wire::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let streams = descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let streams =
+        descriptors.map_err(io::Error::other)?.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok((serde_json::from_slice(&bytes)?, streams))
 }
 

@@ -157,6 +157,10 @@ async fn refuses_other_places() {
     let path = |path: &str| NetnsRef::Path(path.to_owned());
     assert_eq!(agent.failure(attach(path("/no/such/file"))).await.0, FailureKind::Gone);
     assert_eq!(agent.failure(attach(path("/etc/hosts"))).await.0, FailureKind::Gone);
+    // Opening these waits for somebody at the other end.
+    let fifo = agent.directory.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert_eq!(agent.failure(attach(path(fifo.to_str().unwrap()))).await.0, FailureKind::Gone);
     if !rustix::process::geteuid().is_root() {
         let (kind, message) = agent.failure(attach(NetnsRef::Pid(1))).await;
         assert_eq!(kind, FailureKind::NotPermitted);

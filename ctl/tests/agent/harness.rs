@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::mpsc;
 use vswitch_ctl::agent::{
     client::{AgentClient, AgentError, AgentOptions, Hello},
-    protocol::{Event, FailureKind, Link, ProcessSpec, Reply, Request},
+    protocol::{Event, Existing, FailureKind, Link, ProcessSpec, Reply, Request},
 };
 use vswitch_frame::MacAddr;
 
@@ -59,6 +59,14 @@ impl Agent {
         let request = Request::EndpointAttach { endpoint: endpoint.to_owned(), sandbox: sandbox.to_owned(), link };
         match self.client.call(request, Vec::new()).await.unwrap() {
             (Reply::Endpoint { interface }, mut descriptors) => (interface, descriptors.pop().unwrap()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The processes that run: id and host pid.
+    pub(crate) async fn processes(&self) -> Vec<(String, u32)> {
+        match self.client.call(Request::Survey { from: 0 }, Vec::new()).await.unwrap().0 {
+            Reply::Survey { existing, more: false } => existing.into_iter().filter_map(running).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -117,6 +125,13 @@ pub(crate) async fn connect(
     ephemeral: bool,
 ) -> Result<(AgentClient, Hello, mpsc::UnboundedReceiver<Event>), AgentError> {
     AgentClient::start(&AgentOptions { state_dir: state_dir.to_owned(), ephemeral, uplink: None }).await
+}
+
+fn running(one: Existing) -> Option<(String, u32)> {
+    match one {
+        Existing::Running(id, pid) => Some((id, pid)),
+        _ => None,
+    }
 }
 
 pub(crate) fn link(number: u8) -> Link {

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use vswitch_ctl::agent::{
     client::AgentError,
-    protocol::{ExecSpec, FailureKind, PROTOCOL_VERSION, Reply, Request},
+    protocol::{ExecSpec, FailureKind, NetnsRef, Reply, Request},
 };
 
 use crate::harness::{Agent, PATH, connect, link, wait};
@@ -45,6 +45,25 @@ async fn survives_vswitchd() {
     agent.done(Request::ProcessSignal { process: "c1".to_owned(), signal: 15 }).await;
     assert_eq!(agent.exited("c1").await, 143);
     agent.end().await;
+}
+
+/// More than fits one message is found again, too.
+#[tokio::test]
+async fn finds_thousands_again() {
+    const MANY: usize = 5000;
+    let agent = Agent::start(false).await;
+    agent.sandbox("s1").await;
+    let _output = agent.launch("c1", Some("s1"), "exec sleep 1000").await;
+    let netns = NetnsRef::Pid(running(&agent).await);
+    for number in 0..MANY {
+        // As long as those of containers.
+        let sandbox = format!("{number:064}");
+        agent.done(Request::SandboxAttach { sandbox, netns: netns.clone() }).await;
+    }
+    drop(agent.client);
+    let (client, hello, events) = connect(agent.directory.path(), false).await.unwrap();
+    assert_eq!((hello.sandboxes.len(), hello.running.len()), (MANY + 1, 1));
+    Agent { client, hello, events, ..agent }.end().await;
 }
 
 /// An ephemeral agent takes everything down when vswitchd is gone.
@@ -166,8 +185,5 @@ async fn serves_a_long_path() {
 }
 
 async fn running(agent: &Agent) -> u32 {
-    match agent.client.call(Request::Hello { version: PROTOCOL_VERSION }, Vec::new()).await.unwrap().0 {
-        Reply::Hello { running, .. } => running[0].1,
-        other => panic!("{other:?}"),
-    }
+    agent.processes().await[0].1
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::pty::OpenptFlags;
-use vswitch_ctl::agent::protocol::{Event, ExecSpec, FailureKind, PROTOCOL_VERSION, Reply, Request};
+use vswitch_ctl::agent::protocol::{Event, ExecSpec, FailureKind, Reply, Request};
 
 use crate::harness::{Agent, DOCKER_CAPABILITIES, PATH, read_all, shell, streams};
 
@@ -264,11 +264,7 @@ fn exec(id: &str, script: &str) -> Request {
 }
 
 async fn pid_of(agent: &Agent, id: &str) -> i32 {
-    // The hello of a connection tells; asking again on the same one is allowed.
-    match agent.client.call(Request::Hello { version: PROTOCOL_VERSION }, Vec::new()).await.unwrap().0 {
-        Reply::Hello { running, .. } => running.into_iter().find(|(name, _)| name == id).unwrap().1.cast_signed(),
-        other => panic!("{other:?}"),
-    }
+    agent.processes().await.into_iter().find(|(name, _)| name == id).unwrap().1.cast_signed()
 }
 
 /// Reads until the text appears.

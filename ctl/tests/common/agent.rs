@@ -13,7 +13,8 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg, socketpair,
 };
 use vswitch_ctl::agent::protocol::{
-    Envelope, Event, Failure, FailureKind, FromAgent, MAX_MESSAGE, PROTOCOL_VERSION, Reply, Request, SandboxSocket,
+    Envelope, Event, Existing, Failure, FailureKind, FromAgent, MAX_MESSAGE, PROTOCOL_VERSION, Reply, Request,
+    SandboxSocket,
 };
 
 /// Clones share what they pretend to have, as connections of one agent do.
@@ -107,7 +108,7 @@ type Answer = (Reply, Vec<OwnedFd>, Option<Event>);
 impl FakeState {
     fn answer(&mut self, request: Request) -> Answer {
         let text = format!("{request:?}");
-        if !matches!(request, Request::Hello { .. }) {
+        if !matches!(request, Request::Hello { .. } | Request::Survey { .. }) {
             self.requests.push(request.clone());
         }
         if let Some((part, kind)) = &self.fail
@@ -117,7 +118,10 @@ impl FakeState {
             return (Reply::Failed(Failure { kind: *kind, message }), Vec::new(), None);
         }
         match request {
-            Request::Hello { .. } => (self.hello(), Vec::new(), None),
+            Request::Hello { .. } => {
+                (Reply::Hello { version: PROTOCOL_VERSION, pid: 1, rootless: true }, Vec::new(), None)
+            }
+            Request::Survey { from } => (self.survey(from), Vec::new(), None),
             Request::SandboxCreate { sandbox } | Request::SandboxAttach { sandbox, .. } => {
                 self.sandboxes.insert(sandbox);
                 (Reply::Done, Vec::new(), None)
@@ -168,16 +172,16 @@ impl FakeState {
         }
     }
 
-    fn hello(&self) -> Reply {
-        Reply::Hello {
-            version: PROTOCOL_VERSION,
-            pid: 1,
-            rootless: true,
-            sandboxes: self.sandboxes.iter().cloned().collect(),
-            endpoints: self.endpoints.iter().cloned().collect(),
-            running: self.running.iter().map(|(id, pid)| (id.clone(), *pid)).collect(),
-            exited: self.exited.iter().map(|(id, code)| (id.clone(), *code)).collect(),
-        }
+    /// A few entries at a time.
+    fn survey(&self, from: usize) -> Reply {
+        let sandboxes = self.sandboxes.iter().cloned().map(Existing::Sandbox);
+        let endpoints = self.endpoints.iter().cloned().map(Existing::Endpoint);
+        let running = self.running.iter().map(|(id, pid)| Existing::Running(id.clone(), *pid));
+        let exited = self.exited.iter().map(|(id, code)| Existing::Exited(id.clone(), *code));
+        let mut rest: Vec<_> = sandboxes.chain(endpoints).chain(running).chain(exited).skip(from).collect();
+        let more = rest.len() > 3;
+        rest.truncate(3);
+        Reply::Survey { existing: rest, more }
     }
 
     /// `exit N` ends at once; everything else runs until it is signalled.

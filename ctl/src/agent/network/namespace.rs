@@ -4,12 +4,15 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
 };
 
-use rustix::thread::LinkNameSpaceType;
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::LinkNameSpaceType,
+};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 use crate::agent::{
@@ -103,13 +106,22 @@ impl Attached {
     }
 }
 
-/// Opens a reference.
+/// Opens a reference, if it is one of a namespace: opening a FIFO waits, and opening a device may do anything.
 pub(crate) fn open(netns: &NetnsRef) -> io::Result<File> {
-    match netns {
-        NetnsRef::Pid(pid) => File::open(format!("/proc/{pid}/ns/net")),
-        NetnsRef::Path(path) => File::open(path),
+    let path = match netns {
+        NetnsRef::Pid(pid) => format!("/proc/{pid}/ns/net"),
+        NetnsRef::Path(path) => path.clone(),
+    };
+    // Names the file and opens nothing; what it names is then what is opened, whatever becomes of the path.
+    let named = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if rustix::fs::fstatfs(&named)?.f_type != NSFS_MAGIC {
+        return Err(rustix::io::Errno::INVAL.into());
     }
+    File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
 }
+
+/// The file system of namespaces, linux/magic.h.
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Device and inode, which name a namespace while it lives.
 fn identity(file: &File) -> io::Result<(u64, u64)> {
