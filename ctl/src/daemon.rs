@@ -160,10 +160,10 @@ async fn serve(
     };
     let mut servers = JoinSet::new();
     if let Some(docker) = &sockets.docker {
-        servers.spawn(api::serve::serve(docker.listener()?, api::docker_router(app.clone())));
+        servers.spawn(api::serve::serve_to(options.clients, docker.listener()?, api::docker_router(app.clone())));
         tracing::info!(socket = %docker.path().display(), "serving the Docker Engine API");
     }
-    servers.spawn(api::serve::serve(sockets.control.listener()?, api::router(app)));
+    servers.spawn(api::serve::serve_to(options.clients, sockets.control.listener()?, api::router(app)));
     tracing::info!(socket = %sockets.control.path().display(), state = %state_dir.path().display(), "serving");
     announce(&sockets.control);
     let lost = loop {

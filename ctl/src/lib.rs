@@ -30,6 +30,7 @@ pub mod ipam;
 pub mod model;
 pub mod namegen;
 pub mod overlay;
+mod peer;
 pub mod privileges;
 pub mod publish;
 pub mod sandbox;

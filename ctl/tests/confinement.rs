@@ -11,8 +11,8 @@ use std::thread;
 
 use landlock::{AccessFs, LandlockStatus, Ruleset, RulesetAttr};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::confinement::{Mode, Places, confine};
 use vswitch_ctl::privileges;
@@ -97,6 +97,12 @@ fn the_rest_is_refused() {
         refused(raw(AddressFamily::INET, SocketType::RAW), "a raw socket");
         refused(raw(AddressFamily::NETLINK, SocketType::DGRAM), "a netlink socket");
         refused(raw(AddressFamily::UNIX, SocketType::SEQPACKET), "a connection to another agent");
+        refused(raw(AddressFamily::UNIX, SocketType::STREAM), "a connection to a service of the host");
+        refused(raw(AddressFamily::UNIX, SocketType::DGRAM), "a message to a service of the host");
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).map(drop);
+        refused(pair(SocketType::DGRAM), "a pair that could be connected anew");
+        assert_eq!((pair(SocketType::STREAM), pair(SocketType::SEQPACKET)), (Ok(()), Ok(())));
+        refused(pidfd_open(Pid::INIT, PidfdFlags::empty()).map(drop), "a descriptor of a process");
         let namespace = vswitch_switch::sys::namespace::unshare(vswitch_switch::sys::namespace::Unshare::User);
         assert_eq!(namespace.unwrap_err().raw_os_error(), Some(Errno::PERM.raw_os_error()), "a user namespace");
         refused(kill_process(Pid::INIT, Signal::WINCH), "a signal");

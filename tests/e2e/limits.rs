@@ -30,8 +30,8 @@ fn out_of_descriptors() {
         assert!(started > 4, "{started} containers: {refused}");
         let says = |text: &str| refused.stderr.contains(text);
         assert!(says("open files") || says("Too many open files"), "{refused}");
-        first.pings(second.ipv4("bridge"));
         vs.ok(&format!("rm -f c{started} c2 c3"));
+        first.pings(second.ipv4("bridge"));
         vs.container("again", "").pings(first.ipv4("bridge"));
         assert!(!vs.log().contains("the agent of vswitchd ended"), "{}", vs.log());
     });

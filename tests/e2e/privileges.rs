@@ -84,6 +84,28 @@ fn daemon_reads_its_own_files_only() {
     });
 }
 
+/// Clients of another pid namespace, as containers are, are refused in so many words on both sockets, unless the operator lets
+/// them in; those of other network, mount and user namespaces are served.
+#[test]
+fn clients_of_other_pid_namespaces() {
+    guard(|| {
+        let ask = |vs: &Vswitch, flags: &str, command: &[&str]| {
+            let mut inside = Command::new("unshare");
+            run(inside.arg(flags).args(["--fork", "--"]).args(command).env("VSWITCH_SOCKET", vs.socket()))
+        };
+        let docker = "/tmp/vs/docker.sock";
+        let ping = ["curl", "-sS", "--unix-socket", docker, "http://docker/_ping"];
+        let vs = Vswitch::with(&["--docker-socket", docker]);
+        ask(&vs, "-Urp", &["vswitchctl", "network", "ls"]).refused("--allow-from-containers");
+        assert!(ask(&vs, "-Urp", &ping).ok().contains("another pid namespace"));
+        ask(&vs, "-Urmnui", &["vswitchctl", "network", "ls"]).ok();
+        assert_eq!(ask(&vs, "-Urmnui", &ping).ok(), "OK");
+        vs.terminate();
+        let open = Vswitch::with(&["--allow-from-containers"]);
+        ask(&open, "-Urp", &["vswitchctl", "network", "ls"]).ok();
+    });
+}
+
 /// The socket belongs to its user alone, the state directory too; --group opens the socket to one group.
 #[test]
 fn files_are_private() {

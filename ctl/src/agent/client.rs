@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    key::Key,
     protocol::{Envelope, Event, Existing, Failure, FromAgent, PROTOCOL_VERSION, Reply, Request},
     socket,
     wire::{Channel, Exhausted},
@@ -97,13 +98,15 @@ pub struct Hello {
 pub struct AgentConnection {
     socket: OwnedFd,
     child: Option<Child>,
+    /// Proves to the agent that we are the vswitchd of its state directory.
+    key: String,
 }
 
 impl AgentConnection {
     /// Of an agent whose SEQPACKET socket is at hand.
     #[must_use]
     pub const fn new(socket: OwnedFd) -> AgentConnection {
-        AgentConnection { socket, child: None }
+        AgentConnection { socket, child: None, key: String::new() }
     }
 }
 
@@ -124,13 +127,13 @@ const RETRY: (u32, Duration) = (100, Duration::from_millis(10));
 pub fn launch(options: &AgentOptions) -> Result<AgentConnection, AgentError> {
     let state_dir = options.state_dir.canonicalize().map_err(AgentError::Io)?;
     if let Ok(socket) = socket::connect(&state_dir) {
-        return Ok(AgentConnection::new(socket));
+        return Ok(AgentConnection { socket, child: None, key: Key::read(&state_dir) });
     }
     let mut child = Some(spawn(&state_dir, options)?);
     let mut last = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..RETRY.0 {
         match socket::connect(&state_dir) {
-            Ok(socket) => return Ok(AgentConnection { socket, child: child.take() }),
+            Ok(socket) => return Ok(AgentConnection { socket, child: child.take(), key: Key::read(&state_dir) }),
             Err(error) => last = error,
         }
         thread::sleep(RETRY.1);
@@ -205,7 +208,8 @@ impl AgentClient {
         let reader = tokio::spawn(reader).abort_handle();
         let client =
             AgentClient { shared: Arc::new(Shared { channel, pending, closed, reader, pid: AtomicU32::new(0) }) };
-        match client.call(Request::Hello { version: PROTOCOL_VERSION }, Vec::new()).await? {
+        let hello = Request::Hello { version: PROTOCOL_VERSION, key: connection.key };
+        match client.call(hello, Vec::new()).await? {
             (Reply::Hello { version: _, pid, rootless }, _) => {
                 client.shared.pid.store(pid, Ordering::Relaxed);
                 let hello = client.survey(Hello { pid, rootless, ..Hello::default() }).await?;

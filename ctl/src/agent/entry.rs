@@ -21,11 +21,13 @@ use vswitch_switch::sys::descriptors::close_on_exec;
 use super::{
     client::READY,
     foreign::{self, Porter},
+    key::Key,
     network::Network,
     processes::{Processes, Settings},
-    record::{Record, Survivor},
     server::{self, Agent},
-    socket, user,
+    socket,
+    survivors::{self, Survivor},
+    user,
 };
 use crate::sandbox::message::FIRST_FREE;
 
@@ -97,6 +99,7 @@ fn run(state_dir: &Path, ephemeral: bool, uplink: Option<String>) -> Result<(), 
 struct Prepared {
     state_dir: PathBuf,
     listener: OwnedFd,
+    key: Key,
     porter: Option<Porter>,
     settings: Settings,
     rootless: bool,
@@ -118,16 +121,9 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let limit = getrlimit(Resource::Nofile);
     // A descriptor for each sandbox, three for each process.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let record = Record::of(state_dir);
-    let mut survivors = record.survivors();
+    let mut survivors = survivors::find(state_dir);
     let open_files = raised.ok().and(limit.current);
-    let settings = Settings {
-        state_dir: state_dir.to_owned(),
-        scratch,
-        ephemeral,
-        open_files,
-        record: (!ephemeral).then_some(record),
-    };
+    let settings = Settings { scratch, ephemeral, open_files, state_dir: state_dir.to_owned() };
     let rootless = user::is_ordinary();
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
@@ -145,13 +141,14 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     } else {
         None
     };
+    let key = Key::make(state_dir).map_err(|error| failed("write the agent's key", error))?;
     let listener = socket::listen(state_dir).map_err(|error| failed("listen", error))?;
-    Ok(Prepared { state_dir: state_dir.to_owned(), listener, porter, settings, rootless, survivors, _lock: lock })
+    Ok(Prepared { state_dir: state_dir.to_owned(), listener, key, porter, settings, rootless, survivors, _lock: lock })
 }
 
 impl Prepared {
     fn serve(self, uplink: Option<String>) -> Result<(), String> {
-        let Prepared { state_dir, listener, porter, settings, rootless, survivors, _lock } = self;
+        let Prepared { state_dir, listener, key, porter, settings, rootless, survivors, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
             let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -169,8 +166,9 @@ impl Prepared {
             sentence
         })?;
         let ephemeral = settings.ephemeral;
-        let agent =
-            Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral).with_uplink(uplink);
+        let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral)
+            .with_uplink(uplink)
+            .with_key(key);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let served = runtime.block_on(async {

@@ -102,9 +102,7 @@ pub(crate) fn helper_main() -> io::Result<()> {
         Err(error) => return refuse(&socket, &error),
     };
     // It starts no processes.
-    // It starts no containers.
-    let settings =
-        Settings { state_dir: "/".into(), scratch: "/".into(), ephemeral: true, open_files: None, record: None };
+    let settings = Settings { scratch: "/".into(), ephemeral: true, open_files: None, state_dir: "/".into() };
     let agent = Agent::new(network, Processes::new(settings), None, lost, true, true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { server::serve(agent, None, Some(Channel::new(socket)?), lost_endpoints).await })

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fs::File,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -25,7 +26,7 @@ use super::{
     network::{self, Answer},
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
-    record::{Record, Survivor},
+    survivors::{self, Survivor},
     wire::Channel,
 };
 use crate::sandbox::{
@@ -47,7 +48,7 @@ pub(crate) struct Processes {
 /// What is the same for all.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// No container may see it.
+    /// No container may see it, and their first processes name it.
     pub(crate) state_dir: PathBuf,
     /// An empty directory on which a container's init may mount.
     pub(crate) scratch: PathBuf,
@@ -55,8 +56,6 @@ pub(crate) struct Settings {
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
-    /// For the agent after a killed one.
-    pub(crate) record: Option<Record>,
 }
 
 #[derive(Debug, Default)]
@@ -132,12 +131,13 @@ impl Processes {
         let sandbox = order.spec.sandbox.clone();
         let (hosts, resolv_conf) = (order.spec.etc_hosts.clone(), order.spec.etc_resolv_conf.clone());
         let files = hosts.zip(resolv_conf).map(|(hosts, resolv_conf)| Files { hosts, resolv_conf });
+        let arguments = survivors::arguments(&self.settings.state_dir, id, sandbox.as_deref());
         let spawned = on_thread(move || {
             if let Some(netns) = netns {
                 network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
             }
             unshare(Unshare::Container).map_err(|error| Failure::io("make the container's namespaces", &error))?;
-            spawn(&["sandbox-init"])
+            spawn(&arguments)
         });
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
@@ -174,7 +174,7 @@ impl Processes {
                 Some(number) if number == rustix::io::Errno::SRCH.raw_os_error() => gone,
                 _ => Failure::io("enter the container", &error),
             })?;
-            spawn(&["sandbox-init", "--exec"])
+            spawn(&["sandbox-init", "--exec"].map(OsString::from))
         });
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
@@ -188,10 +188,9 @@ impl Processes {
 
     /// Takes over a process that an earlier agent started.
     pub(crate) fn adopt(&self, survivor: Survivor) {
-        let Survivor { id, pid: number, started: _, init, sandbox } = survivor;
-        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
-        let (Some(pid), Ok(pidfd)) = (pid, pidfd::open(number)) else { return };
-        let init = init.then_some(Init { channel: None, sandbox, files: Mutex::default() });
+        let Survivor { id, pid: number, pidfd, sandbox } = survivor;
+        let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
+        let init = Some(Init { channel: None, sandbox, files: Mutex::default() });
         let process = Arc::new(Process { pid, pidfd, orphan: true, announced: true.into(), init });
         let (watched, ended) = (Arc::clone(&process), Arc::clone(&self.orphan_ended));
         let watcher = thread::Builder::new().name("orphan".to_owned()).spawn(move || {
@@ -209,10 +208,14 @@ impl Processes {
         self.orphan_ended.notified().await;
     }
 
-    /// Tells that vswitchd has been told that a process runs.
-    pub(crate) fn announce(&self, id: &str) {
-        if let Some(process) = self.running(id) {
-            process.announced.store(true, std::sync::atomic::Ordering::Relaxed);
+    /// Tells that vswitchd has been told that a process runs. From here on a container outlives its agent.
+    pub(crate) async fn announce(&self, id: &str) {
+        let Some(process) = self.running(id) else { return };
+        process.announced.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(channel) = process.init.as_ref().and_then(|init| init.channel.as_ref())
+            && let Err(error) = channel.send(&Control::Announced, &[]).await
+        {
+            tracing::debug!("process {id} has ended already: {error}");
         }
     }
 
@@ -298,9 +301,6 @@ impl Processes {
                 ended.push((id.clone(), code));
             }
         }
-        if !ended.is_empty() {
-            self.record(&table);
-        }
         ended
     }
 
@@ -319,7 +319,6 @@ impl Processes {
                 });
                 table.failed.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
                 if table.processes.is_empty() && table.failed.is_empty() {
-                    self.record(&table);
                     return Ok(());
                 }
             }
@@ -331,23 +330,6 @@ impl Processes {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes down what runs.
-    fn record(&self, table: &Table) {
-        let Some(record) = &self.settings.record else { return };
-        let survivors = table.processes.iter().filter_map(|(id, state)| match state {
-            State::Running(process) => {
-                let pid = number(process.pid);
-                let sandbox = process.init.as_ref().and_then(|init| init.sandbox.clone());
-                let started = pidfd::started(pid).ok()?;
-                Some(Survivor { id: id.clone(), pid, started, init: process.init.is_some(), sandbox })
-            }
-            _ => None,
-        });
-        if let Err(error) = record.write(&survivors.collect::<Vec<_>>()) {
-            tracing::warn!("cannot record the running processes: {error}");
-        }
     }
 
     fn running(&self, id: &str) -> Option<Arc<Process>> {
@@ -376,7 +358,6 @@ impl Processes {
             Ok(process) => {
                 let pid = number(process.pid);
                 table.processes.insert(id.to_owned(), State::Running(Arc::new(process)));
-                self.record(&table);
                 Ok((Reply::Started { pid }, Vec::new()))
             }
             Err(failure) => {
@@ -454,7 +435,7 @@ async fn on_thread<T: Send + 'static>(
 }
 
 /// Starts one of the stages in the calling thread's namespaces.
-fn spawn(arguments: &[&str]) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
+fn spawn(arguments: &[OsString]) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
     let failed = |error: std::io::Error| Failure::io("start the container's init", &error);
     let (mut command, socket) = command(arguments).map_err(failed)?;
     let child = command.spawn().map_err(failed)?;

@@ -30,10 +30,13 @@ pub struct Envelope<T> {
 /// What vswitchd asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// First message of a connection. Answer: [`Reply::Hello`].
+    /// First message of a connection, and never said again. Answer: [`Reply::Hello`].
     Hello {
         /// [`PROTOCOL_VERSION`].
         version: u32,
+        /// What is in the file `agent.key` of the state directory, where no container sees it.
+        #[serde(default)]
+        key: String,
     },
     /// Let no container that is started from now on see these folders, nor those that were named before, nor the state
     /// directory. Answer: [`Reply::Done`].
@@ -156,7 +159,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// A network namespace that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,14 +15,17 @@ use tokio::{
 
 use super::{
     foreign::{Foreign, Porter},
+    key::Key,
     network::{self, Answer, Network},
+    pidfd,
     processes::Processes,
     protocol::{
         Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request,
     },
-    record::Survivor,
+    survivors::Survivor,
     wire::{Channel, Exhausted},
 };
+use crate::peer::Peer;
 
 /// What came beside a request.
 type Beside = Result<Vec<OwnedFd>, Exhausted>;
@@ -41,6 +44,8 @@ pub(crate) struct Agent {
     connection: Mutex<Option<Arc<Channel>>>,
     /// What existed when vswitchd asked last.
     surveyed: Mutex<Vec<Existing>>,
+    /// What a vswitchd of the state directory knows; nothing is asked of whoever started a helper.
+    key: Option<Key>,
     /// The agent has taken everything down and should end.
     finished: Notify,
 }
@@ -58,8 +63,8 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<Channel> {
         let (stream, _) = self.0.accept().await?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-        if peer.uid != rustix::process::geteuid() {
+        let peer = Peer::of(&stream)?;
+        if peer.uid != rustix::process::geteuid().as_raw() || !peer.is_among_us() {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
         Channel::new(stream.into_std()?.into())
@@ -123,6 +128,7 @@ impl Agent {
             rootless,
             ephemeral,
             uplink: None,
+            key: None,
             connection: Mutex::default(),
             surveyed: Mutex::default(),
             finished: Notify::new(),
@@ -132,9 +138,12 @@ impl Agent {
     /// Takes over what survived an earlier agent.
     pub(crate) async fn adopt(&self, survivors: Vec<Survivor>) {
         for survivor in survivors {
-            let Survivor { pid, sandbox, .. } = &survivor;
+            let Survivor { pid, pidfd, sandbox, .. } = &survivor;
             if let Some(sandbox) = sandbox {
                 let netns = network::open_netns(&NetnsRef::Pid(*pid));
+                if pidfd::ended(pidfd) {
+                    continue;
+                }
                 let adopted = match netns.map_err(|error| Failure::io("enter a surviving container", &error)) {
                     Ok(netns) => self.network.adopt(sandbox, netns.into()).await,
                     Err(failure) => Err(failure),
@@ -153,11 +162,31 @@ impl Agent {
         self
     }
 
+    /// Believes those who know this.
+    pub(crate) fn with_key(mut self, key: Key) -> Agent {
+        self.key = Some(key);
+        self
+    }
+
     /// Speaks with one vswitchd until it is gone.
     async fn converse(self: Arc<Agent>, channel: Channel) {
         let channel = Arc::new(channel);
-        if !self.take_over(&channel).await {
-            return self.refuse(&channel).await;
+        // Whoever does not say at once what a vswitchd knows keeps no vswitchd out.
+        let greeted = tokio::time::timeout(GREETING_PATIENCE, self.greet(&channel)).await;
+        let Ok(Some(seq)) = greeted else { return };
+        let taken = self.take_over(&channel).await;
+        let body = if taken {
+            Reply::Hello { version: PROTOCOL_VERSION, pid: std::process::id(), rootless: self.rootless }
+        } else {
+            let sentence = "another vswitchd uses this state directory; stop it, or choose another with --state-dir";
+            Reply::Failed(Failure::new(FailureKind::Exists, sentence))
+        };
+        let answered = channel.send(&FromAgent::Reply(Envelope { seq, body }), &[]).await;
+        if !taken {
+            return;
+        }
+        if let Err(error) = answered {
+            tracing::warn!("cannot answer vswitchd: {error}");
         }
         loop {
             let (bytes, descriptors) = match channel.receive().await {
@@ -199,14 +228,28 @@ impl Agent {
         false
     }
 
-    async fn refuse(&self, channel: &Channel) {
-        if let Ok(Some((bytes, _))) = channel.receive().await
-            && let Ok(Envelope { seq, body: _ }) = serde_json::from_slice::<Envelope<Request>>(&bytes)
-        {
-            let sentence = "another vswitchd uses this state directory; stop it, or choose another with --state-dir";
-            let body = Reply::Failed(Failure::new(FailureKind::Exists, sentence));
-            let _ = channel.send(&FromAgent::Reply(Envelope { seq, body }), &[]).await;
-        }
+    /// Waits for a hello; answers what is wrong with it, or returns its number.
+    async fn greet(&self, channel: &Channel) -> Option<u64> {
+        let (bytes, _) = channel.receive().await.ok()??;
+        let Ok(Envelope { seq, body: Request::Hello { version, key } }) = serde_json::from_slice(&bytes) else {
+            tracing::warn!("a stranger connected, who does not speak as vswitchd");
+            return None;
+        };
+        let failure = if version != PROTOCOL_VERSION {
+            Failure::other(format!(
+                "the running agent speaks version {PROTOCOL_VERSION} and this vswitchd {version}; stop the containers and end \
+                 process {} before starting this vswitchd",
+                std::process::id()
+            ))
+        } else if self.key.as_ref().is_some_and(|own| !own.is(&key)) {
+            tracing::warn!("a process that does not know the key of the state directory was refused");
+            let sentence = "this is not a vswitchd of the agent's state directory; see agent.key there";
+            Failure::new(FailureKind::NotPermitted, sentence)
+        } else {
+            return Some(seq);
+        };
+        let _ = channel.send(&FromAgent::Reply(Envelope { seq, body: Reply::Failed(failure) }), &[]).await;
+        None
     }
 
     async fn handle(self: Arc<Agent>, channel: Arc<Channel>, seq: u64, request: Request, descriptors: Beside) {
@@ -235,7 +278,7 @@ impl Agent {
         }
         if let Some(process) = started {
             // Only now, so that vswitchd hears of the end after it heard of the start.
-            self.processes.announce(&process);
+            self.processes.announce(&process).await;
             self.reap().await;
         }
         if last {
@@ -246,7 +289,6 @@ impl Agent {
     async fn answer(&self, request: Request, descriptors: Vec<OwnedFd>) -> Answer {
         tracing::debug!(?request, "asked");
         match request {
-            Request::Hello { version } => self.hello(version),
             Request::Survey { from } => self.survey(from).await,
             Request::Hide { folders } => self.processes.hide(folders),
             Request::ProcessStart { process, spec } => {
@@ -265,6 +307,7 @@ impl Agent {
             }
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Shutdown => self.clear().await,
+            Request::Hello { .. } => Err(Failure::other("the hello of this connection was said already")),
             Request::UplinkOpen { interface } => {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
@@ -286,18 +329,6 @@ impl Agent {
             }
             answer => answer,
         }
-    }
-
-    fn hello(&self, version: u32) -> Answer {
-        if version != PROTOCOL_VERSION {
-            return Err(Failure::other(format!(
-                "the running agent speaks version {PROTOCOL_VERSION} and this vswitchd {version}; stop the containers and end \
-                 process {} before starting this vswitchd",
-                std::process::id()
-            )));
-        }
-        let reply = Reply::Hello { version: PROTOCOL_VERSION, pid: std::process::id(), rootless: self.rootless };
-        Ok((reply, Vec::new()))
     }
 
     /// A page of what exists. One message has no room for thousands of containers.
@@ -357,6 +388,9 @@ impl Agent {
 
 /// For the kernel to remove all interfaces; ending the agent removes them in any case.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For the first message of a connection.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Entries of one answer to [`Request::Survey`]; ids are at most some 80 bytes, and a message holds 256 KiB.
 const PAGE: usize = 1000;

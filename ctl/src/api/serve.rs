@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,8 +21,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
+use super::answer::Refusal;
 use super::docker::version::negotiate;
+use super::extract;
 use super::stream::FdStream;
+use crate::peer::Peer;
 
 /// Connections at a time, however many descriptors there are.
 const MAX_CONNECTIONS: usize = 1024;
@@ -42,11 +46,29 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// How long to wait when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Which clients are served, of those that the socket's mode lets connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clients {
+    /// Those of vswitchd's own pid namespace, whatever their other namespaces: containers are strangers.
+    #[default]
+    OwnProcesses,
+    /// Those of containers, too.
+    Containers,
+}
+
+/// Serves clients of vswitchd's own pid namespace until dropped.
+///
+/// # Errors
+/// As [`serve_to`].
+pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()> {
+    serve_to(Clients::default(), listener, router).await
+}
+
 /// Serves clients until dropped.
 ///
 /// # Errors
 /// When the listener cannot be given to the runtime.
-pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()> {
+pub async fn serve_to(clients: Clients, listener: StdListener, router: Router) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(room(getrlimit(Resource::Nofile).current)));
@@ -59,9 +81,9 @@ pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()>
                 continue;
             }
         };
-        log_peer(&stream);
+        let router = if admit(&stream, clients) { router.clone() } else { strangers() };
         match Arc::clone(&room).try_acquire_owned() {
-            Ok(permit) => drop(tokio::spawn(one(stream, router.clone(), permit))),
+            Ok(permit) => drop(tokio::spawn(one(stream, router, permit))),
             Err(_) => drop(tokio::spawn(refuse(stream))),
         }
     }
@@ -94,11 +116,31 @@ async fn refuse(mut stream: UnixStream) {
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(ANSWER)).await;
 }
 
-fn log_peer(stream: &UnixStream) {
-    match stream.peer_cred() {
-        Ok(peer) => tracing::debug!(uid = peer.uid(), gid = peer.gid(), pid = peer.pid(), "client connected"),
-        Err(error) => tracing::debug!("client connected; its credentials cannot be read: {error}"),
+/// Whether a client is served.
+fn admit(stream: &UnixStream, clients: Clients) -> bool {
+    match Peer::of(stream) {
+        Ok(peer) => {
+            let admitted = clients == Clients::Containers || peer.is_among_us();
+            tracing::debug!(uid = peer.uid, pid = peer.pid, admitted, "client connected");
+            admitted
+        }
+        Err(error) => {
+            tracing::debug!("client connected; its credentials cannot be read: {error}");
+            clients == Clients::Containers
+        }
     }
+}
+
+/// What clients of other pid namespaces are answered.
+fn strangers() -> Router {
+    Router::new().fallback(async |request: axum::extract::Request| {
+        extract::drain(request).await;
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "vswitchd does not serve processes of another pid namespace, such as containers; start it with \
+             --allow-from-containers to let them in",
+        )
+    })
 }
 
 /// The router behind Docker's version prefix.

@@ -52,6 +52,9 @@ pub struct Args {
     /// Give the control socket to this group, too
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// Serve clients of other pid namespaces, too: a container that has the socket within reach is then as good as the user
+    #[arg(long)]
+    pub allow_from_containers: bool,
     /// What happens when vswitchd does what it should not; it confines itself by seccomp and landlock [default: refuse]
     #[arg(long, value_name = "MODE")]
     pub confinement: Option<Mode>,

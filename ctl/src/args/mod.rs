@@ -17,6 +17,7 @@ pub use options::Options;
 
 use vswitch_switch::Settings;
 
+use crate::api::serve::Clients;
 use crate::overlay::file::check_all;
 use crate::overlay::vtep;
 use crate::uplink::Uplink;
@@ -74,6 +75,11 @@ impl Args {
             ephemeral,
             live_restore,
             group: self.group.or(file.group),
+            clients: if self.allow_from_containers || file.allow_from_containers {
+                Clients::Containers
+            } else {
+                Clients::OwnProcesses
+            },
             confinement: self.confinement.or(file.confinement).unwrap_or_default(),
             log,
         })

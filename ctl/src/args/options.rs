@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use vswitch_switch::{Settings, nat};
 
 use super::DockerConfig;
+use crate::api::serve::Clients;
 use crate::confinement::Mode;
 use crate::model::Defaults;
 use crate::overlay::{OverlayTable, VtepSpec};
@@ -33,6 +34,8 @@ pub struct Options {
     pub live_restore: bool,
     /// Group of the socket.
     pub group: Option<String>,
+    /// Whose requests are answered.
+    pub clients: Clients,
     /// How far vswitchd restricts itself.
     pub confinement: Mode,
     /// Socket for the Docker Engine API alone.

@@ -133,11 +133,9 @@ pub(super) const FREE: &[c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sigaltstack,
-    // The agent's end, and containers that outlived theirs.
+    // The agent's end.
     libc::SYS_wait4,
     libc::SYS_waitid,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
     // Time, chance, and who we are.
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
@@ -223,19 +221,19 @@ pub(super) const NARROWED: &[(c_long, &[&Checks])] = &[
     ),
     (libc::SYS_mmap, &[DATA]),
     (libc::SYS_mprotect, &[DATA]),
-    // Neither packet sockets, which the agent opens, nor raw ones, netlink or anything less common.
+    // Neither packet sockets, which the agent opens, nor raw ones, netlink or anything less common. None of the Unix family:
+    // vswitchd keeps uid 0 where root started it, and to many services that is all that counts.
     (
         libc::SYS_socket,
         &[
-            &socket(libc::AF_UNIX, libc::SOCK_STREAM),
-            &socket(libc::AF_UNIX, libc::SOCK_DGRAM),
             &socket(libc::AF_INET, libc::SOCK_STREAM),
             &socket(libc::AF_INET, libc::SOCK_DGRAM),
             &socket(libc::AF_INET6, libc::SOCK_STREAM),
             &socket(libc::AF_INET6, libc::SOCK_DGRAM),
         ],
     ),
-    (libc::SYS_socketpair, &[&[(0, is(libc::AF_UNIX))]]),
+    // One end of a pair of these is connected for good; one of datagrams could be connected anew, to any service.
+    (libc::SYS_socketpair, &[&socket(libc::AF_UNIX, libc::SOCK_STREAM), &socket(libc::AF_UNIX, libc::SOCK_SEQPACKET)]),
     // What the standard library and its like ask about descriptors. Nothing about devices.
     (
         libc::SYS_ioctl,

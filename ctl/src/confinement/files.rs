@@ -1,4 +1,4 @@
-//! Files, by landlock. Read first: landlock(7) and the kernel's `Documentation/userspace-api/landlock.rst`.
+//! Files, and signals to others, by landlock. Read first: landlock(7) and the kernel's `Documentation/userspace-api/landlock.rst`.
 
 use std::path::Path;
 
@@ -18,8 +18,10 @@ const EVERYWHERE: [&str; 4] = ["/proc", "/sys/fs/cgroup", "/proc/self/exe", "/de
 
 /// Restricts the calling thread to `places`. Answers the kernel's ABI; `None` is a kernel without landlock.
 pub(super) fn restrict(places: &Places) -> Result<Option<u32>, ConfinementError> {
-    let mut ruleset =
-        Ruleset::default().handle_access(AccessFs::from_all(NEWEST))?.scope(Scope::AbstractUnixSocket)?.create()?;
+    let mut ruleset = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+        .create()?;
     for path in &places.own {
         ruleset = allow(ruleset, path, own())?;
     }

@@ -11,8 +11,7 @@
 //! A call outside the list is refused with EPERM: a library that learned a new system call must not end the network of
 //! all containers. The tests run with [`Mode::Kill`], where the first such call ends vswitchd, so that none goes unnoticed.
 //!
-//! Known gaps: a signal can still be sent through a pidfd, as containers that outlived their agent need it; TCP and UDP
-//! are free, as the uplink consists of them; and files of the same folder as resolv.conf can be read as far as
+//! Known gaps: TCP and UDP are free, as the uplink consists of them; and files of the same folder as resolv.conf can be read as far as
 //! their modes allow, since that file is replaced by others while vswitchd runs.
 
 mod calls;

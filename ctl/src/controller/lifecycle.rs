@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::etc::Etc;
-use super::orphans::birth;
 use super::{Controller, Streams, links, routes, unexpected};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
@@ -122,7 +121,7 @@ impl Controller {
             (Reply::Started { pid }, _) => pid,
             (reply, _) => return Err(unexpected(&reply)),
         };
-        let committed = self.commit_phase(id, Phase::Running { pid, started: Moment::now(), birth: birth(pid) });
+        let committed = self.commit_phase(id, Phase::Running { pid, started: Moment::now() });
         if committed.is_err() {
             self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
         }
@@ -232,9 +231,6 @@ impl Controller {
         if let Ok(id) = process.parse() {
             self.tell_by_id(&id, "kill", &[("signal", signal.to_string().as_str())]);
         }
-        if self.signal_orphan(process, signal)? {
-            return Ok(());
-        }
         self.ask(Request::ProcessSignal { process: process.to_owned(), signal }).await
     }
 
@@ -264,9 +260,6 @@ impl Controller {
         }
         let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
         tracing::info!(container = id.short(), code, "container ended");
-        if let Ok(one) = self.state().container_by_id(id) {
-            one.orphan = None;
-        }
         let waiters = self.keep_end(id, phase);
         self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
         // Last of all: whoever waited may use the name and the addresses of a removed container at once.

@@ -108,7 +108,7 @@ mod tests {
     /// What is written is told, waiting for more, until the container has ended or is removed; nothing of it is lost.
     #[tokio::test]
     async fn follows_to_the_end() {
-        let running = Phase::Running { pid: 1, started: Moment::now(), birth: None };
+        let running = Phase::Running { pid: 1, started: Moment::now() };
         let ended = Phase::Exited { code: 0, started: None, finished: Moment::now() };
         let (mut log, mut file, phase) = followed(running);
         file.write_all(b"one").unwrap();

@@ -32,7 +32,6 @@ mod membership;
 mod names;
 mod network_filter;
 mod networks;
-mod orphans;
 mod overlay;
 mod ports;
 mod reconcile;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::orphans::UNSEEN_END;
 use super::{Controller, routes};
 use crate::agent::client::Hello;
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{Owner, Phase};
+
+/// The status of an end that nobody saw, as if killed.
+const UNSEEN_END: i32 = 137;
 
 /// SIGKILL.
 const SIGKILL: i32 = 9;
@@ -38,7 +40,6 @@ impl Controller {
                 (true, Some(pid)) => self.reattach(id, *pid, endpoints).await,
                 (true, None) => match exited.get(id.as_str()) {
                     Some(code) => self.container_ended(id, *code).await,
-                    None if self.adopt(id, endpoints).await => {}
                     None => self.container_ended(id, UNSEEN_END).await,
                 },
                 (false, _) => {}
@@ -74,9 +75,9 @@ impl Controller {
         self.serve_names_anyway(id).await;
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)
-            && let Phase::Running { started, birth, .. } = one.container.phase
+            && let Phase::Running { started, .. } = one.container.phase
         {
-            one.container.phase = Phase::Running { pid, started, birth };
+            one.container.phase = Phase::Running { pid, started };
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container re-attached");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -58,8 +57,6 @@ pub(super) struct ContainerState {
     pub(super) phase: watch::Sender<Phase>,
     /// In the order in which they come up.
     pub(super) endpoints: Vec<Id>,
-    /// The process of a container that outlived its agent.
-    pub(super) orphan: Option<Arc<OwnedFd>>,
 }
 
 /// An endpoint and its port.
@@ -130,7 +127,7 @@ impl State {
     pub(super) fn insert_container(&mut self, container: Container) {
         let (phase, _) = watch::channel(container.phase);
         let id = container.id.clone();
-        let entry = ContainerState { container, gate: Arc::default(), phase, endpoints: Vec::new(), orphan: None };
+        let entry = ContainerState { container, gate: Arc::default(), phase, endpoints: Vec::new() };
         self.containers.insert(id, entry);
     }
 

@@ -59,9 +59,6 @@ pub enum Phase {
         pid: u32,
         /// Since when.
         started: Moment,
-        /// What tells the process from a later one with its number: clock ticks.
-        #[serde(default)]
-        birth: Option<u64>,
     },
     /// Its process ended.
     Exited {

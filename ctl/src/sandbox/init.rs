@@ -62,7 +62,7 @@ async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Resu
     let main = start(order.spec, order.open_files, streams).await?;
     report(agent, &Status::Ready);
     let channel = Channel::new(agent.try_clone().map_err(failed)?).map_err(failed)?;
-    let mut listening = true;
+    let (mut listening, mut announced) = (true, false);
     loop {
         if let Some(code) = reap(main) {
             return Ok(code);
@@ -72,11 +72,14 @@ async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Resu
             Some(number) = signals.recv() => forward(main, number),
             received = channel.receive(), if listening => match received {
                 Ok(Some((bytes, _))) => {
-                    if let Ok(Control::Signal(number)) = serde_json::from_slice(&bytes) {
-                        forward(main, number);
+                    match serde_json::from_slice(&bytes) {
+                        Ok(Control::Signal(number)) => forward(main, number),
+                        Ok(Control::Announced) => announced = true,
+                        Err(error) => tracing::debug!("the agent sent a message that makes no sense: {error}"),
                     }
                 }
-                _ if order.ephemeral => return Ok(KILLED),
+                // A container whose start nobody has heard of is nobody's.
+                _ if order.ephemeral || !announced => return Ok(KILLED),
                 _ => listening = false,
             },
         }
@@ -90,7 +93,7 @@ async fn start(
     streams: [OwnedFd; 3],
 ) -> Result<Pid, Failure> {
     let failed = |error: io::Error| Failure::io("start the command", &error);
-    let (mut stage, socket) = command(&["sandbox-init", "--exec"]).map_err(failed)?;
+    let (mut stage, socket) = command(&["sandbox-init", "--exec"].map(Into::into)).map_err(failed)?;
     let child = stage.spawn().map_err(failed)?;
     // Closes our copy of the stage's end of the socket.
     drop(stage);

@@ -1,6 +1,7 @@
 //! What the agent, the init of a container and the stage before its command say to each other.
 
 use std::{
+    ffi::OsString,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
@@ -50,12 +51,14 @@ pub(crate) enum Status {
 /// What the agent tells an init later.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
+    /// vswitchd knows of the container: it need not end with the agent any more.
+    Announced,
     /// Send this signal to the command.
     Signal(i32),
 }
 
 /// A process that starts with a socket as its standard input.
-pub(crate) fn command(arguments: &[&str]) -> io::Result<(Command, OwnedFd)> {
+pub(crate) fn command(arguments: &[OsString]) -> io::Result<(Command, OwnedFd)> {
     let (ours, theirs) = wire::pair()?;
     let mut command = Command::new("/proc/self/exe");
     command.args(arguments).stdin(theirs).stdout(Stdio::null()).current_dir("/");

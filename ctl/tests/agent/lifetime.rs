@@ -4,10 +4,10 @@ use std::{path::Path, process::Command, time::Duration};
 
 use vswitch_ctl::agent::{
     client::AgentError,
-    protocol::{ExecSpec, FailureKind, NetnsRef, Reply, Request},
+    protocol::{ExecSpec, FailureKind, NetnsRef, PROTOCOL_VERSION, Reply, Request},
 };
 
-use crate::harness::{Agent, PATH, connect, link, wait};
+use crate::harness::{Agent, PATH, connect, link, shell, streams, wait};
 
 /// The agent and its containers survive vswitchd, and the next vswitchd finds everything again.
 #[tokio::test]
@@ -45,6 +45,68 @@ async fn survives_vswitchd() {
     agent.done(Request::ProcessSignal { process: "c1".to_owned(), signal: 15 }).await;
     assert_eq!(agent.exited("c1").await, 143);
     agent.end().await;
+}
+
+/// A stranger that connects and says nothing, or says something else, or says hello without the key, keeps no vswitchd out.
+#[tokio::test]
+async fn strangers_keep_nobody_out() {
+    let agent = Agent::start(false).await;
+    drop(agent.client);
+    let knock = |message: &[u8]| {
+        let kind = rustix::net::SocketType::SEQPACKET;
+        let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).unwrap();
+        let address = rustix::net::SocketAddrUnix::new(agent.directory.path().join("agent.sock")).unwrap();
+        rustix::net::connect(&socket, &address).unwrap();
+        if !message.is_empty() {
+            rustix::io::write(&socket, message).unwrap();
+        }
+        socket
+    };
+    let hello = format!(r#"{{"seq":1,"body":{{"Hello":{{"version":{PROTOCOL_VERSION},"key":"0000"}}}}}}"#);
+    let start = br#"{"seq":1,"body":{"SandboxCreate":{"sandbox":"s1"}}}"#;
+    let (_silent, _other, keyless) = (knock(b""), knock(start), knock(hello.as_bytes()));
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut answer = vec![0; 4096];
+        let length = rustix::io::read(&keyless, &mut answer).unwrap();
+        String::from_utf8(answer[..length].to_vec()).unwrap()
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("NotPermitted") && answer.contains("agent.key"), "{answer}");
+    let (client, hello, events) = connect(agent.directory.path(), false).await.unwrap();
+    assert!(hello.sandboxes.is_empty());
+    Agent { client, hello, events, ..agent }.end().await;
+}
+
+/// A container whose start its agent did not live to report ends with the agent: nobody knows it.
+#[tokio::test]
+async fn unreported_starts_end_with_the_agent() {
+    // The agent is stopped while a container starts; it may have reported the start already, and then it is tried again.
+    for _ in 0..50 {
+        let mut agent = Agent::start(false).await;
+        let (_output, streams) = streams();
+        let request =
+            Request::ProcessStart { process: "c1".to_owned(), spec: Box::new(shell(None, "exec sleep 1000")) };
+        let client = agent.client.clone();
+        let start = tokio::spawn(async move { client.call(request, streams).await });
+        let init = eventually(|| init_of(agent.hello.pid)).await;
+        let own = rustix::process::Pid::from_child(&agent.child.0);
+        rustix::process::kill_process(own, rustix::process::Signal::STOP).unwrap();
+        eventually(|| state(agent.hello.pid).contains("T (stopped)").then_some(())).await;
+        // What it has sent is read before the end of the connection is seen.
+        agent.child.0.kill().unwrap();
+        wait(&mut agent.child.0).await;
+        let reported = start.await.unwrap().is_ok();
+        if reported {
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(init.cast_signed()).unwrap(),
+                rustix::process::Signal::KILL,
+            )
+            .unwrap();
+        } else {
+            return eventually(|| (!Path::new(&format!("/proc/{init}/fd/0")).exists()).then_some(())).await;
+        }
+    }
+    panic!("every start was reported before the agent could be stopped");
 }
 
 /// More than fits one message is found again, too.
@@ -182,6 +244,32 @@ async fn serves_a_long_path() {
     let agent = Agent::start_in(false, directory, Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await;
     agent.sandbox("s1").await;
     agent.end().await;
+}
+
+/// The first process of a container that an agent has just begun to start.
+fn init_of(agent: u32) -> Option<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{agent}/task")).ok()?.flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> =
+        children.flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect();
+    let named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|l| l.contains("--container"));
+    children.into_iter().find(named)
+}
+
+fn state(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
+}
+
+/// Waits until something is there.
+async fn eventually<T>(look: impl Fn() -> Option<T>) -> T {
+    for _ in 0..10_000 {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it does not come");
 }
 
 async fn running(agent: &Agent) -> u32 {

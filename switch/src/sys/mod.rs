@@ -9,6 +9,7 @@ pub mod descriptors;
 mod ethtool;
 pub mod namespace;
 pub mod packet;
+pub mod peer;
 pub mod tap;
 pub mod trains;
 pub mod udp;
