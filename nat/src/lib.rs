@@ -68,6 +68,10 @@
 //!
 //! # Invariants
 //! - Nothing leaves by the uplink with an inside source, but from a subnet that is routed by its rules (`translate`).
+//! - No passage from or to an internal network has another network or the uplink as its other end (`lookup`); only an uplink that is
+//!   trusted speaks to it, as its gateway.
+//! - No flow's replaced source is a published port, so that a service gets all that its clients send (`create`, Linux's "port
+//!   shadowing"). Flows from before it was published end ([`Nat::end_shadows`]).
 //! - A packet of a known flow is accepted only from the leg that its direction comes from (`lookup`, `WrongLeg`).
 //! - Both tuples of a flow are in the table, or neither ([`table`]). No two flows share a tuple.
 //! - A partial checksum stays partial, a missing one missing, a wrong one is never made right (`rewrite`).
@@ -85,7 +89,6 @@
 //! translation over several uplinks.
 
 mod classify;
-mod crc32c;
 mod drop;
 pub mod proxy;
 mod quotation;

@@ -8,7 +8,7 @@ use vswitch_frame::ipv6::{self, Ipv6, Walk};
 
 use crate::NatDrop;
 use crate::rewrite::{Quoted, rewrite_l4};
-use crate::tuple::{Protocol, Tuple, is_query, is_query_reply};
+use crate::tuple::{Protocol, Tuple, is_mapped, is_query, is_query_reply};
 
 /// What an error quotes.
 #[derive(Debug, Clone)]
@@ -37,7 +37,10 @@ impl Quotation {
         let Walk::Upper { protocol, offset, fragment } = packet.upper_layer() else {
             return Err(NatDrop::BadQuotation);
         };
-        if fragment.is_some_and(|fragment| fragment.offset != 0) {
+        if fragment.is_some_and(|fragment| fragment.offset != 0)
+            || is_mapped(packet.source())
+            || is_mapped(packet.destination())
+        {
             return Err(NatDrop::BadQuotation);
         }
         let l4_at = ipv6::HEADER_LEN + offset;

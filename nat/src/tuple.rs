@@ -266,6 +266,12 @@ pub(crate) const fn mapped(address: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// Whether this is an IPv4 address in IPv6 clothes, which no packet may carry (RFC 4291 section 2.5.5.2).
+#[inline]
+pub(crate) const fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
+}
+
 /// The ICMP type that answers a query, and back; other types have none and stay as they are.
 const fn counterpart(protocol: Protocol, kind: u8) -> u8 {
     match (protocol, kind) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use settings::{Between, Filtering, Hairpin, Mapping, PortSelection, Settings};
 use vswitch_frame::NetworkIndex;
 
-use crate::tuple::{Tuple, mapped};
+use crate::tuple::{Tuple, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +105,8 @@ impl TryFrom<RulesSpec> for Rules {
         let places = Places::new(&spec.networks)?;
         let mut own: Vec<Ipv6Addr> = places.gateways().map(mapped).collect();
         for &address in &spec.external {
-            if address.is_unspecified() || address.is_multicast() || address.is_loopback() || is_mapped(address) {
+            let mapped_v4 = matches!(address, IpAddr::V6(address) if is_mapped(address));
+            if address.is_unspecified() || address.is_multicast() || address.is_loopback() || mapped_v4 {
                 return Err(RulesError::External(address));
             }
             if let Some(place) = places.of(address) {
@@ -167,14 +168,15 @@ impl Rules {
         self.publishes.target(tuple.protocol(), tuple.destination(), tuple.destination_port())
     }
 
+    /// Whether these publish a port that `earlier` ones did not, or another way.
+    #[must_use]
+    pub fn publish_more_than(&self, earlier: &Rules) -> bool {
+        self.publishes.add_to(&earlier.publishes)
+    }
+
     /// Whether some published port leads to this address and port.
     #[must_use]
     pub fn is_target(&self, tuple: &Tuple) -> bool {
         self.publishes.is_target(tuple.protocol(), tuple.destination(), tuple.destination_port())
     }
-}
-
-/// Whether this is an IPv4 address in IPv6 clothes, which no packet may carry (RFC 4291 section 2.5.5.2).
-fn is_mapped(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }

@@ -1,5 +1,6 @@
 //! Published ports.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -119,6 +120,12 @@ impl Publishes {
         let rule = self.by_host.containing(protocol, port).map(|at| &self.rules[at]).find(matches)?;
         let offset = usize::from(port - rule.host_ports.first());
         Some((rule.target, rule.target_ports.nth(offset)))
+    }
+
+    /// Whether there is a rule that `earlier` does not have.
+    pub(super) fn add_to(&self, earlier: &Publishes) -> bool {
+        let before: HashSet<&Publish> = earlier.rules.iter().collect();
+        self.rules.iter().any(|rule| !before.contains(rule))
     }
 
     /// Whether a published port leads there.

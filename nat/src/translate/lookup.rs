@@ -12,7 +12,7 @@ use crate::classify::{Class, addresses, classify};
 use crate::rules::{Between, Filtering, Hairpin, Inbound, Mapping, Reach, Translation};
 use crate::table::tcp::Segment;
 use crate::table::{Direction, Flow, FlowKind, Leg};
-use crate::tuple::{Protocol, Tuple, is_query};
+use crate::tuple::{Protocol, Tuple, is_mapped, is_query};
 
 impl Nat {
     /// Says what becomes of a frame that arrived for the gateway: looks its flow up, or plans one. The frame's IP header
@@ -37,8 +37,14 @@ impl Nat {
         headers: &Headers,
         offload: &Offload,
     ) -> Result<Decision, NatDrop> {
-        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
-            return Err(NatDrop::Malformed);
+        match headers.l3() {
+            L3::Ipv4 => {}
+            // Tuples hold IPv4 addresses in this form: as IPv6 the packet would be taken for one of an IPv4 flow.
+            L3::Ipv6 if [headers.source_v6(frame), headers.destination_v6(frame)].into_iter().any(is_mapped) => {
+                return Err(NatDrop::BadTuple);
+            }
+            L3::Ipv6 => {}
+            _ => return Err(NatDrop::Malformed),
         }
         if headers.fragment() == Fragment::None {
             return self.whole(context, frame, headers, offload, None);
@@ -146,6 +152,10 @@ impl Nat {
         if rules.is_own(tuple.destination()) {
             let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            let either_internal = place.reach == Reach::Internal || there.reach == Reach::Internal;
+            if there.network != network && either_internal {
+                return Err(NatDrop::Internal);
+            }
             let external = rules.external_for(tuple.source());
             let source = match rules.settings().hairpin {
                 Hairpin::External => external.or(there.gateway),
@@ -189,6 +199,9 @@ impl Nat {
         if rules.is_own(tuple.destination()) {
             let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            if there.reach == Reach::Internal {
+                return Err(NatDrop::Internal);
+            }
             let egress = Leg::Inside(there.network);
             return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source: None });
         }
@@ -266,6 +279,5 @@ fn is_inside(context: &Context<'_>, source: IpAddr) -> bool {
 /// Whether one host can have this address. (The router has checked more; this keeps flows from being made of less.)
 fn is_unicast(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
-    let mapped = matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
-    !(address.is_multicast() || address.is_unspecified() || address.is_loopback() || broadcast || mapped)
+    !(address.is_multicast() || address.is_unspecified() || address.is_loopback() || broadcast)
 }

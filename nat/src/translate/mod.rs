@@ -24,7 +24,9 @@ use crate::drop::DropCounters;
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::rewrite;
 use crate::table::tcp::Segment;
-use crate::table::{Direction, EventKind, Flow, FlowKind, FlowRecord, Leg, Limits, Restored, Sighted, Sighting, Table};
+use crate::table::{
+    Direction, EventKind, Flow, FlowFilter, FlowKind, FlowRecord, Leg, Limits, Restored, Sighted, Sighting, Table,
+};
 use crate::tuple::Tuple;
 use crate::{NatDrop, Rules};
 
@@ -118,6 +120,18 @@ impl Passage {
     pub const fn destination(&self) -> IpAddr {
         self.destination
     }
+
+    /// Whether it is because of a published port that the frame goes where it goes: it was sent to one, or answers what was.
+    #[must_use]
+    pub fn is_by_published_port(&self, rules: &Rules) -> bool {
+        match &self.kind {
+            Kind::New(opening) => rules.published(&opening.tuple).is_some(),
+            Kind::Known { flow, .. } | Kind::Error { flow, .. } => rules.published(flow.original()).is_some(),
+            // The first of its datagram was asked about, or this one would not go on.
+            Kind::Fragment { .. } => true,
+            Kind::Untracked => false,
+        }
+    }
 }
 
 impl Nat {
@@ -163,7 +177,22 @@ impl Nat {
 
     /// Brings flows back from before a restart; see [`Table::restore`].
     pub fn restore(&self, records: &[FlowRecord], rules: &Rules, now: Timestamp) -> Restored {
-        self.table.restore(records, rules.settings().mapping, now)
+        let restored = self.table.restore(records, rules.settings().mapping, now);
+        self.end_shadows(rules, now);
+        restored
+    }
+
+    /// Ends the flows whose replaced source is a port that is published now, so that the service gets what its clients
+    /// send; returns how many. To be called when ports are published.
+    pub fn end_shadows(&self, rules: &Rules, now: Timestamp) -> usize {
+        let mut ended = 0;
+        self.table.for_each(&FlowFilter::default(), now, |flow| {
+            let takes = matches!(flow.kind(), FlowKind::Masquerade | FlowKind::Hairpin);
+            if takes && flow.original().protocol().has_ports() && rules.published(flow.reply()).is_some() {
+                ended += usize::from(self.table.remove(flow, now));
+            }
+        });
+        ended
     }
 
     /// When [`Nat::handle_timeout`] is to be called next; never while there is neither flow nor fragment.

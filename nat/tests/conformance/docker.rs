@@ -1,10 +1,11 @@
 //! Docker's network model as packets: rows D1 to D9, G9, G16, G22, G23.
 
-use vswitch_nat::rules::{Between, Translation};
+use vswitch_nat::rules::{Between, Filtering, Mapping, Translation};
 use vswitch_nat::table::{FlowFilter, FlowKind, Leg};
 use vswitch_nat::{Rules, RulesError};
 
 use super::notation::{address, frame};
+use super::udp::external_port;
 use super::world::{NET, NET2, PRIVATE, World, publish, spec};
 
 // D1
@@ -127,6 +128,63 @@ fn d9_internal() {
     let mut world = World::new();
     assert_eq!(world.send("tcp PRIV:1000 > S:80 S"), "internal");
     assert_eq!(world.send_from(Leg::Uplink, "tcp S:80 > PRIV:80 S"), "internal");
+}
+
+// D9
+/// Published ports of other networks are no way out of an internal network, at whatever address of the switch.
+#[test]
+fn d9_internal_and_published_ports() {
+    let mut world = World::publishing(&["8080:B:80/tcp", "8053:C:53/udp"]);
+    for own in ["EXT", "GW", "GW2", "10.7.0.1"] {
+        assert_eq!(world.send(&format!("tcp PRIV:1000 > {own}:8080 S")), "internal");
+        assert_eq!(world.send(&format!("udp PRIV:1000 > {own}:8053")), "internal");
+    }
+    assert_eq!(world.send("icmp PRIV > 10.7.0.1 echo id=1"), "self");
+    assert_eq!(world.count(), 0);
+}
+
+/// A published port is its service's alone: no source inside gets it as its external one, be it its own port.
+#[test]
+fn published_ports_are_not_shadowed() {
+    for mapping in [
+        Mapping::PortPreserving,
+        Mapping::Random,
+        Mapping::EndpointIndependent(Filtering::EndpointIndependent),
+        Mapping::EndpointIndependent(Filtering::AddressAndPortDependent),
+    ] {
+        let ports = ["1405:B:1405/udp", "1405:B:1405/tcp", "7000-7200:B:7000-7200/udp"];
+        let mut spec = spec(&ports);
+        spec.settings.mapping = mapping;
+        let mut world = World::with(spec);
+        for (protocol, port, flags) in [("udp", 1405, ""), ("tcp", 1405, "S"), ("udp", 7000, ""), ("udp", 7100, "")] {
+            let left = world.send(&format!("{protocol} A:{port} > S:41404 {flags}"));
+            let external = external_port(&left);
+            assert!(left.starts_with("up: ") && external != 1405 && !(7000..=7200).contains(&external), "{left}");
+            let asked = world.send(&format!("{protocol} S:41404 > EXT:{port} {flags}"));
+            assert!(asked.starts_with(&format!("net9: {protocol} S:41404 > B:{port}")), "{asked}");
+        }
+        // Through a published port of its own network, too.
+        let left = world.send("udp A:1405 > EXT:7001");
+        assert_ne!(external_port(&left), 1405, "{left}");
+    }
+}
+
+/// A flow whose external port is published later ends: the service gets what its clients send from then on.
+#[test]
+fn a_flow_gives_way_to_a_published_port() {
+    let mut world = World::new();
+    assert_eq!(world.send("udp A:1405 > S:41404"), "up: udp EXT:1405 > S:41404");
+    assert_eq!(world.send("udp A:1406 > S:41404"), "up: udp EXT:1406 > S:41404");
+    let records = world.flows();
+    let earlier = std::mem::replace(&mut world.rules, Rules::try_from(spec(&["1405:B:1405/udp"])).unwrap());
+    assert!(world.rules.publish_more_than(&earlier) && !earlier.publish_more_than(&world.rules));
+    assert_eq!(world.nat.end_shadows(&world.rules, world.now), 1);
+    assert_eq!(world.send("udp S:41404 > EXT:1405"), "net9: udp S:41404 > B:1405");
+    assert_eq!(world.send("udp S:41404 > EXT:1406"), "net9: udp S:41404 > A:1406");
+    // Nor does a restart bring it back.
+    let again = World::publishing(&["1405:B:1405/udp"]);
+    again.nat.restore(&records, &again.rules, again.now);
+    assert_eq!(again.count(), 1);
 }
 
 /// A routed subnet leaves as it is; from outside come answers, published ports and echo requests.

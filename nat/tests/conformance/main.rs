@@ -15,6 +15,8 @@ mod fragments;
 #[cfg(test)]
 mod icmp;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod listing;
 #[cfg(test)]
 mod notation;
