@@ -44,7 +44,7 @@ pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
         frame.resize(64, 0);
         FrameBuf::from_frame(&frame, Offload::NONE)
     };
-    let buffers: Vec<Vec<FrameBuf>> = (0..2)
+    let mut buffers: Vec<Vec<FrameBuf>> = (0..2)
         .map(|side| (0..BURST).map(|n| frame(side, u64::try_from(n).unwrap_or(0) % stations)).collect())
         .collect();
     let snapshot = datapath.snapshot();
@@ -58,8 +58,8 @@ pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
         let side = round % 2;
         let now = clock.now();
         cache.begin(&datapath.fdb, now);
-        for buffer in &buffers[side] {
-            let frame = black_box((buffer.frame(), buffer.offload));
+        for buffer in &mut buffers[side] {
+            let frame = black_box(buffer.parts());
             let decision = decide(frame, &ports[side], network, (&datapath.fdb, &mut cache), now);
             unicast += u64::from(matches!(black_box(decision), Decision::Unicast(_)));
         }
@@ -97,7 +97,8 @@ pub fn nanoseconds_among(stations: u32) -> anyhow::Result<f64> {
         frame[..6].copy_from_slice(&mac(to));
         frame[6..12].copy_from_slice(&mac(from));
         let ingress = &ports[usize::from(from % 2 == 1)];
-        let frame = black_box((&frame[..], Offload::NONE));
+        let mut offload = Offload::NONE;
+        let frame = black_box((&mut frame[..], &mut offload));
         matches!(decide(frame, ingress, network, (&datapath.fdb, &mut cache), now), Decision::Unicast(_))
     };
     for station in 0..stations {

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use vswitch_frame::crc32c::crc32c;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::udp::Udp;
 use vswitch_frame::{Fragment, Headers, L3, Offload, checksum};
 
 use crate::NatDrop;
-use crate::crc32c::crc32c;
 use crate::quotation::Quotation;
 use crate::table::tcp::Segment;
 use crate::tuple::{Protocol, Tuple, is_query, is_query_reply};

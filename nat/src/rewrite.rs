@@ -1,12 +1,12 @@
 //! Rewriting packets in place. Read first: RFC 1624; the module documentation of `vswitch_frame::offload`.
 
 use vswitch_frame::checksum::Update;
+use vswitch_frame::crc32c::crc32c;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::tcp::replace_word;
 use vswitch_frame::{Fragment, Headers, Offload};
 
 use crate::classify::{SCTP_HEADER_LEN, checksum_offset, is_partial};
-use crate::crc32c::crc32c;
 use crate::quotation::rewrite_addresses;
 use crate::tuple::{Protocol, Tuple};
 

@@ -1,14 +1,16 @@
 //! The decision: where does a frame go? IEEE 802.1Q clause 8.6, and what containers need on top.
 //!
-//! Pure: it reads the frame, the snapshot and the FDB and says what to do. The order of its questions is the order of
+//! Pure: it reads the frame, the snapshot and the FDB and says what to do. (Of the frame it completes checksums that nobody
+//! else could, before it reads what they lie in.) The order of its questions is the order of
 //! the drop reasons that a frame can meet:
 //!
-//! 1. Is it a frame, from a station, and not from the gateway's own address?
+//! 1. Is it a frame, with nothing left undone but what a later stage can do, from a station, and not from the gateway's own
+//!    address?
 //! 2. Is it from whom it says (anti-spoofing)?
 //! 3. Learn the source; a static entry or the loop guard may object.
 //! 4. Is the destination reserved, a group, the gateway, or a station? Is that station known, elsewhere, and allowed?
 
-use vswitch_frame::{DropReason, Headers, L3, Offload, PortId, Timestamp, addresses};
+use vswitch_frame::{DropReason, Headers, L3, Offload, PortId, Timestamp, addresses, admit};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
@@ -33,7 +35,7 @@ pub enum Decision {
 /// Decides for one frame that `ingress` received at `now`.
 #[inline]
 pub fn decide(
-    (frame, offload): (&[u8], Offload),
+    (frame, offload): (&mut [u8], &mut Offload),
     ingress: &Port,
     network: &Network,
     (fdb, cache): (&Fdb, &mut Cache),
@@ -42,6 +44,10 @@ pub fn decide(
     let Ok(headers) = Headers::parse(frame) else {
         return Decision::Drop(if frame.is_empty() { DropReason::BadOffload } else { DropReason::Runt });
     };
+    if let Err(reason) = admit(frame, &headers, offload) {
+        return Decision::Drop(reason);
+    }
+    let (frame, offload) = (&*frame, *offload);
     let (destination, source) = addresses(frame);
     if !source.is_station() {
         return Decision::Drop(DropReason::InvalidSource);

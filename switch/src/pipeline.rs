@@ -130,7 +130,7 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = (&self.datapath.fdb, &mut self.cache);
-            let decision = decide((buffer.frame(), buffer.offload), ingress, network, database, now);
+            let decision = decide(buffer.parts(), ingress, network, database, now);
             if let Some(leg) = leg
                 && leg.duplicates.look(buffer.frame(), decision, now)
             {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, UdpHeader};
 use lab::{Lab, gateway, network, station};
-use vswitch_frame::offload::{self, GsoKind};
+use vswitch_frame::offload::{self, GsoKind, PartialChecksum};
 use vswitch_frame::{DropReason, Gso, Headers, MacAddr, NetworkIndex, Offload, PortId};
 use vswitch_switch::nat::proxy::stream::StreamLimits;
 use vswitch_switch::{
@@ -168,7 +168,8 @@ fn trains_and_no_room() {
     let mut world = world();
     let frame = question("10.0.0.1", NUMBER, &[7; 100]);
     let gso = Some(Gso { kind: GsoKind::Udp, size: 10, header_len: 42, ecn: false });
-    world.lab.send_all(world.a, [(&frame[..], Offload { checksum: None, gso })]);
+    let checksum = Some(PartialChecksum { start: 34, offset: 6 });
+    world.lab.send_all(world.a, [(&frame[..], Offload { checksum, gso })]);
     let kept = world.kept();
     assert_eq!(kept.len(), 8);
     assert!(kept.iter().all(|datagram| datagram.payload == [7; 10]));

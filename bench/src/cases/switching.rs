@@ -40,7 +40,8 @@ fn step(checked: bool) -> Step {
         from = (from + 1) % STATIONS;
         let network = snapshot.network(network).expect("it is there");
         cache.begin(&datapath.fdb, now);
-        let frame = black_box((&frame[..], Offload::NONE));
+        let mut offload = Offload::NONE;
+        let frame = black_box((&mut frame[..], &mut offload));
         decide(frame, &ports[usize::from(side)], network, (&datapath.fdb, &mut cache), now)
     };
     for _ in 0..STATIONS {

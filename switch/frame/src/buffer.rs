@@ -121,6 +121,12 @@ impl FrameBuf {
         &mut self.storage[self.start..self.start + self.len]
     }
 
+    /// The frame, to rewrite in place, and its offload.
+    #[inline]
+    pub fn parts(&mut self) -> (&mut [u8], &mut Offload) {
+        (&mut self.storage[self.start..self.start + self.len], &mut self.offload)
+    }
+
     /// Frame length in bytes.
     #[inline]
     #[must_use]

@@ -9,12 +9,13 @@
 //! - Views ([`ethernet`], [`arp`], [`ipv4`], [`ipv6`], [`tcp`], [`udp`], [`icmp`], [`ndp`]): a byte slice whose length
 //!   has been checked, with accessors that cannot fail and, over `&mut [u8]`, setters that keep checksums right.
 //! - [`Offload`]: the work that the sender left undone (checksum, segmentation), carried with every frame as the
-//!   virtio-net header carries it. [`offload::complete_checksum`] and [`segment::segment`] do that work in software.
+//!   virtio-net header carries it. [`admit`] holds it against the frame, once, at ingress;
+//!   [`offload::complete_checksum`] and [`segment::segment`] do that work in software.
 //! - [`FrameBuf`]: a reusable buffer with headroom, so that a tag or an outer header is put in front without a copy.
 //! - [`Verdict`] and [`DropReason`]: the end of every frame.
 //!
 //! # Life of a frame here
-//! `FrameBuf` is filled by a port → [`Headers::parse`] → engines read views and rewrite them in place, adjusting
+//! `FrameBuf` is filled by a port → [`Headers::parse`] → [`admit`] → engines read views and rewrite them in place, adjusting
 //! checksums by RFC 1624 for a finished checksum and by plain one's complement addition for a *partial* one (the field
 //! then holds only the pseudo-header sum; see [`offload`]) → the frame leaves with its `Offload`, or is finished in
 //! software where the egress cannot take it.
@@ -26,9 +27,11 @@
 //! # Deliberately absent
 //! Parsing of application protocols, and building packets for tests (etherparse does that well).
 
+mod admit;
 pub mod arp;
 pub mod buffer;
 pub mod checksum;
+pub mod crc32c;
 pub mod ethernet;
 mod headers;
 pub mod icmp;
@@ -46,6 +49,7 @@ pub mod udp;
 mod verdict;
 pub mod vlan;
 
+pub use admit::admit;
 pub use buffer::FrameBuf;
 pub use ethernet::EtherType;
 pub use headers::{Fragment, Headers, L3, addresses};

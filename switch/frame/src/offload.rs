@@ -21,6 +21,13 @@ const GSO_UDP_L4: u8 = 5;
 /// Set on top of the type when the super-frame's first segment carries CWR.
 const GSO_ECN: u8 = 0x80;
 
+/// The most segments that a super-frame may become: Linux's longest super-frame of a card in its shortest segments, 64 KiB by
+/// 48 bytes (`TCP_MIN_SND_MSS`). One frame of a sender must not be work for a thousand times its cost.
+pub const MAX_SEGMENTS: u32 = 65_536u32.div_ceil(48);
+
+/// The least payload of a TCP super-frame's segments (Linux's `TCP_MIN_GSO_SIZE`).
+pub const MIN_TCP_SEGMENT: u16 = 8;
+
 /// A checksum that is still to be finished: sum from `start` to the frame's end, complement, store at
 /// `start + offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

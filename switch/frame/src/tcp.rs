@@ -7,6 +7,8 @@ use crate::{Malformed, be16, be32, put16};
 pub const MIN_HEADER_LEN: usize = 20;
 /// Where the checksum field lies in the header.
 pub const CHECKSUM_OFFSET: usize = 16;
+/// Where the header's own length lies in the header, in the upper four bits.
+pub const DATA_OFFSET: usize = 12;
 
 /// Where the window field lies in the header.
 const WINDOW_OFFSET: usize = 14;

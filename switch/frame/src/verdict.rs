@@ -63,7 +63,8 @@ pub enum DropReason {
     EgressFull,
     /// The egress port vanished or reports an error.
     EgressError,
-    /// The ingress port delivered a frame with an unusable virtio-net header, or cut it.
+    /// What the virtio-net header says is not true of the frame or is no work for the switch (a checksum over addresses, a
+    /// thousand segments), or the ingress port cut the frame.
     BadOffload,
     /// No buffer was left for a frame that the switch had to make.
     NoBuffer,

@@ -1,7 +1,8 @@
 //! The checksum of SCTP. Read first: RFC 9260 section 6.8 and appendix A (CRC32c, reflected).
 
 /// The CRC over the concatenation of `parts`.
-pub(crate) fn crc32c(parts: &[&[u8]]) -> u32 {
+#[must_use]
+pub fn crc32c(parts: &[&[u8]]) -> u32 {
     let mut crc = !0u32;
     for &byte in parts.iter().copied().flatten() {
         crc = TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8);
