@@ -1,10 +1,12 @@
 //! Features of interfaces. Read first: ethtool(8), features; Linux `include/uapi/linux/ethtool.h` (ETHTOOL_GSTRINGS,
 //! ETHTOOL_SFEATURES), netdevice(7).
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::checked;
 
@@ -45,14 +47,25 @@ struct Change {
     words: [(u32, u32); MAX_FEATURES / 32],
 }
 
-/// Switches a feature of the interface `name` off, in the network namespace of `socket` (any socket). The feature's name is
-/// the kernel's, as `ethtool -k` shows it.
+/// Switches features of an interface off, in the calling thread's network namespace. Their names are the kernel's, as `ethtool
+/// -k` shows them; those that this kernel does not know, or that are off, are off.
 ///
 /// Needs CAP_NET_ADMIN over the namespace.
 ///
 /// # Errors
-/// `Unsupported` when the kernel knows no such feature or has it on for good; otherwise what the kernel says.
-pub(super) fn switch_off(socket: BorrowedFd<'_>, name: &CStr, feature: &str) -> io::Result<()> {
+/// `Unsupported` when the kernel has one of them on for good; otherwise what the kernel says.
+pub fn switch_features_off(interface: &str, features: &[&str]) -> io::Result<()> {
+    let name = CString::new(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    switch_off(socket.as_fd(), &name, features).map(|_| ())
+}
+
+/// Switches features of the interface `name` off, in the network namespace of `socket` (any socket). Returns how many of them
+/// the kernel knows.
+///
+/// # Errors
+/// As [`switch_features_off`].
+pub(super) fn switch_off(socket: BorrowedFd<'_>, name: &CStr, features: &[&str]) -> io::Result<usize> {
     let mut set = StringSet { command: ETHTOOL_GSSET_INFO, reserved: 0, mask: 1 << ETH_SS_FEATURES, length: 0 };
     call(socket, name, &mut set)?;
     let length = usize::try_from(set.length).unwrap_or(usize::MAX);
@@ -66,13 +79,18 @@ pub(super) fn switch_off(socket: BorrowedFd<'_>, name: &CStr, feature: &str) -> 
         names: [[0; ETH_GSTRING_LEN]; MAX_FEATURES],
     };
     call(socket, name, &mut names)?;
-    let is_it = |name: &[u8; ETH_GSTRING_LEN]| name.split(|&byte| byte == 0).next() == Some(feature.as_bytes());
-    let index = names.names[..length].iter().position(is_it).ok_or(io::ErrorKind::Unsupported)?;
     let mut change = Change { command: ETHTOOL_SFEATURES, size: 0, words: [(0, 0); MAX_FEATURES / 32] };
     change.size = u32::try_from(length.div_ceil(32)).expect("at most two words");
-    change.words[index / 32].0 = 1 << (index % 32);
+    let mut known = 0;
+    for (index, name) in names.names[..length].iter().enumerate() {
+        let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
+        if features.iter().any(|feature| feature.as_bytes() == text) {
+            change.words[index / 32].0 |= 1 << (index % 32);
+            known += 1;
+        }
+    }
     // 0 says that everything was changed as asked for.
-    if call(socket, name, &mut change)? == 0 { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    if call(socket, name, &mut change)? == 0 { Ok(known) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
 /// One ethtool request; `T` begins with its command and has room for what the kernel answers to it.

@@ -6,7 +6,7 @@
 pub mod burst;
 pub mod datagram;
 pub mod descriptors;
-mod ethtool;
+pub mod ethtool;
 pub mod namespace;
 pub mod packet;
 pub mod peer;

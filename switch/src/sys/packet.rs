@@ -52,7 +52,7 @@ pub fn open(interface: &str) -> io::Result<OwnedFd> {
 /// Needs CAP_NET_ADMIN over the namespace, which the calling thread must be in.
 pub fn let_kernel_segment(socket: BorrowedFd<'_>, interface: &str) -> bool {
     let Ok(name) = CString::new(interface) else { return false };
-    super::ethtool::switch_off(socket, &name, "tx-udp-segmentation").is_ok()
+    super::ethtool::switch_off(socket, &name, &["tx-udp-segmentation"]).is_ok_and(|known| known == 1)
         && set_option(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 0).is_ok()
 }
 

@@ -23,6 +23,7 @@ use rtnetlink::{
 };
 use tokio::task::AbortHandle;
 use vswitch_frame::buffer::MAX_SUPER_PACKET;
+use vswitch_frame::offload::MAX_SEGMENTS;
 
 use crate::agent::{
     failure::netlink_io,
@@ -31,6 +32,9 @@ use crate::agent::{
 
 /// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0012). Kernels before 6.3 do not know this and ignore it.
 const LONGER_SUPER_FRAMES: LinkAttribute = LinkAttribute::GsoIpv4MaxSize(MAX_SUPER_PACKET);
+
+/// More segments in one super-frame than the switch takes, both ends cut up themselves.
+const NOT_MORE_SEGMENTS: LinkAttribute = LinkAttribute::GsoMaxSegs(MAX_SEGMENTS);
 
 /// A netlink socket of one namespace. Lives within a tokio runtime.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ impl Netlink {
             .mtu(link.mtu)
             .setns_by_fd(netns.as_raw_fd())
             .append_extra_attribute(LONGER_SUPER_FRAMES)
+            .append_extra_attribute(NOT_MORE_SEGMENTS)
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new(name, "")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
@@ -68,6 +73,7 @@ impl Netlink {
             .mtu(link.mtu)
             .link_group(GROUP)
             .append_extra_attribute(LONGER_SUPER_FRAMES)
+            .append_extra_attribute(NOT_MORE_SEGMENTS)
             .up()
             .build();
         self.handle.link().add(message).execute().await

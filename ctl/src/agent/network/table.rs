@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use vswitch_switch::sys::packet;
+use vswitch_switch::sys::{ethtool, packet};
 
 use super::{
     Answer, Survey,
@@ -193,6 +193,9 @@ impl Table {
                 sysctl_ipv6(interface, "disable_ipv6", off);
                 // The link-local address is made from a MAC address that control keeps unique.
                 sysctl_ipv6(interface, "accept_dad", "0");
+                if let Err(error) = ethtool::switch_features_off(interface, &NOT_CARRIED) {
+                    tracing::debug!("{interface} keeps features that no virtio-net header carries: {error}");
+                }
             })
             .map_err(|error| Failure::io("enter the sandbox", &error))?;
         inside.up(index).await.map_err(|error| Failure::netlink(format!("switch {interface} on"), &error))?;
@@ -325,6 +328,20 @@ const DONE: Answer = Ok((Reply::Done, Vec::new()));
 /// Indices of the switch's ends begin above those of any sandbox: while the two of a pair are equal, the kernel takes up
 /// to a second to believe that the link is up (`linkwatch_urgent_event` in net/core/link_watch.c).
 const FIRST_PORT: u32 = 1 << 24;
+
+/// What a veth would leave to the switch and no virtio-net header can tell it of: packets of tunnels inside the container, and
+/// SCTP's. Their stack does it itself then.
+const NOT_CARRIED: [&str; 9] = [
+    "tx-udp_tnl-segmentation",
+    "tx-udp_tnl-csum-segmentation",
+    "tx-gre-segmentation",
+    "tx-gre-csum-segmentation",
+    "tx-ipxip4-segmentation",
+    "tx-ipxip6-segmentation",
+    "tx-tunnel-remcsum-segmentation",
+    "tx-sctp-segmentation",
+    "tx-checksum-sctp",
+];
 
 /// The loopback interface is the first of every namespace.
 const LOOPBACK: u32 = 1;
