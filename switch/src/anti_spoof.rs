@@ -1,12 +1,12 @@
 //! Whether a frame is from whom it says. Read first: RFC 2827 (ingress filtering), RFC 5227 (ARP probes), RFC 4861/4862
-//! (Neighbor Discovery, duplicate address detection).
+//! (Neighbor Discovery, duplicate address detection), RFC 6980 and RFC 7113 (Neighbor Discovery in fragments).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use vswitch_frame::arp::Arp;
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ndp::Neighbor;
-use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, ipv4};
+use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, icmp, ipv4, tcp, udp};
 
 use crate::Identity;
 
@@ -40,10 +40,12 @@ fn check_arp(packet: &[u8], identity: &Identity) -> Result<(), DropReason> {
 fn check_ipv6(frame: &[u8], headers: &Headers, identity: &Identity) -> Result<(), DropReason> {
     let source = headers.source_v6(frame);
     let own = |address: Ipv6Addr| Some(address) == identity.ipv6 || address == identity.mac.link_local_ipv6();
-    let discovery = headers.protocol() == ipv4::protocol::ICMPV6 && headers.fragment() == Fragment::None;
-    let kind = if discovery { headers.l4(frame).first().copied() } else { None };
+    let icmp = headers.protocol() == ipv4::protocol::ICMPV6 && headers.fragment() != Fragment::Later;
+    let kind = if icmp { headers.l4(frame).first().copied() } else { None };
     match kind {
         _ if !own(source) && source != Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        _ if headers.fragment() != Fragment::None && source == Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        _ if headers.fragment() == Fragment::First => check_first_fragment(headers, kind),
         Some(v6::NEIGHBOR_ADVERTISEMENT) => {
             let message = Neighbor::parse(headers.l4(frame)).map_err(|_| DropReason::Malformed)?;
             let mac = message.link_layer_address().unwrap_or(identity.mac);
@@ -59,6 +61,25 @@ fn check_ipv6(frame: &[u8], headers: &Headers, identity: &Identity) -> Result<()
         // MLD reports (RFC 3810 5.2.13) and solicitations may come from the unspecified address; nothing else may.
         Some(131 | 132 | 143 | v6::ROUTER_SOLICITATION) => Ok(()),
         _ if source == Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        _ => Ok(()),
+    }
+}
+
+/// A first fragment must show all of the header chain (RFC 7112 section 5), and no Neighbor Discovery comes in fragments (RFC
+/// 6980 section 5): else what is checked here could be hidden in the second one. Without their first, later fragments are
+/// nothing.
+fn check_first_fragment(headers: &Headers, kind: Option<u8>) -> Result<(), DropReason> {
+    let least = match headers.protocol() {
+        ipv4::protocol::ICMPV6 => icmp::HEADER_LEN,
+        ipv4::protocol::TCP => tcp::MIN_HEADER_LEN,
+        ipv4::protocol::UDP => udp::HEADER_LEN,
+        _ => 1,
+    };
+    if headers.l3_end() - headers.l4_offset() < least {
+        return Err(DropReason::Malformed);
+    }
+    match kind {
+        Some(v6::ROUTER_SOLICITATION..=v6::REDIRECT) => Err(DropReason::SpoofedArp),
         _ => Ok(()),
     }
 }

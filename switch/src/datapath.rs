@@ -147,9 +147,13 @@ impl Datapath {
                 Arc::make_mut(network).interface.sources = sources;
             }
         }
-        next.router = plan.map(Arc::new);
+        let earlier = std::mem::replace(&mut next.router, plan.map(Arc::new));
+        let now_ours = next.router.clone();
         self.publish(next);
         self.router.neighbours_changed();
+        if let Some(plan) = now_ours {
+            self.router.follow(&plan, earlier.as_deref(), self.clock.now());
+        }
         Ok(())
     }
 

@@ -75,6 +75,56 @@ fn lies_are_dropped() {
     assert!(lab.datapath.fdb.stats().entries == 0, "nothing was learned");
 }
 
+/// An IPv6 frame of station 2's with a fragment header in front of `payload`, which starts at `offset` of its datagram.
+fn fragment(next: u8, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let (me, you) = (station(2), station(3));
+    let [high, low] = (offset | u16::from(more)).to_be_bytes();
+    let mut packet = vec![0; 40];
+    vswitch_frame::ipv6::write(
+        &mut packet,
+        u16::try_from(8 + payload.len()).unwrap(),
+        44,
+        255,
+        me.ipv6.unwrap(),
+        you.ipv6.unwrap(),
+    );
+    packet.extend([next, 0, high, low, 0, 0, 0, 9]);
+    packet.extend(payload);
+    ethernet(you.mac, me.mac, 0x86dd, &packet)
+}
+
+/// Neighbor Discovery does not come in fragments, and a first fragment shows all headers: else a router advertisement would be
+/// put together behind the check. Fragments of anything else pass.
+#[test]
+fn neighbor_discovery_in_fragments() {
+    let (mut lab, a, b) = setup();
+    for kind in 133..=137 {
+        let first = [&[kind, 0, 0, 0][..], &[0; 12]].concat();
+        lab.assert_dropped(a, &fragment(58, 0, true, &first), DropReason::SpoofedArp);
+    }
+    // Destination options fill the first fragment, and the ICMPv6 header lies in the second; or half of it.
+    let options = [58, 0, 1, 4, 0, 0, 0, 0];
+    lab.assert_dropped(a, &fragment(60, 0, true, &options), DropReason::Malformed);
+    lab.assert_dropped(a, &fragment(60, 0, true, &[options[0], 1, 1, 4, 0, 0, 0, 0]), DropReason::Malformed);
+    for (protocol, too_short) in [(58, 0), (6, 16), (17, 0), (132, 0)] {
+        lab.assert_dropped(a, &fragment(protocol, 0, true, &vec![0; too_short]), DropReason::Malformed);
+    }
+    let echo = [&[128, 0, 0, 0][..], &[0; 12]].concat();
+    for honest in [
+        fragment(58, 0, true, &echo),
+        fragment(60, 0, true, &[&options[..], &echo].concat()),
+        fragment(58, 16, false, b"the rest"),
+        fragment(17, 0, true, &[0; 8]),
+        fragment(6, 0, true, &[0; 24]),
+    ] {
+        assert_eq!(lab.ports_reached(a, &honest), [b]);
+    }
+    // Of nobody in particular comes no fragment.
+    let mut nobody = fragment(58, 0, true, &echo);
+    nobody[22..38].fill(0);
+    lab.assert_dropped(a, &nobody, DropReason::SpoofedIp);
+}
+
 /// A lie inside a VLAN tag is a lie, too.
 #[test]
 fn tagged_lies() {

@@ -1,6 +1,7 @@
 //! One frame through the router.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rand::RngCore;
 use vswitch_frame::ethernet::Ethernet;
@@ -51,6 +52,8 @@ enum Stop {
     /// Longer than this MTU.
     TooBig(u16),
     Nat(vswitch_nat::NatDrop),
+    /// From one endpoint to another of a network that isolates them.
+    Isolated,
     NoBuffer,
 }
 
@@ -84,6 +87,7 @@ impl Way<'_> {
                 (DropReason::Untranslated, IcmpError::for_nat(reason))
             }
             Err(Stop::Nat(_)) => (DropReason::Untranslated, None),
+            Err(Stop::Isolated) => (DropReason::Isolated, None),
             Err(Stop::NoBuffer) => (DropReason::NoBuffer, None),
         };
         if let Some(error) = error {
@@ -107,6 +111,12 @@ impl Way<'_> {
             Decision::Held => return Ok(Routed::Consumed),
             Decision::Drop(reason) => return Err(Stop::Nat(reason)),
         };
+        // The way through the gateway is no way round the bridge's own isolation. A published port is open to everybody, as
+        // with Docker.
+        let isolates = passage.egress() == context.ingress && !network.config.inter_port;
+        if isolates && !passage.is_by_published_port(&self.plan.rules) {
+            return Err(Stop::Isolated);
+        }
         let peer = self.plan.peer.filter(|_| passage.egress() == Leg::Uplink);
         let hop = match peer {
             // It speaks for gateways, too, whose addresses lie inside.
@@ -187,6 +197,7 @@ impl Way<'_> {
         (ingress, buffer, original): (PortId, &FrameBuf, Box<[u8]>),
         spare: &mut Spare<'_>,
     ) -> Result<Routed, Stop> {
+        let ingress = self.snapshot.port(ingress).map(Arc::downgrade).unwrap_or_default();
         let waiting = Waiting { frame: buffer.frame().into(), offload: buffer.offload, original, ingress };
         let resolution = lock(&network.neighbours).resolve(neighbour, waiting, self.now);
         match resolution {
@@ -255,7 +266,7 @@ impl Way<'_> {
                 Ok(_) => {}
                 Err(Stop::Route(reason)) => self.router.refuse(reason),
                 Err(Stop::TooBig(_)) => self.router.refuse(RouteDrop::TooBig),
-                Err(Stop::Nat(_) | Stop::NoBuffer) => {}
+                Err(Stop::Nat(_) | Stop::Isolated | Stop::NoBuffer) => {}
             }
         }
     }

@@ -19,15 +19,16 @@ mod tick;
 
 pub use tick::Chores;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, Weak};
 
-use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, PortId, Timestamp};
+use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 
 use crate::Gateway;
+use crate::port::Port;
 use crate::shared::lock;
 
 /// What control asks of the router.
@@ -90,8 +91,8 @@ pub(crate) struct Waiting {
     offload: Offload,
     /// As it came, for an ICMP error that quotes it.
     original: Box<[u8]>,
-    /// Where it came from.
-    ingress: PortId,
+    /// Where it came from: that very port, as its index is another's once it is gone.
+    ingress: Weak<Port>,
 }
 
 /// The neighbours of one network, shared by all generations of it.
@@ -150,6 +151,13 @@ impl Router {
     /// Flows of a former run go on.
     pub(crate) fn restore(&self, records: &[FlowRecord], plan: &Plan, now: Timestamp) -> vswitch_nat::table::Restored {
         self.nat.restore(records, &plan.rules, now)
+    }
+
+    /// Lets ports that `plan` publishes, and `earlier` did not, belong to their services alone.
+    pub(crate) fn follow(&self, plan: &Plan, earlier: Option<&Plan>, now: Timestamp) {
+        if earlier.is_none_or(|earlier| plan.rules.publish_more_than(&earlier.rules)) {
+            self.nat.end_shadows(&plan.rules, now);
+        }
     }
 
     pub(crate) fn epoch(&self) -> u64 {

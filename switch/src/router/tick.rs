@@ -1,5 +1,7 @@
 //! What the router has to do when time passes.
 
+use std::sync::Arc;
+
 use vswitch_frame::{FrameBuf, Headers, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
 
@@ -75,15 +77,21 @@ impl Chores {
         }
     }
 
-    /// Tells the sender of a packet that waited in vain.
+    /// Tells the sender of a packet that waited in vain, if it still is where the packet came from: the error quotes its
+    /// words, which are for nobody else (RFC 792).
     fn tell_unreachable(&mut self, datapath: &Datapath, snapshot: &Snapshot, packet: &Waiting, now: Timestamp) {
         let Ok(headers) = Headers::parse(&packet.original) else { return };
         let is_v4 = headers.l3() == vswitch_frame::L3::Ipv4;
         let source =
             if is_v4 { headers.source_v4(&packet.original).into() } else { headers.source_v6(&packet.original).into() };
-        let Some(port) = snapshot.port(packet.ingress) else { return };
-        let network = snapshot.network(port.config.network);
-        let Some((mac, address)) = network.and_then(|network| network.gateway_address(is_v4)) else { return };
+        let Some(port) = packet.ingress.upgrade() else { return };
+        let Some(network) = snapshot.network(port.config.network) else { return };
+        let sender = FdbKey::new(network.index, vswitch_frame::addresses(&packet.original).1);
+        let is_there = snapshot.port(port.id).is_some_and(|current| Arc::ptr_eq(current, &port));
+        if !is_there || datapath.fdb.lookup(sender, now) != Some(port.id) {
+            return;
+        }
+        let Some((mac, address)) = network.gateway_address(is_v4) else { return };
         if datapath.router.error_allowed(source, now)
             && IcmpError::HostUnreachable.build(
                 &packet.original,
@@ -94,5 +102,170 @@ impl Chores {
         {
             port.send(&mut self.burst, &mut self.buffers, &[0], port.counters.of(self.sender));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::pipeline::Pipeline;
+    use crate::router::RouterConfig;
+    use crate::{
+        Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
+    };
+    use vswitch_frame::{MacAddr, NetworkIndex, Offload, PortId};
+    use vswitch_nat::route::Route;
+    use vswitch_nat::rules::{NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
+    use vswitch_nat::table::Leg;
+
+    const GATEWAYS: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1), Ipv4Addr::new(203, 0, 113, 1)];
+
+    /// Two networks and an uplink on which nobody answers.
+    struct World {
+        datapath: Arc<Datapath>,
+        pipeline: Pipeline,
+        networks: [NetworkIndex; 3],
+        _outside: MemoryPeer,
+    }
+
+    impl World {
+        fn new() -> World {
+            let datapath = Datapath::new(Settings::default(), 1);
+            let networks = GATEWAYS.map(|address| {
+                let gateway = Gateway {
+                    mac: MacAddr::from_ipv4(address),
+                    ipv4: Some((address, 24)),
+                    ipv6: None,
+                    also: Vec::new(),
+                };
+                let config =
+                    NetworkConfig { name: address.to_string(), gateway: Some(gateway), inter_port: true, mtu: 1500 };
+                datapath.add_network(config).unwrap()
+            });
+            let subnet = |net: &str, gateway: Ipv4Addr| SubnetSpec {
+                net: net.parse().unwrap(),
+                gateway: Some(gateway.into()),
+                translation: Translation::Masquerade,
+            };
+            let network = |at: usize, net| {
+                let subnets = vec![subnet(net, GATEWAYS[at])];
+                NetworkSpec { index: networks[at], subnets, reach: Reach::Uplink }
+            };
+            let networks_inside = vec![network(0, "10.1.0.0/24"), network(1, "10.2.0.0/24")];
+            let external = vec![GATEWAYS[2].into()];
+            let rules = RulesSpec { networks: networks_inside, external, ..RulesSpec::default() };
+            let routes = vec![Route { destination: "0.0.0.0/0".parse().unwrap(), leg: Leg::Uplink, via: None }];
+            datapath.set_router(Some(RouterConfig { uplink: Some(networks[2]), peer: None, rules, routes })).unwrap();
+            let pipeline = Pipeline::new(Arc::clone(&datapath), 0);
+            let outside = plug(&datapath, networks[2], None).1;
+            World { datapath, pipeline, networks, _outside: outside }
+        }
+
+        /// An endpoint, by network and last byte of its address.
+        fn plug(&self, network: usize, last: u8) -> (PortId, MemoryPeer) {
+            plug(&self.datapath, self.networks[network], Some(identity(network, last)))
+        }
+
+        fn unplug(&mut self, port: PortId) {
+            let taken = self.datapath.take_port(port).unwrap();
+            self.pipeline.refresh();
+            self.datapath.release_port(&taken);
+        }
+
+        /// Lets an endpoint send: to somebody outside who is not there, or an ARP question to its gateway.
+        fn sends(&mut self, port: PortId, frame: &[u8]) {
+            let mut buffers: Vec<FrameBuf> = std::iter::repeat_with(FrameBuf::new).take(8).collect();
+            buffers[0].fill(frame, Offload::NONE);
+            self.pipeline.refresh();
+            let ingress = self.pipeline.port(port).unwrap();
+            self.pipeline.process(&ingress, &mut buffers, 1, Timestamp::ZERO);
+            self.pipeline.flush(&mut Burst::new(8), &mut buffers);
+        }
+
+        /// Lets ten seconds pass, in which all waiting ends.
+        fn wait(&self) {
+            let mut chores = Chores::new(&self.datapath);
+            for tenths in 1..100 {
+                chores.run(&self.datapath, Timestamp::from_millis(tenths * 100));
+            }
+            let drops = self.datapath.router.stats().route_drops;
+            assert_eq!(drops, [(RouteDrop::Unresolved, 1)], "the packet waited in vain");
+        }
+    }
+
+    fn identity(network: usize, last: u8) -> Identity {
+        let [a, b, c, _] = GATEWAYS[network].octets();
+        let address = Ipv4Addr::new(a, b, c, last);
+        Identity { mac: MacAddr::from_ipv4(address), ipv4: Some(address), ipv6: None }
+    }
+
+    fn plug(datapath: &Datapath, network: NetworkIndex, identity: Option<Identity>) -> (PortId, MemoryPeer) {
+        let (device, peer) = memory_link(64, Offloads::Carried).unwrap();
+        let config = PortConfig { name: "port".to_owned(), network, identity, mac_limit: None };
+        (datapath.add_port(config, PortDevice::Memory(device)).unwrap().id, peer)
+    }
+
+    fn outward(from: &Identity) -> Vec<u8> {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(from.mac.octets(), MacAddr::from_ipv4(GATEWAYS[0]).octets())
+            .ipv4(from.ipv4.unwrap().octets(), [203, 0, 113, 77], 64)
+            .udp(1000, 2000)
+            .write(&mut frame, b"private words")
+            .unwrap();
+        frame
+    }
+
+    /// A frame that makes the switch know where `from` is.
+    fn hello(from: &Identity, network: usize) -> Vec<u8> {
+        let mut packet = [0; vswitch_frame::arp::LEN];
+        let (sender, target) = ((from.mac, from.ipv4.unwrap()), (MacAddr::ZERO, GATEWAYS[network]));
+        vswitch_frame::arp::write(&mut packet, vswitch_frame::arp::REQUEST, sender, target);
+        let mut frame = [&[0xff; 6][..], &from.mac.octets(), &[8, 6]].concat();
+        frame.extend(packet);
+        frame
+    }
+
+    fn has_words(peer: &MemoryPeer) -> bool {
+        std::iter::from_fn(|| peer.try_receive())
+            .any(|(frame, _)| frame.windows(13).any(|window| window == b"private words"))
+    }
+
+    /// The sender of a packet whose next hop does not answer is told; whoever has its port's index by then is not, be it on
+    /// another network, on the same, or with the same address.
+    #[test]
+    fn only_the_sender_is_told() {
+        let mut world = World::new();
+        let (port, peer) = world.plug(0, 2);
+        world.sends(port, &outward(&identity(0, 2)));
+        world.wait();
+        assert!(has_words(&peer), "the sender is there and is told");
+
+        for (network, last) in [(1, 2), (0, 3), (0, 2)] {
+            let mut world = World::new();
+            let (port, gone) = world.plug(0, 2);
+            world.sends(port, &outward(&identity(0, 2)));
+            world.unplug(port);
+            drop(gone);
+            let (next, peer) = world.plug(network, last);
+            assert_eq!(next, port, "the index is given away again");
+            world.sends(next, &hello(&identity(network, last), network));
+            world.wait();
+            assert!(!has_words(&peer), "network {network}, address {last}");
+        }
+    }
+
+    /// Nor is the port told that a station has left for another one.
+    #[test]
+    fn who_moved_is_not_told_at_the_old_place() {
+        let mut world = World::new();
+        let (old, peer) = plug(&world.datapath, world.networks[0], None);
+        let (new, _elsewhere) = plug(&world.datapath, world.networks[0], None);
+        world.sends(old, &outward(&identity(0, 2)));
+        world.sends(new, &hello(&identity(0, 2), 0));
+        world.wait();
+        assert!(!has_words(&peer));
     }
 }
