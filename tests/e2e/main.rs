@@ -10,6 +10,7 @@ mod containers;
 mod docker;
 mod fdb;
 mod harness;
+mod hostile_frames;
 mod lifecycle;
 mod limits;
 mod modes;

@@ -187,6 +187,12 @@ impl Sniffer {
         self.0.output().lines().filter(|line| *line == hex).count()
     }
 
+    /// Whether a frame with these bytes in it has arrived until now.
+    #[must_use]
+    pub fn has_seen(&self, bytes: &[u8]) -> bool {
+        self.0.output().contains(&frames::hex(bytes))
+    }
+
     /// Waits for `frame`.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 //! what arrives.
 //!
 //! - `send COUNT HEX…`: each frame COUNT times
+//! - `raw COUNT HEX…`: as `send`, of frames that begin with their own virtio-net header
 //! - `storm COUNT`: COUNT frames from as many random addresses to an address that nobody has
 //! - `alternate COUNT HEX`: the same frame COUNT times, at most a thousand a second
 //! - `sniff SECONDS`: a line of hexadecimal digits for each frame that arrives; the first line says `ready`
@@ -40,6 +41,12 @@ fn main() -> Result<()> {
     let socket = vswitch_switch::sys::packet::open(interface).with_context(|| format!("cannot open {interface}"))?;
     match (*command, rest) {
         ("send", [count, hex @ ..]) => send(&socket, count.parse()?, hex, Duration::ZERO),
+        ("raw", [count, hex @ ..]) => {
+            for _ in 0..count.parse::<u64>()? {
+                hex.iter().try_for_each(|text| write_whole(&socket, &frames::from_hex(text)))?;
+            }
+            Ok(())
+        }
         ("alternate", [count, hex]) => send(&socket, count.parse()?, &[*hex], Duration::from_millis(1)),
         ("storm", [count]) => storm(&socket, count.parse()?),
         ("sniff", [seconds]) => sniff(&socket, seconds.parse()?),
