@@ -11,12 +11,12 @@
 //!   PSH and the sequence number, which goes on where the segment before ended;
 //! - no control bit but ACK and PSH is set; PSH ends the super-frame;
 //! - both have payload, the first as much as segments of a super-frame must have, the second no more than the first; a shorter
-//!   one ends the super-frame.
+//!   one ends the super-frame, as does the number of segments that one may have.
 //!
 //! UDP is left alone: two datagrams are two messages.
 
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::offload::{Gso, GsoKind, MIN_TCP_SEGMENT, PartialChecksum};
+use vswitch_frame::offload::{Gso, GsoKind, MAX_SEGMENTS, MIN_TCP_SEGMENT, PartialChecksum};
 use vswitch_frame::tcp::{self, flag};
 use vswitch_frame::{EtherType, FrameBuf, Offload, checksum, ethernet, ipv4, ipv6};
 
@@ -113,6 +113,7 @@ impl Collected {
         if (segment.v4, segment.l4, segment.payload) != (own.v4, own.l4, own.payload)
             || segment.size > own.size
             || own.size < usize::from(MIN_TCP_SEGMENT)
+            || self.count >= u64::from(MAX_SEGMENTS)
             || first.len() - l3 + segment.size > MAX_PACKET
             || word(frame, l4 + 4) != self.next
         {
