@@ -1,6 +1,6 @@
 //! UDP over the sockets uplink.
 
-use vswitch_tests::{Rootless, eventually, guard};
+use vswitch_tests::{Background, Container, Rootless, eventually, guard};
 
 /// Datagrams of all sizes there and back over both families, those in fragments too; the server sees the host's address.
 #[test]
@@ -28,25 +28,80 @@ fn sizes() {
     });
 }
 
-/// One port outside for one socket inside, whoever it talks to; another container's socket of the same number has its own;
-/// an answer from another port comes in.
+/// One port outside for one socket inside, whoever it talks to; another container's socket of the same number has its own.
 #[test]
-fn mapping_and_filtering() {
+fn mapping() {
     guard(|| {
         let site = Rootless::start();
         let (a, b) = (site.vs.container("a", ""), site.vs.container("b", ""));
         let (one, two) = (site.play(&site.outside, "udp_echo 7010"), site.play(&site.far, "udp_echo 7011"));
-        let _other = site.play(&site.outside, "udp_other 7012 7013");
-        let port = |output: String| output.lines().last().unwrap().rsplit(' ').next().unwrap().to_owned();
         site.says(&a, "udp 10.99.0.2 7010 10 4000");
         site.says(&a, "udp 10.98.0.2 7011 10 4000");
-        assert_eq!(port(one.output()), port(two.output()), "endpoint-independent mapping");
-        let first = port(one.output());
+        assert_eq!(port(&one), port(&two), "endpoint-independent mapping");
+        let first = port(&one);
         assert_eq!(site.says(&b, "udp 10.99.0.2 7010 10 4000"), "same 10.99.0.2 7010");
-        assert_ne!(port(one.output()), first);
-        let said = site.says(&a, "udp 10.99.0.2 7012 10 4000");
-        assert!(said.starts_with("got b'from elsewhere: ") && said.ends_with("10.99.0.2 7013"), "{said}");
+        assert_ne!(port(&one), first);
     });
+}
+
+/// Only who was written to gets in by a container's UDP socket: no container of another network, no local process, no third
+/// party, and not the asked host by another port. A published port is open to all of them.
+#[test]
+fn filtering() {
+    guard(|| {
+        let site = Rootless::start();
+        site.vs.ok("network create red");
+        let (blue, red) = (site.vs.container("blue", "-p 5353:5353/udp"), site.vs.container("red", "--network red"));
+        let echo = site.play(&site.outside, "udp_echo 7010");
+        let open = site.serve_inside(&blue, "udp_echo 5353");
+        let hears = site.spawn_inside(&blue, "udp_hear 10.99.0.2 7010");
+        eventually("the answer comes in", 20, || hears.output().contains("heard question from 10.99.0.2 7010"));
+        let mapped = port(&echo);
+        throw_from_everywhere(&site, &red, &mapped);
+        let dropped = || site.vs.stats().router.unwrap().sockets.unwrap().datagrams.drops;
+        eventually("all are refused", 20, || dropped().get("unsolicited") == Some(&4));
+        assert_eq!(hears.output().matches("heard").count(), 1, "{}", hears.output());
+        throw_from_everywhere(&site, &red, "5353");
+        eventually("a published port takes all", 20, || open.output().lines().count() >= 5);
+    });
+}
+
+/// With endpoint-independent filtering third parties outside get in, as games and calls need it; from the host's own addresses
+/// still nobody does who was not written to.
+#[test]
+fn endpoint_independent_filtering() {
+    guard(|| {
+        let site = Rootless::with(&["--uplink", "sockets,udp-filter=endpoint-independent"]);
+        site.vs.ok("network create red");
+        let (blue, red) = (site.vs.container("blue", ""), site.vs.container("red", "--network red"));
+        let (echo, local) = (site.play(&site.outside, "udp_echo 7010"), site.play(&site.host, "udp_echo 7011"));
+        let hears = site.spawn_inside(&blue, "udp_hear 10.99.0.2 7010");
+        eventually("the answer comes in", 20, || hears.output().contains("heard question from 10.99.0.2 7010"));
+        throw_from_everywhere(&site, &red, &port(&echo));
+        let dropped = || site.vs.stats().router.unwrap().sockets.unwrap().datagrams.drops;
+        eventually("the host's own are refused", 20, || dropped().get("unsolicited") == Some(&2));
+        eventually("the others come in", 20, || {
+            ["from-far from 10.98.0.2", "from-outside from 10.99.0.2"].iter().all(|one| hears.output().contains(one))
+        });
+        assert_eq!(hears.output().matches("heard").count(), 3, "{}", hears.output());
+        assert_eq!(site.says(&blue, "udp 10.99.0.1 7011 10"), "same 10.99.0.1 7011");
+        drop(local);
+        assert!(site.vs.ok("version").contains("sockets,udp-filter=endpoint-independent"));
+    });
+}
+
+/// The host's port that a server saw last.
+fn port(server: &Background) -> String {
+    server.output().lines().last().unwrap().rsplit(' ').next().unwrap().to_owned()
+}
+
+/// One datagram each to a UDP port of the host: from a container of another network, a local process, a third party, and
+/// another port of the host outside.
+fn throw_from_everywhere(site: &Rootless, red: &Container<'_>, port: &str) {
+    site.says(red, &format!("udp_throw 10.99.0.1 {port} from-red"));
+    site.says_at(&site.host, &format!("udp_throw 10.99.0.1 {port} from-host"));
+    site.says_at(&site.far, &format!("udp_throw 10.99.0.1 {port} from-far"));
+    site.says_at(&site.outside, &format!("udp_throw 10.99.0.1 {port} from-outside"));
 }
 
 /// ICMP errors about datagrams come to the socket that sent them: nobody on the port, a path with a smaller MTU, no way.

@@ -152,15 +152,6 @@ def udp_echo(port):
         s.sendto(data, client)
 
 
-def udp_other(port, other):
-    """Answers from another port."""
-    s, t = dual(port, socket.SOCK_DGRAM), dual(other, socket.SOCK_DGRAM)
-    print("ready", flush=True)
-    while True:
-        data, client = s.recvfrom(65535)
-        t.sendto(b"from elsewhere: " + data, client)
-
-
 # ---------------------------------------------------------------- clients
 
 
@@ -359,6 +350,23 @@ def udp_burst(host, port, count):
         finally:
             s.close()
     print(answered)
+
+
+def udp_hear(host, port):
+    """Writes to somebody, and prints whatever comes, whoever sent it."""
+    info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    s = socket.socket(info[0], socket.SOCK_DGRAM)
+    s.sendto(b"question", info[4])
+    while True:
+        data, who = s.recvfrom(65535)
+        print("heard", data.decode(), "from", who[0], who[1], flush=True)
+
+
+def udp_throw(host, port, text):
+    """Writes to somebody who did not ask."""
+    info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    socket.socket(info[0], socket.SOCK_DGRAM).sendto(str(text).encode(), info[4])
+    print("thrown")
 
 
 def pmtu(host, port, size):

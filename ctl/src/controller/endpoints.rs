@@ -182,6 +182,7 @@ impl Controller {
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
             let on = state.networks.get(&endpoint.network);
             let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
+            self.assign_addresses(endpoint);
             let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
             PortConfig {
                 name: endpoint.name.clone(),

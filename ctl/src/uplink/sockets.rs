@@ -1,4 +1,4 @@
-//! `sockets[,host-loopback=ADDR][,publish-source=client|gateway]`: the way out over ordinary host sockets.
+//! `sockets[,host-loopback=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,6 +15,18 @@ pub struct SocketsUplink {
     pub loopback_v6: Option<Ipv6Addr>,
     /// As whom clients of published ports are shown.
     pub source: PublishSource,
+    /// Who may write to a container's UDP sockets, beside published ports.
+    pub filter: UdpFilter,
+}
+
+/// Who may write to the host's side of a container's UDP socket (RFC 4787 section 5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UdpFilter {
+    /// Whom the container has written to, address and port.
+    #[default]
+    AddressAndPortDependent,
+    /// Anybody outside, but not the host itself, unless it was written to.
+    EndpointIndependent,
 }
 
 /// As whom clients of published ports are shown to containers.
@@ -31,7 +43,7 @@ impl SocketsUplink {
     /// From what stands behind `sockets,`.
     pub(super) fn parse<'a>(parts: impl Iterator<Item = &'a str>) -> Result<SocketsUplink, UplinkError> {
         let mut uplink = SocketsUplink::default();
-        let mut source_given = false;
+        let (mut source_given, mut filter_given) = (false, false);
         for part in parts {
             let (key, value) = part.split_once('=').ok_or_else(|| UplinkError::SocketsNoValue(part.to_owned()))?;
             match key {
@@ -43,6 +55,15 @@ impl SocketsUplink {
                         "client" => PublishSource::Client,
                         "gateway" => PublishSource::Gateway,
                         _ => return Err(UplinkError::PublishSource(value.to_owned())),
+                    };
+                }
+                "udp-filter" if filter_given => return Err(UplinkError::Twice("udp-filter")),
+                "udp-filter" => {
+                    filter_given = true;
+                    uplink.filter = match value {
+                        "address-and-port-dependent" => UdpFilter::AddressAndPortDependent,
+                        "endpoint-independent" => UdpFilter::EndpointIndependent,
+                        _ => return Err(UplinkError::UdpFilter(value.to_owned())),
                     };
                 }
                 _ => return Err(UplinkError::SocketsKey(key.to_owned())),
@@ -101,9 +122,12 @@ impl std::fmt::Display for SocketsUplink {
         for address in self.loopbacks() {
             write!(f, ",host-loopback={address}")?;
         }
-        match self.source {
-            PublishSource::Client => Ok(()),
-            PublishSource::Gateway => f.write_str(",publish-source=gateway"),
+        if self.source == PublishSource::Gateway {
+            f.write_str(",publish-source=gateway")?;
+        }
+        match self.filter {
+            UdpFilter::AddressAndPortDependent => Ok(()),
+            UdpFilter::EndpointIndependent => f.write_str(",udp-filter=endpoint-independent"),
         }
     }
 }
@@ -115,9 +139,12 @@ mod tests {
     /// Every form, and what it says of itself, which can be given again.
     #[test]
     fn forms() {
-        for text in
-            ["sockets", "sockets,host-loopback=10.0.2.2", "sockets,host-loopback=fd00::2,publish-source=gateway"]
-        {
+        for text in [
+            "sockets",
+            "sockets,host-loopback=10.0.2.2",
+            "sockets,host-loopback=fd00::2,publish-source=gateway",
+            "sockets,publish-source=gateway,udp-filter=endpoint-independent",
+        ] {
             assert_eq!(text.parse::<Uplink>().unwrap().to_string(), text);
         }
         let both =
@@ -143,6 +170,8 @@ mod tests {
             ("sockets,host-loopback=10.0.2.2,host-loopback=10.0.2.3", "10.0.2.2 and 10.0.2.3"),
             ("sockets,publish-source=me", "client or gateway"),
             ("sockets,publish-source=client,publish-source=client", "twice"),
+            ("sockets,udp-filter=open", "address-and-port-dependent or endpoint-independent"),
+            ("sockets,udp-filter=endpoint-independent,udp-filter=endpoint-independent", "twice"),
             ("socket", "use sockets, none or packet:IFACE"),
         ] {
             let error = text.parse::<Uplink>().unwrap_err().to_string();

@@ -67,7 +67,9 @@ pub enum UplinkError {
     #[error("--uplink {0} is not known; use sockets, none or {EXAMPLE}")]
     Kind(String),
     /// Not a key of `sockets`.
-    #[error("--uplink sockets has no key {0}; the keys are host-loopback and publish-source, as in {SOCKETS_EXAMPLE}")]
+    #[error(
+        "--uplink sockets has no key {0}; the keys are host-loopback, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
+    )]
     SocketsKey(String),
     /// A key without a value.
     #[error("--uplink sockets has {0:?} where KEY=VALUE should be; write {SOCKETS_EXAMPLE}")]
@@ -75,6 +77,9 @@ pub enum UplinkError {
     /// Neither of the two.
     #[error("--uplink publish-source {0} is not known; use client or gateway")]
     PublishSource(String),
+    /// Neither of the two.
+    #[error("--uplink udp-filter {0} is not known; use address-and-port-dependent or endpoint-independent")]
+    UdpFilter(String),
     /// Text that is no address.
     #[error("host-loopback {0} is no IP address; write one that nobody else has, such as {LOOPBACK_EXAMPLE}")]
     LoopbackText(String),

@@ -3,4 +3,5 @@
 pub mod datagram;
 pub mod destinations;
 pub mod reassembly;
+pub mod shares;
 pub mod stream;

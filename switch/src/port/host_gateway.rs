@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
-use vswitch_nat::proxy::datagram::{DatagramLimits, Listener};
+use vswitch_nat::proxy::datagram::{DatagramLimits, Filter, Listener};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{StreamLimits, StreamRecord};
 
@@ -41,6 +41,8 @@ pub struct HostGatewaySettings {
     pub streams: StreamLimits,
     /// Who may be reached.
     pub destinations: Destinations,
+    /// Who may write to sockets of datagrams.
+    pub filter: Filter,
     /// Its own MAC address on the uplink's segment.
     pub mac: MacAddr,
     /// The router's there.
@@ -109,9 +111,9 @@ impl HostGateway {
     /// When the kernel has no descriptor left.
     pub fn new(settings: HostGatewaySettings, seed: u64) -> io::Result<HostGateway> {
         let (reactor, turns) = Reactor::new()?;
-        let HostGatewaySettings { datagrams: limits, streams, destinations, mac, router } = settings;
+        let HostGatewaySettings { datagrams: limits, streams, destinations, filter, mac, router } = settings;
         let link = Link { own: mac, peer: router };
-        let datagrams = DatagramShell::new(Setup { limits, destinations, link, seed });
+        let datagrams = DatagramShell::new(Setup { limits, destinations, filter, link, seed });
         let streams = StreamShell::new((streams, destinations), link, reactor.registry(), seed)?;
         let state = Mutex::new(State { turns, datagrams, streams });
         let inner = Inner { state, reactor, clock: Clock::start(), next_port: AtomicU32::new(1) };
@@ -154,6 +156,11 @@ impl HostGateway {
     pub fn unpublish(&self, port: HostPortId) -> bool {
         let mut state = lock(&self.0.state);
         state.datagrams.unpublish(self.0.reactor.registry(), Listener(port.0)) || state.streams.unpublish(port.0)
+    }
+
+    /// Says whose an address inside is: addresses with equal numbers share what an endpoint may hold.
+    pub fn assign(&self, address: IpAddr, endpoint: u64) {
+        lock(&self.0.state).datagrams.assign(address, endpoint);
     }
 
     /// Ends the flows of an address inside that goes.
@@ -216,8 +223,14 @@ impl HostGateway {
         let inner = &*self.0;
         let mut state = lock(&inner.state);
         let now = inner.clock.now();
-        let mut count = 0;
+        let (mut count, mut reads, mut looks) = (0, READS, LOOKS);
         while count < buffers.len() {
+            if reads == 0 || looks == 0 {
+                // Others of the worker's ports have their turn; this one is looked at again soon.
+                inner.reactor.wake();
+                break;
+            }
+            looks -= 1;
             let State { turns, datagrams, streams } = &mut *state;
             turns.poll()?;
             for event in turns.events() {
@@ -230,12 +243,17 @@ impl HostGateway {
                 break;
             }
             count += state.streams.receive(&mut buffers[count..], now);
-            count += state.datagrams.receive(inner.reactor.registry(), &mut buffers[count..], now);
+            count += state.datagrams.receive(inner.reactor.registry(), &mut buffers[count..], &mut reads, now);
         }
         inner.arm(&mut state, now);
         Ok(count)
     }
 }
+
+/// Reads from sockets of datagrams in one turn, also those that make no frame; and looks at the poll. More than what fills a
+/// burst, so that they end a turn only when little comes of them.
+const READS: usize = 256;
+const LOOKS: usize = 64;
 
 impl State {
     /// Whether there may be frames without any socket saying so.

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Timestamp};
 use vswitch_nat::proxy::datagram::wire::{self, Link, Notice};
-use vswitch_nat::proxy::datagram::{Arrival, DatagramLimits, Datagrams, Listener, Shown};
+use vswitch_nat::proxy::datagram::{Arrival, DatagramLimits, Datagrams, Filter, Heard, Listener, Shown};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyLimits};
 use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamLimits, Streams};
@@ -166,7 +166,8 @@ pub(super) fn datagram(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let limits = DatagramLimits { flows: 16, per_endpoint: 8, ..DatagramLimits::default() };
     let loopback_v4 = Some(Ipv4Addr::new(10, 0, 2, 2));
-    let mut engine = Datagrams::new(limits, Destinations { loopback_v4, loopback_v6: None }, 7);
+    let filter = input.pick(&[Filter::AddressAndPortDependent, Filter::EndpointIndependent]);
+    let mut engine = Datagrams::new(limits, Destinations { loopback_v4, loopback_v6: None }, filter, 7);
     let mut now = Timestamp::ZERO;
     let (mut out, mut slots) = (FrameBuf::new(), Vec::new());
     while !input.is_empty() {
@@ -191,14 +192,17 @@ pub(super) fn datagram(bytes: &[u8]) {
                 false
             }
             (3, Some(slot)) => {
-                let length = (input.word().into(), Some(input.word()).filter(|&size| size > 0));
-                engine.incoming(slot, address(&mut input), length, LINK, now, &mut out).is_ok()
+                let (length, segment) = (input.word().into(), Some(input.word()).filter(|&size| size > 0));
+                let heard = Heard { slot, from: address(&mut input), length, segment };
+                let own = input.one_in(4);
+                engine.incoming(&heard, LINK, now, &mut out, |_| own).is_ok()
             }
             (4, Some(slot)) => {
                 let from = input.one_in(2).then(|| address(&mut input).ip());
                 let notice = Notice { kind: input.byte(), code: input.byte(), rest: input.long() };
                 let length = input.below(600);
-                engine.report(slot, (from, address(&mut input)), input.take(length), notice, LINK, &mut out).is_ok()
+                let about = (from, address(&mut input));
+                engine.report(slot, about, input.take(length), notice, (LINK, now), &mut out).is_ok()
             }
             (5, _) => {
                 let arrival = Arrival {

@@ -19,6 +19,7 @@ use super::state::State;
 use super::{Controller, ports};
 use crate::error::ControlError;
 use crate::ipam::SubnetPlan;
+use crate::model::Endpoint;
 use crate::publish::{Families, PublishSpec};
 use crate::uplink::router;
 
@@ -140,6 +141,14 @@ impl Controller {
     pub(super) fn refresh_router_anyway(&self, state: &State) {
         if let Err(error) = self.refresh_router(state) {
             tracing::error!("the router keeps its old rules: {error}");
+        }
+    }
+
+    /// Says whose an endpoint's addresses are, before it can send: all endpoints of one container share what one may hold.
+    pub(super) fn assign_addresses(&self, endpoint: &Endpoint) {
+        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+            let number = endpoint.container().unwrap_or(&endpoint.id).number();
+            endpoint.addresses().for_each(|address| sockets.assign(address, number));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::RngCore;
 use vswitch_frame::NetworkIndex;
-use vswitch_switch::nat::proxy::datagram::DatagramLimits;
+use vswitch_switch::nat::proxy::datagram::{DatagramLimits, Filter};
 use vswitch_switch::nat::proxy::destinations::Destinations;
 use vswitch_switch::nat::proxy::stream::{StreamDrop, StreamLimits};
 use vswitch_switch::nat::rules::Settings;
@@ -17,7 +17,7 @@ use vswitch_switch::{Clients, HostGateway, HostGatewaySettings, HostPort, HostPo
 use crate::error::ControlError;
 use crate::model::Network;
 use crate::publish::{Binding, Claim, Transport, host};
-use crate::uplink::{PublishSource, SocketsUplink, router};
+use crate::uplink::{PublishSource, SocketsUplink, UdpFilter, router};
 
 /// The uplink of sockets before it is part of a switch.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl SocketsState {
             datagrams,
             streams,
             destinations: Destinations { loopback_v4: uplink.loopback_v4, loopback_v6: uplink.loopback_v6 },
+            filter: match uplink.filter {
+                UdpFilter::AddressAndPortDependent => Filter::AddressAndPortDependent,
+                UdpFilter::EndpointIndependent => Filter::EndpointIndependent,
+            },
             mac: router::SOCKETS_MAC,
             router: router::ROUTER_MAC,
         };
@@ -71,6 +75,10 @@ impl SocketsState {
         let config = PortConfig { name: PORT.to_owned(), network: self.index, identity: None, mac_limit: None };
         switch.add_port(config, PortDevice::Host(self.gateway.clone()))?;
         Ok(())
+    }
+
+    pub(super) fn assign(&self, address: IpAddr, endpoint: u64) {
+        self.gateway.assign(address, endpoint);
     }
 
     pub(super) fn forget_endpoint(&self, address: IpAddr) {

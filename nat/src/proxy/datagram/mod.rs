@@ -4,7 +4,7 @@
 //! # What a flow is
 //! - A *mapping* belongs to one socket inside (address and port) or one identifier of echo requests, whoever they write
 //!   to: it has one host socket, so every destination sees the same external port (endpoint-independent mapping,
-//!   REQ-1), and whatever comes to that socket goes in, whoever sent it (endpoint-independent filtering, REQ-8).
+//!   REQ-1). What comes to that socket goes in when its sender was written to before, or as [`Filter`] says (REQ-8).
 //! - A *session* is a client of a published port. It has no socket of its own: the listener's answers. Its client's address
 //!   is shown inside, or the gateway's with a port that stands for the client.
 //!
@@ -15,8 +15,10 @@
 //! [`Datagrams::take_closed`] names. Datagrams of one size travel as one train both ways (UDP_SEGMENT, UDP_GRO).
 //!
 //! # Bounds
-//! Flows in all and of each endpoint ([`DatagramLimits`]); the flow that was idle longest makes room, where most are.
+//! Flows in all and of each endpoint ([`DatagramLimits`]); the flow that was idle longest makes room, where most are. So do
+//! the peers that flows remember.
 
+mod peers;
 mod settings;
 mod table;
 #[cfg(test)]
@@ -25,7 +27,7 @@ pub mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use settings::{DatagramCounters, DatagramDrop, DatagramLimits};
+pub use settings::{DatagramCounters, DatagramDrop, DatagramLimits, Filter};
 use table::{Client, End, Key, Table};
 pub use table::{Kind, Listener, Slot};
 use vswitch_frame::icmp::{self, Icmp};
@@ -36,6 +38,7 @@ use vswitch_frame::{FrameBuf, Headers, L3, Offload, Timestamp};
 use wire::{Link, Meta, Notice, Quoted};
 
 use super::destinations::Destinations;
+use super::shares::Owners;
 use crate::classify::addresses;
 
 /// The engine.
@@ -43,6 +46,7 @@ use crate::classify::addresses;
 pub struct Datagrams {
     table: Table,
     destinations: Destinations,
+    filter: Filter,
     counters: DatagramCounters,
     /// Ports at the gateway's address that stand for clients.
     next_port: u16,
@@ -84,6 +88,19 @@ pub enum By {
     },
 }
 
+/// A datagram, or a train of them, that came to a flow's own socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// The flow.
+    pub slot: Slot,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Bytes of payload.
+    pub length: usize,
+    /// It is a train of datagrams of so many bytes.
+    pub segment: Option<u16>,
+}
+
 /// As whom a client of a published port is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
@@ -111,9 +128,14 @@ pub struct Arrival {
 impl Datagrams {
     /// No flows yet. `seed` makes hashing unpredictable.
     #[must_use]
-    pub fn new(limits: DatagramLimits, destinations: Destinations, seed: u64) -> Self {
+    pub fn new(limits: DatagramLimits, destinations: Destinations, filter: Filter, seed: u64) -> Self {
         let counters = DatagramCounters::default();
-        Datagrams { table: Table::new(limits, seed), destinations, counters, next_port: FIRST_SHOWN_PORT }
+        Datagrams { table: Table::new(limits, seed), destinations, filter, counters, next_port: FIRST_SHOWN_PORT }
+    }
+
+    /// Whose the addresses inside are; flows stay those of whom they were opened for.
+    pub const fn owners(&mut self) -> &mut Owners {
+        &mut self.table.owners
     }
 
     /// Everything that is counted.
@@ -155,22 +177,21 @@ impl Datagrams {
         self.table.close(slot, End::Closed);
     }
 
-    /// Makes a frame of what a flow's own socket received: `length` bytes of payload in `out` (see [`wire`]), sent by
-    /// `from`. Its drop is counted here.
+    /// Makes a frame of what a flow's own socket received, whose payload is in `out` (see [`wire`]). Its drop is counted
+    /// here. `is_own` tells addresses of the host itself, and is asked about strangers only.
     ///
     /// # Errors
     /// Why it goes nowhere.
     pub fn incoming(
         &mut self,
-        slot: Slot,
-        from: SocketAddr,
-        (length, segment): (usize, Option<u16>),
+        heard: &Heard,
         link: Link,
         now: Timestamp,
         out: &mut FrameBuf,
+        is_own: impl FnMut(IpAddr) -> bool,
     ) -> Result<(), DatagramDrop> {
-        let written = self.answer(slot, from, (length, segment), link, now, out);
-        self.arrived(length, segment, written)
+        let written = self.answer(heard, link, now, out, is_own);
+        self.arrived(heard.length, heard.segment, written)
     }
 
     /// Makes a frame of what a published port received, as [`Datagrams::incoming`].
@@ -204,12 +225,16 @@ impl Datagrams {
         (from, destination): (Option<IpAddr>, SocketAddr),
         payload: &[u8],
         notice: Notice,
-        link: Link,
+        (link, now): (Link, Timestamp),
         out: &mut FrameBuf,
     ) -> Result<(), DatagramDrop> {
         let built = self.table.flow(slot).ok_or(DatagramDrop::NoFlow).and_then(|flow| {
             let shown = match flow.key {
                 Key::Session(_, shown) => shown,
+                // The host's stack takes an error that quotes any datagram of this socket (RFC 5927 section 4).
+                Key::Mapping(kind, _) if !self.table.has_met(slot, peer(kind, destination), now.as_secs()) => {
+                    return Err(DatagramDrop::Unsolicited);
+                }
                 Key::Mapping(..) => {
                     let address = self.destinations.inside(destination.ip()).ok_or(DatagramDrop::Destination)?;
                     SocketAddr::new(address, destination.port())
@@ -242,6 +267,7 @@ impl Datagrams {
 
     /// Ends the flows of an address inside that goes.
     pub fn forget_endpoint(&mut self, address: IpAddr) {
+        self.table.owners.forget(address);
         self.table.close_if(|flow| flow.inside().ip() == address);
     }
 
@@ -252,7 +278,7 @@ impl Datagrams {
 
     /// The socket of a flow that is over, and is to be closed. A session has none, which the shell need not know.
     pub fn take_closed(&mut self) -> Option<Slot> {
-        let (slot, _, end) = self.table.take_closed()?;
+        let (slot, end) = self.table.take_closed()?;
         match end {
             End::Expired => self.counters.expired += 1,
             End::Evicted => self.counters.evicted += 1,
@@ -341,21 +367,27 @@ impl Datagrams {
                 (self.table.open(key, None, asks_names, now), true)
             }
         };
+        self.table.meets(slot, peer(kind, to), now);
         Ok((slot, By::Own { fresh }, to))
     }
 
     fn answer(
         &mut self,
-        slot: Slot,
-        from: SocketAddr,
-        (length, segment): (usize, Option<u16>),
+        heard: &Heard,
         link: Link,
         now: Timestamp,
         out: &mut FrameBuf,
+        mut is_own: impl FnMut(IpAddr) -> bool,
     ) -> Result<(), DatagramDrop> {
-        let shown = self.destinations.inside(from.ip()).ok_or(DatagramDrop::Destination)?;
+        let &Heard { slot, from, length, segment } = heard;
         let flow = self.table.flow(slot).ok_or(DatagramDrop::NoFlow)?;
         let (inside, kind) = (flow.inside(), flow.kind());
+        let (peer, now) = (peer(kind, from), now.as_secs());
+        let known = self.table.has_met(slot, peer, now);
+        if !known && (self.filter == Filter::AddressAndPortDependent || is_own(from.ip())) {
+            return Err(DatagramDrop::Unsolicited);
+        }
+        let shown = self.destinations.inside(from.ip()).ok_or(DatagramDrop::Destination)?;
         let meta = Meta::default();
         let fits = match kind {
             Kind::Datagram => {
@@ -367,7 +399,10 @@ impl Datagrams {
         if !fits {
             return Err(DatagramDrop::TooLong);
         }
-        self.table.touch(slot, true, now.as_secs());
+        self.table.touch(slot, true, now);
+        if known {
+            self.table.meets(slot, peer, now);
+        }
         Ok(())
     }
 
@@ -425,6 +460,14 @@ impl Datagrams {
             Err(reason) => self.counters.dropped(reason),
         }
         written
+    }
+}
+
+/// Who is at the other end of a flow: its address and port, or its address alone for echoes.
+const fn peer(kind: Kind, address: SocketAddr) -> SocketAddr {
+    match kind {
+        Kind::Datagram => SocketAddr::new(address.ip(), address.port()),
+        Kind::Echo => SocketAddr::new(address.ip(), 0),
     }
 }
 

@@ -12,8 +12,12 @@ use crate::table::{Seconds, Timeouts};
 pub struct DatagramLimits {
     /// Flows in all.
     pub flows: usize,
-    /// Flows of one address inside.
+    /// Flows of one endpoint.
     pub per_endpoint: usize,
+    /// Peers of all flows that are remembered.
+    pub peers: usize,
+    /// Peers of one endpoint's flows.
+    pub peers_per_endpoint: usize,
     /// Seconds that a flow lives after a datagram, as long as nothing came back (RFC 4787 REQ-5: two minutes at least).
     pub one_way: Seconds,
     /// Seconds that a flow lives after a datagram, once there were some both ways (RFC 4787 REQ-5 c recommends these).
@@ -30,12 +34,26 @@ impl Default for DatagramLimits {
         DatagramLimits {
             flows: 16_384,
             per_endpoint: 4096,
+            peers: 65_536,
+            peers_per_endpoint: 16_384,
             one_way: Timeouts::RFC.udp,
             both_ways: Timeouts::RFC.udp_stream,
             names: Seconds(15),
             echo: Timeouts::RFC.icmp,
         }
     }
+}
+
+/// Who may write to a flow's host socket (RFC 4787 section 5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// Whom the flow has written to, address and port, within the time that a flow lives.
+    #[default]
+    AddressAndPortDependent,
+    /// Anybody but the host itself, which is where other containers and local programs come from: they must have been
+    /// written to.
+    EndpointIndependent,
 }
 
 /// Why a datagram, an echo or an ICMP message was dropped. Counters are indexed by it.
@@ -62,13 +80,15 @@ pub enum DatagramDrop {
     Fragment,
     /// From outside, for a flow that is over.
     NoFlow,
+    /// From outside, by somebody whom the flow has not written to.
+    Unsolicited,
     /// From outside, longer than a packet to the inside can be.
     TooLong,
 }
 
 impl DatagramDrop {
     /// Every reason, in the order of the counters.
-    pub const ALL: [DatagramDrop; 11] = [
+    pub const ALL: [DatagramDrop; 12] = [
         DatagramDrop::Malformed,
         DatagramDrop::BadChecksum,
         DatagramDrop::Spoofed,
@@ -79,6 +99,7 @@ impl DatagramDrop {
         DatagramDrop::Full,
         DatagramDrop::Fragment,
         DatagramDrop::NoFlow,
+        DatagramDrop::Unsolicited,
         DatagramDrop::TooLong,
     ];
 
@@ -102,6 +123,7 @@ impl DatagramDrop {
             DatagramDrop::Full => "socket-full",
             DatagramDrop::Fragment => "fragment",
             DatagramDrop::NoFlow => "no-flow",
+            DatagramDrop::Unsolicited => "unsolicited",
             DatagramDrop::TooLong => "too-long",
         }
     }

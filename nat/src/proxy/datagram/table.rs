@@ -2,13 +2,15 @@
 //!
 //! Time is kept in whole seconds, so that a busy flow is filed anew once a second and not once a datagram.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::FixedState;
 
+use super::peers::{Peers, PeersOfAll};
 use super::settings::DatagramLimits;
+use crate::proxy::shares::{Owner, Owners, Shares};
 
 /// What carries a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,21 +21,19 @@ pub enum Kind {
     Echo,
 }
 
-/// A flow's number, and that of the host socket that carries it. It is used again when its flow has ended.
+/// A flow, and the host socket that carries it. Its place in vectors is used again when it has ended, by a flow with another
+/// generation: so whoever kept a slot for longer finds nothing by it, and never somebody else's flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(u32);
+pub struct Slot {
+    index: u32,
+    generation: u32,
+}
 
 impl Slot {
     /// For vectors beside the table.
     #[must_use]
     pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// The slot with this index. A shell that keeps indices elsewhere may hold one that means another flow by now.
-    #[must_use]
-    pub const fn from_index(index: u32) -> Slot {
-        Slot(index)
+        self.index as usize
     }
 }
 
@@ -54,6 +54,10 @@ pub(super) enum Key {
 #[derive(Debug, Clone)]
 pub(super) struct Flow {
     pub(super) key: Key,
+    /// Whose it is.
+    pub(super) owner: Owner,
+    /// Whom it has written to.
+    pub(super) peers: Peers,
     /// Of a session, what it came by.
     pub(super) client: Option<Client>,
     /// It has asked nobody but name servers.
@@ -98,15 +102,25 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Table {
     limits: DatagramLimits,
-    flows: Vec<Option<Flow>>,
+    pub(super) owners: Owners,
+    places: Vec<Place>,
     free: Vec<u32>,
-    by_key: HashMap<Key, u32, FixedState>,
-    by_client: HashMap<(Listener, SocketAddr), u32, FixedState>,
-    /// Flows of each address inside, by last use.
-    endpoints: BTreeMap<IpAddr, BTreeSet<(u32, u32)>>,
+    by_key: HashMap<Key, Slot, FixedState>,
+    by_client: HashMap<(Listener, SocketAddr), Slot, FixedState>,
+    /// Flows of each owner, by last use.
+    shares: Shares<(u32, Slot)>,
+    peers: PeersOfAll,
     /// Flows by their end.
-    ends: BTreeSet<(u32, u32)>,
-    closed: VecDeque<(Slot, Flow, End)>,
+    ends: BTreeSet<(u32, Slot)>,
+    closed: VecDeque<(Slot, End)>,
+}
+
+/// Where one flow after the other is kept.
+#[derive(Debug, Default)]
+struct Place {
+    /// Of the flow that is here, or comes next.
+    generation: u32,
+    flow: Option<Flow>,
 }
 
 impl Table {
@@ -114,11 +128,13 @@ impl Table {
         let state = FixedState::with_seed(seed);
         Table {
             limits,
-            flows: Vec::new(),
+            owners: Owners::default(),
+            places: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::with_hasher(state.clone()),
             by_client: HashMap::with_hasher(state),
-            endpoints: BTreeMap::new(),
+            shares: Shares::new(),
+            peers: PeersOfAll::new(limits),
             ends: BTreeSet::new(),
             closed: VecDeque::new(),
         }
@@ -129,44 +145,50 @@ impl Table {
     }
 
     pub(super) fn find(&self, key: &Key) -> Option<Slot> {
-        self.by_key.get(key).copied().map(Slot)
+        self.by_key.get(key).copied()
     }
 
     pub(super) fn find_client(&self, listener: Listener, client: SocketAddr) -> Option<Slot> {
-        self.by_client.get(&(listener, client)).copied().map(Slot)
+        self.by_client.get(&(listener, client)).copied()
     }
 
     pub(super) fn flow(&self, slot: Slot) -> Option<&Flow> {
-        self.flows.get(slot.index())?.as_ref()
+        let place = self.places.get(slot.index()).filter(|place| place.generation == slot.generation)?;
+        place.flow.as_ref()
     }
 
     pub(super) fn flow_mut(&mut self, slot: Slot) -> Option<&mut Flow> {
-        self.flows.get_mut(slot.index())?.as_mut()
+        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation)?;
+        place.flow.as_mut()
     }
 
-    /// Opens a flow; where there is no room the one that was idle longest goes, of the same endpoint if that has its share,
-    /// else of the endpoint with most flows.
+    /// Opens a flow; where there is no room the one that was idle longest goes, of the same owner if that has its share,
+    /// else of the one with most flows.
     pub(super) fn open(&mut self, key: Key, client: Option<Client>, names_only: bool, now: u32) -> Slot {
-        let flow = Flow { key, client, names_only, answered: false, used: now, end: 0 };
-        let endpoint = flow.inside().ip();
-        let own = self.endpoints.get(&endpoint).map_or(0, BTreeSet::len);
-        if own >= self.limits.per_endpoint.max(1) {
-            self.evict(endpoint);
+        let inside = match key {
+            Key::Mapping(_, inside) | Key::Session(inside, _) => inside,
+        };
+        let owner = self.owners.of(inside.ip());
+        if self.shares.of(owner) >= self.limits.per_endpoint.max(1) {
+            self.evict(owner);
         } else if self.len() >= self.limits.flows.max(1) {
-            let most = self.endpoints.iter().max_by_key(|(_, flows)| flows.len()).map(|(&address, _)| address);
-            self.evict(most.unwrap_or(endpoint));
+            self.evict(self.shares.greatest().unwrap_or(owner));
         }
+        let flow = Flow { key, owner, peers: Peers::default(), client, names_only, answered: false, used: now, end: 0 };
         let index = self.free.pop().unwrap_or_else(|| {
-            self.flows.push(None);
-            u32::try_from(self.flows.len() - 1).unwrap_or(u32::MAX)
+            self.places.push(Place::default());
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
         });
-        self.by_key.insert(key, index);
+        let place = &mut self.places[index as usize];
+        let slot = Slot { index, generation: place.generation };
+        place.flow = Some(flow);
+        self.by_key.insert(key, slot);
         if let Some(client) = client {
-            self.by_client.insert((client.listener, client.address), index);
+            self.by_client.insert((client.listener, client.address), slot);
         }
-        self.flows[index as usize] = Some(flow);
-        self.file(index, now);
-        Slot(index)
+        self.shares.insert(owner, (now, slot));
+        self.date(slot, now);
+        slot
     }
 
     /// Takes note that a flow is in use.
@@ -175,8 +197,7 @@ impl Table {
         let news = answer && !flow.answered;
         flow.answered |= answer;
         if news || flow.used != now {
-            self.unfile(slot.0);
-            self.file(slot.0, now);
+            self.date(slot, now);
         }
     }
 
@@ -184,32 +205,62 @@ impl Table {
     pub(super) fn mixes(&mut self, slot: Slot, now: u32) {
         if let Some(flow) = self.flow_mut(slot).filter(|flow| flow.names_only) {
             flow.names_only = false;
-            self.unfile(slot.0);
-            self.file(slot.0, now);
+            self.date(slot, now);
         }
     }
 
+    /// Takes note that a flow writes to somebody, or hears of him.
+    pub(super) fn meets(&mut self, slot: Slot, peer: SocketAddr, now: u32) {
+        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation);
+        let Some(flow) = place.and_then(|place| place.flow.as_mut()) else { return };
+        if flow.peers.is_last(peer, now) {
+            return;
+        }
+        let owner = flow.owner;
+        if flow.peers.note(peer, now, |old| self.peers.renew(owner, slot, peer, old, now)) {
+            return;
+        }
+        // Somebody new. Who was not heard of for longest makes room.
+        if let Some((from, forgotten)) = self.peers.add(owner, slot, peer, now)
+            && let Some(flow) = self.flow_mut(from)
+        {
+            flow.peers.forget(forgotten);
+        }
+    }
+
+    /// Whether a flow has written to somebody lately.
+    pub(super) fn has_met(&self, slot: Slot, peer: SocketAddr, now: u32) -> bool {
+        let met = self.flow(slot).and_then(|flow| flow.peers.met(peer));
+        met.is_some_and(|met| met.saturating_add(self.limits.both_ways.0) >= now)
+    }
+
     pub(super) fn close(&mut self, slot: Slot, end: End) {
-        self.unfile(slot.0);
-        let Some(flow) = self.flows.get_mut(slot.index()).and_then(Option::take) else { return };
+        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation);
+        let Some(place) = place else { return };
+        let Some(flow) = place.flow.take() else { return };
+        place.generation = place.generation.wrapping_add(1);
+        self.ends.remove(&(flow.end, slot));
+        self.shares.remove(flow.owner, &(flow.used, slot));
+        for (peer, met) in flow.peers.iter() {
+            self.peers.remove(flow.owner, slot, peer, met);
+        }
         self.by_key.remove(&flow.key);
         if let Some(client) = flow.client {
             self.by_client.remove(&(client.listener, client.address));
         }
-        self.free.push(slot.0);
-        self.closed.push_back((slot, flow, end));
+        self.free.push(slot.index);
+        self.closed.push_back((slot, end));
     }
 
     /// Ends the flows of one address, or of one listener.
     pub(super) fn close_if(&mut self, of: impl Fn(&Flow) -> bool) {
-        let matching = self.flows.iter().enumerate().filter(|(_, flow)| flow.as_ref().is_some_and(&of));
-        let slots: Vec<_> = matching.filter_map(|(index, _)| u32::try_from(index).ok().map(Slot)).collect();
+        let slots: Vec<_> = self.slots().filter(|&slot| self.flow(slot).is_some_and(&of)).collect();
         for slot in slots {
             self.close(slot, End::Closed);
         }
     }
 
-    pub(super) fn take_closed(&mut self) -> Option<(Slot, Flow, End)> {
+    pub(super) fn take_closed(&mut self) -> Option<(Slot, End)> {
         self.closed.pop_front()
     }
 
@@ -219,44 +270,41 @@ impl Table {
     }
 
     pub(super) fn expire(&mut self, now: u32) {
-        while let Some(&(_, index)) = self.ends.first().filter(|(end, _)| *end <= now) {
-            self.close(Slot(index), End::Expired);
+        while let Some(&(_, slot)) = self.ends.first().filter(|(end, _)| *end <= now) {
+            self.close(slot, End::Expired);
         }
     }
 
-    fn evict(&mut self, endpoint: IpAddr) {
-        let oldest = self.endpoints.get(&endpoint).and_then(|flows| flows.first()).map(|&(_, index)| Slot(index));
-        if let Some(slot) = oldest {
+    fn slots(&self) -> impl Iterator<Item = Slot> {
+        let places = self.places.iter().enumerate().filter(|(_, place)| place.flow.is_some());
+        places.filter_map(|(index, place)| {
+            u32::try_from(index).ok().map(|index| Slot { index, generation: place.generation })
+        })
+    }
+
+    fn evict(&mut self, owner: Owner) {
+        if let Some((_, slot)) = self.shares.first(owner) {
             self.close(slot, End::Evicted);
         }
     }
 
-    fn file(&mut self, index: u32, now: u32) {
+    /// Files a flow by its use and its end.
+    fn date(&mut self, slot: Slot, now: u32) {
         let limits = self.limits;
-        let Some(flow) = self.flow_mut(Slot(index)) else { return };
+        let Some(flow) = self.flow_mut(slot) else { return };
         let life = match (flow.kind(), flow.names_only, flow.answered) {
             (Kind::Echo, ..) => limits.echo,
             (Kind::Datagram, true, _) => limits.names,
             (Kind::Datagram, false, false) => limits.one_way,
             (Kind::Datagram, false, true) => limits.both_ways,
         };
+        let (owner, used, end) = (flow.owner, flow.used, flow.end);
         flow.used = now;
         // One more than the timer, so that a flow of the last millisecond of a second has its whole time.
         flow.end = now.saturating_add(life.0).saturating_add(1);
-        let (end, endpoint) = (flow.end, flow.inside().ip());
-        self.ends.insert((end, index));
-        self.endpoints.entry(endpoint).or_default().insert((now, index));
-    }
-
-    fn unfile(&mut self, index: u32) {
-        let Some(flow) = self.flow(Slot(index)) else { return };
-        let (end, used, endpoint) = (flow.end, flow.used, flow.inside().ip());
-        self.ends.remove(&(end, index));
-        if let Some(flows) = self.endpoints.get_mut(&endpoint) {
-            flows.remove(&(used, index));
-            if flows.is_empty() {
-                self.endpoints.remove(&endpoint);
-            }
-        }
+        let next = flow.end;
+        self.ends.remove(&(end, slot));
+        self.ends.insert((next, slot));
+        self.shares.renew(owner, &(used, slot), (now, slot));
     }
 }

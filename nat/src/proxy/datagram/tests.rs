@@ -12,6 +12,8 @@ use crate::table::Seconds;
 const LINK: Link = Link { own: MacAddr::new([2, 0, 0, 0, 0, 1]), peer: MacAddr::new([2, 0, 0, 0, 0, 2]) };
 const INSIDE: &str = "10.0.0.2:4000";
 const SERVER: &str = "192.0.2.1:7";
+/// An address of the host's own.
+const HOST: &str = "203.0.113.1";
 
 struct World {
     engine: Datagrams,
@@ -21,7 +23,12 @@ struct World {
 
 impl World {
     fn new(limits: DatagramLimits) -> World {
-        World { engine: Datagrams::new(limits, Destinations::default(), 7), now: 0, out: FrameBuf::new() }
+        World::filtering(limits, Filter::default())
+    }
+
+    fn filtering(limits: DatagramLimits, filter: Filter) -> World {
+        let engine = Datagrams::new(limits, Destinations::default(), filter, 7);
+        World { engine, now: 0, out: FrameBuf::new() }
     }
 
     fn time(&self) -> Timestamp {
@@ -48,7 +55,8 @@ impl World {
         let at = wire::udp_header_len(address(from).is_ipv6());
         self.out.receive_area()[at..at + payload.len()].copy_from_slice(payload);
         let now = self.time();
-        self.engine.incoming(slot, address(from), (payload.len(), None), LINK, now, &mut self.out)?;
+        let heard = Heard { slot, from: address(from), length: payload.len(), segment: None };
+        self.engine.incoming(&heard, LINK, now, &mut self.out, |address| address.to_string() == HOST)?;
         Ok(self.shown(payload))
     }
 
@@ -105,10 +113,10 @@ fn echo(from: &str, to: &str, identifier: u16) -> FrameBuf {
     out
 }
 
-/// One socket inside has one host socket whoever it talks to (RFC 4787 REQ-1), another has another; whoever writes to it is
-/// heard (REQ-8), and is shown by his own address.
+/// One socket inside has one host socket whoever it talks to (RFC 4787 REQ-1), another has another; whom it wrote to is heard,
+/// and is shown by his own address.
 #[test]
-fn endpoint_independent() {
+fn endpoint_independent_mapping() {
     let mut world = World::new(DatagramLimits::default());
     let (slot, by, to) = world.sends(INSIDE, SERVER, b"hello").unwrap();
     assert_eq!((by, to), (By::Own { fresh: true }, address(SERVER)));
@@ -118,9 +126,68 @@ fn endpoint_independent() {
     assert_ne!(world.maps("10.0.0.2:4001", SERVER), slot);
     assert_ne!(world.maps("[fd00::2]:4000", "[2001:db8::1]:7"), slot);
     assert_eq!(world.receives(slot, SERVER, b"answer").unwrap(), (SERVER.to_owned(), INSIDE.to_owned()));
-    assert_eq!(world.receives(slot, "203.0.113.7:1", b"").unwrap().0, "203.0.113.7:1");
+    assert_eq!(world.receives(slot, "198.51.100.9:9", b"").unwrap().0, "198.51.100.9:9");
     let counters = world.engine.counters();
     assert_eq!((counters.flows, counters.opened, counters.sent, counters.received), (4, 4, [5, 8], [2, 6]));
+}
+
+/// Nobody is heard whom the flow has not written to, address and port; and nobody for longer than a flow lives.
+#[test]
+fn filtering() {
+    let mut world = World::new(DatagramLimits::default());
+    let slot = world.maps(INSIDE, SERVER);
+    for stranger in ["192.0.2.1:8", "192.0.2.2:7", "203.0.113.1:7"] {
+        assert_eq!(world.receives(slot, stranger, b"in?"), Err(DatagramDrop::Unsolicited), "{stranger}");
+    }
+    assert_eq!(world.maps(INSIDE, "192.0.2.1:8"), slot);
+    world.receives(slot, "192.0.2.1:8", b"").unwrap();
+    world.receives(slot, SERVER, b"").unwrap();
+    for _ in 0..7 {
+        world.passes(100);
+        world.maps(INSIDE, "192.0.2.1:8");
+    }
+    assert_eq!(world.receives(slot, SERVER, b"late"), Err(DatagramDrop::Unsolicited));
+    world.receives(slot, "192.0.2.1:8", b"").unwrap();
+    assert_eq!((world.dropped(DatagramDrop::Unsolicited), world.engine.counters().flows), (4, 1));
+}
+
+/// With endpoint-independent filtering whoever is outside is heard, and the host's own addresses still only when they were
+/// written to: by them come other containers and local programs.
+#[test]
+fn endpoint_independent_filtering() {
+    let mut world = World::filtering(DatagramLimits::default(), Filter::EndpointIndependent);
+    let slot = world.maps(INSIDE, SERVER);
+    assert_eq!(world.receives(slot, "198.51.100.7:1", b"").unwrap().0, "198.51.100.7:1");
+    let own = format!("{HOST}:53");
+    assert_eq!(world.receives(slot, &own, b"x"), Err(DatagramDrop::Unsolicited));
+    world.maps(INSIDE, &own);
+    world.receives(slot, &own, b"answer").unwrap();
+    assert_eq!(world.receives(slot, &format!("{HOST}:54"), b"x"), Err(DatagramDrop::Unsolicited));
+}
+
+/// A slot that was kept while its flow ended leads to nobody, though another endpoint's flow has its place by now: nothing that
+/// the old socket still held reaches that one.
+#[test]
+fn reused_slots() {
+    let mut world = World::new(DatagramLimits { flows: 2, ..DatagramLimits::default() });
+    let old = world.maps(INSIDE, SERVER);
+    world.now += 1;
+    world.maps("10.0.0.2:4001", SERVER);
+    // A client of another container's published port takes the place.
+    let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
+    let arrival = Arrival { listener, client, local: None, target: address("10.0.1.2:5353"), shown: Shown::Client };
+    let now = world.time();
+    world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
+    let new = world.engine.flow_of_client(listener, client).unwrap();
+    assert!(new.index() == old.index() && new != old, "{new:?} {old:?}");
+    assert_eq!(world.engine.shape(old), None);
+    assert_eq!(world.receives(old, SERVER, b"secret"), Err(DatagramDrop::NoFlow));
+    let notice = Notice { kind: icmp::v4::UNREACHABLE, code: 3, rest: 0 };
+    let told = world.engine.report(old, (None, address(SERVER)), b"secret", notice, (LINK, now), &mut world.out);
+    assert_eq!(told, Err(DatagramDrop::NoFlow));
+    world.engine.refuse(old);
+    assert!(world.engine.shape(new).is_some(), "what was meant for the old flow ends the new one");
+    assert_eq!(world.closed(), [old]);
 }
 
 /// A flow lives for two minutes after a datagram and for five once there was an answer; a question to a name server for
@@ -165,6 +232,42 @@ fn eviction() {
     assert_eq!(world.closed(), [greedy[2]]);
     assert!(modest.iter().all(|&slot| world.engine.shape(slot).is_some()));
     assert_eq!((world.engine.counters().flows, world.engine.counters().evicted), (6, 2));
+}
+
+/// Two addresses of one container have one share.
+#[test]
+fn shares_of_a_container() {
+    let mut world = World::new(DatagramLimits { flows: 8, per_endpoint: 4, ..DatagramLimits::default() });
+    for address in ["10.0.0.2", "fd00::2"] {
+        world.engine.owners().assign(address.parse().unwrap(), 1);
+    }
+    let first: Vec<_> = (1..=4).map(|port| world.maps(&format!("10.0.0.2:{port}"), SERVER)).collect();
+    world.now += 1;
+    world.maps("[fd00::2]:1", "[2001:db8::1]:7");
+    assert_eq!(world.closed(), [first[0]]);
+}
+
+/// Peers are bounded, in all and of each endpoint: whoever writes to very many forgets its own, and nobody else's.
+#[test]
+fn peers_are_bounded() {
+    let limits = DatagramLimits { peers: 12, peers_per_endpoint: 8, ..DatagramLimits::default() };
+    let mut world = World::new(limits);
+    let modest = world.maps("10.0.0.3:1", SERVER);
+    let greedy = world.maps(INSIDE, SERVER);
+    for port in 100..120 {
+        world.now += 1;
+        assert_eq!(world.maps(INSIDE, &format!("198.51.100.1:{port}")), greedy);
+    }
+    for port in 100..120 {
+        let heard = world.receives(greedy, &format!("198.51.100.1:{port}"), b"");
+        assert_eq!(heard.is_ok(), port >= 112, "{port}");
+    }
+    for host in 4..8 {
+        world.maps(&format!("10.0.0.{host}:1"), SERVER);
+    }
+    assert_eq!(world.receives(greedy, "198.51.100.1:112", b""), Err(DatagramDrop::Unsolicited), "in all");
+    world.receives(modest, SERVER, b"").unwrap();
+    world.receives(greedy, "198.51.100.1:119", b"").unwrap();
 }
 
 /// No socket to be had: the flow is refused and counted, and the next datagram tries again.
@@ -228,7 +331,12 @@ fn echoes() {
         icmp::write_header(&mut area[at..at + 8], reply, 0, 0x1234_0003);
         area[at + 8..at + 16].copy_from_slice(b"abcdefgh");
         let source = SocketAddr::new(to.parse().unwrap(), 0);
-        world.engine.incoming(slot, source, (16, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+        let heard = Heard { slot, from: source, length: 16, segment: None };
+        world.engine.incoming(&heard, LINK, Timestamp::ZERO, &mut world.out, |_| false).unwrap();
+        let stranger = SocketAddr::new(if to.contains(':') { "2001:db8::2" } else { "192.0.2.2" }.parse().unwrap(), 0);
+        let heard = Heard { from: stranger, ..heard };
+        let refused = world.engine.incoming(&heard, LINK, Timestamp::ZERO, &mut FrameBuf::new(), |_| false);
+        assert_eq!(refused, Err(DatagramDrop::Unsolicited), "an answer that nobody asked for");
         let headers = Headers::parse(world.out.frame()).unwrap();
         let message = Icmp::parse(headers.l4(world.out.frame())).unwrap();
         assert_eq!((message.identifier(), message.sequence(), message.kind()), (77, 3, reply));
@@ -247,7 +355,10 @@ fn errors() {
     let slot = world.maps(INSIDE, SERVER);
     let notice = Notice { kind: icmp::v4::UNREACHABLE, code: 4, rest: 1400 };
     let router = Some("203.0.113.254".parse().unwrap());
-    world.engine.report(slot, (router, address(SERVER)), b"payload", notice, LINK, &mut world.out).unwrap();
+    world
+        .engine
+        .report(slot, (router, address(SERVER)), b"payload", notice, (LINK, Timestamp::ZERO), &mut world.out)
+        .unwrap();
     let headers = Headers::parse(world.out.frame()).unwrap();
     assert_eq!(headers.source_v4(world.out.frame()).to_string(), "203.0.113.254");
     let message = Icmp::parse(headers.l4(world.out.frame())).unwrap();
@@ -258,11 +369,18 @@ fn errors() {
     assert_eq!(quotation.tuple.to_string(), "src=10.0.0.2 dst=192.0.2.1 sport=4000 dport=7");
     // Who sits on a link of the host's is not named.
     let link_local = Some("127.0.0.1".parse().unwrap());
-    world.engine.report(slot, (link_local, address(SERVER)), &[9; 2000], notice, LINK, &mut world.out).unwrap();
+    world
+        .engine
+        .report(slot, (link_local, address(SERVER)), &[9; 2000], notice, (LINK, Timestamp::ZERO), &mut world.out)
+        .unwrap();
     let headers = Headers::parse(world.out.frame()).unwrap();
     assert_eq!(headers.source_v4(world.out.frame()).to_string(), "192.0.2.1");
     assert!(world.out.len() <= 14 + 576);
     assert_eq!(world.engine.counters().errors, 2);
+    // One about a datagram that was never sent is forged.
+    let about = (None, address("192.0.2.1:8"));
+    let forged = world.engine.report(slot, about, b"x", notice, (LINK, Timestamp::ZERO), &mut world.out);
+    assert_eq!(forged, Err(DatagramDrop::Unsolicited));
 }
 
 /// The host's loopback is closed, and open by its one address; groups and links are never reached.
@@ -273,9 +391,12 @@ fn destinations() {
         assert_eq!(world.sends(INSIDE, to, b""), Err(DatagramDrop::Destination), "{to}");
     }
     let slot = world.maps(INSIDE, SERVER);
-    assert_eq!(world.receives(slot, "127.0.0.1:9", b""), Err(DatagramDrop::Destination));
+    assert_eq!(world.receives(slot, "127.0.0.1:9", b""), Err(DatagramDrop::Unsolicited));
+    let mut all = World::filtering(DatagramLimits::default(), Filter::EndpointIndependent);
+    let slot = all.maps(INSIDE, SERVER);
+    assert_eq!(all.receives(slot, "127.0.0.1:9", b""), Err(DatagramDrop::Destination));
     let open = Destinations { loopback_v4: Some("192.0.2.254".parse().unwrap()), loopback_v6: None };
-    world.engine = Datagrams::new(DatagramLimits::default(), open, 7);
+    world.engine = Datagrams::new(DatagramLimits::default(), open, Filter::default(), 7);
     let (slot, _, to) = world.sends(INSIDE, "192.0.2.254:9", b"").unwrap();
     assert_eq!(to, address("127.0.0.1:9"));
     assert_eq!(world.receives(slot, "127.0.0.1:9", b"").unwrap().0, "192.0.2.254:9");
@@ -293,7 +414,8 @@ fn trains() {
     world.engine.sent(&outgoing);
     let slot = outgoing.slot;
     let now = Timestamp::ZERO;
-    world.engine.incoming(slot, address(SERVER), (2500, Some(1000)), LINK, now, &mut world.out).unwrap();
+    let heard = Heard { slot, from: address(SERVER), length: 2500, segment: Some(1000) };
+    world.engine.incoming(&heard, LINK, now, &mut world.out, |_| false).unwrap();
     let segments = segment::segment(world.out.frame(), world.out.offload).unwrap();
     assert_eq!(segments.count(), 3);
     let mut one = vec![0; segments.max_len()];

@@ -39,19 +39,18 @@ impl DatagramShell {
         }
     }
 
-    /// Passes on everything that a socket's error queue holds; whether there was anything.
-    pub(super) fn take_errors(&mut self, source: Source) -> bool {
+    /// Passes on what a socket's error queue holds, as far as it is one socket's turn; how often it was asked.
+    pub(super) fn take_errors(&mut self, source: Source) -> usize {
         let mut area = [0; QUOTED];
-        let mut any = false;
-        while let Some(socket) = self.socket(source) {
+        for taken in 0..QUANTUM {
+            let Some(socket) = self.socket(source) else { return taken };
             match sys::receive_error(socket.as_fd(), &mut area) {
                 Ok(Some(reported)) => self.pass_on(source, &reported, &area),
                 Ok(None) => {}
-                Err(_) => break,
+                Err(_) => return taken,
             }
-            any = true;
         }
-        any
+        QUANTUM
     }
 
     /// No socket of the host carries this protocol.
@@ -65,18 +64,19 @@ impl DatagramShell {
         } else {
             headers.destination_v6(frame).into()
         };
-        let mut buffer = std::mem::take(&mut self.joined);
+        let mut buffer = self.told.take().unwrap_or_default();
         let sender = Sender { mac: self.link.own, address };
         if IcmpError::ProtocolUnreachable.build(frame, headers, sender, &mut buffer) {
             self.post(&buffer);
         }
-        self.joined = buffer;
+        self.told = Some(buffer);
     }
 
     fn post(&mut self, buffer: &FrameBuf) {
-        if self.outbox.len() >= OUTBOX {
+        if self.outbox.len() >= OUTBOX || self.waiting + buffer.len() > OUTBOX_BYTES {
             self.counters.outbox_full += 1;
         } else {
+            self.waiting += buffer.len();
             self.outbox.push_back((buffer.frame().to_vec(), buffer.offload));
         }
     }
@@ -97,11 +97,11 @@ impl DatagramShell {
     }
 
     fn report(&mut self, slot: Slot, about: (Option<IpAddr>, SocketAddr), payload: &[u8], notice: Notice) {
-        let mut buffer = std::mem::take(&mut self.joined);
-        if self.engine.report(slot, about, payload, notice, self.link, &mut buffer).is_ok() {
+        let mut buffer = self.told.take().unwrap_or_default();
+        if self.engine.report(slot, about, payload, notice, (self.link, self.now), &mut buffer).is_ok() {
             self.post(&buffer);
         }
-        self.joined = buffer;
+        self.told = Some(buffer);
     }
 }
 

@@ -3,9 +3,15 @@
 //! Sockets are opened when a flow begins and closed when the engine says so. All of them are in one poll, which is
 //! edge-triggered: a socket that became readable stays in `ready` until it was found empty. Frames of this shell's own
 //! making (ICMP errors, fragments) wait in a bounded outbox until the worker takes them.
+//!
+//! What one call of [`DatagramShell::receive`] reads is bounded, whether it makes frames or not, and sockets take turns: a flow
+//! that is flooded, or hears of nothing but errors, holds up nobody else.
 
 mod errors;
+mod own;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,12 +25,14 @@ use mio::{Interest, Registry, Token};
 use vswitch_frame::{Fragment, FrameBuf, Headers, Offload, Timestamp, segment};
 use vswitch_nat::proxy::datagram::wire::{self, Link};
 use vswitch_nat::proxy::datagram::{
-    Arrival, By, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Kind, Listener, Outgoing, Shown, Slot,
+    Arrival, By, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Filter, Heard, Kind, Listener, Outgoing,
+    Shown, Slot,
 };
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyCounters, ReassemblyLimits};
 
 use crate::sys::datagram as sys;
+use own::OwnAddresses;
 
 /// What the shell is told when it is made.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) limits: DatagramLimits,
     /// Who may be reached.
     pub(crate) destinations: Destinations,
+    /// Who is heard.
+    pub(crate) filter: Filter,
     /// The two ends of the uplink's segment.
     pub(crate) link: Link,
     /// Makes hashing and identifications unpredictable.
@@ -45,19 +55,27 @@ pub(crate) struct DatagramShell {
     engine: Datagrams,
     reassembly: Reassembly,
     link: Link,
-    /// Sockets of flows, by slot.
+    /// Sockets of flows, by the index of their slot.
     sockets: Vec<Option<Carrier>>,
     listeners: BTreeMap<Listener, Published>,
-    /// What may have something to read, in turn.
+    /// What may have something to read, in turn. A flow that has ended since is not there any more when it is looked for.
     ready: VecDeque<Source>,
+    /// Reads from the first of them until it is the next one's turn.
+    turn: usize,
     outbox: VecDeque<(Vec<u8>, Offload)>,
+    /// Bytes in it.
+    waiting: usize,
     /// Of each network inside: how long packets may be.
     mtus: Vec<(IpNet, u16)>,
     shortest: u16,
     /// For fragments.
     identification: u32,
-    /// A datagram that came in fragments, joined.
-    joined: FrameBuf,
+    /// Room for a datagram that came in fragments, and for an ICMP error; taken out while in use.
+    joined: Option<FrameBuf>,
+    told: Option<FrameBuf>,
+    own: OwnAddresses,
+    /// The time of the call that is under way.
+    now: Timestamp,
     counters: ShellCounters,
 }
 
@@ -86,6 +104,8 @@ pub struct DatagramStats {
 /// A flow's socket.
 #[derive(Debug)]
 struct Carrier {
+    /// The flow, which nobody who comes with another generation means.
+    slot: Slot,
     socket: OwnedFd,
     queued: bool,
 }
@@ -117,34 +137,48 @@ enum Source {
 /// Tokens of this shell: these and above.
 pub(crate) const FIRST_TOKEN: usize = 1 << 40;
 const FIRST_LISTENER_TOKEN: usize = 1 << 41;
-/// Most frames that wait to be taken.
+/// Most frames that wait to be taken, and most bytes of them.
 const OUTBOX: usize = 4096;
+const OUTBOX_BYTES: usize = 8 << 20;
+/// Reads from one socket while others wait.
+const QUANTUM: usize = 16;
 /// Of what is read from an error queue, no more is quoted.
 const QUOTED: usize = 1280;
 
 impl DatagramShell {
     pub(crate) fn new(setup: Setup) -> Self {
-        let Setup { limits, destinations, link, seed } = setup;
+        let Setup { limits, destinations, filter, link, seed } = setup;
         DatagramShell {
-            engine: Datagrams::new(limits, destinations, seed),
+            engine: Datagrams::new(limits, destinations, filter, seed),
             reassembly: Reassembly::new(ReassemblyLimits::default()),
             link,
             sockets: Vec::new(),
             listeners: BTreeMap::new(),
             ready: VecDeque::new(),
+            turn: 0,
             outbox: VecDeque::new(),
+            waiting: 0,
             mtus: Vec::new(),
             shortest: u16::MAX,
             identification: u32::try_from(seed >> 32).unwrap_or(0),
-            joined: FrameBuf::new(),
+            joined: None,
+            told: None,
+            own: OwnAddresses::default(),
+            now: Timestamp::ZERO,
             counters: ShellCounters::default(),
         }
     }
 
     /// Says how long packets to each network inside may be.
     pub(crate) fn set_mtus(&mut self, mtus: Vec<(IpNet, u16)>) {
+        self.engine.owners().set_networks(mtus.iter().map(|(net, _)| *net).collect());
         self.shortest = mtus.iter().map(|(_, mtu)| *mtu).min().unwrap_or(u16::MAX);
         self.mtus = mtus;
+    }
+
+    /// Says whose an address inside is.
+    pub(crate) fn assign(&mut self, address: IpAddr, endpoint: u64) {
+        self.engine.owners().assign(address, endpoint);
     }
 
     /// Everything that is counted.
@@ -164,10 +198,11 @@ impl DatagramShell {
         (frame, headers, offload): (&[u8], &Headers, &Offload),
         now: Timestamp,
     ) {
+        self.now = now;
         if headers.fragment() == Fragment::None {
             return self.send_whole(registry, (frame, headers, offload), now);
         }
-        let mut joined = std::mem::take(&mut self.joined);
+        let mut joined = self.joined.take().unwrap_or_default();
         match self.reassembly.take(frame, headers, now, &mut joined) {
             Joined::Waiting => {}
             Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
@@ -176,7 +211,7 @@ impl DatagramShell {
                 Err(_) => self.engine.dropped(DatagramDrop::Malformed),
             },
         }
-        self.joined = joined;
+        self.joined = Some(joined);
     }
 
     /// Notes which socket an event of the poll is about; `false` when the token is somebody else's.
@@ -185,8 +220,9 @@ impl DatagramShell {
         if let Some(number) = token.checked_sub(FIRST_LISTENER_TOKEN).and_then(|number| u32::try_from(number).ok()) {
             self.queue(Source::Published(Listener(number)));
         } else if let Some(index) = token.checked_sub(FIRST_TOKEN) {
-            if let Some(slot) = u32::try_from(index).ok().map(Slot::from_index) {
-                self.queue(Source::Flow(slot));
+            // An event of the socket that was here before says nothing wrong: the one that is here is found empty.
+            if let Some(carrier) = self.sockets.get(index).and_then(Option::as_ref) {
+                self.queue(Source::Flow(carrier.slot));
             }
         } else {
             return false;
@@ -194,28 +230,43 @@ impl DatagramShell {
         true
     }
 
-    /// Fills buffers with frames for the inside and returns how many; fewer than there are buffers says that nothing more
-    /// waits.
-    pub(crate) fn receive(&mut self, registry: &Registry, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
+    /// Fills buffers with frames for the inside and returns how many. Every look at a socket takes one from `reads`; when there
+    /// are none left, and [`DatagramShell::has_output`], more may wait. Otherwise fewer frames than there are buffers say that
+    /// nothing does.
+    pub(crate) fn receive(
+        &mut self,
+        registry: &Registry,
+        buffers: &mut [FrameBuf],
+        reads: &mut usize,
+        now: Timestamp,
+    ) -> usize {
+        self.now = now;
         let mut count = 0;
         while let Some(buffer) = buffers.get_mut(count) {
             if let Some((frame, offload)) = self.outbox.pop_front() {
+                self.waiting -= frame.len();
                 buffer.fill(&frame, offload);
                 count += 1;
                 continue;
             }
-            let Some(&source) = self.ready.front() else { break };
-            match self.read(source, buffer, now) {
-                Some(Read::Frame) => {
-                    if !self.cut_to_fit(buffer) {
-                        count += 1;
-                    }
-                }
-                Some(Read::Nothing) => {}
-                None => {
-                    self.ready.pop_front();
-                    self.set_queued(source, false);
-                }
+            let Some(&source) = self.ready.front().filter(|_| *reads > 0) else { break };
+            let read = self.read(source, buffer, now);
+            let looks = match read {
+                Some(Read::Nothing { looks }) => looks,
+                _ => 1,
+            };
+            *reads = reads.saturating_sub(looks);
+            self.turn += looks;
+            if matches!(read, Some(Read::Frame)) && !self.cut_to_fit(buffer) {
+                count += 1;
+            }
+            if read.is_none() {
+                self.ready.pop_front();
+                self.set_queued(source, false);
+                self.turn = 0;
+            } else if self.turn >= QUANTUM {
+                self.ready.rotate_left(1);
+                self.turn = 0;
             }
         }
         self.close_ended(registry);
@@ -288,10 +339,12 @@ impl DatagramShell {
         let Ok(headers) = Headers::parse(frame) else { return };
         self.identification = self.identification.wrapping_add(1);
         let pieces = wire::fragments(frame, &headers, &offload, mtu, self.identification);
-        if pieces.is_empty() || self.outbox.len() + pieces.len() > OUTBOX {
+        let bytes: usize = pieces.iter().map(Vec::len).sum();
+        if pieces.is_empty() || self.outbox.len() + pieces.len() > OUTBOX || self.waiting + bytes > OUTBOX_BYTES {
             self.counters.outbox_full += 1;
             return;
         }
+        self.waiting += bytes;
         self.outbox.extend(pieces.into_iter().map(|piece| (piece, Offload::NONE)));
     }
 
@@ -313,7 +366,10 @@ impl DatagramShell {
     /// Answers what it was before; `None` when there is no such socket.
     fn set_queued(&mut self, source: Source, queued: bool) -> Option<bool> {
         let flag = match source {
-            Source::Flow(slot) => &mut self.sockets.get_mut(slot.index())?.as_mut()?.queued,
+            Source::Flow(slot) => {
+                let carrier = self.sockets.get_mut(slot.index())?.as_mut();
+                &mut carrier.filter(|carrier| carrier.slot == slot)?.queued
+            }
             Source::Published(listener) => &mut self.listeners.get_mut(&listener)?.queued,
         };
         Some(std::mem::replace(flag, queued))
@@ -329,20 +385,24 @@ impl DatagramShell {
         let socket = self.socket(source)?;
         let received = match sys::receive(socket.as_fd(), &mut buffer.receive_area()[at..]) {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Some(Read::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Some(NOTHING),
             Err(error) => {
                 let empty = error.kind() == io::ErrorKind::WouldBlock;
                 // What was said about datagrams before is told by the error queue, which must be empty, too.
-                return if self.take_errors(source) || !empty { Some(Read::Nothing) } else { None };
+                let reports = self.take_errors(source);
+                return if reports > 0 || !empty { Some(Read::Nothing { looks: 1 + reports }) } else { None };
             }
         };
         if received.cut {
             self.engine.dropped(DatagramDrop::TooLong);
-            return Some(Read::Nothing);
+            return Some(NOTHING);
         }
         let (link, what) = (self.link, (received.length, received.segment));
         let written = match source {
-            Source::Flow(slot) => self.engine.incoming(slot, received.from, what, link, now, buffer),
+            Source::Flow(slot) => {
+                let heard = Heard { slot, from: received.from, length: what.0, segment: what.1 };
+                self.engine.incoming(&heard, link, now, buffer, |address| self.own.contains(address, now))
+            }
             Source::Published(listener) => {
                 let published = self.listeners.get(&listener)?;
                 let shown = published.shown.of(received.from.ip());
@@ -351,7 +411,7 @@ impl DatagramShell {
                 self.engine.arriving(&arrival, what, link, now, buffer)
             }
         };
-        Some(if written.is_ok() { Read::Frame } else { Read::Nothing })
+        Some(if written.is_ok() { Read::Frame } else { NOTHING })
     }
 }
 
@@ -360,8 +420,13 @@ enum Read {
     /// A frame is in the buffer.
     Frame,
     /// There is none, but there may be more to read.
-    Nothing,
+    Nothing {
+        /// How often the socket was asked.
+        looks: usize,
+    },
 }
+
+const NOTHING: Read = Read::Nothing { looks: 1 };
 
 impl PublishedAs {
     fn of(&self, client: IpAddr) -> Shown {

@@ -51,7 +51,7 @@ impl DatagramShell {
         if self.sockets.len() <= index {
             self.sockets.resize_with(index + 1, || None);
         }
-        self.sockets[index] = Some(Carrier { socket, queued: false });
+        self.sockets[index] = Some(Carrier { slot: outgoing.slot, socket, queued: false });
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl DatagramShell {
             Err(error) => error,
         };
         // An error that waited may be about an earlier datagram: it is told, and this one is tried again.
-        if self.take_errors(source) {
+        if self.take_errors(source) > 0 {
             error = match self.send_by(source, outgoing, outgoing.payload, outgoing.segment) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
@@ -80,26 +80,30 @@ impl DatagramShell {
 
     pub(super) fn socket(&self, source: Source) -> Option<&OwnedFd> {
         match source {
-            Source::Flow(slot) => Some(&self.sockets.get(slot.index())?.as_ref()?.socket),
+            Source::Flow(slot) => Some(&self.carrier(slot)?.socket),
             Source::Published(listener) => Some(&self.listeners.get(&listener)?.socket),
         }
+    }
+
+    /// What carries this very flow.
+    fn carrier(&self, slot: Slot) -> Option<&Carrier> {
+        self.sockets.get(slot.index())?.as_ref().filter(|carrier| carrier.slot == slot)
     }
 
     /// Closes the sockets of flows that are over.
     pub(super) fn close_ended(&mut self, registry: &Registry) {
         while let Some(slot) = self.engine.take_closed() {
-            if let Some(carrier) = self.sockets.get_mut(slot.index()).and_then(Option::take) {
+            let place = self.sockets.get_mut(slot.index());
+            let place = place.filter(|place| place.as_ref().is_some_and(|carrier| carrier.slot == slot));
+            if let Some(carrier) = place.and_then(Option::take) {
                 unwatch(registry, &carrier.socket);
-                if carrier.queued {
-                    self.ready.retain(|source| *source != Source::Flow(slot));
-                }
             }
         }
     }
 
     fn source_of(&self, outgoing: &Outgoing<'_>) -> Option<Source> {
         match outgoing.by {
-            By::Own { .. } => self.sockets.get(outgoing.slot.index())?.as_ref().map(|_| Source::Flow(outgoing.slot)),
+            By::Own { .. } => self.carrier(outgoing.slot).map(|_| Source::Flow(outgoing.slot)),
             By::Published { listener, .. } => {
                 self.listeners.contains_key(&listener).then_some(Source::Published(listener))
             }
