@@ -255,6 +255,7 @@ impl ControlError {
             | E::ContainerNotFound(_)
             | E::LinkTarget { .. }
             | E::EndpointNotFound(_)
+            | E::NotConnected { .. }
             | E::NamespaceGone(_) => Class::NotFound,
             E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {
                 Class::Conflict
@@ -263,10 +264,8 @@ impl ControlError {
             E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
             E::LinkNotRunning { .. } | E::LinkElsewhere(_) | E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,
-            // Docker answers 500 to these as well.
-            E::NoAddress { .. } | E::PortUnavailable { .. } | E::NotConnected { .. } | E::Internal(_) => {
-                Class::Internal
-            }
+            // Docker answers 500 to the first two as well: its clients know them by that.
+            E::NoAddress { .. } | E::PortUnavailable { .. } | E::Internal(_) => Class::Internal,
         }
     }
 }

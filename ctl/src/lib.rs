@@ -19,6 +19,7 @@
 pub mod agent;
 pub mod api;
 pub mod args;
+mod blocking;
 pub mod clock;
 pub mod confinement;
 pub mod controller;

@@ -183,7 +183,7 @@ fn connect_refusals() {
         ("/networks/a/connect", "lonely", 400, "private (none) mode"),
         ("/networks/a/connect", "host1", 400, "sharing network namespace with another container or host"),
         ("/networks/a/connect", "joined", 400, "sharing network namespace with another container or host"),
-        ("/networks/bridge/disconnect", "c1", 500, "container c1 is not connected to the network bridge"),
+        ("/networks/bridge/disconnect", "c1", 404, "container c1 is not connected to the network bridge"),
         ("/networks/host/disconnect", "host1", 400, "cannot be disconnected from host network"),
     ] {
         let (status, answer) = daemon.post(path, &json!({"Container": container}).to_string());
@@ -298,7 +298,7 @@ fn fdb() {
     let entry = entries.as_array().unwrap().iter().find(|one| one["mac_address"] == "02:00:00:00:00:09").unwrap();
     assert_eq!((&entry["endpoint"], &entry["kind"]), (&json!("c1"), &json!("static")));
     assert_eq!(daemon.post(path, r#"{"mac_address": "01:00:5e:00:00:01", "endpoint": "c1"}"#).0, 400);
-    assert_eq!(daemon.post(path, r#"{"mac_address": "02:00:00:00:00:08", "endpoint": "nope"}"#).0, 500);
+    assert_eq!(daemon.post(path, r#"{"mac_address": "02:00:00:00:00:08", "endpoint": "nope"}"#).0, 404);
     assert_eq!(daemon.get("/vswitch/v1/networks/host/fdb").0, 400);
     assert_eq!(daemon.get("/vswitch/v1/networks/nope/fdb").0, 404);
     assert_eq!(daemon.delete(&format!("{path}/02:00:00:00:00:09")), (200, json!({"removed": 1})));

@@ -50,6 +50,32 @@ fn unknown_paths() {
     }
 }
 
+/// A method that nobody has is refused on served paths with those that are served, and a sentence's escapes are escaped.
+#[test]
+fn refused_methods_and_escapes() {
+    let daemon = Daemon::start();
+    for (method, path) in [("TRACE", "/containers/json"), ("PATCH", "/containers/c1/start"), ("TRACE", "/networks")] {
+        let mut stream = UnixStream::connect(daemon.path()).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("allow: "), "{text}");
+    }
+    let (status, answer) = daemon.get("/containers/%1b%5d0;x%07%e2%80%ae/json");
+    assert_eq!((status, message(&answer)), (404, r"No such container: \u{1b}]0;x\u{7}\u{202e}"));
+}
+
+/// A head over the limit is refused, whether it comes in one piece or in many.
+#[test]
+fn oversized_heads() {
+    let daemon = Daemon::start();
+    for (bytes, expected) in [(60 << 10, 200), (70 << 10, 431), (100 << 10, 431)] {
+        let header = "h".repeat(bytes);
+        let head = format!("GET /_ping HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {header}\r\n\r\n");
+        assert_eq!(raw(&daemon.path(), head.as_bytes()).0, expected, "{bytes}");
+    }
+}
+
 /// A body over the limit is refused with 413 and a sentence, whether its length is announced or not.
 #[test]
 fn oversized_bodies() {
@@ -176,6 +202,17 @@ fn the_description_is_complete() {
             assert!(status != 405 && !text.contains("page not found"), "{method} {path}: {status} {text}");
         }
     }
+    for (path, own, other) in [
+        ("/version", "MinAPIVersion", "state_dir"),
+        ("/vswitch/v1/version", "state_dir", "MinAPIVersion"),
+    ] {
+        let answer = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let name = answer["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        let properties = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+        assert!(properties.contains_key(own) && !properties.contains_key(other), "{path}: {name}");
+    }
+    let refusals = &document["paths"]["/vswitch/v1/containers"]["get"]["responses"];
+    assert!(refusals["4XX"].is_object() && refusals["5XX"].is_object(), "{refusals}");
     assert_eq!(operations, 55, "routes and this number change together");
     for name in ["ContainerCreate", "NetworkCreate", "EndpointConfig", "Stats", "FdbEntry", "ErrorBody"] {
         assert!(document["components"]["schemas"][name].is_object(), "{name}");

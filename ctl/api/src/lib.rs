@@ -26,6 +26,7 @@ pub mod network;
 pub mod port;
 pub mod stats;
 pub mod stdio;
+pub mod text;
 pub mod topology;
 pub mod tunnel;
 pub mod version;

@@ -31,6 +31,7 @@ mod template;
 mod units;
 mod values;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,8 +42,12 @@ pub fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Fails only if nobody reads, which needs no answer.
-            let _ = error.print();
+            let plain = error.render().to_string();
+            match vswitch_api::text::printable(&plain) {
+                // Fails only if nobody reads, which needs no answer.
+                Cow::Borrowed(_) => drop(error.print()),
+                Cow::Owned(safe) => output::note(safe.trim_end()),
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde::Serialize;
+use vswitch_api::text::printable;
 
 /// Write `text` to standard output, all of it, now.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -31,7 +32,7 @@ pub(crate) fn complain(sentence: &dyn Display) {
 
 /// One line on standard error. Where nobody reads it, nothing is lost.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", printable(line));
 }
 
 /// The first 12 digits of an id, as people quote it.

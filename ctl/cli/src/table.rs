@@ -2,6 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid};
+use vswitch_api::text::is_hostile;
 
 /// Columns with headers, and rows.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Table {
 }
 
 fn printable(cell: &str) -> String {
-    cell.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    cell.chars().map(|letter| if is_hostile(letter) { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -56,8 +57,8 @@ mod tests {
         let mut table = Table::new(["NAME", "FRAMES"]).numbers([1]);
         table.row(["a", "1"]);
         table.row(["long name", "1,000"]);
-        table.row(["evil\n\u{1b}[2J", ""]);
-        let expected = "NAME        FRAMES\na                1\nlong name    1,000\nevil  [2J\n";
+        table.row(["evil\n\u{1b}[2\u{202e}J", ""]);
+        let expected = "NAME        FRAMES\na                1\nlong name    1,000\nevil  [2 J\n";
         assert_eq!(table.render(), expected);
     }
 

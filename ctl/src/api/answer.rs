@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use vswitch_api::ErrorBody;
+use vswitch_api::text::printable;
 
 use crate::error::{Class, ControlError};
 use crate::model::Faults;
@@ -31,7 +32,8 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { message: self.message, exit_code: self.exit_code })).into_response()
+        let message = printable(&self.message).into_owned();
+        (self.status, Json(ErrorBody { message, exit_code: self.exit_code })).into_response()
     }
 }
 

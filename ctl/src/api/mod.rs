@@ -25,6 +25,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri};
 use utoipa::OpenApi;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -61,6 +63,29 @@ struct Description;
 
 /// All routes of both dialects, and the document that describes them.
 pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = routes().split_for_parts();
+    for item in document.paths.paths.values_mut() {
+        describe_refusals(item);
+    }
+    (router, document)
+}
+
+/// Any request may be refused, whatever its handler says: its query, its body, its size, its method.
+fn describe_refusals(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head];
+    for operation in operations.into_iter().flatten() {
+        let responses = &mut operation.responses.responses;
+        for (status, description) in [("4XX", "the request's fault"), ("5XX", "vswitchd's fault, or not supported")] {
+            responses.entry(status.to_owned()).or_insert_with(|| {
+                let body = Ref::from_schema_name("ErrorBody");
+                let content = ContentBuilder::new().schema(Some(body)).build();
+                ResponseBuilder::new().description(description).content("application/json", content).build().into()
+            });
+        }
+    }
+}
+
+fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(system::version))
         .routes(routes!(system::openapi))
@@ -88,7 +113,6 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(tunnels::add_entry))
         .routes(routes!(tunnels::remove_entry))
         .merge(docker::routes())
-        .split_for_parts()
 }
 
 /// The router that [`serve`] runs.
@@ -116,7 +140,7 @@ async fn unknown_path(uri: Uri, request: Request) -> Refusal {
 
 async fn unknown_method(method: Method, uri: Uri, request: Request) -> Refusal {
     extract::drain(request).await;
-    if let Some(refusal) = docker::elsewhere::not_implemented(uri.path()) {
+    if let Some(refusal) = docker::elsewhere::method_not_implemented(&method, uri.path()) {
         return refusal;
     }
     Refusal::new(

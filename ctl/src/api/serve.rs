@@ -25,6 +25,7 @@ use super::answer::Refusal;
 use super::docker::version::negotiate;
 use super::extract;
 use super::stream::FdStream;
+use crate::blocking::may_block;
 use crate::peer::Peer;
 
 /// Connections at a time, however many descriptors there are.
@@ -143,6 +144,14 @@ fn strangers() -> Router {
     })
 }
 
+/// About what the head of a request took on the wire. hyper stops reading a head at its buffer's end, but takes one that
+/// was whole when it looked.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.method().as_str().len() + target + headers.sum::<usize>()
+}
+
 /// The router behind Docker's version prefix.
 #[derive(Clone)]
 struct Routed {
@@ -160,7 +169,72 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
             Ok(None) => {}
             Err(refusal) => return Box::pin(async move { Ok(refusal.into_response()) }),
         }
+        if head_bytes(&request) > MAX_HEAD_BYTES {
+            let sentence = format!("the request's head is larger than {MAX_HEAD_BYTES} bytes; send fewer or shorter headers");
+            let refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence);
+            return Box::pin(async move { Ok(refusal.into_response()) });
+        }
         let mut router = self.router.clone();
-        Box::pin(async move { router.call(request.map(Body::new)).await })
+        Box::pin(may_block(async move { router.call(request.map(Body::new)).await }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use axum::routing::get;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn ask(path: &std::path::Path, target: &str) -> String {
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Requests that block, more than there are threads, hold up nobody else.
+    #[test]
+    fn blocked_handlers_block_nobody() {
+        const THREADS: usize = 2;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("v.sock");
+        let listener = StdListener::bind(&path).unwrap();
+        let (blocked, blocks) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let hold = get(move || async move {
+            blocked.send(()).unwrap();
+            // As a disk would.
+            let _ = held.lock().unwrap().recv();
+            "held"
+        });
+        let router = Router::new().route("/hold", hold).route("/version", get(|| async { "version" }));
+        runtime.spawn(serve(listener, router));
+        let waiting: Vec<_> = (0..=THREADS)
+            .map(|_| {
+                let path = path.clone();
+                runtime.spawn(async move { ask(&path, "/hold").await })
+            })
+            .collect();
+        // This test's own client must not need the threads that it blocks.
+        let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for _ in &waiting {
+            blocks.recv_timeout(PATIENCE).expect("every request reaches its handler");
+        }
+        let answer = own.block_on(async { tokio::time::timeout(PATIENCE, ask(&path, "/version")).await });
+        assert!(answer.unwrap().ends_with("version"));
+        drop(release);
+        for answer in waiting {
+            assert!(own.block_on(answer).unwrap().ends_with("held"));
+        }
     }
 }

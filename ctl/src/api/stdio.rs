@@ -12,9 +12,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vswitch_api::stdio::{StdioEvent, UPGRADE};
+use vswitch_api::text::printable;
 
 use super::answer::{Answer, Refusal};
 use super::stream::FdStream;
+use crate::blocking;
 use crate::error::ControlError;
 
 /// How long a client may take to send its streams.
@@ -46,7 +48,7 @@ where
     F: Future<Output = Result<(u32, E), ControlError>> + Send,
     E: Future<Output = Option<i32>> + Send,
 {
-    tokio::spawn(async move {
+    blocking::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<FdStream>>() else { return };
         let mut stream = parts.io.into_inner();
@@ -103,7 +105,7 @@ async fn tell(stream: &mut FdStream, event: &StdioEvent) {
 }
 
 fn failed(message: &str, exit_code: i32) -> StdioEvent {
-    StdioEvent::Failed { message: message.to_owned(), exit_code }
+    StdioEvent::Failed { message: printable(message).into_owned(), exit_code }
 }
 
 const fn exit_code(error: &ControlError) -> i32 {

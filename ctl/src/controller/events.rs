@@ -35,7 +35,7 @@ impl Controller {
             Event::Exited { process, exit_code } => {
                 let controller = self.clone();
                 // Waits for the gate of a container that is being started, so it must not hold up other events.
-                tokio::spawn(async move { controller.process_ended(process, exit_code).await });
+                crate::blocking::spawn(async move { controller.process_ended(process, exit_code).await });
             }
             Event::EndpointLost { endpoint } => {
                 if let Ok(id) = endpoint.parse() {

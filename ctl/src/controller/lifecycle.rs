@@ -213,8 +213,8 @@ impl Controller {
     /// # Errors
     /// When the container does not run or the signal does not exist.
     pub async fn kill_container(&self, text: &str, signal: i32) -> Result<(), ControlError> {
-        if !(1..=64).contains(&signal) {
-            return Err(ControlError::invalid(format!("Invalid signal: {signal}; use 1 to 64")));
+        if !(1..=31).contains(&signal) {
+            return Err(ControlError::invalid(format!("Invalid signal: {signal}; use 1 to 31")));
         }
         let process = {
             let state = self.state();

@@ -67,6 +67,7 @@ pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
+use crate::blocking;
 use crate::dns::Dns;
 use crate::error::ControlError;
 use crate::model::Defaults;
@@ -200,12 +201,12 @@ impl Controller {
         controller.reconcile(&hello).await?;
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
-        tokio::spawn(controller.clone().listen(events));
-        tokio::spawn(controller.clone().keep_uplink());
-        tokio::spawn(controller.clone().keep_underlays(monitor));
-        tokio::spawn(controller.clone().keep_overlays());
-        tokio::spawn(controller.clone().keep_journal());
-        tokio::spawn(controller.clone().pump_flows());
+        blocking::spawn(controller.clone().listen(events));
+        blocking::spawn(controller.clone().keep_uplink());
+        blocking::spawn(controller.clone().keep_underlays(monitor));
+        blocking::spawn(controller.clone().keep_overlays());
+        blocking::spawn(controller.clone().keep_journal());
+        blocking::spawn(controller.clone().pump_flows());
         Ok(controller)
     }
 
@@ -270,7 +271,14 @@ impl From<StoreError> for ControlError {
 
 impl From<vswitch_switch::SwitchError> for ControlError {
     fn from(error: vswitch_switch::SwitchError) -> Self {
-        ControlError::Internal(error.to_string())
+        use vswitch_switch::SwitchError as E;
+        match error {
+            E::NotUnicast(_) => ControlError::invalid(error.to_string()),
+            E::FdbFull | E::VniTaken(_) | E::TooManyNetworks | E::TooManyPorts | E::Overlay(_) => {
+                ControlError::Conflict(error.to_string())
+            }
+            _ => ControlError::Internal(error.to_string()),
+        }
     }
 }
 

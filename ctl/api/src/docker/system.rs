@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 /// `docker version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+// In the OpenAPI document every type needs a name of its own, and vswitch's own has this one.
+#[schema(as = DockerVersion)]
 pub struct Version {
     /// Who serves.
     pub platform: Platform,

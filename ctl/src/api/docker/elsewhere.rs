@@ -1,7 +1,7 @@
 //! What belongs to Docker and not to vswitch. `docker inspect NAME` asks for every kind of thing in turn and goes on at
 //! "not found", so looking up one image, volume or plugin is answered so; everything else is not implemented.
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use vswitch_api::ErrorBody;
 
 use crate::api::answer::Refusal;
@@ -45,6 +45,21 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
             ),
         )
     })
+}
+
+/// The sentence about a method that Docker has on a path of which others are ours.
+pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Option<Refusal> {
+    let (folder, name) = path.trim_matches('/').split_once('/')?;
+    let docker_has = match folder {
+        "containers" => method == Method::POST && matches!(name, "create" | "prune"),
+        "volumes" => {
+            method == Method::PUT
+                || method == Method::DELETE
+                || method == Method::POST && matches!(name, "create" | "prune")
+        }
+        _ => false,
+    };
+    docker_has.then(|| not_implemented(path))?
 }
 
 /// First path segments of the Docker Engine API that are Docker's own, altogether or in part.
