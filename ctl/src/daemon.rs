@@ -20,6 +20,7 @@ use crate::args::Options;
 use crate::confinement::{self, ConfinementError, Places};
 use crate::controller::{Controller, HostFiles, Interface, OpenPacket, OpenSockets, OpenUplink, Parts, Underlay};
 use crate::error::ControlError;
+use crate::log::Log;
 use crate::overlay::underlay::{Monitor, UnderlayError};
 use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
@@ -90,7 +91,7 @@ const CONTROL_THREADS: usize = 2;
 ///
 /// # Errors
 /// One sentence that says why it did not start, or why it ended by itself.
-pub fn run(options: &Options) -> Result<(), DaemonError> {
+pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     raise_descriptor_limit();
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
@@ -106,6 +107,10 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
     })?;
     privileges::drop_all()?;
     let confinement = confinement::confine(options.confinement, &places(options, &state_dir))?;
+    // The first thread: until here there had to be one only.
+    if let Err(error) = log.start() {
+        tracing::warn!("the log is written without a thread of its own: {error}");
+    }
     let switch = Switch::start(options.settings.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)

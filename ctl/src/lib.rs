@@ -28,6 +28,8 @@ pub mod dns;
 pub mod error;
 pub mod ids;
 pub mod ipam;
+pub mod log;
+pub mod logfile;
 pub mod model;
 pub mod namegen;
 pub mod overlay;

@@ -1,6 +1,6 @@
 //! `vswitchd`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,13 +18,10 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => return fail(&error, 2),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&options.log))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    match vswitch_ctl::daemon::run(&options) {
+    let log = vswitch_ctl::log::begin(options.log);
+    let ended = vswitch_ctl::daemon::run(&options, &log);
+    log.flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }

@@ -202,10 +202,9 @@ fn the_description_is_complete() {
             assert!(status != 405 && !text.contains("page not found"), "{method} {path}: {status} {text}");
         }
     }
-    for (path, own, other) in [
-        ("/version", "MinAPIVersion", "state_dir"),
-        ("/vswitch/v1/version", "state_dir", "MinAPIVersion"),
-    ] {
+    for (path, own, other) in
+        [("/version", "MinAPIVersion", "state_dir"), ("/vswitch/v1/version", "state_dir", "MinAPIVersion")]
+    {
         let answer = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
         let name = answer["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
         let properties = document["components"]["schemas"][name]["properties"].as_object().unwrap();

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    process::{Child, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
@@ -191,4 +192,41 @@ fn waiting_clients() {
         let answer = http::request(&vs.socket(), "GET", "/vswitch/v1/containers/b/wait", None);
         assert_eq!((answer.status, answer.json()["exit_code"].as_i64()), (200, Some(7)));
     });
+}
+
+/// A standard error that is gone, full, or that nobody reads breaks no request, however much is to be logged.
+#[test]
+fn nobody_takes_the_log() {
+    guard(|| {
+        for (index, kind) in ["gone", "full", "stuck"].into_iter().enumerate() {
+            let vs = Vswitch::stopped(&format!("/tmp/log-{kind}"), &["--log", "debug", "--uplink", "none"]);
+            let (reader, writer) = std::io::pipe().unwrap();
+            let stderr = match kind {
+                "full" => std::fs::File::options().write(true).open("/dev/full").unwrap().into(),
+                _ => std::os::fd::OwnedFd::from(writer),
+            };
+            let reader = (kind == "stuck").then_some(reader);
+            let child = vs.daemon_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+            let daemon = Killed(child);
+            eventually("it serves", 20, || vs.words("version").code == 0);
+            // More than a pipe holds.
+            for _ in 0..400 {
+                assert_eq!(http::request(&vs.socket(), "GET", "/networks/nobody", None).status, 404);
+            }
+            vs.ok(&format!("network create n --subnet 10.{index}.0.0/24"));
+            vs.container("a", "--network n").pings(format!("10.{index}.0.1"));
+            vs.ok("rm -f a");
+            drop((daemon, reader));
+        }
+    });
+}
+
+/// A program that ends with its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -90,6 +90,31 @@ fn followed_logs() {
     });
 }
 
+/// A container that prints without end fills no disk; what is kept is the end of it, also for who follows.
+#[test]
+fn bounded_logs() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let script =
+            "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; touch /tmp/done; exec sleep 100000";
+        let flags =
+            ["run", "-d", "--name", "a", "--network", "none", "--log-opt", "max-size=16k", "--log-opt", "max-file=2"];
+        vs.ctl(&[&flags[..], &["--", "sh", "-c", script]].concat()).ok();
+        let follower = vs.spawn(&["logs", "-f", "a"]);
+        eventually("it has printed all", 60, || std::path::Path::new("/tmp/done").exists());
+        eventually("the end is told", 10, || follower.output().ends_with("line 20000\n"));
+        let kept = vs.ok("logs a");
+        assert!(kept.ends_with("line 19999\nline 20000\n") && kept.starts_with("line "), "{kept}");
+        assert!((16 << 10..=32 << 10).contains(&kept.len()), "{}", kept.len());
+        let files =
+            std::fs::read_dir(vs.state_dir().join("logs")).unwrap().map(|file| file.unwrap().metadata().unwrap());
+        assert!(files.map(|about| about.len()).sum::<u64>() <= 32 << 10);
+        vs.ok("rm -f a");
+        assert_eq!(std::fs::read_dir(vs.state_dir().join("logs")).unwrap().count(), 0);
+        vs.refuses("run --log-opt max-size=big -- true", "max-size");
+    });
+}
+
 /// stop asks and then kills, kill sends signals, rm refuses a running container unless forced.
 #[test]
 fn stop_kill_rm() {

@@ -192,6 +192,30 @@ fn started(pid: u32) -> u64 {
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap()
 }
 
+/// What a container prints comes into its log whatever becomes of vswitchd and the agent, which carries it: nothing kills the
+/// container, and nothing that it prints in between is lost.
+#[test]
+fn output_goes_on() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let script = "echo one; while ! [ -e /tmp/go ]; do sleep 0.05; done; echo two && touch /tmp/said; \
+            while ! [ -e /tmp/end ]; do sleep 0.05; done; echo three; exit 5";
+        vs.ctl(&["run", "-d", "--name", "a", "--network", "none", "--", "sh", "-c", script]).ok();
+        eventually("it prints", 10, || vs.ok("logs a") == "one\n");
+        kill_both(&vs);
+        std::fs::write("/tmp/go", "").unwrap();
+        eventually("it prints with nobody to listen", 10, || std::path::Path::new("/tmp/said").exists());
+        vs.up();
+        eventually("it is in the log", 10, || vs.ok("logs a") == "one\ntwo\n");
+        vs.crash();
+        vs.up();
+        let follower = vs.spawn(&["logs", "-f", "a"]);
+        std::fs::write("/tmp/end", "").unwrap();
+        let said = follower.wait(std::time::Duration::from_secs(20));
+        assert_eq!((said.code, said.stdout.as_str()), (0, "one\ntwo\nthree\n"));
+    });
+}
+
 /// Kills the daemon, then its agent, and waits until nothing of either is left but what nobody has waited for.
 #[track_caller]
 fn kill_both(vs: &Vswitch) {

@@ -47,6 +47,8 @@ pub struct ContainerCreate {
     pub publish: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// How much of its output is kept: `max-size` of a file (10m if absent) and `max-file` (3).
+    pub log_options: BTreeMap<String, String>,
 }
 
 /// A network and what the endpoint on it should be like.

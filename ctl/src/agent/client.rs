@@ -29,6 +29,7 @@ use super::{
     socket,
     wire::{Channel, Exhausted},
 };
+use crate::log::agent_file;
 
 /// How to start the agent.
 #[derive(Debug, Clone)]
@@ -333,7 +334,7 @@ async fn read(
 
 /// Starts `vswitchd agent` and waits until it serves its socket or says why it cannot.
 fn spawn(state_dir: &Path, options: &AgentOptions) -> Result<Child, AgentError> {
-    let log = std::fs::File::create(state_dir.join("agent.log")).map_err(AgentError::Io)?;
+    let log = agent_file(&state_dir.join("agent.log")).map_err(AgentError::Io)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("vswitchd").arg("agent").arg("--state-dir").arg(state_dir);
     if options.ephemeral {

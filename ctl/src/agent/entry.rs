@@ -15,7 +15,6 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
 use vswitch_switch::sys::descriptors::close_on_exec;
 
 use super::{
@@ -58,7 +57,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    log();
+    crate::log::begin_agent();
     if let Err(error) = close_on_exec(FIRST_FREE) {
         tracing::warn!("cannot close inherited descriptors: {error}");
     }
@@ -75,13 +74,6 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The agent's log goes to its standard error; nobody may read that any more.
-pub(crate) fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
-    let _ = subscriber.log_internal_errors(false).try_init();
 }
 
 fn run(state_dir: &Path, ephemeral: bool, uplink: Option<String>) -> Result<(), String> {

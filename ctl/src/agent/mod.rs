@@ -17,6 +17,7 @@ mod foreign;
 mod key;
 mod listen;
 mod network;
+mod output;
 mod pidfd;
 mod processes;
 pub mod protocol;

@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     fs::File,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -24,11 +24,13 @@ use vswitch_switch::sys::namespace::{Unshare, unshare};
 use super::{
     files::{self, Files},
     network::{self, Answer},
+    output::Outputs,
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
     survivors::{self, Survivor},
     wire::Channel,
 };
+use crate::logfile::Limit;
 use crate::sandbox::{
     exit_code,
     message::{Control, InitOrder, StageOrder, Status, command, drive_stage},
@@ -41,6 +43,7 @@ pub(crate) struct Processes {
     table: Mutex<Table>,
     /// Folders that no container may see, beside the state directory.
     hidden: Mutex<BTreeSet<PathBuf>>,
+    outputs: Outputs,
     /// A process of an earlier agent ended; the kernel tells that to its parent only, which this agent is not.
     orphan_ended: Arc<Notify>,
 }
@@ -97,7 +100,13 @@ struct Init {
 impl Processes {
     /// None yet.
     pub(crate) fn new(settings: Settings) -> Processes {
-        Processes { settings, table: Mutex::default(), hidden: Mutex::default(), orphan_ended: Arc::default() }
+        Processes {
+            settings,
+            table: Mutex::default(),
+            outputs: Outputs::default(),
+            hidden: Mutex::default(),
+            orphan_ended: Arc::default(),
+        }
     }
 
     /// Hides folders from the containers that are started from now on; those that were named before stay hidden.
@@ -119,8 +128,12 @@ impl Processes {
         netns: Option<OwnedFd>,
         streams: Vec<OwnedFd>,
     ) -> Answer {
-        let streams = self.streams(streams, spec.log.as_deref())?;
         self.reserve(id)?;
+        let log = spec.log.as_deref().map(|log| (id, Path::new(log), spec.log_limit));
+        let streams = match self.streams(streams, log) {
+            Ok(streams) => streams,
+            Err(failure) => return self.settle(id, Err(failure)),
+        };
         let order = InitOrder {
             spec,
             scratch: self.settings.scratch.clone(),
@@ -257,6 +270,18 @@ impl Processes {
         DONE
     }
 
+    /// Goes on with the output of a container that an earlier agent started.
+    pub(crate) fn resume_output(&self, id: &str, log: &str, limit: Limit) -> Answer {
+        let resumed = self.outputs.resume(id, Path::new(log), limit);
+        resumed.map_err(|error| Failure::io("go on with the container's output", &error))?;
+        DONE
+    }
+
+    /// Waits until what an ended process wrote can be read.
+    pub(crate) async fn finish_output(&self, id: &str) {
+        self.outputs.finish(id).await;
+    }
+
     /// Forgets an ended process.
     pub(crate) fn forget(&self, id: &str) -> Answer {
         let mut table = self.table();
@@ -375,18 +400,22 @@ impl Processes {
     }
 
     /// Standard input, output and error.
-    fn streams(&self, streams: Vec<OwnedFd>, log: Option<&str>) -> Result<[OwnedFd; 3], Failure> {
+    fn streams(&self, streams: Vec<OwnedFd>, log: Option<(&str, &Path, Limit)>) -> Result<[OwnedFd; 3], Failure> {
         if !streams.is_empty() {
             let wrong = |given: Vec<OwnedFd>| {
                 Failure::other(format!("a process needs three streams, not {}; pass input, output, error", given.len()))
             };
             return <[OwnedFd; 3]>::try_from(streams).map_err(wrong);
         }
-        let failed = |error: std::io::Error| Failure::io("open the container's log", &error);
-        let input = File::open("/dev/null").map_err(failed)?;
-        let output = File::options().append(true).create(true).open(log.unwrap_or("/dev/null")).map_err(failed)?;
+        let failed = |error: std::io::Error| Failure::io("open the process's streams", &error);
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
+        let output = match log {
+            Some((id, path, limit)) => self.outputs.open(id, path, limit),
+            None => null.try_clone().map(OwnedFd::from),
+        };
+        let output = output.map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        Ok([input.into(), output.into(), errors.into()])
+        Ok([null.into(), output, errors])
     }
 }
 

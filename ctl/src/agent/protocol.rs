@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
+use crate::logfile::Limit;
+
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -61,6 +63,8 @@ pub enum Request {
         sandbox: String,
         /// Where it is.
         netns: NetnsRef,
+        /// Even if it is the host's own.
+        force: bool,
     },
     /// Forget a sandbox; a created one disappears once no process is left in it. Answer: [`Reply::Done`].
     SandboxRemove {
@@ -86,7 +90,7 @@ pub enum Request {
         /// Id of the endpoint.
         endpoint: String,
     },
-    /// Replace the default routes of a sandbox (`None` removes). Answer: [`Reply::Done`].
+    /// Replace the default routes of a sandbox (`None` removes). Answer: [`Reply::Done`], or [`Reply::Kept`].
     DefaultRoute {
         /// Id of the sandbox.
         sandbox: String,
@@ -94,6 +98,8 @@ pub enum Request {
         ipv4: Option<(String, Ipv4Addr)>,
         /// IPv6 default gateway and the endpoint that leads to it.
         ipv6: Option<(String, Ipv6Addr)>,
+        /// What becomes of default routes that the agent did not make.
+        others: OtherRoutes,
     },
     /// Open a socket inside a sandbox. Answer: [`Reply::Sockets`].
     SandboxOpen {
@@ -142,6 +148,15 @@ pub enum Request {
         /// Whole text of /etc/resolv.conf.
         etc_resolv_conf: String,
     },
+    /// Go on with the output of a container that an earlier agent started. Answer: [`Reply::Done`].
+    ProcessOutput {
+        /// Id of the container's process.
+        process: String,
+        /// Where its output goes.
+        log: String,
+        /// How much of it is kept there.
+        limit: Limit,
+    },
     /// Send a signal. A process that ended already is no error. Answer: [`Reply::Done`].
     ProcessSignal {
         /// Id of the process.
@@ -168,6 +183,17 @@ pub enum NetnsRef {
     Pid(u32),
     /// Bound at this absolute path.
     Path(String),
+}
+
+/// What becomes of default routes that somebody else made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OtherRoutes {
+    /// The namespace is the agent's: they are replaced.
+    Replace,
+    /// They stay, and there is no other.
+    Keep,
+    /// They stay, and more specific routes lead everything elsewhere while the endpoint exists.
+    Overrule,
 }
 
 /// A socket inside a sandbox.
@@ -228,6 +254,9 @@ pub struct ProcessSpec {
     pub capabilities: Vec<u8>,
     /// Where output goes when no descriptors are passed.
     pub log: Option<String>,
+    /// How much of it is kept there.
+    #[serde(default)]
+    pub log_limit: Limit,
 }
 
 /// A further process in a container.
@@ -266,6 +295,11 @@ pub enum Reply {
     },
     /// It is done.
     Done,
+    /// Default routes of somebody else's were kept, so that those that were asked for do not exist.
+    Kept {
+        /// `FAMILY by GATEWAY (INTERFACE)`, as far as known.
+        routes: Vec<String>,
+    },
     /// The interface exists; one descriptor comes with this message: an AF_PACKET socket, bound, with the vnet header
     /// on, non-blocking.
     Endpoint {
@@ -321,6 +355,8 @@ pub enum FailureKind {
     Gone,
     /// The user may not do that.
     NotPermitted,
+    /// It would do harm, and was not forced.
+    Harmful,
     /// The program was not found (exit status 127).
     CommandNotFound,
     /// The program cannot be executed (exit status 126).

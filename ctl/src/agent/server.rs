@@ -305,6 +305,7 @@ impl Agent {
             Request::ProcessFiles { process, etc_hosts, etc_resolv_conf } => {
                 self.processes.replace_files(&process, etc_hosts, etc_resolv_conf)
             }
+            Request::ProcessOutput { process, log, limit } => self.processes.resume_output(&process, &log, limit),
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Shutdown => self.clear().await,
             Request::Hello { .. } => Err(Failure::other("the hello of this connection was said already")),
@@ -312,7 +313,7 @@ impl Agent {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
             Request::Listen { binding } => super::listen::open(&binding),
-            Request::SandboxAttach { sandbox, netns } => self.attach(sandbox, netns).await,
+            Request::SandboxAttach { sandbox, netns, force } => self.attach(sandbox, netns, force).await,
             request => match self.foreign.request(&request).await {
                 Some(answer) => answer,
                 None => self.network.request(request).await,
@@ -321,8 +322,9 @@ impl Agent {
     }
 
     /// A namespace that the agent may not enter can belong to another user namespace of the same user.
-    async fn attach(&self, sandbox: String, netns: NetnsRef) -> Answer {
-        let direct = self.network.request(Request::SandboxAttach { sandbox: sandbox.clone(), netns: netns.clone() });
+    async fn attach(&self, sandbox: String, netns: NetnsRef, force: bool) -> Answer {
+        let request = Request::SandboxAttach { sandbox: sandbox.clone(), netns: netns.clone(), force };
+        let direct = self.network.request(request);
         match direct.await {
             Err(failure) if failure.kind == FailureKind::NotPermitted => {
                 self.foreign.attach(sandbox, netns, failure).await
@@ -352,6 +354,7 @@ impl Agent {
 
     async fn reap(&self) {
         for (process, exit_code) in self.processes.reap() {
+            self.processes.finish_output(&process).await;
             self.tell(Event::Exited { process, exit_code }).await;
         }
     }

@@ -14,6 +14,7 @@ use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecR
 use super::answer::{Answer, Refusal};
 use super::extract::{Asked, Body, Flag, Segments};
 use super::{App, stdio};
+use crate::blocking::may_block;
 use crate::controller::Extent;
 use crate::model::{parse_container, parse_exec};
 
@@ -210,9 +211,9 @@ pub(super) async fn logs(
 ) -> Answer<Response> {
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let extent = if query.follow.0 { Extent::End } else { Extent::Now };
-    let Some(log) = app.controller.container_log(&id, extent)? else { return Ok((text, "").into_response()) };
-    let chunks = futures_util::stream::try_unfold(log, |mut log| async move {
-        Ok::<_, std::io::Error>(log.next().await?.map(|chunk| (Bytes::from(chunk), log)))
+    let log = app.controller.container_log(&id, extent)?;
+    let chunks = futures_util::stream::try_unfold(log, |mut log| {
+        may_block(async move { Ok::<_, std::io::Error>(log.next().await?.map(|chunk| (Bytes::from(chunk), log))) })
     });
     Ok((text, HttpBody::from_stream(chunks)).into_response())
 }

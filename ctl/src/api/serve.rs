@@ -170,7 +170,8 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
             Err(refusal) => return Box::pin(async move { Ok(refusal.into_response()) }),
         }
         if head_bytes(&request) > MAX_HEAD_BYTES {
-            let sentence = format!("the request's head is larger than {MAX_HEAD_BYTES} bytes; send fewer or shorter headers");
+            let sentence =
+                format!("the request's head is larger than {MAX_HEAD_BYTES} bytes; send fewer or shorter headers");
             let refusal = Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence);
             return Box::pin(async move { Ok(refusal.into_response()) });
         }
@@ -203,8 +204,7 @@ mod tests {
     #[test]
     fn blocked_handlers_block_nobody() {
         const THREADS: usize = 2;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("v.sock");
         let listener = StdListener::bind(&path).unwrap();

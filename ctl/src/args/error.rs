@@ -51,6 +51,9 @@ pub enum ArgsError {
     /// Overlay networks contradict each other.
     #[error(transparent)]
     Overlays(#[from] TablesError),
+    /// Nowhere to put the socket.
+    #[error(transparent)]
+    NoRuntimeDirectory(#[from] vswitch_api::client::NoRuntimeDirectory),
     /// Nowhere to put something.
     #[error("there is no home directory to keep state in; name one with --state-dir")]
     NoHome,

@@ -59,7 +59,8 @@ pub struct Args {
     /// What happens when vswitchd does what it should not; it confines itself by seccomp and landlock [default: refuse]
     #[arg(long, value_name = "MODE")]
     pub confinement: Option<Mode>,
-    /// What to log to standard error: error, warn, info, debug or trace [default: info]
+    /// What to log to standard error: error, warn, info, debug or trace (the same as debug but in
+    /// debug builds) [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
     /// A second socket, on which vswitchd speaks the Docker Engine API and nothing else

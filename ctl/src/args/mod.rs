@@ -18,6 +18,7 @@ pub use options::Options;
 use vswitch_switch::Settings;
 
 use crate::api::serve::Clients;
+use crate::log::{Level, NoLevel};
 use crate::overlay::file::check_all;
 use crate::overlay::vtep;
 use crate::uplink::Uplink;
@@ -42,10 +43,14 @@ impl Args {
         loopbacks.iter().try_for_each(|address| uplink.share_loopback(address))?;
         let vteps = vtep::parse_all(if self.vtep.is_empty() { &file.vtep } else { &self.vtep })?;
         check_all(&file.overlay)?;
-        let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
-        if tracing_subscriber::EnvFilter::try_new(&log).is_err() {
-            return Err(ArgsError::Range { flag: "--log", value: log, allowed: "error, warn, info, debug or trace" });
-        }
+        let log = match self.log.or(file.log) {
+            None => Level::default(),
+            Some(text) => text.parse().map_err(|NoLevel| ArgsError::Range {
+                flag: "--log",
+                value: text,
+                allowed: "error, warn, info, debug or trace",
+            })?,
+        };
         let (ephemeral, live_restore) = (self.ephemeral || file.ephemeral, self.live_restore || file.live_restore);
         if ephemeral && live_restore {
             return Err(ArgsError::Contradiction);
@@ -54,12 +59,16 @@ impl Args {
             Some(dir) => dir,
             None => environment.default_state_dir()?,
         };
+        let socket = match self.socket.or(file.socket) {
+            Some(socket) => socket,
+            None => environment.default_socket()?,
+        };
         let docker = DockerConfig::new(self.docker, self.config_file.or(file.config_file));
         Ok(Options {
             defaults: docker.read()?,
             docker,
             docker_socket: self.docker_socket.or(file.docker_socket),
-            socket: self.socket.or(file.socket).unwrap_or_else(|| environment.default_socket()),
+            socket,
             state_dir,
             settings: Settings {
                 workers: workers.or(defaults.workers),

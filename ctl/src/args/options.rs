@@ -7,6 +7,7 @@ use vswitch_switch::{Settings, nat};
 use super::DockerConfig;
 use crate::api::serve::Clients;
 use crate::confinement::Mode;
+use crate::log::Level;
 use crate::model::Defaults;
 use crate::overlay::{OverlayTable, VtepSpec};
 use crate::uplink::Uplink;
@@ -44,6 +45,6 @@ pub struct Options {
     pub defaults: Defaults,
     /// Where they came from, to read them again.
     pub docker: DockerConfig,
-    /// Log filter.
-    pub log: String,
+    /// How much is logged.
+    pub log: Level,
 }

@@ -11,6 +11,7 @@ use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
+use crate::logfile::{self, Limit};
 use crate::model::{
     Container, ContainerSpec, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, HostAddress, NetworkMode,
     Owner, Phase, Wanted,
@@ -161,17 +162,14 @@ impl Controller {
         for endpoint in &endpoints {
             state.remove_endpoint(endpoint);
         }
+        let mut limit = Limit::default();
         if let Some(one) = state.containers.remove(id) {
+            limit = one.container.spec.log_limit;
             tracing::info!(container = one.container.name, id = id.short(), "container removed");
             self.tell_container(&one.container, "destroy", &[]);
         }
         drop(state);
-        match std::fs::remove_file(self.log_path(id)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!("cannot remove the output of container {}: {error}", id.short());
-            }
-            _ => Ok::<_, ControlError>(())?,
-        }
+        logfile::remove(&self.log_path(id), limit);
         Ok(())
     }
 

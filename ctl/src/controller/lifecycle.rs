@@ -140,7 +140,7 @@ impl Controller {
         let mut log = None;
         if to_log {
             let path = self.log_path(id);
-            make_log_dir(&path)?;
+            make_log_dir(&path);
             log = Some(path.to_string_lossy().into_owned());
         }
         let state = self.state();
@@ -162,6 +162,7 @@ impl Controller {
             tty: container.spec.tty,
             capabilities: container.spec.capabilities.clone(),
             log,
+            log_limit: container.spec.log_limit,
         })
     }
 
@@ -287,10 +288,11 @@ impl Controller {
     }
 }
 
-fn make_log_dir(path: &std::path::Path) -> Result<(), ControlError> {
+/// Without it the container runs and its output is lost, which the agent's log says.
+fn make_log_dir(path: &std::path::Path) {
     use std::os::unix::fs::DirBuilderExt;
-    let Some(dir) = path.parent() else { return Ok(()) };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        ControlError::Internal(format!("cannot make the folder {} for output: {error}", dir.display()))
-    })
+    let Some(dir) = path.parent() else { return };
+    if let Err(error) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir) {
+        tracing::warn!("cannot make the folder {} for output: {error}", dir.display());
+    }
 }

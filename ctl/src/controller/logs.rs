@@ -1,13 +1,18 @@
 //! What containers wrote that were started without a client at their streams.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Controller;
+use crate::agent::protocol::Request;
 use crate::error::ControlError;
+use crate::ids::Id;
+use crate::logfile::{self, Inode, Limit};
 use crate::model::Phase;
 
 /// Bytes that are read at a time.
@@ -25,10 +30,15 @@ pub enum Extent {
     End,
 }
 
-/// A container's output, from its beginning.
+/// A container's output, from the beginning of what is kept.
 #[derive(Debug)]
 pub struct ContainerLog {
-    file: File,
+    path: PathBuf,
+    limit: Limit,
+    /// What is read yet, oldest first; the first is being read.
+    files: VecDeque<File>,
+    /// The newest that was seen.
+    newest: Option<Inode>,
     /// Bytes that may be read still.
     left: u64,
     /// Of a container that is followed.
@@ -36,53 +46,92 @@ pub struct ContainerLog {
 }
 
 impl Controller {
-    /// What a container wrote; nothing if there is no file.
+    /// What a container wrote.
     ///
     /// # Errors
-    /// When the container is unknown or the file cannot be read.
-    pub fn container_log(&self, text: &str, extent: Extent) -> Result<Option<ContainerLog>, ControlError> {
-        let (id, phase) = {
+    /// When the container is unknown or a file cannot be read.
+    pub fn container_log(&self, text: &str, extent: Extent) -> Result<ContainerLog, ControlError> {
+        let (path, limit, phase) = {
             let state = self.state();
             let one = state.container(text)?;
-            (one.container.id.clone(), one.phase.subscribe())
+            (self.log_path(&one.container.id), one.container.spec.log_limit, one.phase.subscribe())
         };
         let unreadable =
             |error: io::Error| ControlError::Internal(format!("cannot read the output of container {text}: {error}"));
-        let file = match File::open(self.log_path(&id)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
-        };
-        Ok(Some(match extent {
-            Extent::Now => {
-                let left = file.metadata().map_err(unreadable)?.len();
-                ContainerLog { file, left, phase: None }
-            }
-            Extent::End => ContainerLog { file, left: u64::MAX, phase: Some(phase) },
-        }))
+        ContainerLog::open(path, limit, (extent == Extent::End).then_some(phase)).map_err(unreadable)
+    }
+
+    /// Has the agent go on with the output of a container that an agent before it may have started.
+    pub(super) async fn resume_output(&self, id: &Id) {
+        let log = self.log_path(id);
+        let Ok(limit) = self.state().container_by_id(id).map(|one| one.container.spec.log_limit) else { return };
+        if logfile::fifo(&log).exists() {
+            let (process, log) = (id.to_string(), log.to_string_lossy().into_owned());
+            self.ask_anyway(Request::ProcessOutput { process, log, limit }).await;
+        }
     }
 }
 
 impl ContainerLog {
+    fn open(path: PathBuf, limit: Limit, phase: Option<watch::Receiver<Phase>>) -> io::Result<ContainerLog> {
+        let mut log = ContainerLog { path, limit, files: VecDeque::new(), newest: None, left: u64::MAX, phase };
+        log.look()?;
+        if log.phase.is_none() {
+            let sizes = log.files.iter().map(|file| Ok(file.metadata()?.len()));
+            log.left = sizes.sum::<io::Result<u64>>()?;
+        }
+        Ok(log)
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When a file cannot be read.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             // Asked first: whatever it wrote before its end is read after.
             let ended = self.phase.as_ref().is_none_or(has_ended);
-            let mut chunk = vec![0; usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK))];
-            let count = self.file.read(&mut chunk)?;
-            if count > 0 {
-                chunk.truncate(count);
-                self.left = self.left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+            if let Some(chunk) = self.read()? {
                 return Ok(Some(chunk));
+            }
+            if self.phase.is_some() && self.look()? {
+                continue;
             }
             let Some(phase) = self.phase.as_mut().filter(|_| !ended) else { return Ok(None) };
             // The end wakes it at once, and so does the container's removal.
             let _ = tokio::time::timeout(PAUSE, phase.changed()).await;
         }
+    }
+
+    /// What is there of the files that are known.
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        while let Some(file) = self.files.front_mut() {
+            let mut chunk = vec![0; usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK))];
+            let count = file.read(&mut chunk)?;
+            if count > 0 {
+                chunk.truncate(count);
+                self.left = self.left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+                return Ok(Some(chunk));
+            }
+            if self.files.len() == 1 {
+                break;
+            }
+            // Whoever wrote it had gone on to the next before this was read to its end.
+            self.files.pop_front();
+        }
+        Ok(None)
+    }
+
+    /// Looks for files that have begun since the newest that is known; whether there are any.
+    fn look(&mut self) -> io::Result<bool> {
+        let found = logfile::generations(&self.path, self.limit)?;
+        let known = self.newest;
+        self.newest = found.first().map(|(_, inode)| *inode).or(known);
+        let begun: Vec<File> =
+            found.into_iter().take_while(|(_, inode)| Some(*inode) != known).map(|(file, _)| file).collect();
+        let any = !begun.is_empty();
+        self.files.extend(begun.into_iter().rev());
+        Ok(any)
     }
 }
 
@@ -93,35 +142,69 @@ fn has_ended(phase: &watch::Receiver<Phase>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
     use crate::clock::Moment;
+    use crate::logfile::Writer;
 
-    fn followed(phase: Phase) -> (ContainerLog, File, watch::Sender<Phase>) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let (sender, receiver) = watch::channel(phase);
-        let log = ContainerLog { file: file.reopen().unwrap(), left: u64::MAX, phase: Some(receiver) };
-        (log, file.into_file(), sender)
+    const LIMIT: Limit = Limit { max_bytes: 1000, max_files: 3 };
+
+    fn running() -> Phase {
+        Phase::Running { pid: 1, started: Moment::now() }
+    }
+
+    async fn all(log: &mut ContainerLog) -> String {
+        let mut text = Vec::new();
+        while let Some(chunk) = log.next().await.unwrap() {
+            text.extend(chunk);
+        }
+        String::from_utf8(text).unwrap()
     }
 
     /// What is written is told, waiting for more, until the container has ended or is removed; nothing of it is lost.
     #[tokio::test]
     async fn follows_to_the_end() {
-        let running = Phase::Running { pid: 1, started: Moment::now() };
-        let ended = Phase::Exited { code: 0, started: None, finished: Moment::now() };
-        let (mut log, mut file, phase) = followed(running);
-        file.write_all(b"one").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.log");
+        let (phase, receiver) = watch::channel(running());
+        let mut log = ContainerLog::open(path.clone(), LIMIT, Some(receiver)).unwrap();
+        assert!(tokio::time::timeout(PAUSE, log.next()).await.is_err(), "it waits for the file, too");
+        let mut writer = Writer::new(path.clone(), LIMIT);
+        writer.append(b"one");
         assert_eq!(log.next().await.unwrap().unwrap(), b"one");
         assert!(tokio::time::timeout(PAUSE, log.next()).await.is_err(), "it waits");
-        file.write_all(b"two").unwrap();
-        phase.send_replace(ended);
-        assert_eq!(log.next().await.unwrap().unwrap(), b"two");
-        assert_eq!(log.next().await.unwrap(), None);
-        let (mut removed, mut file, phase) = followed(running);
-        file.write_all(b"last").unwrap();
+        writer.append(b"two");
+        phase.send_replace(Phase::Exited { code: 0, started: None, finished: Moment::now() });
+        assert_eq!(all(&mut log).await, "two");
+        let (phase, receiver) = watch::channel(running());
+        let mut removed = ContainerLog::open(path, LIMIT, Some(receiver)).unwrap();
+        writer.append(b"last");
         drop(phase);
-        assert_eq!(removed.next().await.unwrap().unwrap(), b"last");
-        assert_eq!(removed.next().await.unwrap(), None);
+        assert_eq!(all(&mut removed).await, "onetwolast");
+    }
+
+    /// Over the change from one file to the next nothing is lost or told twice, and what is kept is told from its beginning.
+    #[tokio::test]
+    async fn follows_over_rotations() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.log");
+        let (phase, receiver) = watch::channel(running());
+        let mut log = ContainerLog::open(path.clone(), LIMIT, Some(receiver)).unwrap();
+        let mut writer = Writer::new(path.clone(), LIMIT);
+        let (mut written, mut told) = (String::new(), String::new());
+        for round in 0..100 {
+            for line in 0..17 {
+                let line = format!("line {line} of round {round}\n");
+                writer.append(line.as_bytes());
+                written.push_str(&line);
+            }
+            while told.len() < written.len() {
+                told.push_str(std::str::from_utf8(&log.next().await.unwrap().unwrap()).unwrap());
+            }
+        }
+        drop(phase);
+        assert_eq!(all(&mut log).await, "");
+        assert_eq!(told, written);
+        let kept = all(&mut ContainerLog::open(path, LIMIT, None).unwrap()).await;
+        assert!(written.ends_with(&kept) && (2001..=3000).contains(&kept.len()), "{}", kept.len());
     }
 }

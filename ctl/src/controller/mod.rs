@@ -254,7 +254,7 @@ impl From<AgentError> for ControlError {
         let message = failure.message;
         match failure.kind {
             FailureKind::Gone => ControlError::NamespaceGone(message),
-            FailureKind::NotPermitted => ControlError::NotPermitted(message),
+            FailureKind::NotPermitted | FailureKind::Harmful => ControlError::NotPermitted(message),
             FailureKind::CommandNotFound => ControlError::Command { message, exit_code: 127 },
             FailureKind::CommandNotExecutable => ControlError::Command { message, exit_code: 126 },
             FailureKind::Exists => ControlError::Conflict(message),

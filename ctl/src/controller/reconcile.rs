@@ -73,6 +73,7 @@ impl Controller {
             self.ask_anyway(request).await;
         }
         self.serve_names_anyway(id).await;
+        self.resume_output(id).await;
         let mut state = self.state();
         if let Ok(one) = state.container_by_id(id)
             && let Phase::Running { started, .. } = one.container.phase

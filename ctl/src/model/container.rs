@@ -9,6 +9,7 @@ use vswitch_api::container::{ContainerCreate, ExecRequest};
 use super::{EndpointSpec, Faults, container_name, parse_endpoint, resolve_capabilities};
 use crate::clock::Moment;
 use crate::ids::Id;
+use crate::logfile::Limit;
 use crate::publish::{self, Binding, PublishSpec};
 
 /// A container, as decided and stored.
@@ -120,6 +121,9 @@ pub struct ContainerSpec {
     pub publish_text: Vec<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// How much of its output is kept.
+    #[serde(default)]
+    pub log_limit: Limit,
 }
 
 /// One `--add-host`.
@@ -217,6 +221,13 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     let capabilities = faults.take(resolve_capabilities(&wire.cap_add, &wire.cap_drop)).unwrap_or_default();
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
+    let log_limit = match Limit::parse(&wire.log_options) {
+        Ok(limit) => limit,
+        Err(more) => {
+            faults.append(more);
+            Limit::default()
+        }
+    };
     let network = match wire.network.as_str() {
         "" => DEFAULT_NETWORK.to_owned(),
         _ => wire.network,
@@ -235,6 +246,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         publish,
         publish_text: wire.publish,
         labels: wire.labels,
+        log_limit,
     };
     faults.finish(Wanted { name, hostname, network, endpoint, more, spec })
 }

@@ -157,6 +157,7 @@ pub(crate) fn shell(sandbox: Option<&str>, script: &str) -> ProcessSpec {
         tty: false,
         capabilities: DOCKER_CAPABILITIES.to_vec(),
         log: None,
+        log_limit: vswitch_ctl::logfile::Limit::default(),
     }
 }
 

@@ -165,9 +165,11 @@ impl FakeState {
                 let message = "there is no way out of what is pretended".to_owned();
                 (Reply::Failed(Failure { kind: FailureKind::Other, message }), Vec::new(), None)
             }
-            Request::Hide { .. } | Request::DefaultRoute { .. } | Request::ProcessFiles { .. } | Request::Shutdown => {
-                (Reply::Done, Vec::new(), None)
-            }
+            Request::Hide { .. }
+            | Request::DefaultRoute { .. }
+            | Request::ProcessFiles { .. }
+            | Request::ProcessOutput { .. }
+            | Request::Shutdown => (Reply::Done, Vec::new(), None),
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
         }
     }

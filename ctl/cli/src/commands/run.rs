@@ -82,6 +82,9 @@ pub(crate) struct RunArgs {
     /// Label (repeat for more)
     #[arg(short, long = "label", value_name = "KEY[=VALUE]", value_parser = values::label)]
     labels: Vec<(String, String)>,
+    /// How much output of a detached container is kept: max-size=SIZE of a file [10m], max-file=N [3] (repeat for more)
+    #[arg(long = "log-opt", value_name = "KEY=VALUE", value_parser = values::label)]
+    log_options: Vec<(String, String)>,
     /// Capability on top of Docker's default ones (repeat for more)
     #[arg(long, value_name = "CAP")]
     cap_add: Vec<String>,
@@ -157,6 +160,7 @@ impl RunArgs {
             cap_drop: self.cap_drop,
             publish: self.publish,
             labels: self.labels.into_iter().collect(),
+            log_options: self.log_options.into_iter().collect(),
         })
     }
 }
