@@ -124,6 +124,52 @@ fn files_are_private() {
     });
 }
 
+/// Who types a command is not served by a stranger who was first at a place where everybody may write, nor tells it anything; a
+/// daemon of another user, whose group one is in, is one's own choice. Only root can become two users here.
+#[test]
+fn strangers_daemons() {
+    guard(|| {
+        if !is_root() {
+            let vs = Vswitch::start();
+            let nowhere = vs.ctl_command().env_remove("VSWITCH_SOCKET").env_remove("XDG_RUNTIME_DIR").arg("ps").output();
+            let said = String::from_utf8(nowhere.unwrap().stderr).unwrap();
+            assert!(said.contains("/run/user/"), "{said}");
+            vs.ok("ps");
+            return;
+        }
+        let become_user = |uid: u32, gid: u32| {
+            let (uid, gid) = (uid.to_string(), gid.to_string());
+            ["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups"].map(str::to_owned).to_vec()
+        };
+        let options = ["--uplink", "none", "--group", "1001", "--confinement", "off"];
+        for (dir, believed) in [("/tmp/vswitch-1002", false), ("/run/service", true)] {
+            let vs = Vswitch::stopped_inside(dir, &become_user(1001, 1001), &options);
+            std::os::unix::fs::chown(dir, Some(1001), Some(1001)).unwrap();
+            vs.up();
+            let client = |uid: u32, gid: u32| {
+                let command = vs.ctl_command();
+                let mut words = become_user(uid, gid);
+                words.push(command.get_program().to_str().unwrap().to_owned());
+                let mut command = Command::new(&words[0]);
+                run(command.args(&words[1..]).args(["network", "ls"]).env("VSWITCH_SOCKET", vs.socket()))
+            };
+            client(1001, 1001).exits(0);
+            for said in [client(1002, 1001), vs.words("network ls")] {
+                if believed {
+                    said.exits(0);
+                } else {
+                    said.refused("served by user 1001");
+                }
+            }
+            assert_eq!(vs.terminate(), 0);
+        }
+        // Without a folder of its own a user is told to name one, and nothing is looked for in /tmp.
+        let mut homeless = Command::new("setpriv");
+        homeless.args(["--reuid", "1002", "--regid", "1002", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR"]);
+        run(homeless.args(["/run/vswitch-tests/vswitchctl", "ps"])).refused("set XDG_RUNTIME_DIR");
+    });
+}
+
 /// Where an ordinary user may not make user namespaces, vswitchd says so in one sentence and how to allow them.
 #[test]
 fn without_user_namespaces() {

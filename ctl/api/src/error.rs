@@ -16,6 +16,21 @@ pub struct ErrorBody {
 /// Why a call did not give an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// Nobody says where the socket is.
+    #[error(transparent)]
+    NoRuntimeDirectory(#[from] crate::client::NoRuntimeDirectory),
+    /// Somebody else serves the socket.
+    #[error(
+        "the socket {socket} is served by user {uid}, who could have put it there to get what vswitchd is told; nothing was \
+         said. Name the socket of a vswitchd of your own or of root with --socket, or one in folders that only its owner and \
+         root can change"
+    )]
+    Stranger {
+        /// The socket's path.
+        socket: String,
+        /// Who serves it.
+        uid: u32,
+    },
     /// Nobody serves the socket.
     #[error("cannot reach vswitchd at {socket} ({source}); start it with 'vswitchd' or name its socket with --socket")]
     Unreachable {

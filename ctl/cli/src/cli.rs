@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use vswitch_api::Client;
-use vswitch_api::client::default_socket;
 
 use crate::commands::{
     attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats, top,
@@ -100,9 +99,20 @@ enum Command {
     DemoWorker(demo::worker::WorkerCommand),
 }
 
+impl Command {
+    /// Whether it asks no daemon, or only one of its own.
+    const fn needs_no_daemon(&self) -> bool {
+        matches!(self, Command::Demo(_) | Command::Completions(_) | Command::DemoWorker(_))
+    }
+}
+
 impl Cli {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let client = Client::new(self.socket.unwrap_or_else(default_socket));
+        let client = match self.socket {
+            Some(socket) => Client::new(socket),
+            None if self.command.needs_no_daemon() => Client::new(""),
+            None => Client::of_this_user()?,
+        };
         let done = |()| ExitCode::SUCCESS;
         match self.command {
             Command::Network(command) => command.run(&client).await,

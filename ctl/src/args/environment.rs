@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use vswitch_api::client::own_socket;
+
 use super::ArgsError;
 
 /// The environment that defaults depend on.
@@ -33,12 +35,10 @@ impl Environment {
         }
     }
 
-    pub(super) fn default_socket(&self) -> PathBuf {
-        match (&self.socket, self.uid, &self.runtime_dir) {
-            (Some(socket), _, _) => socket.clone(),
-            (None, 0, _) => "/run/vswitch/vswitch.sock".into(),
-            (None, _, Some(dir)) => dir.join("vswitch/vswitch.sock"),
-            (None, uid, None) => format!("/tmp/vswitch-{uid}/vswitch.sock").into(),
+    pub(super) fn default_socket(&self) -> Result<PathBuf, ArgsError> {
+        match &self.socket {
+            Some(socket) => Ok(socket.clone()),
+            None => Ok(own_socket(self.uid, self.runtime_dir.as_deref())?),
         }
     }
 

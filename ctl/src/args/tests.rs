@@ -10,8 +10,16 @@ fn resolve(line: &[&str], environment: &Environment) -> Result<Options, ArgsErro
     Args::try_parse_from([&["vswitchd"], line].concat()).unwrap().resolve(environment)
 }
 
+/// Nobody has this one.
+const USER: u32 = 4_000_000_007;
+
 fn user() -> Environment {
-    Environment { uid: 1000, home: Some("/home/u".into()), ..Environment::default() }
+    Environment {
+        uid: USER,
+        home: Some("/home/u".into()),
+        runtime_dir: Some("/run/user/7".into()),
+        ..Environment::default()
+    }
 }
 
 /// Root, a user with a runtime directory and one without each get their own paths.
@@ -21,16 +29,18 @@ fn default_paths() {
     assert_eq!(root.socket, Path::new("/run/vswitch/vswitch.sock"));
     assert_eq!(root.state_dir, Path::new("/var/lib/vswitch"));
     let options = resolve(&[], &user()).unwrap();
-    assert_eq!(options.socket, Path::new("/tmp/vswitch-1000/vswitch.sock"));
+    assert_eq!(options.socket, Path::new("/run/user/7/vswitch/vswitch.sock"));
     assert_eq!(options.state_dir, Path::new("/home/u/.local/state/vswitch"));
-    let seated = Environment { runtime_dir: Some("/run/user/1000".into()), state_home: Some("/s".into()), ..user() };
+    let seated = Environment { state_home: Some("/s".into()), ..user() };
     let options = resolve(&[], &seated).unwrap();
-    assert_eq!(options.socket, Path::new("/run/user/1000/vswitch/vswitch.sock"));
     assert_eq!(options.state_dir, Path::new("/s/vswitch"));
     let named = Environment { socket: Some("/x.sock".into()), ..seated };
     assert_eq!(resolve(&[], &named).unwrap().socket, Path::new("/x.sock"));
     assert_eq!(resolve(&["--socket", "/y.sock"], &named).unwrap().socket, Path::new("/y.sock"));
-    let homeless = Environment { uid: 1000, ..Environment::default() };
+    // Others may have been first wherever everybody may write.
+    let refused = resolve(&[], &Environment { runtime_dir: None, ..user() }).unwrap_err();
+    assert!(refused.to_string().contains("set XDG_RUNTIME_DIR"), "{refused}");
+    let homeless = Environment { uid: USER, ..Environment::default() };
     assert!(matches!(resolve(&[], &homeless), Err(ArgsError::NoHome)));
 }
 
@@ -83,6 +93,7 @@ fn refusals() {
         &["--host-loopback", "127.0.0.1"],
         &["--host-loopback", "10.0.2.2", "--host-loopback", "10.0.2.3"],
         &["--log", "a=b=c"],
+        &["--log", "silly"],
         &["--ephemeral", "--live-restore"],
     ] {
         assert!(resolve(line, &user()).is_err(), "{line:?}");

@@ -24,7 +24,10 @@ pub use containers::ContainerOutput;
 pub use flows::FlowEvents;
 pub use networks::Filters;
 pub use session::{Session, Streams};
-pub use socket::{SOCKET_VARIABLE, default_socket};
+use socket::Named;
+pub use socket::{NoRuntimeDirectory, SOCKET_VARIABLE, own_socket};
+
+use crate::ClientError;
 
 /// How long the daemon may take to accept a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,13 +39,23 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    named: Named,
 }
 
 impl Client {
-    /// A client for the daemon at `socket`. Connects with the first call, so this cannot fail.
+    /// A client for the daemon at `socket`, which the user named. Connects with the first call, so this cannot fail.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Client { socket: socket.into() }
+        Client { socket: socket.into(), named: Named::Explicitly }
+    }
+
+    /// A client for this user's daemon: at `$VSWITCH_SOCKET`, or at [`own_socket`].
+    ///
+    /// # Errors
+    /// When the user has no folder for a socket.
+    pub fn of_this_user() -> Result<Self, ClientError> {
+        let (socket, named) = socket::default_socket()?;
+        Ok(Client { socket, named })
     }
 
     /// The socket's path.

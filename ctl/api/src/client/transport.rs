@@ -53,10 +53,16 @@ impl Client {
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
         let unreachable = |source| ClientError::Unreachable { socket: self.socket.display().to_string(), source };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.socket)).await {
-            Ok(connected) => connected.map_err(unreachable),
-            Err(_) => Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, "it does not accept connections"))),
-        }
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.socket)).await {
+            Ok(connected) => connected.map_err(unreachable)?,
+            Err(_) => {
+                return Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, "it does not accept connections")));
+            }
+        };
+        // Of the process that listens, before it has heard anything.
+        let server = stream.peer_cred().map_err(unreachable)?;
+        super::socket::check(&self.socket, self.named, server.uid())?;
+        Ok(stream)
     }
 }
 
