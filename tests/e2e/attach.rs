@@ -179,3 +179,72 @@ fn name_servers() {
         assert_eq!(vs.json("inspect lab")[0]["name_servers"][0], "10.1.0.1");
     });
 }
+
+/// A namespace that has a default route keeps it, and is told so; with --default-route everything goes by the network until
+/// detach, or until vswitchd and its agent are gone, however they go.
+#[test]
+fn foreign_default_routes() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --ipv6 --subnet 10.1.0.0/24 --subnet fd00:1::/64");
+        let holder = Holder::usual();
+        let lines = [
+            "ip link add up0 type veth peer name up1",
+            "ip link set up1 up",
+            "ip addr add 198.18.0.1/24 dev up0",
+            "ip -6 addr add fd18::1/64 dev up0 nodad",
+            "ip link set up0 up",
+            "ip route add default via 198.18.0.2",
+            "ip -6 route add default via fd18::2",
+        ];
+        holder.sh(&lines.join(" && ")).ok();
+        let ways = || {
+            let way = |target: &str| holder.sh(&format!("ip route get {target}")).ok().contains("dev up0");
+            (way("192.0.2.1"), way("203.0.113.1"), way("2001:db8::1"), way("fd55::1"))
+        };
+        let (own, ours) = ((true, true, true, true), (false, false, false, false));
+        let attach = |flags: &str| vs.words(&format!("attach --pid {} --network n --name x {flags}", holder.pid()));
+        let said = attach("").exits(0);
+        let told = &said.stderr;
+        assert!(told.contains("IPv4 by 198.18.0.2 (up0)") && told.contains("IPv6 by fd18::2 (up0)"), "{told}");
+        assert!(told.contains("--default-route") && vs.log().contains("IPv4 by 198.18.0.2 (up0)"), "{}", vs.log());
+        assert_eq!(ways(), own);
+        holder.pings("10.1.0.1");
+        vs.ok("detach x");
+        assert_eq!(ways(), own);
+        assert_eq!(attach("--default-route").exits(0).stderr, "");
+        assert_eq!(ways(), ours);
+        vs.ok("detach x");
+        assert_eq!(ways(), own);
+        attach("--default-route").exits(0);
+        vs.crash();
+        vs.up();
+        assert_eq!(ways(), ours);
+        vs.ok("detach x");
+        assert_eq!(ways(), own);
+        attach("--default-route").exits(0);
+        assert_eq!(vs.terminate(), 0);
+        eventually("its own routes hold again", 10, || ways() == own);
+    });
+}
+
+/// The host's own namespace is refused, whoever names it and however; only --force, by whoever may, attaches it.
+#[test]
+fn the_hosts_own_namespace() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.1.0.0/24");
+        let before = sh("ip addr; ip route").ok();
+        let says = if is_root() { "--force" } else { "belongs to somebody else" };
+        vs.refuses(&format!("attach --pid {} --network n", std::process::id()), says);
+        vs.refuses("attach --netns /proc/1/ns/net --network n", says);
+        assert_eq!(sh("ip addr; ip route").ok(), before);
+        assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(0));
+        if is_root() {
+            vs.ok(&format!("attach --pid {} --network n --name own --force", std::process::id()));
+            assert!(sh("ip addr show eth0").ok().contains("10.1.0."));
+            vs.ok("detach own");
+            assert_eq!(sh("ip addr; ip route").ok(), before);
+        }
+    });
+}

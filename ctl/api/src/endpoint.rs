@@ -21,6 +21,11 @@ pub struct AttachRequest {
     pub endpoint: EndpointConfig,
     /// Interface name inside; the first free `ethN` if absent.
     pub interface: Option<String>,
+    /// Lead everything by the network, although the namespace has a default route of its own; that one is in force again
+    /// after `detach`.
+    pub default_route: bool,
+    /// Attach even the host's own network namespace.
+    pub force: bool,
 }
 
 /// What became of an endpoint.
@@ -74,4 +79,7 @@ pub struct Endpoint {
     /// Others that it alone reaches by these names, `CONTAINER:ALIAS` each.
     #[serde(default)]
     pub links: Vec<String>,
+    /// Sentences about an attachment that was just made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

@@ -156,7 +156,9 @@ impl Foreign {
             None => return Err(refusal),
         };
         let (client, _, events) = AgentClient::connect(connection).await.map_err(failure)?;
-        let answer = client.call(Request::SandboxAttach { sandbox: sandbox.clone(), netns }, Vec::new()).await;
+        // The host has no network namespace that belongs to such a user namespace.
+        let request = Request::SandboxAttach { sandbox: sandbox.clone(), netns, force: false };
+        let answer = client.call(request, Vec::new()).await;
         let answer = answer.map_err(failure)?;
         table(&self.table).helpers.insert(sandbox.clone(), client);
         tokio::spawn(watch(sandbox, events, Arc::clone(&self.table), self.lost.clone()));

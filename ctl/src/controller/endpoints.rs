@@ -8,7 +8,7 @@ use vswitch_switch::{Identity, PortConfig, PortDevice};
 use super::state::prefix_of;
 use super::{Controller, names, routes, unexpected, view};
 use crate::agent::client::AgentError;
-use crate::agent::protocol::{Link, Reply, Request};
+use crate::agent::protocol::{Link, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{AttachSpec, Attachment, Endpoint, Owner};
@@ -31,7 +31,7 @@ impl Controller {
             };
             let owner = Owner::Attached(Attachment { netns: spec.netns.clone() });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
-            let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns };
+            let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns, force: spec.force };
             (endpoint, request)
         };
         let undo = |error: ControlError| {
@@ -39,17 +39,26 @@ impl Controller {
             error
         };
         self.ask(sandbox_request).await.map_err(undo)?;
-        if let Err(error) = self.bring_attached_up(&endpoint.id).await {
-            self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
-            return Err(undo(error));
+        let kept = match self.bring_attached_up(&endpoint.id, spec.default_route).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
+                return Err(undo(error));
+            }
+        };
+        let warnings: Vec<String> = kept.iter().map(|route| kept_route(route)).collect();
+        for warning in &warnings {
+            tracing::warn!(endpoint = endpoint.name, "{warning}");
         }
         tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace attached");
         let state = self.state();
-        Ok(view::endpoint(&state, state.endpoint(endpoint.id.as_str())?))
+        let shown = view::endpoint(&state, state.endpoint(endpoint.id.as_str())?);
+        Ok(vswitch_api::endpoint::Endpoint { warnings, ..shown })
     }
 
-    /// Interface, port and default route of an attached namespace, then the commit.
-    async fn bring_attached_up(&self, id: &Id) -> Result<(), ControlError> {
+    /// Interface, port and default route of an attached namespace, then the commit. Answers what default routes of others
+    /// were kept instead.
+    async fn bring_attached_up(&self, id: &Id, take_over: bool) -> Result<Vec<String>, ControlError> {
         self.bring_up(id).await?;
         let (route, endpoint) = {
             let state = self.state();
@@ -61,14 +70,23 @@ impl Controller {
             });
             let named = one.endpoint.ipv4.is_some_and(|fixed| fixed.gateway.is_some())
                 || one.endpoint.ipv6.is_some_and(|fixed| fixed.gateway.is_some());
-            let route = (first || named).then(|| routes::single_route(&one.endpoint, &on.network));
+            let others = if take_over { OtherRoutes::Overrule } else { OtherRoutes::Keep };
+            let wanted = first || named || take_over;
+            let route = wanted.then(|| routes::single_route(&one.endpoint, &on.network, others));
             (route, one.endpoint.clone())
         };
         let result = match route {
-            Some(request) => self.ask(request).await,
-            None => Ok(()),
+            Some(request) => match self.inner.agent.call(request, Vec::new()).await {
+                Ok((Reply::Kept { routes }, _)) => Ok(routes),
+                Ok(_) => Ok(Vec::new()),
+                Err(error) => Err(error.into()),
+            },
+            None => Ok(Vec::new()),
         };
-        let result = result.and_then(|()| Ok(self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?));
+        let result = result.and_then(|kept| {
+            self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?;
+            Ok(kept)
+        });
         if result.is_err() {
             self.take_down(id).await;
         }
@@ -217,6 +235,13 @@ fn opened_endpoint(answer: (Reply, Vec<OwnedFd>)) -> Result<(String, OwnedFd), C
         }
         (reply, _) => Err(unexpected(&reply)),
     }
+}
+
+fn kept_route(route: &str) -> String {
+    format!(
+        "the namespace keeps its own default route, {route}; what is not on the network goes by that. With --default-route it \
+         goes by the network until detach"
+    )
 }
 
 /// Only endpoints that vswitchd addresses have an identity that frames can be held against.

@@ -3,18 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::state::{State, gateway_of};
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{OtherRoutes, Request};
 use crate::ids::Id;
 use crate::model::{Endpoint, Network};
 
 /// The request that sets a container's default routes as they should be now.
 pub(super) fn default_routes(state: &State, container: &Id) -> Request {
-    request(container.to_string(), &candidates(state, container))
+    request(container.to_string(), &candidates(state, container), OtherRoutes::Replace)
 }
 
-/// The request for a sandbox with just this endpoint.
-pub(super) fn single_route(endpoint: &Endpoint, network: &Network) -> Request {
-    request(endpoint.sandbox(), &[Candidate { endpoint, network }])
+/// The request for somebody else's sandbox with just this endpoint.
+pub(super) fn single_route(endpoint: &Endpoint, network: &Network, others: OtherRoutes) -> Request {
+    request(endpoint.sandbox(), &[Candidate { endpoint, network }], others)
 }
 
 /// The endpoints of a container by which it is reached from outside, one for each family: those of its default routes.
@@ -86,12 +86,13 @@ impl Candidate<'_> {
     }
 }
 
-fn request(sandbox: String, candidates: &[Candidate<'_>]) -> Request {
+fn request(sandbox: String, candidates: &[Candidate<'_>], others: OtherRoutes) -> Request {
     let ranked = ranked(candidates);
     let id = |one: &&Candidate<'_>| one.endpoint.id.to_string();
     Request::DefaultRoute {
         sandbox,
         ipv4: ranked.iter().find_map(|one| Some((id(one), one.ipv4()?))),
         ipv6: ranked.iter().find_map(|one| Some((id(one), one.ipv6()?))),
+        others,
     }
 }

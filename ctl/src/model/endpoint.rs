@@ -128,6 +128,10 @@ pub struct AttachSpec {
     pub network: String,
     /// What the endpoint should be like.
     pub endpoint: EndpointSpec,
+    /// Its default route is the network's, whatever it had.
+    pub default_route: bool,
+    /// Even if it is the host's own namespace.
+    pub force: bool,
 }
 
 /// Checks what a user asks of an endpoint.
@@ -201,7 +205,8 @@ pub fn parse_attach(wire: AttachRequest) -> Result<AttachSpec, Faults> {
     if let Some(text) = wire.interface {
         endpoint.interface = faults.take(parse_interface(&text));
     }
-    faults.finish(AttachSpec { name, netns, network: wire.network, endpoint })
+    let AttachRequest { default_route, force, network, .. } = wire;
+    faults.finish(AttachSpec { name, netns, network, endpoint, default_route, force })
 }
 
 /// Linux takes at most 15 bytes, no slash, colon or space, and neither `.` nor `..`.

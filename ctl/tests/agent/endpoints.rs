@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vswitch_ctl::agent::protocol::{Event, FailureKind, NetnsRef, Reply, Request};
+use vswitch_ctl::agent::protocol::{Event, FailureKind, NetnsRef, OtherRoutes, Reply, Request};
 
 use crate::harness::{Agent, link};
 
@@ -119,7 +119,7 @@ async fn attaches_existing_namespaces() {
         let mut stranger = Stranger::start(arguments);
         let (sandbox, endpoint) = (format!("host-{index}"), format!("e{index}"));
         let netns = NetnsRef::Pid(stranger.child.id());
-        agent.done(Request::SandboxAttach { sandbox: sandbox.clone(), netns: netns.clone() }).await;
+        agent.done(Request::SandboxAttach { sandbox: sandbox.clone(), netns: netns.clone(), force: false }).await;
         let (name, _socket) = agent.attach(&endpoint, &sandbox, link(2)).await;
         assert_eq!(name, "eth0");
         agent.done(default_route(&sandbox, &endpoint, (Some(Ipv4Addr::new(10, 9, 0, 1)), None))).await;
@@ -142,7 +142,7 @@ async fn attaches_existing_namespaces() {
         assert_eq!(agent.failure(Request::EndpointReopen { endpoint: endpoint.clone() }).await.0, FailureKind::Gone);
         agent.done(Request::EndpointDetach { endpoint }).await;
         agent.done(Request::SandboxRemove { sandbox: sandbox.clone() }).await;
-        let (kind, message) = agent.failure(Request::SandboxAttach { sandbox, netns }).await;
+        let (kind, message) = agent.failure(Request::SandboxAttach { sandbox, netns, force: false }).await;
         assert_eq!(kind, FailureKind::Gone, "{message}");
         assert!(message.contains("does not exist"), "{message}");
     }
@@ -153,7 +153,7 @@ async fn attaches_existing_namespaces() {
 #[tokio::test]
 async fn refuses_other_places() {
     let agent = Agent::start(false).await;
-    let attach = |netns| Request::SandboxAttach { sandbox: "s1".to_owned(), netns };
+    let attach = |netns| Request::SandboxAttach { sandbox: "s1".to_owned(), netns, force: false };
     let path = |path: &str| NetnsRef::Path(path.to_owned());
     assert_eq!(agent.failure(attach(path("/no/such/file"))).await.0, FailureKind::Gone);
     assert_eq!(agent.failure(attach(path("/etc/hosts"))).await.0, FailureKind::Gone);
@@ -199,6 +199,7 @@ fn default_route(sandbox: &str, endpoint: &str, (ipv4, ipv6): (Option<Ipv4Addr>,
         sandbox: sandbox.to_owned(),
         ipv4: ipv4.map(|gateway| (endpoint.to_owned(), gateway)),
         ipv6: ipv6.map(|gateway| (endpoint.to_owned(), gateway)),
+        others: OtherRoutes::Keep,
     }
 }
 

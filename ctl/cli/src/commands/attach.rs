@@ -20,6 +20,8 @@ Examples:
   vswitchctl attach --netns /run/netns/lab --network blue --name lab --ip 10.0.0.220/24@10.0.0.254
   vswitchctl attach --netns /run/netns/lab --network blue --resolv-conf /etc/netns/lab/resolv.conf
 
+A default route that the namespace has already stays in force; --default-route takes over until detach.
+
 Prints the name that detach takes. The network's gateway answers names, its containers' and all others: --resolv-conf
 writes the file that tells programs inside so. 'ip netns exec lab' puts /etc/netns/lab/resolv.conf in its place.";
 
@@ -58,6 +60,12 @@ pub(crate) struct AttachArgs {
     /// Write a resolv.conf that names the network's gateway to this file
     #[arg(long, value_name = "FILE")]
     resolv_conf: Option<PathBuf>,
+    /// Lead everything by the network, although the namespace has a default route of its own, until detach
+    #[arg(long)]
+    default_route: bool,
+    /// Attach the namespace even if it is the host's own
+    #[arg(long)]
+    force: bool,
     /// Print the endpoint as JSON
     #[arg(long)]
     json: bool,
@@ -71,6 +79,8 @@ impl AttachArgs {
             netns: self.netns.map(absolute).transpose()?,
             network: self.network,
             interface: self.interface,
+            default_route: self.default_route,
+            force: self.force,
             ..AttachRequest::default()
         };
         let endpoint = &mut request.endpoint;
@@ -95,6 +105,9 @@ impl AttachArgs {
         };
         if let Some(file) = file {
             file.write(&endpoint.name_servers)?;
+        }
+        for warning in &endpoint.warnings {
+            output::note(&format!("warning: {warning}"));
         }
         if self.json { output::json(&endpoint) } else { Ok(output::print(&format!("{}\n", endpoint.name))?) }
     }

@@ -17,7 +17,7 @@ use rtnetlink::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
         link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
     },
     sys::AsyncSocket,
 };
@@ -27,7 +27,7 @@ use vswitch_frame::offload::MAX_SEGMENTS;
 
 use crate::agent::{
     failure::netlink_io,
-    protocol::{Failure, FailureKind, Link},
+    protocol::{Failure, FailureKind, Link, OtherRoutes},
 };
 
 /// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0012). Kernels before 6.3 do not know this and ignore it.
@@ -166,65 +166,146 @@ impl Netlink {
         gone_is_fine(self.handle.link().del_with_message(message).execute().await)
     }
 
-    /// Makes the IPv4 default route of the interfaces `ours` this one (or none).
-    pub(crate) async fn default_ipv4(&self, ours: &[u32], wanted: Option<Via<Ipv4Addr>>) -> Result<(), Failure> {
+    /// Makes the IPv4 default route of the interfaces `ours` this one (or none). Answers which route of `others` was kept
+    /// instead.
+    pub(crate) async fn default_ipv4(
+        &self,
+        ours: &[u32],
+        wanted: Option<Via<Ipv4Addr>>,
+        others: OtherRoutes,
+    ) -> Result<Option<String>, Failure> {
         let query = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let gateway = wanted.map(|via| IpAddr::V4(via.gateway));
-        self.clear_defaults(query, ours, gateway.zip(wanted.map(|via| via.interface))).await?;
-        let Some(Via { gateway, interface, onlink }) = wanted else { return Ok(()) };
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(interface);
-        let route = if onlink { route.onlink() } else { route };
-        self.add_default(route.build(), gateway.into()).await
+        let wanted = wanted.map(|Via { gateway, interface, onlink }| {
+            let to = |net: Ipv4Addr, prefix| {
+                let route = RouteMessageBuilder::<Ipv4Addr>::new();
+                let route = if prefix > 0 { route.destination_prefix(net, prefix) } else { route };
+                let route = route.gateway(gateway).output_interface(interface);
+                if onlink { route.onlink().build() } else { route.build() }
+            };
+            let halves = [to(Ipv4Addr::UNSPECIFIED, HALF), to(Ipv4Addr::new(0x80, 0, 0, 0), HALF)];
+            Wanted { gateway: gateway.into(), interface, whole: to(Ipv4Addr::UNSPECIFIED, 0), halves }
+        });
+        self.set_default(query, ours, wanted, others).await
     }
 
-    /// Makes the IPv6 default route of the interfaces `ours` this one (or none).
-    pub(crate) async fn default_ipv6(&self, ours: &[u32], wanted: Option<Via<Ipv6Addr>>) -> Result<(), Failure> {
+    /// Makes the IPv6 default route of the interfaces `ours` this one (or none). Answers as for IPv4.
+    pub(crate) async fn default_ipv6(
+        &self,
+        ours: &[u32],
+        wanted: Option<Via<Ipv6Addr>>,
+        others: OtherRoutes,
+    ) -> Result<Option<String>, Failure> {
         let query = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        let gateway = wanted.map(|via| IpAddr::V6(via.gateway));
-        self.clear_defaults(query, ours, gateway.zip(wanted.map(|via| via.interface))).await?;
-        let Some(Via { gateway, interface, onlink }) = wanted else { return Ok(()) };
-        let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(interface);
-        let route = if onlink { route.onlink() } else { route };
-        self.add_default(route.build(), gateway.into()).await
+        let wanted = wanted.map(|Via { gateway, interface, onlink }| {
+            let to = |net: Ipv6Addr, prefix| {
+                let route = RouteMessageBuilder::<Ipv6Addr>::new();
+                let route = if prefix > 0 { route.destination_prefix(net, prefix) } else { route };
+                let route = route.gateway(gateway).output_interface(interface);
+                if onlink { route.onlink().build() } else { route.build() }
+            };
+            let upper = Ipv6Addr::from_bits(1 << 127);
+            let halves = [to(Ipv6Addr::UNSPECIFIED, HALF), to(upper, HALF)];
+            Wanted { gateway: gateway.into(), interface, whole: to(Ipv6Addr::UNSPECIFIED, 0), halves }
+        });
+        self.set_default(query, ours, wanted, others).await
     }
 
-    async fn add_default(&self, route: RouteMessage, gateway: IpAddr) -> Result<(), Failure> {
-        let added = self.handle.route().add(route).replace().execute().await;
-        added.map_err(|error| Failure::netlink(format!("set the default route by {gateway}"), &error))
-    }
-
-    /// Removes the default routes over `ours` except the wanted one.
-    async fn clear_defaults(
+    async fn set_default(
         &self,
         query: RouteMessage,
         ours: &[u32],
-        keep: Option<(IpAddr, u32)>,
-    ) -> Result<(), Failure> {
-        let failed = |error: rtnetlink::Error| Failure::netlink("replace the default route", &error);
+        wanted: Option<Wanted>,
+        others: OtherRoutes,
+    ) -> Result<Option<String>, Failure> {
+        let failed = |error: rtnetlink::Error| Failure::netlink("look at the routes", &error);
         let family = query.header.address_family;
-        let routes: Vec<RouteMessage> = self.handle.route().get(query).execute().try_collect().await.map_err(failed)?;
-        for route in routes {
-            let (mut interface, mut gateway) = (None, None);
-            for attribute in &route.attributes {
-                match attribute {
-                    RouteAttribute::Oif(index) => interface = Some(*index),
-                    RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(IpAddr::V4(*address)),
-                    RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some(IpAddr::V6(*address)),
-                    _ => {}
-                }
-            }
+        let found: Vec<RouteMessage> = self.handle.route().get(query).execute().try_collect().await.map_err(failed)?;
+        let mut foreign = None;
+        for route in found {
             let header = &route.header;
-            let is_default = header.address_family == family
-                && header.destination_prefix_length == 0
+            let leads_all = header.address_family == family
+                && header.destination_prefix_length <= HALF
                 && header.table == RouteHeader::RT_TABLE_MAIN
-                && gateway.is_some();
-            if is_default && interface.is_some_and(|index| ours.contains(&index)) && gateway.zip(interface) != keep {
-                gone_is_fine(self.handle.route().del(route).execute().await).map_err(failed)?;
+                && header.kind == RouteType::Unicast;
+            if !leads_all {
+                continue;
+            }
+            let Hop { gateway, interface } = Hop::of(&route);
+            if !interface.is_some_and(|index| ours.contains(&index)) {
+                foreign = foreign.or((header.destination_prefix_length == 0).then_some(Hop { gateway, interface }));
+                continue;
+            }
+            let keep = wanted.as_ref().is_some_and(|wanted| {
+                header.destination_prefix_length == 0
+                    && others == OtherRoutes::Replace
+                    && gateway.zip(interface) == Some((wanted.gateway, wanted.interface))
+            });
+            if !keep && gateway.is_some() {
+                let replaced = |error: rtnetlink::Error| Failure::netlink("replace the default route", &error);
+                gone_is_fine(self.handle.route().del(route).execute().await).map_err(replaced)?;
             }
         }
-        Ok(())
+        let Some(Wanted { gateway, interface: _, whole, halves }) = wanted else { return Ok(None) };
+        let routes = match (foreign, others) {
+            (None, _) | (Some(_), OtherRoutes::Replace) => vec![whole],
+            (Some(_), OtherRoutes::Overrule) => halves.into(),
+            (Some(hop), OtherRoutes::Keep) => return Ok(Some(self.describe(hop).await)),
+        };
+        for route in routes {
+            let request = self.handle.route().add(route);
+            let request = if others == OtherRoutes::Replace { request.replace() } else { request };
+            request
+                .execute()
+                .await
+                .map_err(|error| Failure::netlink(format!("set the default route by {gateway}"), &error))?;
+        }
+        Ok(None)
+    }
+
+    async fn describe(&self, Hop { gateway, interface }: Hop) -> String {
+        let name = match interface {
+            Some(index) => self.name_of(index).await.ok(),
+            None => None,
+        };
+        let by = gateway.map_or_else(|| "without a gateway".to_owned(), |gateway| format!("by {gateway}"));
+        name.map_or_else(|| by.clone(), |name| format!("{by} ({name})"))
     }
 }
+
+/// Where a route leads, as far as it says: one over several interfaces says it elsewhere.
+#[derive(Debug, Clone, Copy)]
+struct Hop {
+    gateway: Option<IpAddr>,
+    interface: Option<u32>,
+}
+
+impl Hop {
+    fn of(route: &RouteMessage) -> Hop {
+        let mut hop = Hop { gateway: None, interface: None };
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Oif(index) => hop.interface = Some(*index),
+                RouteAttribute::Gateway(RouteAddress::Inet(address)) => hop.gateway = Some(IpAddr::V4(*address)),
+                RouteAttribute::Gateway(RouteAddress::Inet6(address)) => hop.gateway = Some(IpAddr::V6(*address)),
+                _ => {}
+            }
+        }
+        hop
+    }
+}
+
+/// A default route that is to be.
+struct Wanted {
+    gateway: IpAddr,
+    interface: u32,
+    whole: RouteMessage,
+    /// The same in two pieces, which are more specific than anybody's default route. They vanish with their interface,
+    /// whatever ends it, and that default route is in force again.
+    halves: [RouteMessage; 2],
+}
+
+/// Prefix length of half of all addresses.
+const HALF: u8 = 1;
 
 impl Drop for Netlink {
     fn drop(&mut self) {

@@ -24,18 +24,22 @@ use crate::agent::{
 #[derive(Debug)]
 pub(crate) struct Home {
     netns: OwnedFd,
+    /// Those of the host: where the agent was started, and where the first process is, as far as that may be seen.
+    hosts: Vec<(u64, u64)>,
 }
 
 impl Home {
     /// Moves the calling thread into a new namespace, for good.
     pub(crate) fn make() -> io::Result<Home> {
+        let seen = ["/proc/thread-self/ns/net", "/proc/1/ns/net"].map(|path| identity(&File::open(path)?));
+        let hosts = seen.into_iter().filter_map(io::Result::ok).collect();
         unshare(Unshare::Network)?;
         // Before there is any link: the switch's ends must not speak IPv6. Where /proc/sys is read-only (inside some
         // containers) they do, and the switch's anti-spoofing never sees it, for these frames leave on the other side.
         for scope in ["all", "default"] {
             sysctl_ipv6(scope, "disable_ipv6", "1");
         }
-        Ok(Home { netns: current()? })
+        Ok(Home { netns: current()?, hosts })
     }
 
     /// Runs `work` inside `netns` on the calling thread.
@@ -44,6 +48,11 @@ impl Home {
         let result = work();
         enter(self.netns.as_fd()).expect("a thread may always return to a namespace that its user namespace owns");
         Ok(result)
+    }
+
+    /// Whether a namespace is the host's.
+    pub(crate) fn is_host(&self, attached: &Attached) -> bool {
+        self.hosts.contains(&attached.identity)
     }
 
     /// Makes a new network namespace.
@@ -93,6 +102,11 @@ impl Attached {
         let file = open(&netns).map_err(|error| failure(&netns, &error))?;
         let identity = identity(&file).map_err(|error| failure(&netns, &error))?;
         Ok(Attached { netns, pidfd, identity })
+    }
+
+    /// Whether both are one namespace.
+    pub(crate) fn is_same(&self, other: &Attached) -> bool {
+        self.identity == other.identity
     }
 
     /// Opens it once more; the kind is `Gone` when it is not there any more.

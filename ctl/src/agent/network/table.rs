@@ -15,7 +15,7 @@ use super::{
     namespace::{Attached, Home, failure, sysctl_ipv6},
     sockets,
 };
-use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, Reply, Request, SandboxSocket};
+use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, OtherRoutes, Reply, Request, SandboxSocket};
 
 /// Everything that the network thread owns.
 #[derive(Debug)]
@@ -63,13 +63,15 @@ impl Table {
     pub(crate) async fn request(&mut self, request: Request) -> Answer {
         match request {
             Request::SandboxCreate { sandbox } => self.create(sandbox).await,
-            Request::SandboxAttach { sandbox, netns } => self.attach_sandbox(sandbox, &netns),
+            Request::SandboxAttach { sandbox, netns, force } => self.attach_sandbox(sandbox, &netns, force),
             Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
             Request::SandboxOpen { sandbox, socket } => self.open_socket(&sandbox, socket),
             Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
             Request::EndpointReopen { endpoint } => self.reopen(&endpoint),
             Request::EndpointDetach { endpoint } => self.detach(&endpoint).await,
-            Request::DefaultRoute { sandbox, ipv4, ipv6 } => self.default_route(&sandbox, ipv4, ipv6).await,
+            Request::DefaultRoute { sandbox, ipv4, ipv6, others } => {
+                self.default_route(&sandbox, (ipv4, ipv6), others).await
+            }
             _ => Err(Failure::other("this request is not about the network; update vswitchd")),
         }
     }
@@ -99,11 +101,20 @@ impl Table {
         Ok(())
     }
 
-    fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef) -> Answer {
+    fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef, force: bool) -> Answer {
         let attached = Attached::find(netns.clone())?;
         // Opening it may be allowed where entering is not.
         let opened = attached.open()?;
         self.home.visit(opened.as_fd(), || ()).map_err(|error| failure(netns, &error))?;
+        if !force && self.home.is_host(&attached) {
+            return Err(Failure::new(
+                FailureKind::Harmful,
+                format!(
+                    "{netns} is the host's own, which an interface of a network could cut off; attach it with --force if that is \
+                     meant"
+                ),
+            ));
+        }
         if let Some(Sandbox::Created(_)) = self.sandboxes.get(&sandbox) {
             return Err(Failure::new(
                 FailureKind::Exists,
@@ -229,10 +240,10 @@ impl Table {
     async fn default_route(
         &self,
         sandbox: &str,
-        ipv4: Option<(String, Ipv4Addr)>,
-        ipv6: Option<(String, Ipv6Addr)>,
+        (ipv4, ipv6): (Option<(String, Ipv4Addr)>, Option<(String, Ipv6Addr)>),
+        others: OtherRoutes,
     ) -> Answer {
-        let ours: Vec<u32> = self.endpoints.values().filter(|e| e.sandbox == sandbox).map(|e| e.index).collect();
+        let ours = self.interfaces_in(sandbox);
         let find = |id: &str| match self.endpoints.get(id) {
             Some(endpoint) if endpoint.sandbox == sandbox => Ok(endpoint),
             _ => Err(Failure::no_endpoint(id)),
@@ -260,9 +271,24 @@ impl Table {
         };
         let netns = self.netns(sandbox)?;
         let inside = self.netlink_in(netns.as_fd())?;
-        inside.default_ipv4(&ours, via4).await?;
-        inside.default_ipv6(&ours, via6).await?;
-        DONE
+        let routes: Vec<String> = [
+            inside.default_ipv4(&ours, via4, others).await?.map(|kept| format!("IPv4 {kept}")),
+            inside.default_ipv6(&ours, via6, others).await?.map(|kept| format!("IPv6 {kept}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if routes.is_empty() { DONE } else { Ok((Reply::Kept { routes }, Vec::new())) }
+    }
+
+    /// Indices of the interfaces in a sandbox's namespace. Of one that was attached more than once they are those of all.
+    fn interfaces_in(&self, sandbox: &str) -> Vec<u32> {
+        let same = |other: &str| match (self.sandboxes.get(sandbox), self.sandboxes.get(other)) {
+            _ if other == sandbox => true,
+            (Some(Sandbox::Attached(one)), Some(Sandbox::Attached(other))) => one.is_same(other),
+            _ => false,
+        };
+        self.endpoints.values().filter(|endpoint| same(&endpoint.sandbox)).map(|endpoint| endpoint.index).collect()
     }
 
     /// Opens the network namespace of a sandbox.
