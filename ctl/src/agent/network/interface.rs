@@ -217,39 +217,47 @@ impl Netlink {
         wanted: Option<Wanted>,
         others: OtherRoutes,
     ) -> Result<Option<String>, Failure> {
+        if wanted.is_none() && others != OtherRoutes::Replace {
+            return Ok(None);
+        }
         let failed = |error: rtnetlink::Error| Failure::netlink("look at the routes", &error);
         let family = query.header.address_family;
         let found: Vec<RouteMessage> = self.handle.route().get(query).execute().try_collect().await.map_err(failed)?;
-        let mut foreign = None;
+        let (mut foreign, mut stale) = (None, Vec::new());
+        // In a container's namespace a route of this kind is its user's.
+        let longest = if others == OtherRoutes::Replace { 0 } else { HALF };
         for route in found {
             let header = &route.header;
             let leads_all = header.address_family == family
-                && header.destination_prefix_length <= HALF
+                && header.destination_prefix_length <= longest
                 && header.table == RouteHeader::RT_TABLE_MAIN
                 && header.kind == RouteType::Unicast;
             if !leads_all {
                 continue;
             }
-            let Hop { gateway, interface } = Hop::of(&route);
-            if !interface.is_some_and(|index| ours.contains(&index)) {
-                foreign = foreign.or((header.destination_prefix_length == 0).then_some(Hop { gateway, interface }));
+            let hop = Hop::of(&route);
+            if !hop.interface.is_some_and(|index| ours.contains(&index)) {
+                foreign = foreign.or((header.destination_prefix_length == 0).then_some(hop));
                 continue;
             }
-            let keep = wanted.as_ref().is_some_and(|wanted| {
-                header.destination_prefix_length == 0
-                    && others == OtherRoutes::Replace
-                    && gateway.zip(interface) == Some((wanted.gateway, wanted.interface))
-            });
-            if !keep && gateway.is_some() {
-                let replaced = |error: rtnetlink::Error| Failure::netlink("replace the default route", &error);
-                gone_is_fine(self.handle.route().del(route).execute().await).map_err(replaced)?;
+            let is_wanted = |wanted: &Wanted| {
+                others == OtherRoutes::Replace && hop.gateway.zip(hop.interface) == Some((wanted.gateway, wanted.interface))
+            };
+            if hop.gateway.is_some() && !wanted.as_ref().is_some_and(is_wanted) {
+                stale.push(route);
             }
+        }
+        if let (Some(hop), OtherRoutes::Keep, Some(_)) = (foreign, others, &wanted) {
+            return Ok(Some(self.describe(hop).await));
+        }
+        for route in stale {
+            let replaced = |error: rtnetlink::Error| Failure::netlink("replace the default route", &error);
+            gone_is_fine(self.handle.route().del(route).execute().await).map_err(replaced)?;
         }
         let Some(Wanted { gateway, interface: _, whole, halves }) = wanted else { return Ok(None) };
         let routes = match (foreign, others) {
-            (None, _) | (Some(_), OtherRoutes::Replace) => vec![whole],
             (Some(_), OtherRoutes::Overrule) => halves.into(),
-            (Some(hop), OtherRoutes::Keep) => return Ok(Some(self.describe(hop).await)),
+            _ => vec![whole],
         };
         for route in routes {
             let request = self.handle.route().add(route);
