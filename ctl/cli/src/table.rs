@@ -58,7 +58,7 @@ mod tests {
         table.row(["a", "1"]);
         table.row(["long name", "1,000"]);
         table.row(["evil\n\u{1b}[2\u{202e}J", ""]);
-        let expected = "NAME        FRAMES\na                1\nlong name    1,000\nevil  [2 J\n";
+        let expected = "NAME         FRAMES\na                 1\nlong name     1,000\nevil  [2 J\n";
         assert_eq!(table.render(), expected);
     }
 

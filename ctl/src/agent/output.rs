@@ -140,7 +140,12 @@ impl Job {
             // Those that have it open are gone, or about to be; what they wrote is there.
             let turns = if asked.is_some() { LAST_TURNS } else { 1 };
             for _ in 0..turns {
-                match take(&pipe, &mut writer) {
+                let taken = take(&mut writer, |piece| match asked {
+                    None => pipe.try_read(piece),
+                    // The runtime may not have heard yet that there is something.
+                    Some(_) => Ok(rustix::io::read(&pipe, piece)?),
+                });
+                match taken {
                     Ok(0) => {
                         let asked = match asked {
                             Some(asked) => asked,
@@ -162,11 +167,11 @@ impl Job {
     }
 }
 
-/// One piece from the pipe into the file.
-fn take(pipe: &pipe::Receiver, writer: &mut Writer) -> io::Result<usize> {
+/// One piece into the file.
+fn take(writer: &mut Writer, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
     // Not kept: most containers are silent most of the time, and there may be thousands.
     let mut piece = vec![0; PIECE];
-    let count = pipe.try_read(&mut piece)?;
+    let count = read(&mut piece)?;
     writer.append(&piece[..count]);
     Ok(count)
 }
