@@ -131,7 +131,8 @@ fn strangers_daemons() {
     guard(|| {
         if !is_root() {
             let vs = Vswitch::start();
-            let nowhere = vs.ctl_command().env_remove("VSWITCH_SOCKET").env_remove("XDG_RUNTIME_DIR").arg("ps").output();
+            let nowhere =
+                vs.ctl_command().env_remove("VSWITCH_SOCKET").env_remove("XDG_RUNTIME_DIR").arg("ps").output();
             let said = String::from_utf8(nowhere.unwrap().stderr).unwrap();
             assert!(said.contains("/run/user/"), "{said}");
             vs.ok("ps");

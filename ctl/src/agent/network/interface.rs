@@ -241,7 +241,8 @@ impl Netlink {
                 continue;
             }
             let is_wanted = |wanted: &Wanted| {
-                others == OtherRoutes::Replace && hop.gateway.zip(hop.interface) == Some((wanted.gateway, wanted.interface))
+                others == OtherRoutes::Replace
+                    && hop.gateway.zip(hop.interface) == Some((wanted.gateway, wanted.interface))
             };
             if hop.gateway.is_some() && !wanted.as_ref().is_some_and(is_wanted) {
                 stale.push(route);
