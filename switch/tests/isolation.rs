@@ -195,6 +195,23 @@ fn published_ports_are_open() {
     site.is_dropped(&to(1000, SECRET), DropReason::Isolated);
 }
 
+/// A frame from the gateway for a station that the bridge has forgotten is shown to nobody else.
+#[test]
+fn forgotten_stations_are_searched_for_where_they_can_be() {
+    let mut site = site(Mapping::default());
+    let question = |site: &mut Site| {
+        let to = Identity { mac: gateway().mac, ipv4: Some(EXTERNAL), ipv6: None };
+        let mut frame = udp4(&station(2), &to, SECRET);
+        frame[36..38].copy_from_slice(&8053u16.to_be_bytes());
+        frame[40..42].fill(0);
+        site.sends(site.attacker, &frame).into_iter().map(|(port, _)| port).collect::<Vec<_>>()
+    };
+    assert_eq!(question(&mut site), [site.victim]);
+    site.lab.datapath.fdb.forget_port(site.victim);
+    assert_eq!(site.lab.datapath.fdb.count_of(site.victim), 0);
+    assert_eq!(question(&mut site), [site.victim]);
+}
+
 /// Frames of an attacker's: to every kind of address, of every kind, with every offload, changed here and there.
 fn frames() -> impl Strategy<Value = (Vec<u8>, Offload)> {
     let me = station(2);

@@ -179,7 +179,18 @@ impl Way<'_> {
         }
         match self.fdb.lookup(FdbKey::new(network.index, to), self.now) {
             Some(port) if self.snapshot.port(port).is_some() => self.egress.push(port, index),
-            _ => self.flood(network, index),
+            _ => self.search(network, to, index),
+        }
+    }
+
+    /// Sends a frame to every port behind which `to` may be. One with an identity has that station and no other, so that
+    /// nobody is shown what is for somebody else.
+    fn search(&mut self, network: &Network, to: MacAddr, index: u16) {
+        for &member in &network.members {
+            let identity = self.snapshot.port(member).and_then(|port| port.config.identity.as_ref());
+            if identity.is_none_or(|identity| identity.mac == to) {
+                self.egress.push(member, index);
+            }
         }
     }
 
