@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
 use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
 
@@ -26,6 +26,7 @@ use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
 use crate::uplink::{PacketUplink, Uplink};
+use crate::vital;
 
 /// Why vswitchd did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     if let Err(error) = log.start() {
         tracing::warn!("the log is written without a thread of its own: {error}");
     }
-    let switch = Switch::start(options.settings.clone())?;
+    let switch = Switch::start_supervised(options.settings.clone(), &vital::on_end())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -163,12 +164,15 @@ async fn serve(
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         live_restore: options.live_restore,
     };
-    let mut servers = JoinSet::new();
+    let runtime = tokio::runtime::Handle::current();
+    let mut servers = Vec::new();
     if let Some(docker) = &sockets.docker {
-        servers.spawn(api::serve::serve_to(options.clients, docker.listener()?, api::docker_router(app.clone())));
+        let serving = api::serve::serve_to(options.clients, docker.listener()?, api::docker_router(app.clone()));
+        servers.push(vital::spawn_fallible(&runtime, "control", serving));
         tracing::info!(socket = %docker.path().display(), "serving the Docker Engine API");
     }
-    servers.spawn(api::serve::serve_to(options.clients, sockets.control.listener()?, api::router(app)));
+    let serving = api::serve::serve_to(options.clients, sockets.control.listener()?, api::router(app));
+    servers.push(vital::spawn_fallible(&runtime, "control", serving));
     tracing::info!(socket = %sockets.control.path().display(), state = %state_dir.path().display(), "serving");
     announce(&sockets.control);
     let lost = loop {
@@ -178,7 +182,7 @@ async fn serve(
             _ = hangup.recv() => reload(options, &controller),
         }
     };
-    servers.abort_all();
+    servers.iter().for_each(AbortHandle::abort);
     if lost {
         return Err(AgentError::Lost.into());
     }

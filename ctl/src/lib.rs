@@ -39,3 +39,4 @@ pub mod publish;
 pub mod sandbox;
 pub mod store;
 pub mod uplink;
+pub mod vital;

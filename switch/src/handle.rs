@@ -14,6 +14,7 @@ use crate::datapath::Datapath;
 use crate::overlay::VtepId;
 use crate::port::{Port, Service, ServicePort};
 use crate::router::RouterConfig;
+use crate::supervise::OnEnd;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
 use crate::{FdbEntry, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
@@ -91,20 +92,28 @@ pub struct Switch {
 const DEFAULT_MAX_WORKERS: usize = 4;
 
 impl Switch {
-    /// Starts the workers.
+    /// Starts the workers; the end of one that nobody asked to end is only logged.
     ///
     /// # Errors
     /// When the kernel has no thread or poll left.
     pub fn start(settings: Settings) -> Result<Switch, SwitchError> {
+        Switch::start_supervised(settings, &OnEnd::log())
+    }
+
+    /// Starts the workers and says who is told when one of the switch's threads ends that nobody asked to.
+    ///
+    /// # Errors
+    /// As [`Switch::start`].
+    pub fn start_supervised(settings: Settings, on_end: &OnEnd) -> Result<Switch, SwitchError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = settings.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS)).max(1);
         let datapath = Datapath::new(settings, count);
         let mut switch = Switch { workers: Vec::new(), ticker: None, datapath };
         for index in 0..count {
-            let worker = Handle::start(&switch.datapath, index);
+            let worker = Handle::start(&switch.datapath, index, on_end);
             switch.workers.push(worker.map_err(|source| SwitchError::Io { action: "start a worker", source })?);
         }
-        let ticker = Ticker::start(Arc::clone(&switch.datapath));
+        let ticker = Ticker::start(Arc::clone(&switch.datapath), on_end);
         switch.ticker = Some(ticker.map_err(|source| SwitchError::Io { action: "start the ticker", source })?);
         Ok(switch)
     }

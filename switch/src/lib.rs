@@ -51,6 +51,7 @@ pub mod router;
 mod shared;
 pub mod snapshot;
 mod stats;
+pub mod supervise;
 pub mod sys;
 mod ticker;
 pub mod worker;

@@ -9,6 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::datapath::Datapath;
 use crate::router::Chores;
+use crate::supervise::OnEnd;
 
 /// The running thread.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ const BUSY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
 
 impl Ticker {
-    pub(crate) fn start(datapath: Arc<Datapath>) -> std::io::Result<Ticker> {
+    pub(crate) fn start(datapath: Arc<Datapath>, on_end: &OnEnd) -> std::io::Result<Ticker> {
         let (stop, stopped) = bounded::<()>(0);
         let ageing = Duration::from_secs((datapath.settings.fdb_ageing_seconds / 10).clamp(1, 60));
         let tick = move || {
@@ -43,15 +44,15 @@ impl Ticker {
                 }
                 pause = if chores.run(&datapath, now) { BUSY } else { IDLE };
             }
+            Ok(())
         };
-        let thread = std::thread::Builder::new().name("ticker".to_owned()).spawn(tick)?;
+        let thread = on_end.spawn("ticker", tick)?;
         Ok(Ticker { stop, thread })
     }
 
     pub(crate) fn stop(self) {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the ticker panicked");
-        }
+        // How it ended was told by itself.
+        let _ = self.thread.join();
     }
 }

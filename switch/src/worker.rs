@@ -25,6 +25,7 @@ use crate::datapath::Datapath;
 use crate::overlay::{Inbound, Vtep, VtepId, Works};
 use crate::pipeline::Pipeline;
 use crate::port::Port;
+use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
 
 /// What control asks of a worker. Each is answered on the channel that comes with it, between two bursts.
@@ -68,7 +69,7 @@ impl Handle {
     ///
     /// # Errors
     /// When there is no poll or thread left.
-    pub fn start(datapath: &Arc<Datapath>, index: usize) -> io::Result<Handle> {
+    pub fn start(datapath: &Arc<Datapath>, index: usize, on_end: &OnEnd) -> io::Result<Handle> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (mailbox, commands) = bounded(MAILBOX);
@@ -87,7 +88,7 @@ impl Handle {
             most: burst,
             asked: MIN_BURST.min(burst),
         };
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || worker.run())?;
+        let thread = on_end.spawn(&format!("worker-{index}"), move || worker.run())?;
         Ok(Handle { mailbox, waker, thread: Some(thread) })
     }
 
@@ -104,10 +105,9 @@ impl Handle {
     /// Ends the thread.
     pub fn stop(&mut self) {
         self.post(Command::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a worker panicked");
+        if let Some(thread) = self.thread.take() {
+            // How it ended was told by itself.
+            let _ = thread.join();
         }
     }
 }
@@ -134,7 +134,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self) {
+    /// Ends when it is told to, or with what was wrong with the poll.
+    fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
         let spins = self.pipeline.settings().spins;
         let mut looks = spins;
@@ -144,10 +145,7 @@ impl Worker {
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(worker = self.index, %error, "the poll failed; the worker ends");
-                    return;
-                }
+                Err(error) => return Err(io::Error::other(format!("its poll failed: {error}"))),
             }
             if events.is_empty() && self.ready.is_empty() {
                 looks += 1;
@@ -158,7 +156,7 @@ impl Worker {
             for event in &events {
                 if event.token() == WAKER {
                     if !self.obey() {
-                        return;
+                        return Ok(());
                     }
                 } else {
                     self.queue(event.token());

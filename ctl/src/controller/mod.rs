@@ -67,13 +67,14 @@ pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};
-use crate::blocking;
+use crate::blocking::may_block;
 use crate::dns::Dns;
 use crate::error::ControlError;
 use crate::model::Defaults;
 use crate::overlay::underlay::Monitor;
 use crate::overlay::{OpenVtep, OverlayTable};
 use crate::store::{Contents, Store, StoreError};
+use crate::vital;
 
 /// What a controller is made of.
 #[derive(Debug)]
@@ -201,12 +202,13 @@ impl Controller {
         controller.reconcile(&hello).await?;
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
-        blocking::spawn(controller.clone().listen(events));
-        blocking::spawn(controller.clone().keep_uplink());
-        blocking::spawn(controller.clone().keep_underlays(monitor));
-        blocking::spawn(controller.clone().keep_overlays());
-        blocking::spawn(controller.clone().keep_journal());
-        blocking::spawn(controller.clone().pump_flows());
+        let runtime = tokio::runtime::Handle::current();
+        vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));
+        vital::spawn(&runtime, "uplink", may_block(controller.clone().keep_uplink()));
+        vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays(monitor)));
+        vital::spawn(&runtime, "overlays", may_block(controller.clone().keep_overlays()));
+        vital::spawn(&runtime, "journal", may_block(controller.clone().keep_journal()));
+        vital::spawn(&runtime, "flows", may_block(controller.clone().pump_flows()));
         Ok(controller)
     }
 

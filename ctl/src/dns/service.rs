@@ -27,6 +27,7 @@ use super::server;
 use super::stats::Counters;
 use super::upstream::Pending;
 use crate::clock::Stopwatch;
+use crate::vital;
 
 /// Forwarded questions at the same time, of all clients together.
 const MOST_WAITING: usize = 1024;
@@ -69,9 +70,10 @@ impl Dns {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        std::thread::Builder::new().name("dns".to_owned()).spawn(move || {
+        vital::on_end().spawn("dns", move || {
             // An error says that nobody is left who could stop it.
             let _ = runtime.block_on(stopped);
+            Ok(())
         })?;
         let shared = Arc::new(Shared {
             counters: Counters::default(),
@@ -101,15 +103,16 @@ impl Dns {
         let asked = (Arc::clone(&self.shared), Arc::clone(&client));
         let listened = (Arc::clone(&self.shared), Arc::clone(&client));
         let tasks = vec![
-            self.handle.spawn(server::datagrams(asked.0, asked.1, udp)).abort_handle(),
-            self.handle.spawn(server::listen(listened.0, listened.1, tcp)).abort_handle(),
+            vital::spawn(&self.handle, "dns", server::datagrams(asked.0, asked.1, udp)),
+            vital::spawn(&self.handle, "dns", server::listen(listened.0, listened.1, tcp)),
         ];
         Ok(Serving { client, tasks })
     }
 
     /// Answers what comes to gateways, through the switch's port for it.
     pub fn serve_gateways(&self, gateways: Gateways, backlog: Backlog, port: ServicePort) {
-        self.handle.spawn(gateways::serve(Arc::clone(&self.shared), gateways, backlog, port));
+        let serving = gateways::serve(Arc::clone(&self.shared), gateways, backlog, port);
+        vital::spawn(&self.handle, "dns", serving);
     }
 }
 

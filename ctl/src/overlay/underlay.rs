@@ -7,7 +7,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::thread;
 
 use rtnetlink::constants::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
@@ -18,6 +17,8 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use tokio::sync::Notify;
+
+use crate::vital;
 
 /// What a VTEP's address is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,14 +89,16 @@ impl Monitor {
         let reports = self.reports.take().ok_or_else(|| io::Error::other("somebody else is told already"))?;
         let changed = Arc::new(Notify::new());
         let tell = Arc::clone(&changed);
-        thread::Builder::new().name("underlay".to_owned()).spawn(move || {
+        vital::on_end().spawn("underlay", move || {
             loop {
                 match reports.recv_from_full() {
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     // Reports were lost, which is one, too.
                     Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {}
-                    Err(error) => return tracing::error!("changes of the underlay go unnoticed: {error}"),
+                    Err(error) => {
+                        return Err(io::Error::other(format!("it cannot hear of changes of interfaces: {error}")));
+                    }
                 }
                 tell.notify_one();
             }
