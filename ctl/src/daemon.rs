@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
+use vswitch_switch::sys::scheduling;
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
 use crate::agent::protocol::Request;
@@ -88,6 +89,10 @@ impl Sockets {
 /// Threads of the control side. The data plane has its own.
 const CONTROL_THREADS: usize = 2;
 
+/// Nanoseconds that a thread of vswitchd has a core for while others wait for it, so that neither a flood nor vswitchd itself
+/// holds up who has little to do (docs/decisions/0016-turns-and-budgets.md). The kernel's least.
+const SLICE: u64 = 100_000;
+
 /// Runs vswitchd until it is told to stop.
 ///
 /// # Errors
@@ -107,6 +112,12 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
         uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
     })?;
     privileges::drop_all()?;
+    // For all threads to come; the agent and what it starts were left out.
+    if let Err(error) = scheduling::ask_for_slices(SLICE) {
+        tracing::warn!(
+            "round trips will be slower beside busy neighbours, as the kernel refuses short slices: {error}"
+        );
+    }
     let confinement = confinement::confine(options.confinement, &places(options, &state_dir))?;
     // The first thread: until here there had to be one only.
     if let Err(error) = log.start() {

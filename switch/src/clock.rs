@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use vswitch_frame::Timestamp;
 
-/// Milliseconds since it was made.
+/// Time since it was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(Instant);
 
@@ -20,6 +20,20 @@ impl Clock {
     #[inline]
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Clock::timestamp(self.nanos())
+    }
+
+    /// The time in nanoseconds, to measure what something takes.
+    #[inline]
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// What [`Clock::nanos`] said, for the engines.
+    #[inline]
+    #[must_use]
+    pub const fn timestamp(nanos: u64) -> Timestamp {
+        Timestamp::from_millis(nanos / 1_000_000)
     }
 }

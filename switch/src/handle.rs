@@ -1,8 +1,9 @@
 //! The switch as control sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use vswitch_frame::{MacAddr, NetworkIndex, PortId, Vni};
@@ -14,6 +15,7 @@ use crate::datapath::Datapath;
 use crate::overlay::VtepId;
 use crate::port::{Port, Service, ServicePort};
 use crate::router::RouterConfig;
+use crate::shared::lock;
 use crate::supervise::OnEnd;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
@@ -54,6 +56,9 @@ pub enum SwitchError {
     /// A worker thread ended.
     #[error("a worker thread of the switch ended; see the log and restart vswitchd")]
     WorkerGone,
+    /// A worker thread did not answer in time.
+    #[error("a worker thread of the switch is busy; what was to be removed goes as soon as it answers")]
+    WorkerBusy,
     /// No such VTEP.
     #[error("{0} does not exist")]
     UnknownVtep(VtepId),
@@ -86,7 +91,26 @@ pub struct Switch {
     pub(crate) datapath: Arc<Datapath>,
     pub(crate) workers: Vec<Handle>,
     ticker: Option<Ticker>,
+    /// Ports that a worker has not let go in time.
+    late: Mutex<Vec<Late>>,
 }
+
+/// A port that was taken from the workers, some of which have not answered.
+#[derive(Debug)]
+struct Late {
+    port: Arc<Port>,
+    answers: Answers,
+}
+
+/// What comes from workers that were asked to let something go.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    receiver: Receiver<()>,
+    missing: usize,
+}
+
+/// How long a worker may take to answer, which it does between two bursts.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Workers when the settings do not say.
 const DEFAULT_MAX_WORKERS: usize = 4;
@@ -108,7 +132,7 @@ impl Switch {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = settings.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS)).max(1);
         let datapath = Datapath::new(settings, count);
-        let mut switch = Switch { workers: Vec::new(), ticker: None, datapath };
+        let mut switch = Switch { workers: Vec::new(), ticker: None, datapath, late: Mutex::default() };
         for index in 0..count {
             let worker = Handle::start(&switch.datapath, index, on_end);
             switch.workers.push(worker.map_err(|source| SwitchError::Io { action: "start a worker", source })?);
@@ -147,6 +171,7 @@ impl Switch {
     /// # Errors
     /// When there is no such network, every index is taken, or the device cannot be polled.
     pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<PortId, SwitchError> {
+        self.release_late();
         self.watch(&self.datapath.add_port(config, device)?)
     }
 
@@ -154,14 +179,13 @@ impl Switch {
     pub(crate) fn watch(&self, port: &Arc<Port>) -> Result<PortId, SwitchError> {
         let (done, watched) = bounded(1);
         self.workers[port.worker].post(Command::Watch(Arc::clone(port), done));
-        match watched.recv() {
-            Ok(Ok(())) => Ok(port.id),
-            Ok(Err(source)) => {
-                self.remove_port(port.id)?;
-                Err(SwitchError::Io { action: "watch a port", source })
-            }
-            Err(_) => Err(SwitchError::WorkerGone),
-        }
+        let error = match watched.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => return Ok(port.id),
+            Ok(Err(source)) => SwitchError::Io { action: "watch a port", source },
+            Err(error) => no_answer(error),
+        };
+        self.remove_port(port.id)?;
+        Err(error)
     }
 
     /// Lets `service` answer at port `number` of every network's gateway address, over UDP and TCP, from now on. Its port is
@@ -189,19 +213,38 @@ impl Switch {
     /// are gone and its counts are in its network's sums.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When there is no such port, or a worker does not answer for five seconds: then no frame takes the port any more, and
+    /// the rest follows when the worker answers.
     pub fn remove_port(&self, port: PortId) -> Result<(), SwitchError> {
+        self.release_late();
         let port = self.datapath.take_port(port)?;
-        let (done, answers) = bounded(self.workers.len());
-        for worker in &self.workers {
-            worker.post(Command::LetGo(Arc::clone(&port), done.clone()));
-        }
-        drop(done);
-        for _ in &self.workers {
-            answers.recv().map_err(|_| SwitchError::WorkerGone)?;
+        let mut answers = self.ask_all(|done| Command::LetGo(Arc::clone(&port), done));
+        if let Err(error) = answers.wait(PATIENCE) {
+            lock(&self.late).push(Late { port, answers });
+            return Err(error);
         }
         self.datapath.release_port(&port);
         Ok(())
+    }
+
+    /// Asks every worker to let something go.
+    pub(crate) fn ask_all(&self, command: impl Fn(Sender<()>) -> Command) -> Answers {
+        let (done, receiver) = bounded(self.workers.len());
+        for worker in &self.workers {
+            worker.post(command(done.clone()));
+        }
+        Answers { receiver, missing: self.workers.len() }
+    }
+
+    /// Ends the removal of ports whose workers have answered at last.
+    fn release_late(&self) {
+        lock(&self.late).retain_mut(|late| {
+            let held = late.answers.is_missing();
+            if !held {
+                self.datapath.release_port(&late.port);
+            }
+            held
+        });
     }
 
     /// The FDB entries of a network, by MAC address.
@@ -289,6 +332,39 @@ impl Switch {
     /// Ends the workers and closes every port.
     pub fn stop(self) {
         drop(self);
+    }
+}
+
+impl Answers {
+    /// Waits until everybody has answered.
+    ///
+    /// # Errors
+    /// When one does not answer in time, or has ended.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Result<(), SwitchError> {
+        while self.missing > 0 {
+            self.receiver.recv_timeout(patience).map_err(no_answer)?;
+            self.missing -= 1;
+        }
+        Ok(())
+    }
+
+    /// Whether somebody still has not answered. A worker that ended holds nothing any more.
+    fn is_missing(&mut self) -> bool {
+        while self.missing > 0 {
+            match self.receiver.try_recv() {
+                Ok(()) => self.missing -= 1,
+                Err(error) => return error == TryRecvError::Empty,
+            }
+        }
+        false
+    }
+}
+
+/// Why a worker did not answer.
+pub(crate) fn no_answer(error: RecvTimeoutError) -> SwitchError {
+    match error {
+        RecvTimeoutError::Timeout => SwitchError::WorkerBusy,
+        RecvTimeoutError::Disconnected => SwitchError::WorkerGone,
     }
 }
 

@@ -1,13 +1,16 @@
 //! Worker threads: poll, receive a burst, process it, send it.
 //!
-//! A worker blocks only in its poll, which is edge-triggered: a port that became readable stays in the worker's own queue
-//! until a receive comes back short, which says that it was drained. Ports in the queue take turns, one burst each.
+//! A worker blocks only in its poll, which is edge-triggered: a source that became readable stays in the worker's own queues
+//! until it was found empty. Sources take [`turns`], so that one that is never empty costs the others a bounded time: the
+//! poll is looked at again when a budget is used up, and who has been idle is served first
+//! (docs/decisions/0016-turns-and-budgets.md).
 //!
 //! Before it blocks, a worker looks a few more times (`Settings::spins`) and yields the core in between: waking a sleeping
 //! thread costs several times the rest of a round trip. An idle switch uses no CPU: the looks end some 30 us after the
 //! last frame (docs/decisions/0002-spin-before-sleep.md).
 
-use std::collections::VecDeque;
+mod turns;
+
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -24,9 +27,10 @@ use crate::clock::Clock;
 use crate::datapath::Datapath;
 use crate::overlay::{Inbound, Vtep, VtepId, Works};
 use crate::pipeline::Pipeline;
-use crate::port::Port;
+use crate::port::{Left, Port, Received};
 use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
+use turns::{BUDGET, SourceId, Turns};
 
 /// What control asks of a worker. Each is answered on the channel that comes with it, between two bursts.
 #[derive(Debug)]
@@ -57,12 +61,8 @@ const MAILBOX: usize = 1024;
 const WAKER: Token = Token(0);
 /// Above every port's token.
 const VTEPS: usize = 1 << 24;
-/// Bursts between two looks at the poll while ports are busy.
-const TURNS: usize = 16;
 /// Buffers for frames that the router makes during a burst: errors, questions, fragments.
 pub const SPARE: usize = 64;
-/// The least number of frames asked for at once.
-const MIN_BURST: usize = 8;
 
 impl Handle {
     /// Starts worker `index`.
@@ -80,31 +80,36 @@ impl Handle {
             pipeline: Pipeline::new(Arc::clone(datapath), index),
             poll,
             commands,
-            ready: VecDeque::new(),
-            queued: [Vec::new(), Vec::new()],
+            turns: Turns::new(burst),
+            time: 0,
             burst: Burst::new(burst),
             buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
             inbound: None,
             most: burst,
-            asked: MIN_BURST.min(burst),
         };
         let thread = on_end.spawn(&format!("worker-{index}"), move || worker.run())?;
         Ok(Handle { mailbox, waker, thread: Some(thread) })
     }
 
-    /// Puts a command into the mailbox.
+    /// Puts a command into the mailbox. One that finds no room is dropped, and with it the channel for its answer.
     pub fn post(&self, command: Command) {
-        // The worker ends only by Stop, after which control posts nothing.
-        if self.mailbox.send(command).is_ok()
-            && let Err(error) = self.waker.wake()
-        {
+        if self.mailbox.try_send(command).is_ok() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
             tracing::error!(%error, "cannot wake a worker");
         }
     }
 
     /// Ends the thread.
     pub fn stop(&mut self) {
-        self.post(Command::Stop);
+        // A worker that ended has no mailbox any more.
+        if self.mailbox.send(Command::Stop).is_ok() {
+            self.wake();
+        }
         if let Some(thread) = self.thread.take() {
             // How it ended was told by itself.
             let _ = thread.join();
@@ -118,10 +123,10 @@ struct Worker {
     pipeline: Pipeline,
     poll: Poll,
     commands: Receiver<Command>,
-    /// Own sources that may have frames waiting, by token, in turn.
-    ready: VecDeque<Token>,
-    /// Which tokens are in `ready`: those of ports, those of VTEPs.
-    queued: [Vec<bool>; 2],
+    /// Own sources that may have frames waiting.
+    turns: Turns,
+    /// When the last burst ended, or the poll said something after it.
+    time: u64,
     burst: Burst,
     /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
@@ -129,8 +134,6 @@ struct Worker {
     inbound: Option<Box<Inbound>>,
     /// Most frames of a burst.
     most: usize,
-    /// How many frames the next receive asks for: twice what came last, so that a lone frame costs little.
-    asked: usize,
 }
 
 impl Worker {
@@ -140,95 +143,108 @@ impl Worker {
         let spins = self.pipeline.settings().spins;
         let mut looks = spins;
         loop {
-            let sleeps = self.ready.is_empty() && looks >= spins;
+            let idle = self.turns.is_empty();
+            let sleeps = idle && looks >= spins && !self.look_again();
             let timeout = if sleeps { None } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(io::Error::other(format!("its poll failed: {error}"))),
             }
-            if events.is_empty() && self.ready.is_empty() {
+            if events.is_empty() && self.turns.is_empty() {
                 looks += 1;
                 rustix::thread::sched_yield();
                 continue;
             }
             looks = 0;
+            self.time = self.clock.nanos();
             for event in &events {
-                if event.token() == WAKER {
-                    if !self.obey() {
-                        return Ok(());
-                    }
-                } else {
-                    self.queue(event.token());
+                match source_of(event.token()) {
+                    Some(source) => self.turns.arrived(source, self.time),
+                    None if self.obey() => {}
+                    None => return Ok(()),
                 }
             }
-            for _ in 0..TURNS {
-                let Some(source) = self.ready.pop_front() else { break };
-                *self.queued(source) = false;
-                self.pipeline.refresh();
-                let more = match source.0.checked_sub(VTEPS) {
-                    Some(index) => self.serve_vtep(VtepId::new(u16::try_from(index).unwrap_or(u16::MAX))),
-                    None => self.serve(PortId::new(u32::try_from(source.0 - 1).unwrap_or(u32::MAX))),
-                };
-                if more {
-                    self.queue(source);
-                }
+            self.take_turns();
+        }
+    }
+
+    /// Serves every light source that waits, then heavy ones until a budget is used up.
+    fn take_turns(&mut self) {
+        let polled = self.time;
+        for _ in 0..self.turns.light() {
+            let Some((source, asks)) = self.turns.next_light() else { break };
+            self.serve(source, asks);
+        }
+        while let Some((source, asks)) = self.turns.next_heavy() {
+            self.serve(source, asks);
+            if self.time.saturating_sub(polled) >= BUDGET {
+                break;
             }
         }
-    }
-
-    fn queue(&mut self, source: Token) {
-        let queued = self.queued(source);
-        if !*queued {
-            *queued = true;
-            self.ready.push_back(source);
+        // While others keep the worker busy, nobody waits for it to be idle.
+        if !self.turns.is_empty()
+            && let Some((source, asks)) = self.turns.next_unsure()
+        {
+            self.serve(source, asks);
         }
     }
 
-    /// Whether a source is in `ready`.
-    fn queued(&mut self, source: Token) -> &mut bool {
-        let (kind, index) = source.0.checked_sub(VTEPS).map_or((0, source.0), |index| (1, index));
-        let flags = &mut self.queued[kind];
-        if flags.len() <= index {
-            flags.resize(index + 1, false);
+    /// Before the worker sleeps: asks the sources that may not have been emptied. Whether there was anything.
+    fn look_again(&mut self) -> bool {
+        let mut any = false;
+        while let Some((source, asks)) = self.turns.next_unsure() {
+            self.time = self.clock.nanos();
+            any |= self.serve(source, asks);
         }
-        &mut flags[index]
+        any
     }
 
-    /// Moves one burst; `true` when more may wait.
-    fn serve(&mut self, id: PortId) -> bool {
-        let Some(port) = self.pipeline.port(id).filter(|port| port.worker == self.index) else { return false };
-        let asked = self.asked;
-        let received = match port.receive(&mut self.burst, &mut self.buffers[..asked]) {
-            Ok(received) => received,
-            Err(error) => {
-                tracing::debug!(port = %id, %error, "cannot receive");
-                port.suspect.store(true, Relaxed);
-                return false;
-            }
+    /// Moves one burst of at most `asks` frames; whether there was anything.
+    fn serve(&mut self, source: SourceId, asks: usize) -> bool {
+        self.pipeline.refresh();
+        let start = self.time;
+        let received = match source {
+            SourceId::Port(id) => self.serve_port(id, asks),
+            SourceId::Vtep(id) => self.serve_vtep(id),
         };
-        self.asked = (2 * received).clamp(MIN_BURST.min(self.most), self.most);
-        if received > 0 {
-            self.pipeline.process(&port, &mut self.buffers, received, self.clock.now());
+        self.time = self.clock.nanos();
+        match received {
+            Ok(Received { frames, left }) => {
+                self.turns.served(source, (frames, left), (start, self.time));
+                frames > 0
+            }
+            Err(error) => {
+                tracing::debug!(?source, %error, "cannot receive");
+                self.turns.failed(source);
+                false
+            }
+        }
+    }
+
+    fn serve_port(&mut self, id: PortId, asks: usize) -> io::Result<Received> {
+        let Some(port) = self.pipeline.port(id).filter(|port| port.worker == self.index) else { return Ok(NOTHING) };
+        let received = port.receive(&mut self.burst, &mut self.buffers[..asks]);
+        let received = received.inspect_err(|_| port.suspect.store(true, Relaxed))?;
+        if received.frames > 0 {
+            self.pipeline.process(&port, &mut self.buffers, received.frames, Clock::timestamp(self.time));
             self.pipeline.flush(&mut self.burst, &mut self.buffers);
         }
-        received == asked
+        Ok(received)
     }
 
-    /// The same for a VTEP.
-    fn serve_vtep(&mut self, id: VtepId) -> bool {
-        let Some(plan) = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index) else { return false };
+    fn serve_vtep(&mut self, id: VtepId) -> io::Result<Received> {
+        let Some(plan) = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index) else {
+            return Ok(NOTHING);
+        };
         let works = Works {
             pipeline: &mut self.pipeline,
             burst: &mut self.burst,
             buffers: &mut self.buffers,
             most: self.most,
-            now: self.clock.now(),
+            now: Clock::timestamp(self.time),
         };
-        self.inbound.get_or_insert_default().serve(&plan, works).unwrap_or_else(|error| {
-            tracing::debug!(vtep = %id, %error, "cannot receive");
-            false
-        })
+        self.inbound.get_or_insert_default().serve(&plan, works)
     }
 
     /// Empties the mailbox; `false` when the thread shall end.
@@ -245,6 +261,7 @@ impl Worker {
                 }
                 Command::LetGoVtep(vtep, done) => {
                     if vtep.worker == self.index {
+                        self.turns.forget(SourceId::Vtep(vtep.id));
                         self.forget(vtep.raw_fd());
                     }
                     reply(&done, ());
@@ -253,6 +270,7 @@ impl Worker {
                     if port.worker == self.index
                         && let Some(fd) = port.raw_fd()
                     {
+                        self.turns.forget(SourceId::Port(port.id));
                         self.forget(fd);
                     }
                     reply(&done, ());
@@ -272,6 +290,18 @@ impl Worker {
             tracing::debug!(%error, "cannot stop watching a descriptor");
         }
     }
+}
+
+/// Of a source that is gone.
+const NOTHING: Received = Received { frames: 0, left: Left::Nothing };
+
+/// Whom an event of the poll is about; `None`: the mailbox.
+fn source_of(token: Token) -> Option<SourceId> {
+    if let Some(index) = token.0.checked_sub(VTEPS) {
+        return Some(SourceId::Vtep(VtepId::new(u16::try_from(index).unwrap_or(u16::MAX))));
+    }
+    let index = token.0.checked_sub(WAKER.0 + 1)?;
+    Some(SourceId::Port(PortId::new(u32::try_from(index).unwrap_or(u32::MAX))))
 }
 
 /// Control waits for every answer; if it does not, it is gone.

@@ -4,12 +4,20 @@
 
 mod lab;
 
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lab::{network, plain, station};
 use vswitch_frame::{MacAddr, Offload};
-use vswitch_switch::{MemoryPeer, Offloads, PortConfig, PortDevice, Settings, Switch, memory_link};
+use vswitch_switch::nat::proxy::stream::StreamLimits;
+use vswitch_switch::supervise::OnEnd;
+use vswitch_switch::{
+    MemoryPeer, Offloads, PortConfig, PortDevice, Service, ServiceDatagram, ServiceStream, Settings, Switch,
+    SwitchError, memory_link,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -95,4 +103,106 @@ fn wrong_handles() {
     assert!(switch.remove_network(nowhere).is_err());
     assert!(switch.update_network(nowhere, network("x")).is_err());
     assert_eq!(switch.stats().generation, 0);
+}
+
+/// What a worker does with a question to a gateway: what the test says.
+struct Inside(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Inside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inside")
+    }
+}
+
+impl Service for Inside {
+    fn datagram(&self, datagram: ServiceDatagram) -> Result<(), ServiceDatagram> {
+        (self.0)();
+        Err(datagram)
+    }
+
+    fn stream(&self, stream: ServiceStream) -> Result<(), ServiceStream> {
+        Err(stream)
+    }
+}
+
+/// A question to the service at the gateway's port 53.
+fn question() -> Vec<u8> {
+    let (from, gateway) = (station(2), lab::gateway());
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(from.mac.octets(), gateway.mac.octets())
+        .ipv4(from.ipv4.unwrap().octets(), gateway.ipv4.unwrap().0.octets(), 64)
+        .udp(1000, 53)
+        .write(&mut frame, b"?")
+        .unwrap();
+    frame
+}
+
+/// A worker that panics does not end in silence: whoever started the switch is told its name and why, and control is refused
+/// instead of waiting for it.
+#[test]
+fn a_workers_end_is_told() {
+    let (sender, told) = channel();
+    let sender = Mutex::new(sender);
+    let on_end = OnEnd::new(move |ended| sender.lock().unwrap().send(ended.to_string()).unwrap());
+    let switch = Switch::start_supervised(Settings { workers: Some(1), ..Settings::default() }, &on_end).unwrap();
+    let service = Arc::new(Inside(Box::new(|| panic!("a fault of this test"))));
+    switch.serve("(service)", 53, service, StreamLimits::default()).unwrap();
+    let net = switch.add_network(network("net")).unwrap();
+    let (port, peer) = add(&switch, net, "a");
+    assert!(peer.send(&question(), Offload::NONE));
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "the thread worker-0 ended: it panicked: a fault of this test");
+    assert!(matches!(switch.remove_port(port), Err(SwitchError::WorkerGone)));
+    switch.stop();
+    assert!(told.try_recv().is_err(), "the ticker was asked to end");
+}
+
+/// Control does not wait for ever for a worker that is held up; the port is taken from the workers at once, and its index is
+/// given away only when the worker has let go.
+#[test]
+fn a_busy_worker() {
+    let (entered, has_entered): (Sender<()>, Receiver<()>) = channel();
+    let (release, released): (Sender<()>, Receiver<()>) = channel();
+    let held = Mutex::new((entered, released));
+    let service = Arc::new(Inside(Box::new(move || {
+        let (entered, released) = &*held.lock().unwrap();
+        entered.send(()).unwrap();
+        released.recv_timeout(PATIENCE).unwrap();
+    })));
+    let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
+    switch.serve("(service)", 53, service, StreamLimits::default()).unwrap();
+    let net = switch.add_network(network("net")).unwrap();
+    let (port, peer) = add(&switch, net, "a");
+    assert!(peer.send(&question(), Offload::NONE));
+    has_entered.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(switch.remove_port(port), Err(SwitchError::WorkerBusy)));
+    assert!(matches!(switch.remove_port(port), Err(SwitchError::UnknownPort(_))));
+    release.send(()).unwrap();
+    // It answers in its own time.
+    let again = (0..1000).any(|_| {
+        let (other, _peer) = add(&switch, net, "b");
+        switch.remove_port(other).unwrap();
+        other == port
+    });
+    assert!(again, "the index stays away");
+}
+
+/// An error that a receive brings holds up nothing that waits behind it. (A packet socket's errors cannot be made without
+/// privilege; that of a UDP socket whose peer was not there comes in the same way.)
+#[test]
+fn an_error_in_the_way() {
+    let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
+    let net = switch.add_network(network("net")).unwrap();
+    let (_, witness) = add(&switch, net, "witness");
+    let [device, peer] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let address = peer.local_addr().unwrap();
+    device.connect(address).unwrap();
+    drop(peer);
+    device.send(b"nobody is there").unwrap();
+    let peer = UdpSocket::bind(address).unwrap();
+    peer.connect(device.local_addr().unwrap()).unwrap();
+    let frame = plain(MacAddr::BROADCAST, station(2).mac);
+    let message = [&[0; vswitch_frame::offload::VNET_HEADER_LEN][..], &frame].concat();
+    peer.send(&message).unwrap();
+    switch.add_port(config(net, "device"), PortDevice::Packet(device.into())).unwrap();
+    assert_eq!(&*witness.receive(PATIENCE).expect("the frame behind the error").0, &frame[..]);
 }

@@ -9,6 +9,7 @@ use vswitch_frame::{MacAddr, PortId};
 use vswitch_tunnel::{EntrySpec, OverlayEntry, OverlaySpec};
 
 use super::{Duplicate, Vtep, VtepConfig, VtepId};
+use crate::handle::{PATIENCE, no_answer};
 use crate::worker::Command;
 use crate::{PortConfig, Switch, SwitchError};
 
@@ -109,21 +110,13 @@ impl Switch {
     fn watch_vtep(&self, vtep: Arc<Vtep>) -> Result<(), SwitchError> {
         let (done, watched) = bounded(1);
         self.workers[vtep.worker].post(Command::WatchVtep(vtep, done));
-        let watched = watched.recv().map_err(|_| SwitchError::WorkerGone)?;
+        let watched = watched.recv_timeout(PATIENCE).map_err(no_answer)?;
         watched.map_err(|source| SwitchError::Io { action: "watch a VTEP", source })
     }
 
     /// Lets the workers forget a VTEP; when this returns, none uses it.
     fn let_go(&self, vtep: &Arc<Vtep>) -> Result<(), SwitchError> {
-        let (done, answers) = bounded(self.workers.len());
-        for worker in &self.workers {
-            worker.post(Command::LetGoVtep(Arc::clone(vtep), done.clone()));
-        }
-        drop(done);
-        for _ in &self.workers {
-            answers.recv().map_err(|_| SwitchError::WorkerGone)?;
-        }
-        Ok(())
+        self.ask_all(|done| Command::LetGoVtep(Arc::clone(vtep), done)).wait(PATIENCE)
     }
 
     /// Says that the local station behind the port `station` has these addresses: others that claim them are noticed, and

@@ -14,10 +14,10 @@ use vswitch_tunnel::undone::{is_one_packet, left_undone};
 
 use super::{OverlayLeg, VtepPlan};
 use crate::pipeline::Pipeline;
-use crate::port::Port;
+use crate::port::{Port, Received};
 use crate::shared::wide;
 use crate::sys::burst::Burst;
-use crate::sys::trains::{Received, TrainReceiver};
+use crate::sys::trains::{Received as Train, TrainReceiver};
 
 /// One worker's arrays for receiving from VTEPs.
 #[derive(Debug, Default)]
@@ -38,11 +38,11 @@ pub(crate) struct Works<'w> {
 }
 
 impl Inbound {
-    /// Receives once and processes what came; `true` when more may wait.
+    /// Receives once and processes what came; how many messages that was.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn serve(&mut self, plan: &VtepPlan, works: Works<'_>) -> io::Result<bool> {
+    pub(crate) fn serve(&mut self, plan: &VtepPlan, works: Works<'_>) -> io::Result<Received> {
         let Inbound { receiver, coalescer } = self;
         let received = receiver.receive(plan.vtep.socket.as_fd())?;
         let mut entry = Entry { plan, works, coalescer, port: None, mtu: 0, datagram: None, filled: 0 };
@@ -55,7 +55,7 @@ impl Inbound {
         }
         entry.flush();
         plan.vtep.counts.received(wide(received), packets);
-        Ok(received == TrainReceiver::capacity())
+        Ok(Received::from_kernel(received, TrainReceiver::capacity()))
     }
 }
 
@@ -74,8 +74,8 @@ struct Entry<'r, 'w> {
 
 impl Entry<'_, '_> {
     /// Takes a train in and returns how many packets it has.
-    fn take(&mut self, train: Received<'_>) -> u64 {
-        let Received { source, tos, mut size, mut bytes } = train;
+    fn take(&mut self, train: Train<'_>) -> u64 {
+        let Train { source, tos, mut size, mut bytes } = train;
         self.datagram = None;
         if size < bytes.len() && is_one_packet(bytes) {
             self.datagram = Some(size);

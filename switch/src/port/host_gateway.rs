@@ -14,8 +14,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
 use vswitch_frame::ipv4::protocol;
@@ -29,8 +29,9 @@ use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup};
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use super::streams::{StreamShell, StreamStats};
+use super::{Left, Received};
 use crate::clock::Clock;
-use crate::shared::lock;
+use crate::shared::FairMutex;
 
 /// What a gateway is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub struct HostGateway(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: FairMutex<State>,
     reactor: Reactor,
     clock: Clock,
     next_port: AtomicU32,
@@ -115,7 +116,7 @@ impl HostGateway {
         let link = Link { own: mac, peer: router };
         let datagrams = DatagramShell::new(Setup { limits, destinations, filter, link, seed });
         let streams = StreamShell::new((streams, destinations), link, reactor.registry(), seed)?;
-        let state = Mutex::new(State { turns, datagrams, streams });
+        let state = FairMutex::new(State { turns, datagrams, streams });
         let inner = Inner { state, reactor, clock: Clock::start(), next_port: AtomicU32::new(1) };
         Ok(HostGateway(Arc::new(inner)))
     }
@@ -128,7 +129,7 @@ impl HostGateway {
         let number = self.0.next_port.fetch_add(1, Relaxed);
         let HostPort { socket, target, gateway, clients } = port;
         let shown = PublishedAs { gateway, always_gateway: clients == Clients::Gateway };
-        lock(&self.0.state).datagrams.publish(self.0.reactor.registry(), Listener(number), socket, target, shown)?;
+        self.0.state.lock().datagrams.publish(self.0.reactor.registry(), Listener(number), socket, target, shown)?;
         self.0.reactor.wake();
         Ok(HostPortId(number))
     }
@@ -141,38 +142,38 @@ impl HostGateway {
         let number = self.0.next_port.fetch_add(1, Relaxed);
         let HostPort { socket, target, gateway, clients } = port;
         let shown = PublishedAs { gateway, always_gateway: clients == Clients::Gateway };
-        lock(&self.0.state).streams.publish(number, socket, target, shown)?;
+        self.0.state.lock().streams.publish(number, socket, target, shown)?;
         Ok(HostPortId(number))
     }
 
     /// Every TCP connection.
     #[must_use]
     pub fn connections(&self) -> Vec<StreamRecord> {
-        lock(&self.0.state).streams.records()
+        self.0.state.lock().streams.records()
     }
 
     /// Closes a published port; `false` when there is none of that number.
     #[must_use]
     pub fn unpublish(&self, port: HostPortId) -> bool {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         state.datagrams.unpublish(self.0.reactor.registry(), Listener(port.0)) || state.streams.unpublish(port.0)
     }
 
     /// Says whose an address inside is: addresses with equal numbers share what an endpoint may hold.
     pub fn assign(&self, address: IpAddr, endpoint: u64) {
-        lock(&self.0.state).datagrams.assign(address, endpoint);
+        self.0.state.lock().datagrams.assign(address, endpoint);
     }
 
     /// Ends the flows of an address inside that goes.
     pub fn forget_endpoint(&self, address: IpAddr) {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         state.datagrams.forget_endpoint(self.0.reactor.registry(), address);
         state.streams.forget_endpoint(address);
     }
 
     /// Says which networks are inside, and how long packets to each may be.
     pub fn set_mtus(&self, mtus: Vec<(IpNet, u16)>) {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         state.streams.set_inside(mtus.iter().map(|(net, _)| *net).collect());
         state.datagrams.set_mtus(mtus);
     }
@@ -180,7 +181,7 @@ impl HostGateway {
     /// Everything that is counted.
     #[must_use]
     pub fn stats(&self) -> HostGatewayStats {
-        let state = lock(&self.0.state);
+        let state = self.0.state.lock();
         HostGatewayStats { datagrams: state.datagrams.stats(), streams: state.streams.stats() }
     }
 
@@ -192,7 +193,7 @@ impl HostGateway {
     pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16]) {
         let inner = &*self.0;
         let now = inner.clock.now();
-        let mut state = lock(&inner.state);
+        let mut state = inner.state.lock();
         for &index in indices {
             let buffer = &mut buffers[usize::from(index)];
             let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
@@ -214,22 +215,18 @@ impl HostGateway {
         }
     }
 
-    /// Fills buffers with what came from outside and returns how many; fewer than there are buffers says that nothing
-    /// more waits.
+    /// Fills buffers with what came from outside.
     ///
     /// # Errors
     /// When the poll fails.
-    pub(super) fn receive(&self, buffers: &mut [FrameBuf]) -> io::Result<usize> {
+    pub(super) fn receive(&self, buffers: &mut [FrameBuf]) -> io::Result<Received> {
         let inner = &*self.0;
-        let mut state = lock(&inner.state);
+        let mut state = inner.state.lock();
         let now = inner.clock.now();
         let (mut count, mut reads, mut looks) = (0, READS, LOOKS);
-        while count < buffers.len() {
-            if reads == 0 || looks == 0 {
-                // Others of the worker's ports have their turn; this one is looked at again soon.
-                inner.reactor.wake();
-                break;
-            }
+        let mut left = Left::More;
+        // When one of the budgets is used up, others of the worker's ports have their turn.
+        while count < buffers.len() && reads > 0 && looks > 0 {
             looks -= 1;
             let State { turns, datagrams, streams } = &mut *state;
             turns.poll()?;
@@ -240,20 +237,21 @@ impl HostGateway {
                 datagrams.handle_timeout(inner.reactor.registry(), now);
                 streams.handle_timeout(now);
             } else if turns.is_quiet() && !state.has_output() {
+                left = Left::Nothing;
                 break;
             }
             count += state.streams.receive(&mut buffers[count..], now);
             count += state.datagrams.receive(inner.reactor.registry(), &mut buffers[count..], &mut reads, now);
         }
         inner.arm(&mut state, now);
-        Ok(count)
+        Ok(Received { frames: count, left })
     }
 }
 
-/// Reads from sockets of datagrams in one turn, also those that make no frame; and looks at the poll. More than what fills a
-/// burst, so that they end a turn only when little comes of them.
-const READS: usize = 256;
-const LOOKS: usize = 64;
+/// Reads from sockets of datagrams in one turn, also those that make no frame: about what a turn's budget of time is enough for.
+/// And looks at the poll.
+const READS: usize = 64;
+const LOOKS: usize = 8;
 
 impl State {
     /// Whether there may be frames without any socket saying so.

@@ -11,8 +11,8 @@ mod streams;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use rustix::io::Errno;
 use vswitch_frame::{DropReason, FrameBuf, PortId};
@@ -30,6 +30,43 @@ use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
 use crate::{PortConfig, PortDevice};
 
+/// What a receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many frames came, in the first of the buffers. One whose frame made no sense is empty.
+    pub frames: usize,
+    /// What is known of further ones.
+    pub left: Left,
+}
+
+/// Whether more frames wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// None: the next one makes an event of the poll.
+    Nothing,
+    /// Fewer came than were asked for, for want of them or because of an error that is told by the next receive.
+    Unknown,
+    /// There are more, or as many came as were asked for.
+    More,
+}
+
+impl Received {
+    /// So many of `asked` frames came, as all that there were.
+    pub(crate) const fn all(frames: usize, asked: usize) -> Received {
+        Received { frames, left: if frames < asked { Left::Nothing } else { Left::More } }
+    }
+
+    /// So many of `asked` frames came from the kernel, which says why it stopped only if that is the first that it says.
+    pub(crate) const fn from_kernel(frames: usize, asked: usize) -> Received {
+        let left = match frames {
+            0 => Left::Nothing,
+            _ if frames < asked => Left::Unknown,
+            _ => Left::More,
+        };
+        Received { frames, left }
+    }
+}
+
 /// A port in a snapshot.
 #[derive(Debug)]
 pub struct Port {
@@ -44,7 +81,7 @@ pub struct Port {
     /// Receiving or sending failed in a way that may mean that the interface is gone.
     pub suspect: AtomicBool,
     /// Whether the kernel cuts up trains of datagrams that leave by this port.
-    trains: AtomicBool,
+    trains: TrainsTaken,
     /// Whether the interface takes TCP super-frames of over 64 KiB as they are.
     takes_long: bool,
     device: PortDevice,
@@ -61,7 +98,7 @@ impl Port {
             _ => false,
         };
         let counters = PortCounters::new(senders);
-        Port { id, config, worker, counters, suspect, trains: AtomicBool::new(own), takes_long: own, device }
+        Port { id, config, worker, counters, suspect, trains: TrainsTaken::new(own), takes_long: own, device }
     }
 
     /// `packet`, `tap`, `memory`, `overlay`, `host` or `service`.
@@ -119,20 +156,19 @@ impl Port {
         }
     }
 
-    /// Receives up to `buffers.len()` frames without waiting and returns how many came; fewer than asked for says that
-    /// nothing more waits. A buffer whose frame made no sense is empty.
+    /// Receives up to `buffers.len()` frames without waiting.
     ///
     /// # Errors
-    /// What the kernel says; "nothing there" is `Ok(0)`.
+    /// What the kernel says; "nothing there" is none. Behind an error, frames may wait.
     #[inline]
-    pub fn receive(&self, burst: &mut Burst, buffers: &mut [FrameBuf]) -> io::Result<usize> {
+    pub fn receive(&self, burst: &mut Burst, buffers: &mut [FrameBuf]) -> io::Result<Received> {
         match &self.device {
             PortDevice::Packet(socket) => burst.receive(socket.as_fd(), buffers),
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
-            PortDevice::Memory(device) => Ok(device.receive(buffers)),
+            PortDevice::Memory(device) => Ok(Received::all(device.receive(buffers), buffers.len())),
             PortDevice::Host(gateway) => gateway.receive(buffers),
             PortDevice::Service(service) => service.receive(buffers),
-            PortDevice::Overlay(_) => Ok(0),
+            PortDevice::Overlay(_) => Ok(Received { frames: 0, left: Left::Nothing }),
         }
     }
 
@@ -172,7 +208,22 @@ impl Port {
         buffers: &mut [FrameBuf],
         rest: &[u16],
     ) -> Result<usize, Refused> {
-        let trains = if self.trains.load(Relaxed) { Trains::Joined } else { Trains::Apart };
+        let trains = self.trains.now();
+        let sent = self.send_burst(socket, burst, buffers, (rest, trains));
+        if sent.is_ok() && trains == Trains::Joined {
+            self.trains.taken();
+        }
+        sent
+    }
+
+    #[inline]
+    fn send_burst(
+        &self,
+        socket: BorrowedFd<'_>,
+        burst: &mut Burst,
+        buffers: &mut [FrameBuf],
+        (rest, trains): (&[u16], Trains),
+    ) -> Result<usize, Refused> {
         if self.takes_long {
             return burst.send(socket, buffers, rest, trains);
         }
@@ -208,17 +259,19 @@ impl Port {
                     // The queue has no room: neither has it for what follows.
                     Some(Errno::AGAIN) => (rest.len(), Some(DropReason::EgressFull)),
                     Some(Errno::NOBUFS) => (frames, Some(DropReason::EgressFull)),
-                    // This kernel takes no trains: the same frames once more, one by one.
-                    Some(Errno::INVAL | Errno::MSGSIZE | Errno::IO) if frames > 1 => {
-                        self.trains.store(false, Relaxed);
-                        (0, None)
-                    }
-                    // This frame is refused; the next may be taken.
-                    Some(Errno::INVAL | Errno::MSGSIZE) => (1, Some(DropReason::EgressError)),
-                    _ => {
+                    // The interface is not there, or not up: it takes none of the others either.
+                    Some(Errno::NXIO | Errno::NODEV | Errno::NETDOWN | Errno::BADFD | Errno::BADF | Errno::PIPE)
+                    | None => {
                         self.suspect.store(true, Relaxed);
                         (rest.len(), Some(DropReason::EgressError))
                     }
+                    // This train is refused: the same frames once more, one by one.
+                    Some(_) if frames > 1 => {
+                        self.trains.refused();
+                        (0, None)
+                    }
+                    // This frame is refused, whose sender may have made it so; the next may be taken.
+                    Some(_) => (frames, Some(DropReason::EgressError)),
                 },
             };
             if let Some(reason) = dropped {
@@ -226,6 +279,59 @@ impl Port {
             }
             rest = &rest[done..];
         }
+    }
+}
+
+/// Whether trains are tried. After a refusal the next bursts go frame by frame, twice as many after each further refusal and
+/// one less after each burst that is taken: a kernel that takes none is hardly asked, and an odd train slows its port down for a
+/// moment only.
+#[derive(Debug)]
+struct TrainsTaken {
+    /// Bursts that go frame by frame before the next try; [`NEVER`] for a port that cannot have any.
+    pause: AtomicU32,
+    /// How many there are after the next refusal.
+    next: AtomicU32,
+}
+
+/// No trains at all.
+const NEVER: u32 = u32::MAX;
+/// The longest pause, in bursts.
+const LONGEST_PAUSE: u32 = 1 << 14;
+/// The shortest.
+const SHORTEST_PAUSE: u32 = 16;
+
+impl TrainsTaken {
+    const fn new(possible: bool) -> Self {
+        let pause = AtomicU32::new(if possible { 0 } else { NEVER });
+        TrainsTaken { pause, next: AtomicU32::new(SHORTEST_PAUSE) }
+    }
+
+    /// How the next burst goes. Workers that count down at the same time may lose one.
+    #[inline]
+    fn now(&self) -> Trains {
+        match self.pause.load(Relaxed) {
+            0 => Trains::Joined,
+            NEVER => Trains::Apart,
+            pause => {
+                self.pause.store(pause - 1, Relaxed);
+                Trains::Apart
+            }
+        }
+    }
+
+    /// A burst was taken, perhaps with trains in it.
+    #[inline]
+    fn taken(&self) {
+        let pause = self.next.load(Relaxed);
+        if pause > SHORTEST_PAUSE {
+            self.next.store(pause - 1, Relaxed);
+        }
+    }
+
+    fn refused(&self) {
+        let pause = self.next.load(Relaxed);
+        self.pause.store(pause, Relaxed);
+        self.next.store((2 * pause).min(LONGEST_PAUSE), Relaxed);
     }
 }
 
@@ -239,17 +345,43 @@ fn count_all(buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
 fn receive_each(
     buffers: &mut [FrameBuf],
     mut receive: impl FnMut(&mut FrameBuf) -> io::Result<bool>,
-) -> io::Result<usize> {
-    for (count, buffer) in buffers.iter_mut().enumerate() {
+) -> io::Result<Received> {
+    for (frames, buffer) in buffers.iter_mut().enumerate() {
         match receive(buffer) {
             Ok(true) => {}
             Ok(false) => buffer.truncate(0),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Ok(count);
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Received { frames, left: Left::Nothing });
             }
-            Err(error) if count == 0 => return Err(error),
-            Err(_) => return Ok(count),
+            Err(error) if frames == 0 => return Err(error),
+            // If it lasts, the next receive begins with it.
+            Err(_) => return Ok(Received { frames, left: Left::More }),
         }
     }
-    Ok(buffers.len())
+    Ok(Received { frames: buffers.len(), left: Left::More })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A refused train makes a pause, further ones longer ones; what is taken makes them shorter again; a port that cannot have
+    /// trains never tries.
+    #[test]
+    fn trains_pause() {
+        let pause = |trains: &TrainsTaken| (0..).take_while(|_| trains.now() == Trains::Apart).count();
+        let trains = TrainsTaken::new(true);
+        assert_eq!(pause(&trains), 0);
+        let mut pauses = (0..12).map(|_| {
+            trains.refused();
+            pause(&trains)
+        });
+        assert_eq!(pauses.by_ref().take(3).collect::<Vec<_>>(), [16, 32, 64]);
+        assert_eq!(pauses.last(), Some(1 << 14));
+        (0..20_000).for_each(|_| trains.taken());
+        trains.refused();
+        assert_eq!(pause(&trains), 16);
+        let never = TrainsTaken::new(false);
+        assert!((0..100).all(|_| never.now() == Trains::Apart));
+    }
 }

@@ -14,6 +14,7 @@ use vswitch_frame::vlan::VlanTag;
 use vswitch_frame::{EtherType, FrameBuf};
 
 use crate::overlay::Outbound;
+use crate::port::Received;
 
 /// Room for the one control message (tpacket_auxdata) that a packet socket adds to a frame, in 8-byte words.
 const CONTROL_WORDS: usize = 8;
@@ -79,12 +80,11 @@ impl Burst {
     }
 
     /// Receives up to `buffers.len()` frames from a packet socket without waiting, and puts stripped VLAN tags back.
-    /// Returns how many came; a buffer whose frame made no sense is left empty. Fewer than `buffers.len()` says that
-    /// the socket was drained.
+    /// A buffer whose frame made no sense is left empty.
     ///
     /// # Errors
-    /// What the kernel says; "nothing there" is `Ok(0)`.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, buffers: &mut [FrameBuf]) -> io::Result<usize> {
+    /// What the kernel says; "nothing there" is none.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, buffers: &mut [FrameBuf]) -> io::Result<Received> {
         let count = buffers.len().min(self.messages.len());
         for (((message, piece), control), buffer) in
             self.messages.iter_mut().zip(&mut self.pieces).zip(&mut self.control).zip(&mut buffers[..count])
@@ -108,11 +108,9 @@ impl Burst {
         };
         let Ok(received) = usize::try_from(received) else {
             let error = io::Error::last_os_error();
-            return if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                Ok(0)
-            } else {
-                Err(error)
-            };
+            // Only this says that the socket was emptied.
+            let nothing = error.kind() == io::ErrorKind::WouldBlock;
+            return if nothing { Ok(Received::from_kernel(0, count)) } else { Err(error) };
         };
         for (message, buffer) in self.messages[..received].iter().zip(buffers) {
             let length = usize::try_from(message.msg_len).expect("a frame's length");
@@ -123,7 +121,7 @@ impl Burst {
                 buffer.insert_vlan(tag);
             }
         }
-        Ok(received)
+        Ok(Received::from_kernel(received, count))
     }
 
     /// Sends the frames that `indices` names, in order, with their virtio-net headers. Returns how many the kernel took;

@@ -10,6 +10,7 @@ pub mod ethtool;
 pub mod namespace;
 pub mod packet;
 pub mod peer;
+pub mod scheduling;
 pub mod tap;
 pub mod trains;
 pub mod udp;
@@ -17,6 +18,6 @@ pub mod udp;
 use std::io;
 
 /// The result of a libc call that says -1 and sets errno when it fails.
-fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+fn checked<T: PartialOrd + Default>(result: T) -> io::Result<T> {
+    if result < T::default() { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

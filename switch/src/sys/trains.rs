@@ -242,11 +242,10 @@ impl TrainReceiver {
         RECEIVED
     }
 
-    /// Receives without waiting and returns how many messages came. Fewer than [`TrainReceiver::capacity`] say that the
-    /// socket was drained.
+    /// Receives up to [`TrainReceiver::capacity`] messages without waiting and returns how many came.
     ///
     /// # Errors
-    /// What the kernel says; "nothing there" is `Ok(0)`.
+    /// What the kernel says; "nothing there" is `Ok(0)`. Behind an error, messages may wait.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         for index in 0..RECEIVED {
             let buffer = &mut self.buffers[index];
@@ -269,8 +268,7 @@ impl TrainReceiver {
         };
         usize::try_from(received).or_else(|_| {
             let error = io::Error::last_os_error();
-            let nothing = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
-            if nothing { Ok(0) } else { Err(error) }
+            if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) }
         })
     }
 

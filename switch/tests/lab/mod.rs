@@ -109,7 +109,7 @@ impl Lab {
     pub fn pump(&mut self, port: PortId) -> Vec<(PortId, Vec<u8>, Offload)> {
         self.pipeline.refresh();
         let ingress = self.pipeline.port(port).unwrap();
-        let count = ingress.receive(&mut self.burst, &mut self.buffers[..64]).unwrap();
+        let count = ingress.receive(&mut self.burst, &mut self.buffers[..64]).unwrap().frames;
         self.pipeline.process(&ingress, &mut self.buffers, count, self.now);
         self.pipeline.flush(&mut self.burst, &mut self.buffers);
         self.received()

@@ -35,10 +35,11 @@ use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
 
 use self::streams::ServiceStreams;
+use super::Received;
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use crate::clock::Clock;
-use crate::shared::lock;
+use crate::shared::{FairMutex, lock};
 
 /// Who serves. Both are called by workers, so neither may wait.
 pub trait Service: fmt::Debug + Send + Sync {
@@ -117,7 +118,7 @@ struct Inner {
     service: Arc<dyn Service>,
     reactor: Reactor,
     clock: Clock,
-    state: Mutex<State>,
+    state: FairMutex<State>,
     /// Not in `state`, so that a service never waits for the engine.
     outbox: Mutex<VecDeque<ServiceDatagram>>,
     counters: Counters,
@@ -157,7 +158,7 @@ impl ServicePort {
             service,
             reactor,
             clock: Clock::start(),
-            state: Mutex::new(State { turns, streams }),
+            state: FairMutex::new(State { turns, streams }),
             outbox: Mutex::default(),
             counters: Counters::default(),
         })))
@@ -180,7 +181,7 @@ impl ServicePort {
 
     /// Ends the connections of an address inside that goes.
     pub fn forget_endpoint(&self, address: IpAddr) {
-        lock(&self.0.state).streams.forget_endpoint(address);
+        self.0.state.lock().streams.forget_endpoint(address);
     }
 
     /// Everything that is counted.
@@ -193,7 +194,7 @@ impl ServicePort {
             malformed: counters.malformed.load(Relaxed),
             busy: counters.busy.load(Relaxed),
             outbox_full: counters.outbox_full.load(Relaxed),
-            streams: lock(&self.0.state).streams.counters(),
+            streams: self.0.state.lock().streams.counters(),
         }
     }
 
@@ -227,7 +228,7 @@ impl ServicePort {
             let (to, station) = addresses(buffer.frame());
             let Some(network) = network_of(to) else { continue };
             if headers.protocol() == protocol::TCP {
-                let state = connections.get_or_insert_with(|| lock(&inner.state));
+                let state = connections.get_or_insert_with(|| inner.state.lock());
                 let now = inner.clock.now();
                 in_packets(buffer, &headers, |packet| {
                     state.streams.send(packet, (network, station), &*inner.service, now);
@@ -246,13 +247,13 @@ impl ServicePort {
         }
     }
 
-    /// Fills buffers with answers and returns how many; fewer than there are buffers says that nothing more waits.
+    /// Fills buffers with answers.
     ///
     /// # Errors
     /// When the poll fails.
-    pub(super) fn receive(&self, buffers: &mut [FrameBuf]) -> io::Result<usize> {
+    pub(super) fn receive(&self, buffers: &mut [FrameBuf]) -> io::Result<Received> {
         let inner = &*self.0;
-        let mut state = lock(&inner.state);
+        let mut state = inner.state.lock();
         let now = inner.clock.now();
         let mut count = 0;
         while count < buffers.len() {
@@ -273,7 +274,7 @@ impl ServicePort {
             }
         }
         inner.arm(&mut state);
-        Ok(count)
+        Ok(Received::all(count, buffers.len()))
     }
 }
 
