@@ -5,6 +5,7 @@
 //! - [`traffic`]: the tools that measure between them (iperf3, ping, `vswitch-load`) and the reading of their output;
 //! - [`containers`], [`translated`], [`rootless`]: the same work over each switch or router, in turn;
 //! - [`hosts`]: the same between two hosts, over VXLAN;
+//! - [`floods`]: round trips of others beside the [`flood`] of one container;
 //! - [`memory`], [`nat`], [`tunnels`]: the data path, the NAT engine and the tunnel's without a kernel, on one core;
 //! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
@@ -18,6 +19,8 @@ pub mod containers;
 pub mod control;
 pub mod daemon;
 pub mod dns;
+pub mod flood;
+pub mod floods;
 pub mod growth;
 pub mod hosts;
 pub mod instructions;

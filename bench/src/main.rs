@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
-use vswitch_bench::{containers, control, dns, growth, hosts, memory, nat, rootless, translated, tunnels};
+use vswitch_bench::{containers, control, dns, floods, growth, hosts, memory, nat, rootless, translated, tunnels};
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
 ///
@@ -46,6 +46,8 @@ enum Part {
     Nat,
     /// The sockets uplink beside slirp4netns, pasta and a veth pair
     Rootless,
+    /// Round trips beside the flood of one container, beside the Linux bridge
+    Floods,
     /// Overlay networks: between two hosts over VXLAN, beside the kernel's; and the engine in memory
     Overlay,
     /// Start, endpoints and idle cost of vswitchd
@@ -150,6 +152,10 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         println!("\nWithout privilege ({} rounds, interleaved; medians)", args.rounds);
         all.group(rootless::measure(effort, &mut said)?);
         all.section("Idle connections", rootless::idle_connections(10_000)?);
+    }
+    if wanted(Part::Floods) {
+        println!("\nBeside a flood (us: median and 99 % between two others, then out)");
+        all.section("Round trips beside the flood of one container", floods::measure(effort, &mut said)?);
     }
     if wanted(Part::Overlay) {
         all.section("VXLAN engine, in memory, one core, 64-byte frames", tunnels::in_memory()?);

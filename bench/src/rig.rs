@@ -48,6 +48,8 @@ pub enum Kind {
 
 /// The addresses of the outside rigs: the switch's on the uplink, and container b's.
 pub const OUTSIDE: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
+/// The network of the containers, and its subnet.
+pub(crate) const NETWORK: (&str, &str) = ("bench", "10.77.0.0/24");
 /// The port of a that is published outside.
 pub const PUBLISHED: &str = "5201";
 
@@ -244,9 +246,13 @@ impl Rig {
     /// # Errors
     /// When it cannot be made.
     pub fn use_another_container(&mut self) -> anyhow::Result<()> {
-        let socket = self.dir.join("vswitch.sock");
-        self.enter[0] = self.container(&socket, "another", &[], ADDRESSES[1])?;
+        self.enter[0] = self.add_container("another", NETWORK, ADDRESSES[1])?;
         Ok(())
+    }
+
+    /// Starts another container of the rig's vswitchd; how to run commands in it.
+    pub(crate) fn add_container(&self, name: &str, network: (&str, &str), ip: &str) -> anyhow::Result<Vec<String>> {
+        self.container_on(network, &self.dir.join("vswitch.sock"), (name, &[]), ip)
     }
 
     /// The process id of the rig's vswitchd; it was started by a command that became it.
@@ -257,15 +263,26 @@ impl Rig {
 
     /// Makes the network if it is not there and starts an idle container; how to run commands in it.
     fn container(&self, socket: &Path, name: &str, flags: &[&str], ip: &str) -> anyhow::Result<Vec<String>> {
+        self.container_on(NETWORK, socket, (name, flags), ip)
+    }
+
+    fn container_on(
+        &self,
+        (network, subnet): (&str, &str),
+        socket: &Path,
+        (name, flags): (&str, &[&str]),
+        ip: &str,
+    ) -> anyhow::Result<Vec<String>> {
         let (program, socket) = (own_program("vswitchctl")?.display().to_string(), socket.display().to_string());
         let control = |arguments: &[&str]| {
             let mut command = Command::new(&program);
             run(command.args(["--socket", &socket]).args(arguments))
         };
-        if !control(&["network", "ls", "-q", "--filter", "name=bench"])?.contains(char::is_alphanumeric) {
-            control(&["network", "create", "--subnet", "10.77.0.0/24", "bench"])?;
+        let filter = format!("name={network}");
+        if !control(&["network", "ls", "-q", "--filter", &filter])?.contains(char::is_alphanumeric) {
+            control(&["network", "create", "--subnet", subnet, network])?;
         }
-        let mut arguments = vec!["run", "-d", "--name", name, "--network", "bench", "--ip", ip];
+        let mut arguments = vec!["run", "-d", "--name", name, "--network", network, "--ip", ip];
         arguments.extend(flags);
         arguments.extend(["--", "sleep", "infinity"]);
         control(&arguments)?;

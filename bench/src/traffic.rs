@@ -168,7 +168,7 @@ impl Idle {
 }
 
 /// Waits for vswitch-load's line.
-fn ready(program: &mut Running) -> anyhow::Result<()> {
+pub(crate) fn ready(program: &mut Running) -> anyhow::Result<()> {
     let output = program.0.stdout.take().context("its output is a pipe")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
@@ -193,8 +193,12 @@ impl RoundTrips {
 /// # Errors
 /// When an answer does not come.
 pub fn round_trips(rig: &Rig, path: Path, count: u32) -> anyhow::Result<RoundTrips> {
-    let text = load(rig, path, "round-trips", count)?;
-    let trips: RoundTrips = serde_json::from_str(&text).context("vswitch-load printed no JSON")?;
+    read_round_trips(&load(rig, path, "round-trips", count)?)
+}
+
+/// What vswitch-load prints of round trips.
+pub(crate) fn read_round_trips(text: &str) -> anyhow::Result<RoundTrips> {
+    let trips: RoundTrips = serde_json::from_str(text).context("vswitch-load printed no JSON")?;
     ensure!(trips.0.len() == PERCENTS.len(), "vswitch-load printed other percentiles");
     Ok(trips)
 }

@@ -2,6 +2,9 @@
 //!
 //! - `serve ADDRESS:PORT` answers every byte that comes over TCP with the same byte; says `ready`
 //! - `round-trips ADDRESS:PORT COUNT` asks COUNT times over one connection and prints percentiles in microseconds, as JSON
+//! - `paced ADDRESS:PORT SECONDS` asks twice a millisecond for so long, and prints the same
+//! - `flood KIND INTERFACE MAC GATEWAY-MAC ADDRESS GATEWAY OUTSIDE SECONDS` sends frames as fast as it can and prints how many a
+//!   second
 //! - `connections ADDRESS:PORT SECONDS` connects, asks once and closes, as often as it can, and prints how many a second
 //! - `keep ADDRESS:PORT COUNT` accepts COUNT connections, says one byte on each and keeps them; says `ready` when it listens
 //! - `idle ADDRESS:PORT COUNT` makes COUNT connections, says one byte on each, reads one and keeps them; then says `ready`
@@ -9,12 +12,14 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
+use vswitch_bench::flood::{Ends, Flood};
 use vswitch_bench::report::PERCENTS;
+use vswitch_frame::MacAddr;
 
 #[derive(Parser)]
 struct Args {
@@ -28,6 +33,19 @@ enum Command {
     Serve { address: SocketAddr },
     /// Percentiles of the round trip of one byte
     RoundTrips { address: SocketAddr, count: u32 },
+    /// Percentiles of the round trip of one byte, twice a millisecond
+    Paced { address: SocketAddr, seconds: u64 },
+    /// Frames a second
+    Flood {
+        kind: Flood,
+        interface: String,
+        mac: MacAddr,
+        gateway_mac: MacAddr,
+        address: Ipv4Addr,
+        gateway: Ipv4Addr,
+        outside: Ipv4Addr,
+        seconds: u64,
+    },
     /// Connections a second
     Connections { address: SocketAddr, seconds: u32 },
     /// Accept connections and keep them
@@ -40,6 +58,12 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         Command::Serve { address } => serve(address),
         Command::RoundTrips { address, count } => round_trips(address, count),
+        Command::Paced { address, seconds } => paced(address, Duration::from_secs(seconds)),
+        Command::Flood { kind, interface, mac, gateway_mac, address, gateway, outside, seconds } => {
+            let ends = Ends { mac, gateway_mac, address, gateway, outside };
+            println!("{:.0}", kind.send(&interface, &ends, Duration::from_secs(seconds))?);
+            Ok(())
+        }
         Command::Connections { address, seconds } => connections(address, seconds),
         Command::Keep { address, count } => keep(address, count),
         Command::Idle { address, count } => idle(address, count),
@@ -117,12 +141,30 @@ fn round_trips(address: SocketAddr, count: u32) -> anyhow::Result<()> {
         ask(&mut stream)?;
         nanos.push(start.elapsed().as_nanos());
     }
+    print_percentiles(nanos);
+    Ok(())
+}
+
+fn paced(address: SocketAddr, time: Duration) -> anyhow::Result<()> {
+    const PAUSE: Duration = Duration::from_micros(500);
+    let mut stream = connected(address)?;
+    let (begun, mut nanos) = (Instant::now(), Vec::new());
+    while begun.elapsed() < time {
+        let start = Instant::now();
+        ask(&mut stream)?;
+        nanos.push(start.elapsed().as_nanos());
+        std::thread::sleep(PAUSE);
+    }
+    print_percentiles(nanos);
+    Ok(())
+}
+
+fn print_percentiles(mut nanos: Vec<u128>) {
     nanos.sort_unstable();
     let last = (nanos.len() - 1) as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the count")]
     let at = |percent: f64| nanos[(last * percent / 100.0) as usize] as f64 / 1e3;
     println!("{}", serde_json::json!(PERCENTS.map(at)));
-    Ok(())
 }
 
 fn connections(address: SocketAddr, seconds: u32) -> anyhow::Result<()> {
