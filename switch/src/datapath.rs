@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use rand::RngCore;
-use vswitch_frame::{MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
 use crate::fdb::Fdb;
@@ -103,7 +103,7 @@ impl Datapath {
         let mut next = Snapshot::clone(&self.snapshot());
         let fresh = || u16::try_from(next.networks.len()).ok().map(NetworkIndex::new);
         let index = control.free_networks.pop().or_else(fresh).ok_or(SwitchError::TooManyNetworks)?;
-        let network = Network::new(index, config);
+        let network = Network::new(index, next.generation.next(), config);
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
         self.publish(next);
         Ok(index)
@@ -188,10 +188,20 @@ impl Datapath {
     /// # Errors
     /// When there is no such network, or every index is taken.
     pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<Arc<Port>, SwitchError> {
+        self.add_port_since(config, device, None)
+    }
+
+    /// As [`Datapath::add_port`], if the network came with the generation `since`.
+    pub(crate) fn add_port_since(
+        &self,
+        config: PortConfig,
+        device: PortDevice,
+        since: Option<Generation>,
+    ) -> Result<Arc<Port>, SwitchError> {
         let mut control = self.control();
         let mut next = Snapshot::clone(&self.snapshot());
-        let mut network =
-            Network::clone(next.network(config.network).ok_or(SwitchError::UnknownNetwork(config.network))?);
+        let network = next.network(config.network).filter(|network| since.is_none_or(|since| network.since == since));
+        let mut network = Network::clone(network.ok_or(SwitchError::UnknownNetwork(config.network))?);
         overlay::check_leg(&next, &network, &device)?;
         let fresh = || Some(next.ports.len()).filter(|&len| len < MAX_PORTS).and_then(|len| u32::try_from(len).ok());
         let id = control.free_ports.pop().or_else(|| fresh().map(PortId::new)).ok_or(SwitchError::TooManyPorts)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use vswitch_frame::{MacAddr, NetworkIndex, PortId, Vni};
+use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId, Vni};
 
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
@@ -115,6 +115,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Workers when the settings do not say.
 const DEFAULT_MAX_WORKERS: usize = 4;
 
+/// A network that somebody has looked at. Its index may be another's later, and is told apart then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkHandle {
+    index: NetworkIndex,
+    since: Generation,
+}
+
 impl Switch {
     /// Starts the workers; the end of one that nobody asked to end is only logged.
     ///
@@ -173,6 +180,29 @@ impl Switch {
     pub fn add_port(&self, config: PortConfig, device: PortDevice) -> Result<PortId, SwitchError> {
         self.release_late();
         self.watch(&self.datapath.add_port(config, device)?)
+    }
+
+    /// The network that has an index now.
+    #[must_use]
+    pub fn network(&self, index: NetworkIndex) -> Option<NetworkHandle> {
+        let since = self.datapath.snapshot().network(index)?.since;
+        Some(NetworkHandle { index, since })
+    }
+
+    /// As [`Switch::add_port`], on that very network: never on another one that has its index by now.
+    ///
+    /// # Errors
+    /// As there, and when `config` names another network.
+    pub fn add_port_on(
+        &self,
+        network: NetworkHandle,
+        config: PortConfig,
+        device: PortDevice,
+    ) -> Result<PortId, SwitchError> {
+        if config.network != network.index {
+            return Err(SwitchError::UnknownNetwork(config.network));
+        }
+        self.watch(&self.datapath.add_port_since(config, device, Some(network.since))?)
     }
 
     /// Lets a port's worker receive from it.

@@ -33,6 +33,8 @@ pub struct Snapshot {
 pub struct Network {
     /// Its index in the snapshot.
     pub index: NetworkIndex,
+    /// The generation that it came with, which tells it from others that have the index before or after it.
+    pub since: Generation,
     /// What control said.
     pub config: NetworkConfig,
     /// Its ports, which a flood goes to.
@@ -50,10 +52,10 @@ pub struct Network {
 impl Network {
     /// A network without ports.
     #[must_use]
-    pub fn new(index: NetworkIndex, config: NetworkConfig) -> Self {
+    pub fn new(index: NetworkIndex, since: Generation, config: NetworkConfig) -> Self {
         let interface = router::interface(config.gateway.as_ref(), Sources::OwnSubnets);
         let neighbours = Arc::new(Mutex::new(Neighbours::new(NeighbourLimits::default())));
-        Network { index, config, members: Vec::new(), leg: None, retired: Arc::default(), interface, neighbours }
+        Network { index, since, config, members: Vec::new(), leg: None, retired: Arc::default(), interface, neighbours }
     }
 
     /// The gateway's MAC address, and its address of a family.

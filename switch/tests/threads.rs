@@ -91,6 +91,26 @@ fn ports_come_and_go() {
     assert_eq!(stats.generation, 2 + 1 + 4 * 1000);
 }
 
+/// A port is never put on another network that has the index of the one that was meant.
+#[test]
+fn reused_indices() {
+    let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
+    let index = switch.add_network(network("first")).unwrap();
+    let first = switch.network(index).unwrap();
+    let add = |handle| {
+        let (device, peer) = memory_link(1, Offloads::Carried).unwrap();
+        switch.add_port_on(handle, config(index, "x"), PortDevice::Memory(device)).map(|port| (port, peer))
+    };
+    let (port, _peer) = add(first).unwrap();
+    switch.remove_port(port).unwrap();
+    switch.remove_network(index).unwrap();
+    assert!(switch.network(index).is_none() && add(first).is_err(), "it is gone");
+    assert_eq!(switch.add_network(network("second")).unwrap(), index, "the index is used again");
+    assert!(add(first).is_err(), "it is another one now");
+    assert_eq!(switch.stats().ports.len(), 0);
+    add(switch.network(index).unwrap()).unwrap();
+}
+
 /// Wrong handles are refused with a sentence and change nothing.
 #[test]
 fn wrong_handles() {
