@@ -149,6 +149,10 @@ async fn serve(
     let (agent, hello, events) = AgentClient::connect(agent).await?;
     let folders = sockets.folders().map_err(DaemonError::Io)?;
     agent.call(Request::Hide { folders }, Vec::new()).await?;
+    if options.ephemeral {
+        // It may be an earlier vswitchd's, which was to outlive that one.
+        agent.call(Request::Ephemeral, Vec::new()).await?;
+    }
     let workers = switch.stats().workers;
     let uplink = open_uplink(options, &agent, &hello).await.map_err(DaemonError::Uplink)?;
     let controller = Controller::start(Parts {
@@ -199,7 +203,7 @@ async fn serve(
     }
     if options.live_restore {
         tracing::info!("stopping; containers go on running");
-        controller.save_flows();
+        controller.save();
     } else if options.ephemeral {
         tracing::info!("stopping, with everything in it");
         controller.shut_down_at_once().await;

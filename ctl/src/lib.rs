@@ -34,6 +34,7 @@ pub mod model;
 pub mod namegen;
 pub mod overlay;
 mod peer;
+mod private;
 pub mod privileges;
 pub mod publish;
 pub mod sandbox;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says by panicking what is wrong")]
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -96,7 +97,9 @@ fn a_second_one_is_refused() {
         command
     };
     assert!(refused(with("v.sock", "other"), 1).contains("is served by another vswitchd"));
-    assert!(refused(with("w.sock", "state"), 1).contains("another vswitchd uses the state directory"));
+    let sentence = refused(with("w.sock", "state"), 1);
+    let holder = format!("another vswitchd (process {}) uses the state directory", first.child.id());
+    assert!(sentence.contains(&holder), "{sentence}");
     assert!(!dir.path().join("w.sock").exists());
     UnixStream::connect(dir.path().join("v.sock")).unwrap();
     assert_eq!(first.stop().0, Some(0));
@@ -117,7 +120,7 @@ fn a_stale_socket_is_replaced() {
 fn a_damaged_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("state/state.redb");
-    std::fs::create_dir(dir.path().join("state")).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(dir.path().join("state")).unwrap();
     std::fs::write(&store, "not a store").unwrap();
     assert!(refused(Vswitchd::command(dir.path()), 1).contains("it was left as it is"));
     assert_eq!(std::fs::read_to_string(&store).unwrap(), "not a store");

@@ -28,7 +28,7 @@ use super::{
     survivors::{self, Survivor},
     user,
 };
-use crate::sandbox::message::FIRST_FREE;
+use crate::{private, sandbox::message::FIRST_FREE};
 
 /// The hidden subcommand `agent`.
 #[derive(Debug, Parser)]
@@ -177,7 +177,7 @@ impl Prepared {
 
 /// One agent for a state directory.
 fn lock(state_dir: &Path) -> io::Result<File> {
-    let file = File::options().write(true).create(true).truncate(false).open(state_dir.join("agent.lock"))?;
+    let file = private::append_to(&state_dir.join("agent.lock"))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
 }

@@ -169,6 +169,8 @@ pub enum Request {
         /// Id of the process.
         process: String,
     },
+    /// From now on, take everything down when the connection ends. Answer: [`Reply::Done`].
+    Ephemeral,
     /// Kill every process, remove every interface and namespace and exit. Answer: [`Reply::Done`], then EOF.
     Shutdown,
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -37,7 +38,8 @@ pub(crate) struct Agent {
     processes: Processes,
     foreign: Foreign,
     rootless: bool,
-    ephemeral: bool,
+    /// Everything goes when the connection ends; a later vswitchd may want that, too.
+    ephemeral: AtomicBool,
     /// The one interface of the host that may be opened.
     uplink: Option<String>,
     /// To the vswitchd that is connected now.
@@ -126,7 +128,7 @@ impl Agent {
             processes,
             foreign: Foreign::new(porter, lost),
             rootless,
-            ephemeral,
+            ephemeral: AtomicBool::new(ephemeral),
             uplink: None,
             key: None,
             connection: Mutex::default(),
@@ -208,7 +210,7 @@ impl Agent {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take_if(|current| Arc::ptr_eq(current, &channel));
-        if self.ephemeral {
+        if self.ephemeral.load(Relaxed) {
             self.finish().await;
         }
     }
@@ -307,6 +309,10 @@ impl Agent {
             }
             Request::ProcessOutput { process, log, limit } => self.processes.resume_output(&process, &log, limit),
             Request::ProcessForget { process } => self.processes.forget(&process),
+            Request::Ephemeral => {
+                self.ephemeral.store(true, Relaxed);
+                Ok((Reply::Done, Vec::new()))
+            }
             Request::Shutdown => self.clear().await,
             Request::Hello { .. } => Err(Failure::other("the hello of this connection was said already")),
             Request::UplinkOpen { interface } => {

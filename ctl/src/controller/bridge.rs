@@ -92,7 +92,10 @@ impl Controller {
         let gone = match &result {
             Ok(()) => old_index,
             Err(_) => {
-                self.inner.store.commit(&Change::new().put_network(&old))?;
+                // The first error is the one to report.
+                if let Err(error) = self.inner.store.settle(&Change::new().put_network(&old)) {
+                    tracing::warn!("network bridge stays as it was: {error}");
+                }
                 state.networks.remove(&old.id);
                 state.insert_network(old, old_index);
                 self.refresh_router_anyway(state);

@@ -130,7 +130,7 @@ impl Controller {
     /// Removes a container; a running one only by `force`, which kills it.
     ///
     /// # Errors
-    /// When it is unknown, or running without `force`.
+    /// When it is unknown, or running without `force`, or when the store cannot be told.
     pub async fn remove_container(&self, text: &str, force: bool) -> Result<(), ControlError> {
         let (id, running, auto_remove) = {
             let state = self.state();
@@ -141,9 +141,9 @@ impl Controller {
             if !force {
                 return Err(ControlError::ContainerRunning(text.to_owned()));
             }
-            self.stop_container(id.as_str(), std::time::Duration::ZERO).await?;
+            self.end_container(&id, std::time::Duration::ZERO).await?;
             if auto_remove {
-                return Ok(());
+                return Ok(self.inner.store.is_paid(&id)?);
             }
         }
         let gate = self.gate(&id)?;
@@ -154,11 +154,12 @@ impl Controller {
         self.forget_container(&id)
     }
 
-    /// Drops the record, the addresses and the output of a container that does not run. Its gate is held.
+    /// Drops the record, the addresses and the output of a container that does not run. Its gate is held. An error says
+    /// that the store does not know of it yet.
     pub(super) fn forget_container(&self, id: &Id) -> Result<(), ControlError> {
         let mut state = self.state();
         let endpoints = state.container_by_id(id)?.endpoints.clone();
-        self.inner.store.commit(&Change::new().drop_container(id).drop_endpoints(&endpoints))?;
+        let settled = self.inner.store.settle(&Change::new().drop_container(id).drop_endpoints(&endpoints));
         for endpoint in &endpoints {
             state.remove_endpoint(endpoint);
         }
@@ -170,7 +171,7 @@ impl Controller {
         }
         drop(state);
         logfile::remove(&self.log_path(id), limit);
-        Ok(())
+        Ok(settled?)
     }
 
     /// Containers, newest first; only running ones unless `all`.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
@@ -21,6 +22,7 @@ impl Controller {
     /// # Errors
     /// When the network, namespace or an address cannot be had; nothing is left behind then.
     pub async fn attach(&self, spec: AttachSpec) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
+        let held;
         let (endpoint, sandbox_request) = {
             let mut state = self.state();
             let network = state.network(&spec.network)?.network.id.clone();
@@ -32,6 +34,8 @@ impl Controller {
             let owner = Owner::Attached(Attachment { netns: spec.netns.clone() });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
             let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns, force: spec.force };
+            // Nobody else knows of it yet, so nobody holds it; whoever detaches it waits for the end of this.
+            held = state.endpoints[&endpoint.id].gate.clone().try_lock_owned();
             (endpoint, request)
         };
         let undo = |error: ControlError| {
@@ -51,6 +55,7 @@ impl Controller {
             tracing::warn!(endpoint = endpoint.name, "{warning}");
         }
         tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace attached");
+        drop(held);
         let state = self.state();
         let shown = view::endpoint(&state, state.endpoint(endpoint.id.as_str())?);
         Ok(vswitch_api::endpoint::Endpoint { warnings, ..shown })
@@ -60,7 +65,7 @@ impl Controller {
     /// were kept instead.
     async fn bring_attached_up(&self, id: &Id, take_over: bool) -> Result<Vec<String>, ControlError> {
         self.bring_up(id).await?;
-        let (route, endpoint) = {
+        let route = {
             let state = self.state();
             let one = state.endpoint(id.as_str())?;
             let on = state.network(one.endpoint.network.as_str())?;
@@ -72,8 +77,7 @@ impl Controller {
                 || one.endpoint.ipv6.is_some_and(|fixed| fixed.gateway.is_some());
             let others = if take_over { OtherRoutes::Overrule } else { OtherRoutes::Keep };
             let wanted = first || named || take_over;
-            let route = wanted.then(|| routes::single_route(&one.endpoint, &on.network, others));
-            (route, one.endpoint.clone())
+            wanted.then(|| routes::single_route(&one.endpoint, &on.network, others))
         };
         let result = match route {
             Some(request) => match self.inner.agent.call(request, Vec::new()).await {
@@ -84,7 +88,9 @@ impl Controller {
             None => Ok(Vec::new()),
         };
         let result = result.and_then(|kept| {
-            self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?;
+            let state = self.state();
+            let endpoint = &state.endpoint(id.as_str())?.endpoint;
+            self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?;
             Ok(kept)
         });
         if result.is_err() {
@@ -96,10 +102,13 @@ impl Controller {
     /// Undoes [`Controller::attach`].
     ///
     /// # Errors
-    /// When it is unknown or a container's.
+    /// When it is unknown or a container's, or when the store cannot be told.
     pub async fn detach(&self, text: &str) -> Result<(), ControlError> {
+        let gate = Arc::clone(&self.state().endpoint(text)?.gate);
+        let _held = gate.lock().await;
         let endpoint = {
             let state = self.state();
+            // It may be gone by now.
             let endpoint = state.endpoint(text)?.endpoint.clone();
             if endpoint.container().is_some() {
                 return Err(ControlError::Conflict(format!(
@@ -112,10 +121,10 @@ impl Controller {
         self.take_down(&endpoint.id).await;
         self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
         let mut state = self.state();
-        self.inner.store.commit(&Change::new().drop_endpoints([&endpoint.id]))?;
+        let settled = self.inner.store.settle(&Change::new().drop_endpoints([&endpoint.id]));
         state.remove_endpoint(&endpoint.id);
         tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace detached");
-        Ok(())
+        Ok(settled?)
     }
 
     /// All endpoints, by name and network.
@@ -195,21 +204,23 @@ impl Controller {
     }
 
     fn plug_in(&self, id: &Id, interface: String, descriptor: OwnedFd) -> Result<(), ControlError> {
-        let config = {
+        let (network, config) = {
             let state = self.state();
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
             let on = state.networks.get(&endpoint.network);
             let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
             self.assign_addresses(endpoint);
             let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
-            PortConfig {
+            let index = on.index.ok_or_else(unknown)?;
+            let config = PortConfig {
                 name: endpoint.name.clone(),
-                network: on.index.ok_or_else(unknown)?,
+                network: index,
                 identity: identity(endpoint, on.network.options.anti_spoof),
                 mac_limit: on.network.options.mac_limit,
-            }
+            };
+            (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
-        let port = self.inner.switch.add_port(config, PortDevice::Packet(descriptor))?;
+        let port = self.inner.switch.add_port_on(network, config, PortDevice::Packet(descriptor))?;
         let mut state = self.state();
         if let Some(one) = state.endpoints.get_mut(id) {
             one.port = Some(port);

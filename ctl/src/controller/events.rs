@@ -68,9 +68,11 @@ impl Controller {
         }
         one.endpoint.lost = true;
         tracing::info!(endpoint = one.endpoint.name, "the namespace of an attached endpoint vanished");
+        // Whoever is attaching it stores it when it is whole, or not at all; whoever is detaching it drops it.
+        let Ok(_held) = one.gate.clone().try_lock_owned() else { return };
         let endpoint = one.endpoint.clone();
-        if let Err(error) = self.inner.store.commit(&Change::new().put_endpoints([&endpoint])) {
-            tracing::warn!("cannot store that endpoint {} is lost: {error}", endpoint.name);
+        if let Err(error) = self.inner.store.settle(&Change::new().put_endpoints([&endpoint])) {
+            tracing::warn!("endpoint {} is lost: {error}", endpoint.name);
         }
     }
 

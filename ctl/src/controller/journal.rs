@@ -47,8 +47,9 @@ impl Controller {
         }
     }
 
-    /// Writes the flows down now, for a stop that leaves containers running.
-    pub fn save_flows(&self) {
+    /// Writes down now what is not yet, for a stop that leaves containers running.
+    pub fn save(&self) {
+        self.close_store();
         if self.inner.uplink.is_some() && !self.inner.ephemeral {
             let _ = self.write_journal(None, true);
         }

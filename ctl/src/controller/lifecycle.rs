@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::etc::Etc;
+use super::state::State;
 use super::{Controller, Streams, links, routes, unexpected};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{NetworkMode, Phase};
+use crate::model::{Container, Endpoint, NetworkMode, Phase};
 use crate::store::Change;
 
 /// How long a killed process may take to be reported.
@@ -40,7 +41,7 @@ impl Controller {
             };
             // As Docker: what was to be removed at its end is not kept when it never began.
             if auto_remove && let Err(error) = self.forget_container(&id) {
-                tracing::warn!("container {} stays: {error}", id.short());
+                tracing::warn!("container {} is removed: {error}", id.short());
             }
         }
         result
@@ -62,8 +63,11 @@ impl Controller {
                 }
             }
             links::check(&state, id)?;
+            // From here on nobody takes its networks away, until it runs or all is undone.
+            state.container_by_id(id)?.starting = true;
             (mode, endpoints)
         };
+        let _starting = Starting { controller: self, id };
         let own_sandbox = matches!(mode, NetworkMode::Networks | NetworkMode::None);
         self.lease_ports(id).await?;
         if own_sandbox && let Err(error) = self.ask(Request::SandboxCreate { sandbox: id.to_string() }).await {
@@ -169,44 +173,58 @@ impl Controller {
     /// Stores a container's new phase, with its endpoints as they are now.
     fn commit_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
         let mut state = self.state();
-        let mut container = state.container_by_id(id)?.container.clone();
-        container.phase = phase;
-        let ids = state.containers[id].endpoints.iter();
-        let endpoints: Vec<_> = ids.filter_map(|id| state.endpoints.get(id)).map(|one| &one.endpoint).collect();
-        self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(endpoints))?;
+        let (container, endpoints) = with_phase(&mut state, id, phase)?;
+        self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?;
         state.container_by_id(id)?.container = container;
         Ok(())
+    }
+
+    /// As [`Controller::commit_phase`], for what has happened whether it can be stored now or not.
+    fn settle_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let (container, endpoints) = with_phase(&mut state, id, phase)?;
+        let settled = self.inner.store.settle(&Change::new().put_container(&container).put_endpoints(&endpoints));
+        state.container_by_id(id)?.container = container;
+        Ok(settled?)
     }
 
     /// Asks a container's process to end, and kills it after `patience`. Answers when it has ended.
     ///
     /// # Errors
-    /// When the container is unknown or does not end even then.
+    /// When the container is unknown or does not end even then, or when its end could not be stored.
     pub async fn stop_container(&self, text: &str, patience: Duration) -> Result<(), ControlError> {
-        let (id, mut phase) = {
+        let id = self.state().container(text)?.container.id.clone();
+        self.end_container(&id, patience).await?;
+        Ok(self.inner.store.is_paid(&id)?)
+    }
+
+    /// As [`Controller::stop_container`], whether that can be stored or not.
+    pub(super) async fn end_container(&self, id: &Id, patience: Duration) -> Result<(), ControlError> {
+        let mut phase = {
             let state = self.state();
-            let one = state.container(text)?;
+            let one = state.container(id.as_str())?;
             if !one.container.running() {
                 return Ok(());
             }
-            (one.container.id.to_string(), one.phase.subscribe())
+            one.phase.subscribe()
         };
         let mut signals = vec![(SIGKILL, KILL_PATIENCE)];
         if !patience.is_zero() {
             signals.insert(0, (SIGTERM, patience));
         }
         for (signal, patience) in signals {
-            self.signal(&id, signal).await?;
+            self.signal(id.as_str(), signal).await?;
             let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
             // An error here says that the container was removed, which is an end, too.
             if tokio::time::timeout(patience, ended).await.is_ok() {
-                if let Ok(id) = id.parse() {
-                    self.tell_by_id(&id, "stop", &[]);
-                }
+                self.tell_by_id(id, "stop", &[]);
                 return Ok(());
             }
         }
-        Err(ControlError::Internal(format!("container {text} did not end when killed; see its process on the host")))
+        Err(ControlError::Internal(format!(
+            "container {} did not end when killed; see its process on the host",
+            id.short()
+        )))
     }
 
     /// Sends a signal to a container's process.
@@ -277,15 +295,35 @@ impl Controller {
             let one = state.containers.get(id)?;
             (one.phase.clone(), one.container.spec.auto_remove)
         };
-        let result = if auto_remove { self.forget_container(id) } else { self.commit_phase(id, phase) };
+        let result = if auto_remove { self.forget_container(id) } else { self.settle_phase(id, phase) };
         if let Err(error) = result {
-            tracing::error!("the end of container {} could not be stored: {error}", id.short());
-            if let Ok(one) = self.state().container_by_id(id) {
-                one.container.phase = phase;
-            }
+            tracing::error!("the end of container {}: {error}", id.short());
         }
         Some(waiters)
     }
+}
+
+/// Keeps a container's networks while it is being started, whatever becomes of that.
+struct Starting<'a> {
+    controller: &'a Controller,
+    id: &'a Id,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        if let Ok(one) = self.controller.state().container_by_id(self.id) {
+            one.starting = false;
+        }
+    }
+}
+
+/// The records of a container in another phase.
+fn with_phase(state: &mut State, id: &Id, phase: Phase) -> Result<(Container, Vec<Endpoint>), ControlError> {
+    let mut container = state.container_by_id(id)?.container.clone();
+    container.phase = phase;
+    let ids = state.containers[id].endpoints.iter();
+    let endpoints = ids.filter_map(|id| state.endpoints.get(id)).map(|one| one.endpoint.clone()).collect();
+    Ok((container, endpoints))
 }
 
 /// Without it the container runs and its output is lost, which the agent's log says.

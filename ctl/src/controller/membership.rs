@@ -66,7 +66,7 @@ impl Controller {
     /// Takes a container's endpoint on a network away. The name of an attached namespace is detached.
     ///
     /// # Errors
-    /// When there is no such endpoint.
+    /// When there is no such endpoint, or when the store cannot be told.
     pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), ControlError> {
         let id = match self.member(network, container)? {
             Member::Container(id) => id,
@@ -95,11 +95,12 @@ impl Controller {
         if running {
             self.take_down(&endpoint.id).await;
         }
-        {
+        let settled = {
             let mut state = self.state();
-            self.inner.store.commit(&Change::new().drop_endpoints([&endpoint.id]))?;
+            let settled = self.inner.store.settle(&Change::new().drop_endpoints([&endpoint.id]));
             state.remove_endpoint(&endpoint.id);
-        }
+            settled
+        };
         if running {
             let request = routes::default_routes(&self.state(), &id);
             self.ask_anyway(request).await;
@@ -114,7 +115,7 @@ impl Controller {
             self.tell_member(&on.network, &id, "disconnect");
         }
         tracing::info!(container = id.short(), network = endpoint.network_name, "disconnected");
-        Ok(())
+        Ok(settled?)
     }
 
     /// Whom `container` means on a network.

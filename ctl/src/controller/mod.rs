@@ -9,7 +9,11 @@
 //!
 //! When a step fails, the steps before it are undone in reverse order; what cannot be undone is logged and the undoing
 //! goes on. Operations on one container exclude each other by that container's gate (an async mutex), so a process that
-//! ends while its container is still being started is seen after the start.
+//! ends while its container is still being started is seen after the start; so do attaching and detaching a namespace, by
+//! its endpoint's gate. The networks of a container that is being started are in use from the decision on.
+//!
+//! What is done when the store cannot be written is *owed* to it ([`Store::settle`]): it is told to who asked, holds in
+//! memory, and is written when that is possible again.
 //!
 //! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
 
@@ -25,6 +29,7 @@ mod files;
 mod flows;
 mod history;
 mod journal;
+mod keeper;
 mod lifecycle;
 mod links;
 mod logs;
@@ -208,6 +213,7 @@ impl Controller {
         vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays(monitor)));
         vital::spawn(&runtime, "overlays", may_block(controller.clone().keep_overlays()));
         vital::spawn(&runtime, "journal", may_block(controller.clone().keep_journal()));
+        vital::spawn(&runtime, "store", may_block(controller.clone().keep_store()));
         vital::spawn(&runtime, "flows", may_block(controller.clone().pump_flows()));
         Ok(controller)
     }

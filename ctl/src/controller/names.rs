@@ -236,6 +236,9 @@ fn endpoints<'a>(
 /// Tells everybody on a network who is on it now. The default networks have no names, as with Docker.
 pub(super) fn publish_network(state: &State, network: &Id) {
     let Some(on) = state.networks.get(network).filter(|on| !on.network.predefined()) else { return };
+    if state.restoring {
+        return;
+    }
     let subnets = on.network.subnets().map(|plan| plan.net);
     let present = on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).filter(|one| one.port.is_some());
     on.zone.store(Arc::new(Zone::new(&on.network.name, subnets, present.map(|one| member(state, one)))));

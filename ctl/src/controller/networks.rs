@@ -136,10 +136,16 @@ impl Controller {
         if let Err(error) = result {
             if let Some(mut on) = state.networks.remove(&id) {
                 self.unplug_tunnel(&mut on);
-                self.inner.store.commit(&Change::new().drop_network(&id))?;
+                // What goes wrong with that is mended later, and the first error is the one to report.
+                if let Err(error) = self.inner.store.settle(&Change::new().drop_network(&id)) {
+                    tracing::warn!("network {name} was not made: {error}");
+                }
+                self.refresh_router_anyway(state);
             }
-            if let Some(index) = index {
-                let _ = self.inner.switch.remove_network(index);
+            if let Some(index) = index
+                && let Err(error) = self.inner.switch.remove_network(index)
+            {
+                tracing::warn!("the switch keeps a network that was not made: {error}");
             }
             return Err(error);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Controller, routes};
+use super::{Controller, names, routes};
 use crate::agent::client::Hello;
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
@@ -35,6 +35,7 @@ impl Controller {
                 .collect();
             (containers, attached)
         };
+        self.state().restoring = true;
         for (id, was_running, endpoints) in &containers {
             match (was_running, running.get(id.as_str())) {
                 (true, Some(pid)) => self.reattach(id, *pid, endpoints).await,
@@ -48,6 +49,13 @@ impl Controller {
         for id in &attached {
             if let Err(error) = self.reopen(id).await {
                 self.lose(id, &error);
+            }
+        }
+        {
+            let mut state = self.state();
+            state.restoring = false;
+            for network in state.networks.keys() {
+                names::publish_network(&state, network);
             }
         }
         self.take_down_strangers(hello, &running).await;

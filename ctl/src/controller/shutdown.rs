@@ -33,10 +33,12 @@ impl Controller {
             }
         }
         self.ask_anyway(Request::Shutdown).await;
+        self.close_store();
     }
 
     /// The way of `--ephemeral` and of a second signal: the agent kills and removes everything at once.
     pub async fn shut_down_at_once(&self) {
         self.ask_anyway(Request::Shutdown).await;
+        self.close_store();
     }
 }

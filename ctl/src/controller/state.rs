@@ -28,6 +28,8 @@ pub struct State {
     pub(super) defaults: Defaults,
     /// Host ports of containers that run or are being started.
     pub(super) ports: PortLeases,
+    /// Endpoints come back one by one, and who is where is told once they all have.
+    pub(super) restoring: bool,
     sequence: u64,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct ContainerState {
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     /// Tells waiters; its end tells them that the container was removed.
     pub(super) phase: watch::Sender<Phase>,
+    /// It is being started, so its endpoints are in use already.
+    pub(super) starting: bool,
     /// In the order in which they come up.
     pub(super) endpoints: Vec<Id>,
 }
@@ -64,6 +68,8 @@ pub(super) struct ContainerState {
 pub(super) struct EndpointState {
     pub(super) endpoint: Endpoint,
     pub(super) port: Option<PortId>,
+    /// Held by who attaches or detaches a namespace; a container's endpoints go by the container's gate.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl State {
@@ -127,7 +133,7 @@ impl State {
     pub(super) fn insert_container(&mut self, container: Container) {
         let (phase, _) = watch::channel(container.phase);
         let id = container.id.clone();
-        let entry = ContainerState { container, gate: Arc::default(), phase, endpoints: Vec::new() };
+        let entry = ContainerState { container, gate: Arc::default(), phase, starting: false, endpoints: Vec::new() };
         self.containers.insert(id, entry);
     }
 
@@ -182,10 +188,11 @@ impl State {
         ids.iter().filter_map(|id| self.endpoints.get(id)).find(|one| one.endpoint.network == *network)
     }
 
-    /// Endpoints of a network that carry traffic: of running containers and of attached namespaces.
+    /// Endpoints of a network that carry traffic or are about to: of containers that run or are being started, and of
+    /// attached namespaces.
     pub(super) fn active_endpoints<'a>(&'a self, on: &'a NetworkState) -> impl Iterator<Item = &'a EndpointState> {
         on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).filter(|one| match &one.endpoint.owner {
-            Owner::Container(id) => self.containers.get(id).is_some_and(|one| one.container.running()),
+            Owner::Container(id) => self.containers.get(id).is_some_and(|one| one.starting || one.container.running()),
             Owner::Attached(_) => !one.endpoint.lost,
         })
     }
@@ -251,7 +258,7 @@ impl State {
         if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
             container.endpoints.push(id.clone());
         }
-        self.endpoints.insert(id, EndpointState { endpoint, port: None });
+        self.endpoints.insert(id, EndpointState { endpoint, port: None, gate: Arc::default() });
     }
 
     /// Forgets an endpoint and gives its addresses back.

@@ -6,17 +6,31 @@
 //! **Durability.** Every commit is written and synced ([`redb::Durability::Immediate`]), so it survives a crash of the
 //! machine, too. Adding an endpoint to a running container costs exactly one commit.
 //!
-//! **Versions.** `meta/schema` is [`SCHEMA`]. A store of a newer schema or one that redb cannot read is refused with a
-//! sentence and left as it is.
+//! **A file system that refuses.** After an error the database takes nothing more, so it is opened again and the change
+//! tried once more. If that fails, too, there are two kinds of changes: what was only decided is not done
+//! ([`Store::commit`]); what has happened already, like the end of a process, is *owed* ([`Store::settle`]) and written
+//! with the next change that can be, or by [`Store::pay`], which control calls every second. Nothing needs a restart.
+//!
+//! **Damage.** At every start all checksums of a copy in memory are verified, and every record read, before the file
+//! itself is opened ([`tables::examine`]). What is refused is left as it is, byte for byte, and the refusal names the last
+//! copy that was found sound (`state.redb.good`, made at each start and every hour).
+//!
+//! **Versions.** `meta/schema` is [`SCHEMA`]. A store of a newer schema is refused with a sentence and left as it is.
 
+mod files;
 mod lock;
+mod medium;
+mod tables;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-use serde::{Serialize, de::DeserializeOwned};
+use redb::Database;
+use serde::Serialize;
 
 pub use lock::{StateDir, StateDirError};
+use medium::Medium;
+use tables::{Table, Verdict, Writes};
 
 use crate::ids::Id;
 use crate::model::{Container, Endpoint, Network};
@@ -24,26 +38,25 @@ use crate::model::{Container, Endpoint, Network};
 /// Schema of this build.
 pub const SCHEMA: u32 = 1;
 
-const NETWORKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("networks");
-const CONTAINERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("containers");
-const ENDPOINTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("endpoints");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-
-/// Pages that redb keeps in memory. The whole store of a thousand endpoints is smaller than that.
-const CACHE_BYTES: usize = 4 << 20;
-
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not a store, or a damaged one.
-    #[error(
-        "the store {path} cannot be read ({detail}); it was left as it is: move it away to start empty, or restore a \
-         copy of it"
-    )]
+    #[error("the store {path} cannot be read ({detail}); it was left as it is: {advice}")]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What redb or the decoder said.
+        detail: String,
+        /// What can be done.
+        advice: String,
+    },
+    /// The file system does not give it.
+    #[error("cannot open the store {path} ({detail}); see that it is a file that may be read and written")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
         detail: String,
     },
     /// Written by a later version of vswitch.
@@ -61,8 +74,22 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot write the store {path} ({detail}); see that there is space and that it may be written")]
+    #[error(
+        "cannot write the store {path} ({detail}); see that there is space and that it may be written, and try again: \
+         vswitchd need not be restarted"
+    )]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        detail: String,
+    },
+    /// The file system refused to write down what has happened already.
+    #[error(
+        "it is done, but the store {path} cannot be written ({detail}); see that there is space and that it may be \
+         written: that is tried again every second, and a vswitchd that starts before it worked does not know of it"
+    )]
+    Owed {
         /// The file.
         path: PathBuf,
         /// What was said.
@@ -149,6 +176,19 @@ impl<'a> Change<'a> {
         ids.into_iter().fold(self, |change, id| change.with(Step::DropEndpoint(id)))
     }
 
+    fn writes(&self) -> Writes {
+        let write = |step: &Step<'_>| match step {
+            Step::PutNetwork(network) => ((Table::Networks, network.id.to_string()), Some(json(network))),
+            Step::PutContainer(container) => ((Table::Containers, container.id.to_string()), Some(json(container))),
+            Step::PutEndpoint(endpoint) => ((Table::Endpoints, endpoint.id.to_string()), Some(json(endpoint))),
+            Step::PutUla(bits) => ((Table::Meta, "ula".to_owned()), Some(bits.to_vec())),
+            Step::DropNetwork(id) => ((Table::Networks, id.to_string()), None),
+            Step::DropContainer(id) => ((Table::Containers, id.to_string()), None),
+            Step::DropEndpoint(id) => ((Table::Endpoints, id.to_string()), None),
+        };
+        self.steps.iter().map(write).collect()
+    }
+
     fn with(mut self, step: Step<'a>) -> Self {
         self.steps.push(step);
         self
@@ -159,7 +199,27 @@ impl<'a> Change<'a> {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    database: Database,
+    medium: Medium,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// None after an error, until it could be opened again.
+    database: Option<Database>,
+    /// What must become of records that could not be written.
+    owed: Writes,
+    /// Why the latest change could not be written.
+    trouble: String,
+    /// Changes since the last copy was kept.
+    changes: u64,
+}
+
+/// What becomes of a change that cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    Forget,
+    Owe,
 }
 
 impl Store {
@@ -168,28 +228,24 @@ impl Store {
     /// # Errors
     /// When it is damaged, newer, in use, or cannot be written.
     pub fn open(state_dir: &Path) -> Result<(Store, Contents), StoreError> {
-        let path = state_dir.join("state.redb");
-        let fresh = !path.exists();
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        // An existing file is never created anew: `create` would take an empty one for a new store.
-        let opened = if fresh { builder.create(&path) } else { builder.open(&path) };
-        let store = match opened {
-            Ok(database) => Store { path, database },
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse { path }),
-            Err(error) if fresh => return Err(StoreError::Io { path, detail: error.to_string() }),
-            Err(DatabaseError::Storage(redb::StorageError::Io(error)))
-                if error.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                return Err(StoreError::Io { path, detail: error.to_string() });
-            }
-            Err(error) => return Err(StoreError::Corrupt { path, detail: error.to_string() }),
-        };
-        if fresh {
-            store.initialise()?;
+        let opened = files::open(state_dir)?;
+        let store = Store { path: opened.path, medium: opened.medium, inner: Mutex::default() };
+        store.begin(opened.repair)?;
+        // An empty one is no reason to give up the copy of one that was not.
+        if !opened.fresh {
+            store.keep(&opened.bytes);
         }
-        let contents = store.read()?;
-        Ok((store, contents))
+        Ok((store, opened.contents))
+    }
+
+    /// Opens the database. Its bytes were found sound.
+    fn begin(&self, repair: bool) -> Result<(), StoreError> {
+        let mut database = tables::open(&self.medium).map_err(|detail| self.io(detail))?;
+        if repair {
+            tables::repair(&mut database).map_err(|detail| self.io(detail))?;
+        }
+        self.lock().database = Some(database);
+        Ok(())
     }
 
     /// Commits a change.
@@ -197,97 +253,140 @@ impl Store {
     /// # Errors
     /// When the file system refuses; nothing was changed then.
     pub fn commit(&self, change: &Change<'_>) -> Result<(), StoreError> {
-        self.try_commit(change).map_err(|error| self.io(&error))
+        self.write(change.writes(), Otherwise::Forget).map_err(|detail| self.io(detail))
     }
 
-    fn initialise(&self) -> Result<(), StoreError> {
-        let write = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
-            transaction.open_table(META)?.insert("schema", SCHEMA.to_string().as_bytes())?;
-            transaction.open_table(NETWORKS)?;
-            transaction.open_table(CONTAINERS)?;
-            transaction.open_table(ENDPOINTS)?;
-            transaction.commit()?;
-            Ok(())
+    /// Commits a change that says what has happened already. If that cannot be written now, it is later.
+    ///
+    /// # Errors
+    /// When the file system refuses; the change is owed then.
+    pub fn settle(&self, change: &Change<'_>) -> Result<(), StoreError> {
+        self.write(change.writes(), Otherwise::Owe).map_err(|detail| self.owed(detail))
+    }
+
+    /// Writes what is owed, if anything is.
+    ///
+    /// # Errors
+    /// When the file system refuses still.
+    pub fn pay(&self) -> Result<(), StoreError> {
+        if self.lock().owed.is_empty() {
+            return Ok(());
+        }
+        self.write(Writes::new(), Otherwise::Owe).map_err(|detail| self.owed(detail))
+    }
+
+    /// Whether all that happened to a record is written.
+    ///
+    /// # Errors
+    /// When something is owed; it says why.
+    pub fn is_paid(&self, id: &Id) -> Result<(), StoreError> {
+        let inner = self.lock();
+        match inner.owed.keys().any(|(_, key)| key == id.as_str()) {
+            true => Err(self.owed(inner.trouble.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps a copy of the store as it is, if it has changed since the last one and is sound. Takes as long as a start;
+    /// changes wait only while it is read.
+    pub fn keep_copy(&self) {
+        let bytes = {
+            let mut inner = self.lock();
+            if inner.changes == 0 {
+                return;
+            }
+            inner.changes = 0;
+            self.medium.bytes()
         };
-        write().map_err(|error| self.io(&error))
+        match bytes.map(|bytes| (tables::examine(&bytes), bytes)) {
+            Ok((Verdict::Sound { .. }, bytes)) => self.keep(&bytes),
+            Ok((Verdict::Damaged(detail), _)) => {
+                tracing::error!(
+                    "the store {} is damaged ({detail}); copy it before vswitchd ends",
+                    self.path.display()
+                );
+            }
+            Ok((Verdict::Newer(_) | Verdict::NeverFilled, _)) => {}
+            Err(error) => tracing::warn!("cannot read the store {}: {error}", self.path.display()),
+        }
     }
 
-    fn try_commit(&self, change: &Change<'_>) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
-        {
-            let mut networks = transaction.open_table(NETWORKS)?;
-            let mut containers = transaction.open_table(CONTAINERS)?;
-            let mut endpoints = transaction.open_table(ENDPOINTS)?;
-            for step in &change.steps {
-                match step {
-                    Step::PutNetwork(network) => {
-                        networks.insert(network.id.as_str(), json(network).as_slice())?;
-                    }
-                    Step::PutContainer(container) => {
-                        containers.insert(container.id.as_str(), json(container).as_slice())?;
-                    }
-                    Step::PutEndpoint(endpoint) => {
-                        endpoints.insert(endpoint.id.as_str(), json(endpoint).as_slice())?;
-                    }
-                    Step::PutUla(bits) => {
-                        transaction.open_table(META)?.insert("ula", bits.as_slice())?;
-                    }
-                    Step::DropNetwork(id) => drop(networks.remove(id.as_str())?),
-                    Step::DropContainer(id) => drop(containers.remove(id.as_str())?),
-                    Step::DropEndpoint(id) => drop(endpoints.remove(id.as_str())?),
+    fn keep(&self, bytes: &[u8]) {
+        let Some(dir) = self.path.parent() else { return };
+        if let Err(error) = files::keep(dir, bytes) {
+            tracing::warn!("cannot keep a copy of the store {}: {error}", self.path.display());
+        }
+    }
+
+    fn write(&self, change: Writes, otherwise: Otherwise) -> Result<(), String> {
+        let mut inner = self.lock();
+        let mut all = inner.owed.clone();
+        all.extend(change.clone());
+        let Err((detail, before)) = inner.write(&self.medium, &all) else {
+            if !inner.owed.is_empty() {
+                tracing::info!("the store {} is written again, with all that was owed", self.path.display());
+                inner.owed.clear();
+            }
+            inner.changes += 1;
+            return Ok(());
+        };
+        match otherwise {
+            Otherwise::Owe => inner.owed.extend(change),
+            // Whether it was written after all cannot be known now, so what was before is owed.
+            Otherwise::Forget => {
+                for (key, value) in before.into_iter().flatten().filter(|(key, _)| change.contains_key(key)) {
+                    inner.owed.entry(key).or_insert(value);
                 }
             }
         }
-        transaction.commit()?;
-        Ok(())
+        inner.trouble.clone_from(&detail);
+        Err(detail)
     }
 
-    fn read(&self) -> Result<Contents, StoreError> {
-        let corrupt = |detail: String| StoreError::Corrupt { path: self.path.clone(), detail };
-        let transaction = self.database.begin_read().map_err(|error| corrupt(error.to_string()))?;
-        let meta = transaction.open_table(META).map_err(|error| corrupt(missing(&error)))?;
-        let value = |key: &str| -> Result<Option<Vec<u8>>, StoreError> {
-            let guard = meta.get(key).map_err(|error| corrupt(error.to_string()))?;
-            Ok(guard.map(|guard| guard.value().to_vec()))
-        };
-        let schema = value("schema")?.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<u32>().ok());
-        match schema {
-            None => return Err(corrupt("it does not say its schema".to_owned())),
-            Some(found) if found > SCHEMA => return Err(StoreError::Newer { path: self.path.clone(), found }),
-            Some(_) => {}
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn io(&self, detail: String) -> StoreError {
+        StoreError::Io { path: self.path.clone(), detail }
+    }
+
+    fn owed(&self, detail: String) -> StoreError {
+        StoreError::Owed { path: self.path.clone(), detail }
+    }
+}
+
+impl Inner {
+    /// Writes, and once more with the database opened anew. An error comes with what the records were before, if the
+    /// change may be there all the same.
+    fn write(&mut self, medium: &Medium, writes: &Writes) -> Result<(), (String, Option<Writes>)> {
+        let (mut before, mut last) = (None, String::new());
+        for _ in 0..ATTEMPTS {
+            let database = match self.database.take().map_or_else(|| tables::open(medium), Ok) {
+                Ok(database) => database,
+                Err(detail) => {
+                    last = detail;
+                    continue;
+                }
+            };
+            match tables::apply(&database, writes) {
+                Ok(()) => {
+                    self.database = Some(database);
+                    return Ok(());
+                }
+                Err(failed) => {
+                    (before, last) = (before.or(failed.before), failed.detail);
+                    // What closing it says is about the same error.
+                    let _ = tables::close(database);
+                }
+            }
         }
-        Ok(Contents {
-            networks: self.table(&transaction, NETWORKS)?,
-            containers: self.table(&transaction, CONTAINERS)?,
-            endpoints: self.table(&transaction, ENDPOINTS)?,
-            ula: value("ula")?.and_then(|bytes| bytes.try_into().ok()),
-        })
-    }
-
-    fn table<T: DeserializeOwned>(
-        &self,
-        transaction: &redb::ReadTransaction,
-        definition: TableDefinition<'_, &str, &[u8]>,
-    ) -> Result<Vec<T>, StoreError> {
-        let corrupt = |detail: String| StoreError::Corrupt { path: self.path.clone(), detail };
-        let table = transaction.open_table(definition).map_err(|error| corrupt(missing(&error)))?;
-        let rows = table.iter().map_err(|error| corrupt(error.to_string()))?;
-        rows.map(|row| {
-            let (key, value) = row.map_err(|error| corrupt(error.to_string()))?;
-            serde_json::from_slice(value.value()).map_err(|error| corrupt(format!("record {}: {error}", key.value())))
-        })
-        .collect()
-    }
-
-    fn io(&self, error: &redb::Error) -> StoreError {
-        StoreError::Io { path: self.path.clone(), detail: error.to_string() }
+        Err((last, before))
     }
 }
 
-fn missing(error: &TableError) -> String {
-    format!("not a store of vswitch: {error}")
-}
+/// How often a change is tried.
+const ATTEMPTS: u32 = 2;
 
 fn json<T: Serialize>(record: &T) -> Vec<u8> {
     serde_json::to_vec(record).expect("domain types have no map keys or values that JSON cannot say")

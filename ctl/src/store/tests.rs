@@ -1,8 +1,20 @@
+//! Stores as they should be; what becomes of others is in `damage` and `faults`.
+
+mod damage;
+mod faults;
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::clock::Moment;
 use crate::model::{Driver, IpamDriver, NetworkOptions};
+
+impl Store {
+    /// Writes bytes that no [`Change`] would.
+    fn put(&self, table: Table, key: &str, value: &[u8]) {
+        self.write([((table, key.to_owned()), Some(value.to_vec()))].into(), Otherwise::Forget).unwrap();
+    }
+}
 
 fn network(name: &str) -> Network {
     Network {
@@ -43,6 +55,8 @@ fn survives_reopening() {
 fn damaged_stores_are_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
+    // This is not a first start.
+    std::fs::write(dir.path().join("agent.log"), "").unwrap();
     for content in [&b""[..], b"x", &[0u8; 100_000], &b"noise".repeat(10_000)] {
         std::fs::write(&path, content).unwrap();
         let error = Store::open(dir.path()).unwrap_err();
@@ -55,12 +69,9 @@ fn damaged_stores_are_refused_and_kept() {
 #[test]
 fn unreadable_records_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    {
-        let (store, _) = Store::open(dir.path()).unwrap();
-        let transaction = store.database.begin_write().unwrap();
-        transaction.open_table(NETWORKS).unwrap().insert("x", &b"{}"[..]).unwrap();
-        transaction.commit().unwrap();
-    }
+    let (store, _) = Store::open(dir.path()).unwrap();
+    store.put(Table::Networks, "x", b"{}");
+    drop(store);
     let error = Store::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("record x") && error.contains("left as it is"), "{error}");
 }
@@ -69,15 +80,14 @@ fn unreadable_records_are_refused() {
 #[test]
 fn newer_stores_are_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();
-    {
-        let (store, _) = Store::open(dir.path()).unwrap();
-        let transaction = store.database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert("schema", &b"2"[..]).unwrap();
-        transaction.commit().unwrap();
-    }
+    let (store, _) = Store::open(dir.path()).unwrap();
+    store.put(Table::Meta, "schema", b"2");
+    drop(store);
+    let bytes = std::fs::read(dir.path().join("state.redb")).unwrap();
     for _ in 0..2 {
         let error = Store::open(dir.path()).unwrap_err();
         assert!(matches!(error, StoreError::Newer { found: 2, .. }), "{error}");
+        assert_eq!(std::fs::read(dir.path().join("state.redb")).unwrap(), bytes);
     }
 }
 
@@ -88,9 +98,54 @@ fn the_directory_is_locked() {
     let path = dir.path().join("made/for/us");
     let held = StateDir::lock(&path).unwrap();
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    assert!(matches!(StateDir::lock(&path), Err(StateDirError::InUse { .. })));
+    let refused = StateDir::lock(&path).unwrap_err();
+    assert!(
+        matches!(refused, StateDirError::InUse { holder: Some(pid), .. } if pid == std::process::id()),
+        "{refused}"
+    );
     drop(held);
     StateDir::lock(&path).unwrap();
+}
+
+/// Who holds the lock and is ending is waited for.
+#[test]
+fn the_end_of_a_holder_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = std::cell::RefCell::new(Some(StateDir::lock(dir.path()).unwrap()));
+    let file = std::fs::File::open(dir.path().join("lock")).unwrap();
+    // Asked when it has been waited for already: it is a process that there is not, and ends now.
+    let holder = || {
+        held.borrow_mut().take();
+        Some(u32::MAX)
+    };
+    assert!(lock::wait_for(&file, holder).unwrap());
+    assert!(held.borrow().is_none());
+}
+
+/// A directory of our own that others may read is closed to them, and so are the files in it; one that holds something
+/// else is refused and left alone.
+#[test]
+fn directories_are_closed_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    let open = |path: &Path, mode: u32| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    for opened in [0o755, 0o1777, 0o750] {
+        open(dir.path(), opened);
+        let held = StateDir::lock(dir.path()).unwrap();
+        assert_eq!(mode(dir.path()), 0o700);
+        drop((Store::open(held.path()).unwrap(), held));
+        for file in dir.path().read_dir().unwrap() {
+            let file = file.unwrap().path();
+            assert_eq!(mode(&file), 0o600, "{file:?}");
+            open(&file, 0o644);
+        }
+    }
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("letter"), "").unwrap();
+    open(home.path(), 0o755);
+    let error = StateDir::lock(home.path()).unwrap_err();
+    assert!(error.to_string().contains("(mode 755)") && error.to_string().contains("chmod 700"), "{error}");
+    assert_eq!(mode(home.path()), 0o755);
 }
 
 /// A directory of another user is refused, also by root. Without root, `/` is somebody else's.

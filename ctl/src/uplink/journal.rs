@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use vswitch_switch::nat::table::{FlowRecord, Leg};
 
 use crate::clock::Moment;
 use crate::ids::Id;
+use crate::private;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "flows.jsonl";
@@ -66,7 +66,7 @@ pub fn save(
 ) -> io::Result<()> {
     let (path, fresh) = (state_dir.join(FILE), state_dir.join(format!("{FILE}.new")));
     let networks = networks.iter().map(|(index, id)| (number(*index), id.clone())).collect();
-    let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let file = private::create(&fresh)?;
     let mut out = BufWriter::new(file);
     serde_json::to_writer(&mut out, &Header { vswitch_flows: VERSION, saved: now, networks })?;
     for record in records {

@@ -33,6 +33,10 @@ pub struct FakeState {
     pub exited: BTreeMap<String, i32>,
     /// Requests whose debug text contains this fail, with this reason.
     pub fail: Option<(String, FailureKind)>,
+    /// The next request whose debug text contains this waits, and everything after it.
+    pub hold: Option<String>,
+    /// One waits.
+    pub held: bool,
     /// The pid of the next process, if it is to be a real one.
     pub pid: Option<u32>,
     next_pid: u32,
@@ -51,6 +55,26 @@ impl FakeAgent {
     /// From now on requests whose debug text contains `text` fail.
     pub fn fail(&self, text: &str, kind: FailureKind) {
         self.state.lock().unwrap().fail = Some((text.to_owned(), kind));
+    }
+
+    /// The next request whose debug text contains `text` waits until [`FakeAgent::release`].
+    pub fn hold(&self, text: &str) {
+        self.state.lock().unwrap().hold = Some(text.to_owned());
+    }
+
+    /// Waits until one waits.
+    pub fn wait_held(&self) {
+        for _ in 0..2000 {
+            if self.state.lock().unwrap().held {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("nothing was asked that is to wait: {:?}", self.asked());
+    }
+
+    pub fn release(&self) {
+        self.state.lock().unwrap().hold = None;
     }
 
     pub fn recover(&self) {
@@ -81,6 +105,10 @@ fn serve(socket: BorrowedFd<'_>, state: &Mutex<FakeState>) {
             return;
         }
         let Envelope { seq, body } = serde_json::from_slice::<Envelope<Request>>(&buffer[..received.bytes]).unwrap();
+        let text = format!("{body:?}");
+        while state.lock().unwrap().holds(&text) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let (reply, descriptors, event) = state.lock().unwrap().answer(body);
         let reply = FromAgent::Reply(Envelope { seq, body: reply });
         if send(socket, &reply, &descriptors).is_err() {
@@ -106,6 +134,11 @@ fn send(socket: BorrowedFd<'_>, message: &FromAgent, descriptors: &[OwnedFd]) ->
 type Answer = (Reply, Vec<OwnedFd>, Option<Event>);
 
 impl FakeState {
+    fn holds(&mut self, text: &str) -> bool {
+        self.held = self.hold.as_ref().is_some_and(|part| text.contains(part));
+        self.held
+    }
+
     fn answer(&mut self, request: Request) -> Answer {
         let text = format!("{request:?}");
         if !matches!(request, Request::Hello { .. } | Request::Survey { .. }) {
@@ -169,6 +202,7 @@ impl FakeState {
             | Request::DefaultRoute { .. }
             | Request::ProcessFiles { .. }
             | Request::ProcessOutput { .. }
+            | Request::Ephemeral
             | Request::Shutdown => (Reply::Done, Vec::new(), None),
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
         }

@@ -51,6 +51,9 @@ struct Endpoint {
     ipv6: Option<(Ipv6Addr, u8)>,
 }
 
+/// An endpoint and the gateway that it leads to.
+type Gateway<A> = (String, A);
+
 impl Table {
     /// Moves the calling thread into the namespace of the switch's ends.
     pub(crate) fn new() -> io::Result<Table> {
@@ -240,7 +243,7 @@ impl Table {
     async fn default_route(
         &self,
         sandbox: &str,
-        (ipv4, ipv6): (Option<(String, Ipv4Addr)>, Option<(String, Ipv6Addr)>),
+        (ipv4, ipv6): (Option<Gateway<Ipv4Addr>>, Option<Gateway<Ipv6Addr>>),
         others: OtherRoutes,
     ) -> Answer {
         let ours = self.interfaces_in(sandbox);
