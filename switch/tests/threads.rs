@@ -177,7 +177,7 @@ fn a_workers_end_is_told() {
 }
 
 /// Control does not wait for ever for a worker that is held up; the port is taken from the workers at once, and its index is
-/// given away only when the worker has let go.
+/// given away when the worker has let go.
 #[test]
 fn a_busy_worker() {
     let (entered, has_entered): (Sender<()>, Receiver<()>) = channel();
@@ -197,13 +197,9 @@ fn a_busy_worker() {
     assert!(matches!(switch.remove_port(port), Err(SwitchError::WorkerBusy)));
     assert!(matches!(switch.remove_port(port), Err(SwitchError::UnknownPort(_))));
     release.send(()).unwrap();
-    // It answers in its own time.
-    let again = (0..1000).any(|_| {
-        let (other, _peer) = add(&switch, net, "b");
-        switch.remove_port(other).unwrap();
-        other == port
-    });
-    assert!(again, "the index stays away");
+    // It answers in the order in which it was asked: when it watches another port, it has let go of this one.
+    let others = ["b", "c"].map(|name| add(&switch, net, name).0);
+    assert!(others.contains(&port), "the index stays away");
 }
 
 /// An error that a receive brings holds up nothing that waits behind it. (A packet socket's errors cannot be made without
