@@ -165,10 +165,11 @@ async fn refuses_other_places() {
         let (kind, message) = agent.failure(attach(NetnsRef::Pid(1))).await;
         assert_eq!(kind, FailureKind::NotPermitted);
         assert!(message.contains("belongs to somebody else"), "{message}");
-        // The user's own process, but the host's network.
-        let (kind, _) = agent.failure(attach(NetnsRef::Pid(std::process::id()))).await;
-        assert_eq!(kind, FailureKind::NotPermitted);
     }
+    // The user's own process, but the host's network.
+    let (kind, message) = agent.failure(attach(NetnsRef::Pid(std::process::id()))).await;
+    assert_eq!(kind, FailureKind::Harmful);
+    assert!(message.contains("--force"), "{message}");
     agent.end().await;
 }
 

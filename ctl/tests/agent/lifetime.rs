@@ -120,7 +120,7 @@ async fn finds_thousands_again() {
     for number in 0..MANY {
         // As long as those of containers.
         let sandbox = format!("{number:064}");
-        agent.done(Request::SandboxAttach { sandbox, netns: netns.clone() }).await;
+        agent.done(Request::SandboxAttach { sandbox, netns: netns.clone(), force: false }).await;
     }
     drop(agent.client);
     let (client, hello, events) = connect(agent.directory.path(), false).await.unwrap();

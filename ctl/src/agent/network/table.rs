@@ -106,9 +106,6 @@ impl Table {
 
     fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef, force: bool) -> Answer {
         let attached = Attached::find(netns.clone())?;
-        // Opening it may be allowed where entering is not.
-        let opened = attached.open()?;
-        self.home.visit(opened.as_fd(), || ()).map_err(|error| failure(netns, &error))?;
         if !force && self.home.is_host(&attached) {
             return Err(Failure::new(
                 FailureKind::Harmful,
@@ -118,6 +115,9 @@ impl Table {
                 ),
             ));
         }
+        // Opening it may be allowed where entering is not.
+        let opened = attached.open()?;
+        self.home.visit(opened.as_fd(), || ()).map_err(|error| failure(netns, &error))?;
         if let Some(Sandbox::Created(_)) = self.sandboxes.get(&sandbox) {
             return Err(Failure::new(
                 FailureKind::Exists,
