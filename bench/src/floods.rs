@@ -30,8 +30,7 @@ const PORT: u16 = 5301;
 /// A rig with two containers of one network, one of another that floods, and somebody outside.
 struct Arena {
     rig: Rig,
-    /// How commands are run in the second container, and in the one that floods.
-    neighbour: Vec<String>,
+    /// How commands are run in the container that floods.
     flooder: Vec<String>,
     _servers: [Running; 2],
 }
@@ -93,23 +92,20 @@ impl Arena {
         };
         let outside = rig.enter[1].clone();
         let servers = [serve(&neighbour)?, serve(&outside)?];
-        Ok(Arena { rig, neighbour, flooder, _servers: servers })
+        Ok(Arena { rig, flooder, _servers: servers })
     }
 
     /// Round trips to the neighbour, then to the outside, while the flood runs.
     fn beside(&self, flood: Option<Flood>, seconds: u32) -> anyhow::Result<[RoundTrips; 2]> {
-        // Through both trips, and until it has begun.
-        let running = flood.map(|flood| self.flood(flood, 2 * seconds + 10)).transpose()?;
+        // Through both trips, from before they begin. It ends by itself, as `exec` would leave behind what it started.
+        let mut running = flood.map(|flood| self.flood(flood, 2 * seconds + 3)).transpose()?;
         if running.is_some() {
             std::thread::sleep(Duration::from_millis(500));
         }
         let inside = self.round_trips(ADDRESSES[1], seconds)?;
         let outside = self.round_trips(OUTSIDE[1], seconds)?;
-        drop(running);
-        if flood.is_some() {
-            // `exec` may leave behind what it started.
-            let _ = enter(&self.flooder, &["pkill", "-x", "vswitch-load"]).status();
-            std::thread::sleep(Duration::from_millis(500));
+        if let Some(flood) = &mut running {
+            flood.0.wait()?;
         }
         Ok([inside, outside])
     }
@@ -132,14 +128,6 @@ impl Arena {
         let program = own_program("vswitch-load")?.display().to_string();
         let (address, seconds) = (format!("{address}:{PORT}"), seconds.to_string());
         traffic::read_round_trips(&run(&mut self.rig.command(0, &[&program, "paced", &address, &seconds]))?)
-    }
-}
-
-impl Drop for Arena {
-    fn drop(&mut self) {
-        for inside in [&self.neighbour, &self.flooder] {
-            let _ = enter(inside, &["pkill", "-x", "vswitch-load"]).status();
-        }
     }
 }
 
