@@ -136,3 +136,20 @@ fn regressions() {
         }
     }
 }
+
+/// No payload byte of one endpoint, and no frame that it causes, reaches another one that may not hear it; and what may
+/// be heard is.
+#[test]
+fn isolation() {
+    let mut sum = fuzz::world::Tally::default();
+    for seed in seeds(1000) {
+        let _named = Named("switch", seed);
+        let tally = fuzz::isolation(&bytes(seed));
+        sum.within += tally.within;
+        sum.published += tally.published;
+        sum.out += tally.out;
+        sum.back += tally.back;
+    }
+    let least = [sum.within, sum.published, sum.out, sum.back].into_iter().min();
+    assert!(least >= Some(10), "the model was hardly asked: {sum:?}");
+}
