@@ -5,6 +5,7 @@
 
 mod api;
 mod attach;
+mod attack;
 mod command_line;
 mod containers;
 mod docker;

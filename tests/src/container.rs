@@ -1,5 +1,6 @@
 //! A container under test.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
@@ -94,9 +95,7 @@ impl<'v> Container<'v> {
     #[must_use]
     #[track_caller]
     pub fn sniff(&self) -> Sniffer {
-        let sniffer = Sniffer(self.spawn("exec vswitch-probe eth0 sniff 60"));
-        eventually("the sniffer is ready", 10, || sniffer.0.output().starts_with("ready"));
-        sniffer
+        Sniffer::new(self.spawn("exec vswitch-probe eth0 sniff 60"))
     }
 
     /// What `inspect` shows.
@@ -180,6 +179,18 @@ impl<'v> Container<'v> {
 pub struct Sniffer(Background);
 
 impl Sniffer {
+    /// What a started `vswitch-probe INTERFACE sniff` sees, wherever that is.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[must_use]
+    #[track_caller]
+    pub fn new(probe: Background) -> Sniffer {
+        let sniffer = Sniffer(probe);
+        eventually("the sniffer is ready", 10, || sniffer.0.output().starts_with("ready"));
+        sniffer
+    }
+
     /// How often `frame` has arrived until now.
     #[must_use]
     pub fn count(&self, frame: &[u8]) -> usize {
@@ -191,6 +202,14 @@ impl Sniffer {
     #[must_use]
     pub fn has_seen(&self, bytes: &[u8]) -> bool {
         self.0.output().contains(&frames::hex(bytes))
+    }
+
+    /// What has arrived until now: each piece of `length` bytes that begins with `start`.
+    #[must_use]
+    pub fn pieces(&self, start: &[u8], length: usize) -> BTreeSet<Vec<u8>> {
+        let (said, start) = (self.0.output(), frames::hex(start));
+        let pieces = said.match_indices(&start).filter_map(|(at, _)| said.get(at..at + 2 * length));
+        pieces.map(frames::from_hex).collect()
     }
 
     /// Waits for `frame`.

@@ -8,6 +8,7 @@
 //! - [`Site`]: a daemon with an uplink, and what is behind it. [`hosts`]: several daemons on one underlay.
 //! - [`http`]: the control socket without any client of ours.
 //! - [`fuzz`]: functions that hostile bytes are thrown at, in a test and by libFuzzer.
+//! - [`attack`]: raw frames that a container may try against others.
 //! - [`frames`] and the program `vswitch-probe`: frames that no ordinary program would send, sent and watched from
 //!   inside a container.
 //!
@@ -23,8 +24,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a harness that cannot go on fails the test")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time")]
 
+pub mod attack;
 mod command;
-mod container;
+pub mod container;
 pub mod frames;
 pub mod fuzz;
 pub mod guard;
