@@ -99,6 +99,7 @@ const SLICE: u64 = 100_000;
 /// One sentence that says why it did not start, or why it ended by itself.
 pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     raise_descriptor_limit();
+    vswitch_switch::sys::memory::keep_large_blocks_apart();
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;

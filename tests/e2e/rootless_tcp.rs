@@ -102,6 +102,40 @@ fn slow_readers() {
     });
 }
 
+/// Idle connections hold little, however often they are opened and closed, and what they held is given back.
+#[test]
+fn idle_connections_hold_little() {
+    guard(|| {
+        const CONNECTIONS: u64 = 1000;
+        let site = Rootless::without_daemon(&["prlimit", "--nofile=8192:8192", "--"], &[]);
+        site.vs.up();
+        let a = site.vs.container("a", "");
+        let _server = site.play(&site.outside, "many 7005");
+        assert_eq!(site.says(&a, "attempt 10.99.0.2 7005"), "answered x at-once");
+        let flows = || site.vs.stats().router.unwrap().sockets.unwrap().streams.flows;
+        let before = resident(&site);
+        for round in 1..=4 {
+            let hang = site.spawn_inside(&a, &format!("hang 10.99.0.2 7005 {CONNECTIONS}"));
+            eventually("all are open", 60, || hang.output().contains("open"));
+            assert_eq!(hang.output().trim(), format!("open {CONNECTIONS} failed 0"));
+            assert_eq!(flows(), CONNECTIONS);
+            let each = resident(&site).saturating_sub(before) / CONNECTIONS;
+            assert!(each <= 64 << 10, "round {round}: {each} bytes for each idle connection");
+            drop(hang);
+            a.sh("pkill -f 'outside[.]py'; true");
+            eventually("all are over", 30, || flows() == 0);
+            eventually("memory is given back", 30, || resident(&site) <= before + (16 << 20));
+        }
+    });
+}
+
+/// Bytes of memory that vswitchd holds.
+fn resident(site: &Rootless) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", site.vs.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
 /// Fifty readers that never read, on either side, cost the switch no more than their rings, and others nothing.
 #[test]
 fn others_are_unharmed() {
@@ -109,12 +143,7 @@ fn others_are_unharmed() {
         let site = Rootless::start();
         let (a, b) = (site.vs.container("a", ""), site.vs.container("b", ""));
         let _servers = ["deaf 7006", "source 7002", "echo 7005"].map(|role| site.play(&site.outside, role));
-        let memory = || {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", site.vs.pid())).unwrap();
-            let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-        };
-        let before = memory();
+        let before = resident(&site);
         let deaf = [
             site.spawn_inside(&a, "never_read_by 10.99.0.2 7006 25"),
             site.spawn_inside(&a, "never_reads 10.99.0.2 7002 25"),
@@ -125,7 +154,7 @@ fn others_are_unharmed() {
         let streams = site.vs.stats().router.unwrap().sockets.unwrap().streams;
         assert_eq!(streams.flows, 50, "{streams:?}");
         // Each has a ring for each direction; only one of them is in use.
-        let grown = memory().saturating_sub(before);
+        let grown = resident(&site).saturating_sub(before);
         assert!(grown < 50 * (1 << 20), "{grown} bytes more");
         assert_eq!(site.says(&b, &format!("download 10.99.0.2 7002 {}", 20 << 20)), "same");
         let median: u64 = site.says(&b, "pingpong 10.99.0.2 7005 200").parse().unwrap();

@@ -2,6 +2,8 @@
 import fcntl
 import hashlib
 import os
+import resource
+import selectors
 import socket
 import struct
 import sys
@@ -253,6 +255,7 @@ def attempt(host, port, seconds=20):
 
 def hang(host, port, count):
     """Opens so many connections, says how many worked, and holds them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
     held, failed = [], 0
     for _ in range(count):
         try:
@@ -266,6 +269,28 @@ def hang(host, port, count):
     print("open", len(held), "failed", failed, flush=True)
     sys.stdin.read()
     time.sleep(1000)
+
+
+def many(port):
+    """Sends back what comes on very many connections."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+    listener, watch = socket.create_server(("0.0.0.0", port), backlog=4096), selectors.DefaultSelector()
+    watch.register(listener, selectors.EVENT_READ)
+    print("ready", flush=True)
+    while True:
+        for key, _ in watch.select():
+            if key.fileobj is listener:
+                watch.register(listener.accept()[0], selectors.EVENT_READ)
+                continue
+            try:
+                data = key.fileobj.recv(CHUNK)
+            except ConnectionResetError:
+                data = b""
+            if data:
+                key.fileobj.sendall(data)
+            else:
+                watch.unregister(key.fileobj)
+                key.fileobj.close()
 
 
 def when(path, role, *arguments):

@@ -153,6 +153,9 @@ pub struct StreamsStats {
     pub reset: u64,
     /// Connections that were idle too long.
     pub expired: u64,
+    /// Connections ended to make room for others'.
+    #[serde(default)]
+    pub evicted: u64,
     /// Bytes that went out.
     pub sent_bytes: u64,
     /// Bytes that came in.

@@ -42,6 +42,11 @@ impl Names {
         Ok(Names { dns, serving: Mutex::default(), gateways, port })
     }
 
+    /// Says whose an address inside is.
+    pub(super) fn assign(&self, address: IpAddr, endpoint: u64) {
+        self.port.assign(address, endpoint);
+    }
+
     /// Ends the connections of an address inside that goes.
     pub(super) fn forget_endpoint(&self, address: IpAddr) {
         self.port.forget_endpoint(address);

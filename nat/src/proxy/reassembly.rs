@@ -2,8 +2,8 @@
 //!
 //! The translator passes fragments on in the sizes in which they came; a datagram that goes on over a host socket must be
 //! whole. Fragments are taken in any order. One that overlaps another ends its datagram, as RFC 5722 demands for IPv6 and
-//! as is the only safe thing for IPv4. What is kept is bounded in datagrams (of all and of one source) and in bytes;
-//! where a new datagram finds no room, the oldest goes.
+//! as is the only safe thing for IPv4. What is kept is bounded in datagrams (of all and of one endpoint) and in bytes, those of
+//! keeping account included; where something new finds no room, the oldest of whom holds most bytes goes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use vswitch_frame::ipv4::{self, Ipv4};
 use vswitch_frame::ipv6::{self, Ipv6, Walk};
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, Offload, Timestamp, ethernet};
 
+use super::shares::Owner;
 use crate::classify::addresses;
 
 /// How much is kept of datagrams that are not whole yet.
@@ -21,15 +22,15 @@ use crate::classify::addresses;
 pub struct ReassemblyLimits {
     /// Datagrams in all.
     pub datagrams: usize,
-    /// Datagrams of one source.
-    pub per_source: usize,
+    /// Datagrams of one endpoint.
+    pub per_endpoint: usize,
     /// Bytes in all.
     pub bytes: usize,
 }
 
 impl Default for ReassemblyLimits {
     fn default() -> Self {
-        ReassemblyLimits { datagrams: 512, per_source: 64, bytes: 8 << 20 }
+        ReassemblyLimits { datagrams: 512, per_endpoint: 64, bytes: 8 << 20 }
     }
 }
 
@@ -65,6 +66,10 @@ pub struct Reassembly {
     datagrams: BTreeMap<Key, Datagram>,
     /// In the order in which they began.
     order: VecDeque<(Timestamp, Key)>,
+    /// What each owner holds.
+    held: BTreeMap<Owner, Held>,
+    /// Bytes that all of it takes.
+    memory: usize,
     counters: ReassemblyCounters,
 }
 
@@ -76,8 +81,18 @@ struct Key {
     identification: u32,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    datagrams: usize,
+    memory: usize,
+}
+
+/// What a part of a datagram takes beside its bytes: a place in a map and a block of its own.
+const PART: usize = 96;
+
 #[derive(Debug)]
 struct Datagram {
+    owner: Owner,
     began: Timestamp,
     /// What has come, by its first byte; never overlapping.
     parts: BTreeMap<usize, Vec<u8>>,
@@ -112,7 +127,8 @@ impl Reassembly {
     #[must_use]
     pub fn new(limits: ReassemblyLimits) -> Self {
         let counters = ReassemblyCounters::default();
-        Reassembly { limits, datagrams: BTreeMap::new(), order: VecDeque::new(), counters }
+        let (datagrams, order, held) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
+        Reassembly { limits, datagrams, order, held, memory: 0, counters }
     }
 
     /// What has happened until now.
@@ -121,15 +137,21 @@ impl Reassembly {
         self.counters
     }
 
-    /// Takes a fragment; `out` holds the datagram when this says [`Joined::Whole`] and is untouched otherwise.
-    pub fn take(&mut self, frame: &[u8], headers: &Headers, now: Timestamp, out: &mut FrameBuf) -> Joined {
+    /// Takes a fragment that somebody sent; `out` holds the datagram when this says [`Joined::Whole`] and is untouched otherwise.
+    pub fn take(
+        &mut self,
+        (frame, headers): (&[u8], &Headers),
+        owner: Owner,
+        now: Timestamp,
+        out: &mut FrameBuf,
+    ) -> Joined {
         let Some(piece) = Piece::of(frame, headers) else { return Joined::Refused };
-        if !self.datagrams.contains_key(&piece.key) && !self.make_room(piece.key, now) {
+        if !self.datagrams.contains_key(&piece.key) && !self.make_room(piece.key, owner, now) {
             return Joined::Refused;
         }
         let length = piece.payload.len();
-        while self.bytes() + length > self.limits.bytes {
-            if !self.drop_oldest(Some(piece.key)) {
+        while self.memory + length + PART > self.limits.bytes {
+            if !self.drop_of_greatest(Some(piece.key)) {
                 return Joined::Refused;
             }
         }
@@ -143,6 +165,10 @@ impl Reassembly {
             }
             Added::Kept => {
                 self.counters.bytes += length as u64;
+                self.memory += length + PART;
+                if let Some(held) = self.held.get_mut(&datagram.owner) {
+                    held.memory += length + PART;
+                }
                 self.finish(&key, out)
             }
         }
@@ -157,41 +183,45 @@ impl Reassembly {
     /// Gives up what has waited too long.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while self.order.front().is_some_and(|(began, _)| *began + LIFETIME <= now) {
-            self.drop_oldest(None);
+            let Some(key) = self.order.pop_front() else { break };
+            self.end(key);
         }
     }
 
-    fn bytes(&self) -> usize {
-        usize::try_from(self.counters.bytes).unwrap_or(usize::MAX)
-    }
-
-    fn make_room(&mut self, key: Key, now: Timestamp) -> bool {
-        let first = Key { destination: lowest(key.source), protocol: 0, identification: 0, ..key };
-        let own = self.datagrams.range(first..).take_while(|(other, _)| other.source == key.source).count();
-        if own >= self.limits.per_source {
+    fn make_room(&mut self, key: Key, owner: Owner, now: Timestamp) -> bool {
+        if self.held.get(&owner).is_some_and(|held| held.datagrams >= self.limits.per_endpoint) {
             return false;
         }
         while self.datagrams.len() >= self.limits.datagrams {
-            if !self.drop_oldest(None) {
+            if !self.drop_of_greatest(None) {
                 return false;
             }
         }
-        let datagram = Datagram { began: now, parts: BTreeMap::new(), bytes: 0, length: None, first: None };
+        let datagram = Datagram { owner, began: now, parts: BTreeMap::new(), bytes: 0, length: None, first: None };
         self.datagrams.insert(key, datagram);
+        self.held.entry(owner).or_default().datagrams += 1;
         self.order.push_back((now, key));
         self.counters.waiting += 1;
         true
     }
 
-    /// Gives up the oldest datagram but `spared`; `false` when there is none.
-    fn drop_oldest(&mut self, spared: Option<Key>) -> bool {
-        let at = self.order.iter().position(|(_, key)| Some(*key) != spared);
-        let Some((began, key)) = at.and_then(|at| self.order.remove(at)) else { return false };
-        // One that became whole and began anew under its key has another entry.
+    /// Gives up the oldest datagram of whom holds most bytes, but not `spared`; `false` when there is none else.
+    fn drop_of_greatest(&mut self, spared: Option<Key>) -> bool {
+        let most = self.held.iter().max_by_key(|(_, held)| held.memory).map(|(&owner, _)| owner);
+        let others = |(_, key): &(Timestamp, Key)| Some(*key) != spared;
+        let of_most = |key: &Key| self.datagrams.get(key).is_some_and(|datagram| Some(datagram.owner) == most);
+        let at = self.order.iter().position(|entry| others(entry) && of_most(&entry.1));
+        let at = at.or_else(|| self.order.iter().position(others));
+        let Some(entry) = at.and_then(|at| self.order.remove(at)) else { return false };
+        self.end(entry);
+        true
+    }
+
+    /// Gives up the datagram of an entry of the order. One that became whole and began anew under its key has another entry.
+    fn end(&mut self, (began, key): (Timestamp, Key)) {
         if self.datagrams.get(&key).is_some_and(|datagram| datagram.began == began) {
             self.give_up(&key);
         }
-        true
     }
 
     fn give_up(&mut self, key: &Key) {
@@ -204,6 +234,15 @@ impl Reassembly {
         let datagram = self.datagrams.remove(key)?;
         self.order.retain(|(_, other)| other != key);
         self.counters.bytes -= datagram.bytes as u64;
+        let memory = datagram.bytes + datagram.parts.len() * PART;
+        self.memory -= memory;
+        if let Some(held) = self.held.get_mut(&datagram.owner) {
+            held.memory -= memory;
+            held.datagrams -= 1;
+            if held.datagrams == 0 {
+                self.held.remove(&datagram.owner);
+            }
+        }
         self.counters.waiting -= 1;
         Some(datagram)
     }
@@ -340,13 +379,6 @@ impl Datagram {
     }
 }
 
-const fn lowest(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-    }
-}
-
 /// The longest payload of an IP packet, headers not counted.
 const MAX_PAYLOAD: usize = 65_535;
 /// Linux's `ipfrag_time`.
@@ -361,6 +393,8 @@ mod tests {
     use crate::proxy::datagram::wire::{self, Link, Meta};
 
     const LINK: Link = Link { own: MacAddr::new([2, 0, 0, 0, 0, 1]), peer: MacAddr::new([2, 0, 0, 0, 0, 2]) };
+    const ONE: Owner = Owner::Endpoint(1);
+    const OTHER: Owner = Owner::Endpoint(2);
 
     fn datagram(ipv6: bool, payload: &[u8]) -> FrameBuf {
         let (from, to) = match ipv6 {
@@ -402,10 +436,10 @@ mod tests {
             let mut out = FrameBuf::new();
             let last = pieces.len() - 1;
             for (at, piece) in pieces.iter().enumerate() {
-                let joined = reassembly.take(piece, &parsed(piece), Timestamp::ZERO, &mut out);
+                let joined = reassembly.take((piece, &parsed(piece)), ONE, Timestamp::ZERO, &mut out);
                 prop_assert_eq!(joined, if at == last { Joined::Whole } else { Joined::Waiting });
                 if at < last {
-                    prop_assert_eq!(reassembly.take(piece, &parsed(piece), Timestamp::ZERO, &mut out), Joined::Waiting);
+                    prop_assert_eq!(reassembly.take((piece, &parsed(piece)), ONE, Timestamp::ZERO, &mut out), Joined::Waiting);
                 }
             }
             let headers = parsed(out.frame());
@@ -420,7 +454,7 @@ mod tests {
         fn noise(
             pieces in proptest::collection::vec((0u16..20, 0usize..40, any::<bool>(), 0u32..4, any::<bool>()), 1..200)
         ) {
-            let limits = ReassemblyLimits { datagrams: 3, per_source: 3, bytes: 200 };
+            let limits = ReassemblyLimits { datagrams: 3, per_endpoint: 3, bytes: 200 };
             let mut reassembly = Reassembly::new(limits);
             let mut out = FrameBuf::new();
             for (offset, length, more, identification, ipv6) in pieces {
@@ -444,7 +478,7 @@ mod tests {
                 };
                 let headers = parsed(&piece);
                 if headers.fragment() != Fragment::None {
-                    reassembly.take(&piece, &headers, Timestamp::ZERO, &mut out);
+                    reassembly.take((&piece, &headers), ONE, Timestamp::ZERO, &mut out);
                 }
                 let counters = reassembly.counters();
                 prop_assert!(counters.waiting <= 3 && counters.bytes <= 200 + 48);
@@ -460,7 +494,7 @@ mod tests {
         let mut reassembly = Reassembly::new(ReassemblyLimits::default());
         let mut out = FrameBuf::new();
         let mut take =
-            |piece: &[u8], now| reassembly.take(piece, &parsed(piece), Timestamp::from_millis(now), &mut out);
+            |piece: &[u8], now| reassembly.take((piece, &parsed(piece)), ONE, Timestamp::from_millis(now), &mut out);
         assert_eq!(take(&pieces[0], 0), Joined::Waiting);
         let mut overlapping = pieces[1].clone();
         let mut packet = Ipv4::parse(&mut overlapping[14..]).unwrap();
@@ -475,10 +509,33 @@ mod tests {
         assert_eq!((counters.given_up, counters.waiting, counters.bytes), (2, 0, 0));
     }
 
-    /// Where there is no room the oldest goes, and one source takes no more than its share.
+    /// Very small fragments cost more than their bytes, and whoever fills the memory with them gives up its own datagrams first.
+    #[test]
+    fn small_fragments() {
+        let limits = ReassemblyLimits { bytes: 64 << 10, ..ReassemblyLimits::default() };
+        let (mut reassembly, mut out) = (Reassembly::new(limits), FrameBuf::new());
+        let modest = cut(&datagram(true, &[1; 4000]), 1500).swap_remove(0);
+        assert_eq!(reassembly.take((&modest, &parsed(&modest)), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
+        let small = datagram(false, &[]);
+        for (identification, offset) in (0..60).flat_map(|number| (0..50).map(move |offset| (number, offset))) {
+            let mut piece = small.frame().to_vec();
+            let mut packet = Ipv4::parse(&mut piece[14..]).unwrap();
+            packet.set_fragment(false, true, offset * 8);
+            packet.set_identification(identification);
+            packet.fill_checksum();
+            let joined = reassembly.take((&piece, &parsed(&piece)), ONE, Timestamp::ZERO, &mut out);
+            assert_eq!(joined, Joined::Waiting);
+            assert!(reassembly.memory <= limits.bytes);
+        }
+        let parts: usize = reassembly.datagrams.values().map(|datagram| datagram.parts.len()).sum();
+        assert!(parts <= limits.bytes / PART, "{parts} parts");
+        assert_eq!(reassembly.held[&OTHER].datagrams, 1, "others keep theirs");
+    }
+
+    /// Where there is no room the oldest goes, and one endpoint takes no more than its share.
     #[test]
     fn bounds() {
-        let limits = ReassemblyLimits { datagrams: 2, per_source: 2, bytes: 1 << 20 };
+        let limits = ReassemblyLimits { datagrams: 2, per_endpoint: 2, bytes: 1 << 20 };
         let mut reassembly = Reassembly::new(limits);
         let mut out = FrameBuf::new();
         for identification in 0..3u16 {
@@ -486,11 +543,11 @@ mod tests {
             let mut packet = Ipv4::parse(&mut piece[14..]).unwrap();
             packet.set_identification(identification);
             packet.fill_checksum();
-            let joined = reassembly.take(&piece, &parsed(&piece), Timestamp::ZERO, &mut out);
+            let joined = reassembly.take((&piece, &parsed(&piece)), ONE, Timestamp::ZERO, &mut out);
             assert_eq!(joined, if identification < 2 { Joined::Waiting } else { Joined::Refused });
         }
         let other = cut(&datagram(true, &[1; 4000]), 1500).swap_remove(0);
-        assert_eq!(reassembly.take(&other, &parsed(&other), Timestamp::ZERO, &mut out), Joined::Waiting);
+        assert_eq!(reassembly.take((&other, &parsed(&other)), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
         assert_eq!((reassembly.counters().waiting, reassembly.counters().given_up), (2, 1));
     }
 }

@@ -161,7 +161,16 @@ impl HostGateway {
 
     /// Says whose an address inside is: addresses with equal numbers share what an endpoint may hold.
     pub fn assign(&self, address: IpAddr, endpoint: u64) {
-        self.0.state.lock().datagrams.assign(address, endpoint);
+        let mut state = self.0.state.lock();
+        state.datagrams.assign(address, endpoint);
+        state.streams.assign(address, endpoint);
+    }
+
+    /// Makes tables as small as what is in them, when many flows have ended.
+    pub fn shrink(&self) {
+        let mut state = self.0.state.lock();
+        state.datagrams.shrink();
+        state.streams.shrink();
     }
 
     /// Ends the flows of an address inside that goes.

@@ -11,6 +11,7 @@ use vswitch_nat::proxy::datagram::wire::{self, Link, Notice};
 use vswitch_nat::proxy::datagram::{Arrival, DatagramLimits, Datagrams, Filter, Heard, Listener, Shown};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyLimits};
+use vswitch_nat::proxy::shares::Owner;
 use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamLimits, Streams};
 use vswitch_nat::rules::{NetworkSpec, Publish, Reach, Rules, RulesSpec, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, Leg, Limits};
@@ -128,7 +129,7 @@ fn check_passage(rules: &Rules, (ingress, egress): (Leg, Leg), source: IpAddr) {
 /// A datagram that became whole is one packet without fragments, and what waits is bounded.
 pub(super) fn reassembly(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let mut engine = Reassembly::new(ReassemblyLimits { datagrams: 8, per_source: 4, bytes: 200_000 });
+    let mut engine = Reassembly::new(ReassemblyLimits { datagrams: 8, per_endpoint: 4, bytes: 200_000 });
     let mut out = FrameBuf::new();
     let mut now = Timestamp::ZERO;
     while !input.is_empty() {
@@ -139,7 +140,8 @@ pub(super) fn reassembly(bytes: &[u8]) {
         if headers.fragment() == Fragment::None {
             continue;
         }
-        if engine.take(&frame.bytes, &headers, now, &mut out) == Joined::Whole {
+        let owner = Owner::Endpoint(input.below(3) as u64);
+        if engine.take((&frame.bytes, &headers), owner, now, &mut out) == Joined::Whole {
             let whole = Headers::parse(out.frame()).expect("it was made");
             assert_eq!((whole.fragment(), whole.l3()), (Fragment::None, headers.l3()));
             assert_eq!((whole.l3_end(), whole.protocol()), (out.len(), headers.protocol()));
@@ -339,7 +341,7 @@ pub(super) fn stream(bytes: &[u8]) {
             6 => {
                 let target = SocketAddr::new(Ipv4Addr::new(10, 1, 0, 2).into(), 80);
                 let client = if input.one_in(2) { address(&mut input) } else { FAR };
-                let _ = engine.accept(client, target, shown(&mut input), now);
+                let _ = engine.accept(client, target, shown(&mut input), now, &mut host);
             }
             7 => {
                 now = now + Duration::from_millis(input.pick(&[1, 10, 200, 3000, 100_000, 8_000_000]));

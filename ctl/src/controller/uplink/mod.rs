@@ -146,9 +146,12 @@ impl Controller {
 
     /// Says whose an endpoint's addresses are, before it can send: all endpoints of one container share what one may hold.
     pub(super) fn assign_addresses(&self, endpoint: &Endpoint) {
-        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
-            let number = endpoint.container().unwrap_or(&endpoint.id).number();
-            endpoint.addresses().for_each(|address| sockets.assign(address, number));
+        let number = endpoint.container().unwrap_or(&endpoint.id).number();
+        for address in endpoint.addresses() {
+            self.inner.names.assign(address, number);
+            if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+                sockets.assign(address, number);
+            }
         }
     }
 
@@ -183,8 +186,10 @@ impl Controller {
 
     /// Looks after the uplink for as long as the agent lives.
     pub(super) async fn keep_uplink(self) {
-        if let Some(UplinkState::Packet(packet)) = &self.inner.uplink {
-            self.keep_interface(packet).await;
+        match &self.inner.uplink {
+            Some(UplinkState::Packet(packet)) => self.keep_interface(packet).await,
+            Some(UplinkState::Sockets(sockets)) => sockets.tidy().await,
+            None => {}
         }
     }
 }

@@ -85,6 +85,24 @@ impl SocketsState {
         self.gateway.forget_endpoint(address);
     }
 
+    /// Gives memory back when many flows have ended, and no more of them do just now.
+    pub(super) async fn tidy(&self) {
+        let (mut most, mut last) = (0, 0);
+        loop {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let counted = self.gateway.stats();
+            let flows = counted.streams.flows.flows + counted.datagrams.flows.flows;
+            most = most.max(flows);
+            if flows >= std::mem::replace(&mut last, flows) && most - flows > WORTH_TIDYING.max(flows / 4) {
+                most = flows;
+                self.gateway.shrink();
+                if let Err(error) = tokio::task::spawn_blocking(vswitch_switch::sys::memory::give_back).await {
+                    tracing::warn!(%error, "memory was not given back");
+                }
+            }
+        }
+    }
+
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
         vswitch_api::stats::UplinkStats { interface: PORT.to_owned(), up: true, lost: 0, recovered: 0 }
     }
@@ -109,6 +127,7 @@ impl SocketsState {
                 accepted: streams.accepted,
                 reset: streams.reset,
                 expired: streams.expired,
+                evicted: streams.evicted,
                 sent_bytes: streams.sent,
                 received_bytes: streams.received,
                 refused_clients: counted.streams.refused_clients,
@@ -251,6 +270,10 @@ fn shares(descriptors: usize) -> (StreamLimits, DatagramLimits) {
 const fn most_of(flows: usize) -> usize {
     (flows - flows / 4).saturating_add(1)
 }
+
+/// Between two looks at how many flows there are, and how many must have ended for their memory to be worth the work.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_secs(2);
+const WORTH_TIDYING: u64 = 64;
 
 /// Descriptors that flows never get.
 const RESERVE: usize = 64;

@@ -265,6 +265,11 @@ impl Datagrams {
         self.table.find_client(listener, client)
     }
 
+    /// Makes tables as small as what is in them.
+    pub fn shrink(&mut self) {
+        self.table.shrink();
+    }
+
     /// Ends the flows of an address inside that goes.
     pub fn forget_endpoint(&mut self, address: IpAddr) {
         self.table.owners.forget(address);

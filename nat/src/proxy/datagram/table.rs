@@ -252,6 +252,13 @@ impl Table {
         self.closed.push_back((slot, end));
     }
 
+    /// Makes hash tables as small as what is in them.
+    pub(super) fn shrink(&mut self) {
+        self.by_key.shrink_to_fit();
+        self.by_client.shrink_to_fit();
+        self.closed.shrink_to_fit();
+    }
+
     /// Ends the flows of one address, or of one listener.
     pub(super) fn close_if(&mut self, of: impl Fn(&Flow) -> bool) {
         let slots: Vec<_> = self.slots().filter(|&slot| self.flow(slot).is_some_and(&of)).collect();

@@ -8,11 +8,14 @@ use super::Outside;
 use super::open::{Open, has_ended, may_close};
 use super::table::Slot;
 use super::wire::{self, Arrived, Ends};
+use crate::proxy::shares::Owner;
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) ends: Ends,
+    /// Whose it is.
+    pub(super) owner: Owner,
     pub(super) phase: Phase,
     /// Who opened it.
     pub(super) opener: Opener,
@@ -28,6 +31,8 @@ pub(super) struct Flow {
     pub(super) due: Option<Timestamp>,
     /// When bytes moved last.
     pub(super) active: Timestamp,
+    /// Its rank, as the table has it.
+    pub(super) filed: Rank,
     /// Bytes out and in.
     pub(super) bytes: [u64; 2],
 }
@@ -41,9 +46,17 @@ pub enum Opener {
     Outside,
 }
 
+/// In which order connections make room for others: those that are not open yet, then those on which no byte has moved for
+/// longest, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Connecting(u32),
+    Open(u32),
+}
+
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// The host connects; the SYN that asked for it waits.
+    /// The host connects; the SYN that asked for it waits, without what came behind its headers.
     Connecting(Box<[u8]>, Arrived),
     /// Both sides have a socket.
     Open(Open),
@@ -60,9 +73,29 @@ pub(super) enum Pumped {
 
 impl Flow {
     /// `mss` is that of the endpoint's SYN; without one yet, nothing is sent that it could bound.
-    pub(super) const fn new(ends: Ends, mss: u16, phase: Phase, opener: Opener, now: Timestamp) -> Self {
-        let (readable, writable) = (true, true);
-        Flow { ends, phase, opener, mss, readable, writable, listed: false, due: None, active: now, bytes: [0; 2] }
+    pub(super) fn new((ends, owner): (Ends, Owner), mss: u16, phase: Phase, opener: Opener, now: Timestamp) -> Self {
+        Flow {
+            ends,
+            owner,
+            phase,
+            opener,
+            mss,
+            readable: true,
+            writable: true,
+            listed: false,
+            due: None,
+            active: now,
+            filed: Rank::Connecting(now.as_secs()),
+            bytes: [0; 2],
+        }
+    }
+
+    /// Where it stands among those that might have to make room.
+    pub(super) fn rank(&self) -> Rank {
+        match self.phase {
+            Phase::Connecting(..) => Rank::Connecting(self.active.as_secs()),
+            Phase::Open(_) => Rank::Open(self.active.as_secs()),
+        }
     }
 
     pub(super) const fn open_mut(&mut self) -> Option<&mut Open> {

@@ -20,13 +20,15 @@
 //! segments; so checksums stay partial.
 //!
 //! # Bounds
-//! Connections in all and of each endpoint; bytes of rings in all, beyond which new connections get small ones; answers
-//! that wait. A ring's memory is mapped when it is touched, so an idle connection holds a few pages.
+//! Connections in all and of each endpoint: where there is no room in all, the one that was idle longest ends, of whom has
+//! most. Bytes of large rings, shared by endpoints ([`rings`]); answers that wait; timers. A ring's memory is mapped when it is
+//! touched, so an idle connection holds a few pages.
 
 mod device;
 mod flow;
 mod open;
 mod outside;
+mod rings;
 mod settings;
 mod table;
 #[cfg(test)]
@@ -39,9 +41,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use flow::Opener;
-use flow::{Flow, Phase, Pumped};
+use flow::{Flow, Phase, Pumped, Rank};
 use open::{Open, Standing};
 pub use outside::{Ending, Outside, Readiness};
+use rings::Rings;
 pub use settings::{StreamCounters, StreamDrop, StreamLimits};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::time::Instant;
@@ -55,6 +58,7 @@ pub use wire::Ends;
 
 use super::datagram::Shown;
 use super::datagram::wire::Link;
+use super::shares::{Owner, Owners};
 use crate::route::{IcmpError, Sender, refuse_connection};
 
 /// A connection, for a listing.
@@ -75,6 +79,8 @@ pub struct StreamRecord {
 /// The engine.
 pub struct Streams {
     table: Table,
+    owners: Owners,
+    rings: Rings,
     interface: Interface,
     limits: StreamLimits,
     link: Link,
@@ -98,6 +104,8 @@ impl Streams {
         interface.set_any_ip(true);
         Streams {
             table: Table::new(seed.rotate_left(SEED_TURN)),
+            owners: Owners::default(),
+            rings: Rings::new(&limits),
             interface,
             limits,
             link,
@@ -107,6 +115,11 @@ impl Streams {
             scratch: FrameBuf::new(),
             next_port: FIRST_SHOWN_PORT,
         }
+    }
+
+    /// Whose the addresses inside are; connections stay those of whom they were opened for.
+    pub const fn owners(&mut self) -> &mut Owners {
+        &mut self.owners
     }
 
     /// Everything that is counted.
@@ -162,12 +175,15 @@ impl Streams {
             self.refuse(frame, headers, None);
             return Err(StreamDrop::NoFlow);
         }
-        if let Err(reason) = self.room_for(arrived.ends.inside.ip()) {
+        let owner = self.owners.of(arrived.ends.inside.ip());
+        if let Err(reason) = self.make_room((owner, Opener::Inside), now, outside) {
             self.refuse(frame, headers, None);
             return Err(reason);
         }
         let mss = arrived.mss.unwrap_or(u16::MAX);
-        let flow = Flow::new(arrived.ends, mss, Phase::Connecting(frame.into(), arrived), Opener::Inside, now);
+        let (syn, arrived) = arrived.syn_alone(frame, headers);
+        let phase = Phase::Connecting(syn, arrived);
+        let flow = Flow::new((arrived.ends, owner), mss, phase, Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         if let Err(error) = outside.connect(slot, &arrived.ends) {
             self.connected(slot, Err(error), now, outside);
@@ -200,8 +216,9 @@ impl Streams {
         target: SocketAddr,
         shown: Shown,
         now: Timestamp,
+        outside: &mut impl Outside,
     ) -> Result<Slot, StreamDrop> {
-        let opened = self.open_inside(client, target, shown, now);
+        let opened = self.open_inside(client, target, shown, now, outside);
         match opened {
             Ok(_) => self.counters.accepted += 1,
             Err(reason) => self.counters.dropped(reason),
@@ -245,8 +262,16 @@ impl Streams {
         }
     }
 
+    /// Makes tables as small as what is in them, when many connections have ended.
+    pub fn shrink(&mut self) {
+        self.table.shrink();
+        self.list.shrink_to_fit();
+        self.replies.shrink_to_fit();
+    }
+
     /// Ends the connections of an address inside that goes.
     pub fn forget_endpoint(&mut self, address: IpAddr, outside: &mut impl Outside) {
+        self.owners.forget(address);
         let gone = self.table.iter().filter(|(_, flow)| flow.ends.inside.ip() == address);
         for slot in gone.map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.remove(slot, Ending::Reset, outside);
@@ -287,22 +312,25 @@ impl Streams {
 
     /// The host's connect has ended.
     fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl Outside) {
-        let ring = self.ring();
         let Some(flow) = self.table.flow_mut(slot) else { return };
         let Phase::Connecting(syn, arrived) = &mut flow.phase else { return };
         let (syn, arrived, ends) = (std::mem::take(syn), *arrived, flow.ends);
         let Ok(headers) = Headers::parse(&syn) else { return };
+        let (owner, ring) = (flow.owner, result.as_ref().map_or(0, |()| self.rings.take(flow.owner)));
         let refused = match result {
             Ok(()) => match Open::listening(ends, ring, &self.limits) {
                 Some(mut open) => {
+                    self.counters.rings += 2 * open.ring as u64;
                     open.ingress(&mut self.interface, (&syn, &headers, &arrived), &mut self.scratch, now);
                     flow.phase = Phase::Open(open);
                     flow.active = now;
                     self.counters.opened += 1;
-                    self.counters.rings += 2 * ring as u64;
                     return self.list(slot);
                 }
-                None => Some((StreamDrop::Malformed, None)),
+                None => {
+                    self.rings.give_back(owner, ring);
+                    Some((StreamDrop::Malformed, None))
+                }
             },
             Err(error) => refusal(&error),
         };
@@ -322,8 +350,10 @@ impl Streams {
         target: SocketAddr,
         shown: Shown,
         now: Timestamp,
+        sockets: &mut impl Outside,
     ) -> Result<Slot, StreamDrop> {
-        self.room_for(target.ip())?;
+        let owner = self.owners.of(target.ip());
+        self.make_room((owner, Opener::Outside), now, sockets)?;
         let outside = match shown {
             Shown::Client => client,
             Shown::Gateway(address) => self.port_at(address, target).ok_or(StreamDrop::TooMany)?,
@@ -332,11 +362,14 @@ impl Streams {
         if target.is_ipv4() != outside.is_ipv4() || self.table.find(&ends).is_some() {
             return Err(StreamDrop::BadPort);
         }
-        let ring = self.ring();
-        let open = Open::connecting(ends, ring, &self.limits, &mut self.interface).ok_or(StreamDrop::BadPort)?;
-        let flow = Flow::new(ends, u16::MAX, Phase::Open(open), Opener::Outside, now);
-        let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
+        let ring = self.rings.take(owner);
+        let Some(open) = Open::connecting(ends, ring, &self.limits, &mut self.interface) else {
+            self.rings.give_back(owner, ring);
+            return Err(StreamDrop::BadPort);
+        };
         self.counters.rings += 2 * ring as u64;
+        let flow = Flow::new((ends, owner), u16::MAX, Phase::Open(open), Opener::Outside, now);
+        let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         self.list(slot);
         Ok(slot)
     }
@@ -353,19 +386,50 @@ impl Streams {
         None
     }
 
-    fn room_for(&self, inside: IpAddr) -> Result<(), StreamDrop> {
+    /// Makes room for one more connection of `owner`. Who has its share gets no more, but what it only tries to open makes
+    /// room for what it tries next. Where there is no room in all, whoever has most loses what was idle longest.
+    fn make_room(
+        &mut self,
+        (owner, opener): (Owner, Opener),
+        now: Timestamp,
+        outside: &mut impl Outside,
+    ) -> Result<(), StreamDrop> {
         let full = self.table.len() >= self.limits.flows;
-        if full || self.table.of_endpoint(inside) >= self.limits.per_endpoint {
-            return Err(StreamDrop::TooMany);
+        let from = match self.table.greatest().filter(|_| full) {
+            _ if self.table.of(owner) >= self.limits.per_endpoint => owner,
+            Some(greatest) if self.table.of(greatest) > self.table.of(owner) => greatest,
+            _ if full => owner,
+            _ => return Ok(()),
+        };
+        match self.table.first(from) {
+            Some((_, slot)) if from != owner => self.evict(slot, now, outside),
+            Some((Rank::Connecting(_), slot)) if opener == Opener::Inside => self.evict(slot, now, outside),
+            _ => return Err(StreamDrop::TooMany),
         }
         Ok(())
     }
 
-    /// The size of a new connection's rings.
-    fn ring(&self) -> usize {
-        let used = usize::try_from(self.counters.rings).unwrap_or(usize::MAX);
-        let fits = used.saturating_add(2 * self.limits.ring) <= self.limits.rings;
-        if fits { self.limits.ring } else { self.limits.small_ring }
+    /// Ends a connection for others. Both sides are told.
+    fn evict(&mut self, slot: Slot, now: Timestamp, outside: &mut impl Outside) {
+        let Some(flow) = self.table.flow_mut(slot) else { return };
+        let wire = (flow.ends, flow.mss);
+        match &mut flow.phase {
+            Phase::Open(open) => {
+                open.abort();
+                if let Some(emitted) = open.egress(&mut self.interface, &mut self.scratch, now) {
+                    wire::finish(&mut self.scratch, emitted, wire, self.link);
+                    self.reply();
+                }
+            }
+            Phase::Connecting(syn, _) => {
+                let syn = std::mem::take(syn);
+                if let Ok(headers) = Headers::parse(&syn) {
+                    self.refuse(&syn, &headers, None);
+                }
+            }
+        }
+        self.counters.evicted += 1;
+        self.remove(slot, Ending::Reset, outside);
     }
 
     /// Puts what one connection has to send into buffers. It is listed again unless it has no more.
@@ -396,6 +460,7 @@ impl Streams {
 
     /// A connection has nothing to send just now.
     fn settle(&mut self, slot: Slot, ends_at: Timestamp, now: Timestamp, outside: &mut impl Outside) {
+        self.table.file(slot);
         let Some(open) = self.table.flow_mut(slot).and_then(Flow::open_mut) else { return };
         match open.standing(&mut self.interface, now) {
             Standing::Open(at) => {
@@ -412,8 +477,11 @@ impl Streams {
 
     fn remove(&mut self, slot: Slot, ending: Ending, outside: &mut impl Outside) {
         if let Some(mut flow) = self.table.remove(slot) {
-            let rings = flow.open_mut().map_or(0, |open| 2 * open.ring as u64);
-            self.counters.rings -= rings;
+            let owner = flow.owner;
+            if let Some(open) = flow.open_mut() {
+                self.counters.rings -= 2 * open.ring as u64;
+                self.rings.give_back(owner, open.ring);
+            }
             outside.close(slot, ending);
         }
     }

@@ -12,13 +12,14 @@ use crate::table::Seconds;
 pub struct StreamLimits {
     /// Connections in all. Each holds a host socket.
     pub flows: usize,
-    /// Connections of one address inside.
+    /// Connections of one endpoint.
     pub per_endpoint: usize,
     /// Bytes of each of a connection's two rings.
     pub ring: usize,
-    /// Bytes of all rings together, as if each were full. Beyond it, new connections get rings of `small_ring`.
+    /// Bytes of all those rings together, as if each were full. An endpoint that would get more of it than is left for others
+    /// gets rings of `small_ring` for its next connections.
     pub rings: usize,
-    /// Bytes of a ring when memory is scarce.
+    /// Bytes of a ring then.
     pub small_ring: usize,
     /// Seconds without a byte after which a connection ends (RFC 5382 REQ-5: two hours and four minutes at least).
     pub idle: Seconds,
@@ -149,6 +150,8 @@ pub struct StreamCounters {
     pub reset: u64,
     /// Connections that were idle too long.
     pub expired: u64,
+    /// Connections ended to make room for others'.
+    pub evicted: u64,
     /// Bytes that went out.
     pub sent: u64,
     /// Bytes that came in.

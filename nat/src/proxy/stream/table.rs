@@ -2,15 +2,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::IpAddr;
 
 use foldhash::quality::FixedState;
 use vswitch_frame::Timestamp;
 
-use super::flow::Flow;
+use super::flow::{Flow, Rank};
 use super::wire::Ends;
+use crate::proxy::shares::{Owner, Shares};
 
-/// A connection's number; used again when it is over.
+/// A connection's number; used again when it is over. Nobody keeps one for longer but as a hint to look at the connection that
+/// has it then: its host socket is closed, and whatever it held is gone, in the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(u32);
 
@@ -33,20 +34,19 @@ pub(super) struct Table {
     flows: Vec<Option<Box<Flow>>>,
     free: Vec<Slot>,
     by_ends: HashMap<Ends, Slot, FixedState>,
-    /// Connections of each address inside.
-    endpoints: HashMap<IpAddr, usize, FixedState>,
+    /// Connections of each owner, the one that goes first at the beginning.
+    shares: Shares<(Rank, Slot)>,
     /// May name a slot that is over, or due at another time: the flow itself knows.
     timers: BinaryHeap<Reverse<(Timestamp, Slot)>>,
 }
 
 impl Table {
     pub(super) fn new(seed: u64) -> Self {
-        let hasher = || FixedState::with_seed(seed);
         Table {
             flows: Vec::new(),
             free: Vec::new(),
-            by_ends: HashMap::with_hasher(hasher()),
-            endpoints: HashMap::with_hasher(hasher()),
+            by_ends: HashMap::with_hasher(FixedState::with_seed(seed)),
+            shares: Shares::new(),
             timers: BinaryHeap::new(),
         }
     }
@@ -55,8 +55,19 @@ impl Table {
         self.by_ends.len()
     }
 
-    pub(super) fn of_endpoint(&self, address: IpAddr) -> usize {
-        self.endpoints.get(&address).copied().unwrap_or(0)
+    /// How many connections somebody has.
+    pub(super) fn of(&self, owner: Owner) -> usize {
+        self.shares.of(owner)
+    }
+
+    /// Who has most.
+    pub(super) fn greatest(&self) -> Option<Owner> {
+        self.shares.greatest()
+    }
+
+    /// Which of somebody's connections goes first.
+    pub(super) fn first(&self, owner: Owner) -> Option<(Rank, Slot)> {
+        self.shares.first(owner)
     }
 
     pub(super) fn find(&self, ends: &Ends) -> Option<Slot> {
@@ -77,7 +88,7 @@ impl Table {
             }
         };
         self.by_ends.insert(flow.ends, slot);
-        *self.endpoints.entry(flow.ends.inside.ip()).or_insert(0) += 1;
+        self.shares.insert(flow.owner, (flow.filed, slot));
         self.flows[slot.index()] = Some(flow);
         Some(slot)
     }
@@ -85,15 +96,25 @@ impl Table {
     pub(super) fn remove(&mut self, slot: Slot) -> Option<Box<Flow>> {
         let flow = self.flows.get_mut(slot.index())?.take()?;
         self.by_ends.remove(&flow.ends);
-        let address = flow.ends.inside.ip();
-        if let Some(count) = self.endpoints.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                self.endpoints.remove(&address);
-            }
-        }
+        self.shares.remove(flow.owner, &(flow.filed, slot));
         self.free.push(slot);
         Some(flow)
+    }
+
+    /// Files a connection by what has become of it and when bytes moved last.
+    pub(super) fn file(&mut self, slot: Slot) {
+        let Some(flow) = self.flows.get_mut(slot.index()).and_then(Option::as_deref_mut) else { return };
+        let (before, rank) = (flow.filed, flow.rank());
+        if before != rank {
+            flow.filed = rank;
+            self.shares.renew(flow.owner, &(before, slot), (rank, slot));
+        }
+    }
+
+    /// Makes what is beside the connections as small as their number allows.
+    pub(super) fn shrink(&mut self) {
+        self.by_ends.shrink_to_fit();
+        self.timers.shrink_to_fit();
     }
 
     /// Lets [`Table::due`] name the flow at `at`, or earlier.
@@ -102,6 +123,13 @@ impl Table {
         if flow.due.is_none_or(|due| at < due) {
             flow.due = Some(at);
             self.timers.push(Reverse((at, slot)));
+            if self.timers.len() > 2 * self.by_ends.len() + SPARE_TIMERS {
+                let flows = &self.flows;
+                self.timers.retain(|Reverse((at, slot))| {
+                    let flow = flows.get(slot.index()).and_then(Option::as_deref);
+                    flow.is_some_and(|flow| flow.due == Some(*at))
+                });
+            }
         }
     }
 
@@ -121,8 +149,16 @@ impl Table {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Flow)> {
         let flows = self.flows.iter().enumerate();
         flows.filter_map(|(index, flow)| Some((Slot::new(index)?, flow.as_deref()?)))
     }
 }
+
+/// Timers of connections that are over, or due earlier, that are not worth sweeping.
+const SPARE_TIMERS: usize = 64;

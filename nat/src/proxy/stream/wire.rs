@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use vswitch_frame::ethernet::{self, Ethernet};
-use vswitch_frame::ipv4::{self, protocol};
+use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::ipv6;
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
 use vswitch_frame::tcp::{self, Tcp, flag};
@@ -130,6 +130,22 @@ impl Arrived {
 
     /// Nothing but the packet's FIN.
     pub(super) fn fin_alone(&self, packet: &[u8]) -> Vec<u8> {
+        self.changed(self.headers_alone(packet), |segment| segment.set_sequence(self.end()))
+    }
+
+    /// The frame of a SYN with nothing behind its headers, and what that is: bytes that come with a SYN need not be kept, and are
+    /// sent again.
+    pub(super) fn syn_alone(&self, frame: &[u8], headers: &Headers) -> (Box<[u8]>, Arrived) {
+        let (link, packet) = frame.split_at(headers.l3_offset());
+        let mut bare = self.headers_alone(packet);
+        if let Ok(mut packet) = Ipv4::parse(&mut bare[..]) {
+            packet.fill_checksum();
+        }
+        ([link, &bare].concat().into(), Arrived { length: 0, ..*self })
+    }
+
+    /// The packet without payload.
+    fn headers_alone(&self, packet: &[u8]) -> Vec<u8> {
         let end = self.header.1;
         let (field, length) = match self.ends.inside {
             SocketAddr::V4(_) => (IPV4_LENGTH, end),
@@ -137,7 +153,7 @@ impl Arrived {
         };
         let mut bare = packet[..end].to_vec();
         bare[field..field + 2].copy_from_slice(&short(length).to_be_bytes());
-        self.changed(bare, |segment| segment.set_sequence(self.end()))
+        bare
     }
 
     fn changed(&self, mut packet: Vec<u8>, change: impl FnOnce(&mut Tcp<&mut [u8]>)) -> Vec<u8> {

@@ -203,7 +203,8 @@ impl DatagramShell {
             return self.send_whole(registry, (frame, headers, offload), now);
         }
         let mut joined = self.joined.take().unwrap_or_default();
-        match self.reassembly.take(frame, headers, now, &mut joined) {
+        let owner = self.engine.owners().of(source_of(frame, headers));
+        match self.reassembly.take((frame, headers), owner, now, &mut joined) {
             Joined::Waiting => {}
             Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
             Joined::Whole => match Headers::parse(joined.frame()) {
@@ -283,6 +284,13 @@ impl DatagramShell {
         self.engine.handle_timeout(now);
         self.reassembly.handle_timeout(now);
         self.close_ended(registry);
+    }
+
+    /// Makes tables as small as what is in them.
+    pub(crate) fn shrink(&mut self) {
+        self.engine.shrink();
+        self.ready.shrink_to_fit();
+        self.outbox.shrink_to_fit();
     }
 
     /// Ends the flows of an address inside that goes.
@@ -412,6 +420,15 @@ impl DatagramShell {
             }
         };
         Some(if written.is_ok() { Read::Frame } else { NOTHING })
+    }
+}
+
+/// Who sent a packet.
+fn source_of(frame: &[u8], headers: &Headers) -> IpAddr {
+    if headers.l3() == vswitch_frame::L3::Ipv4 {
+        headers.source_v4(frame).into()
+    } else {
+        headers.source_v6(frame).into()
     }
 }
 

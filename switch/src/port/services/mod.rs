@@ -179,6 +179,11 @@ impl ServicePort {
         }
     }
 
+    /// Says whose an address inside is: addresses with equal numbers share what an endpoint may hold.
+    pub fn assign(&self, address: IpAddr, endpoint: u64) {
+        self.0.state.lock().streams.assign(address, endpoint);
+    }
+
     /// Ends the connections of an address inside that goes.
     pub fn forget_endpoint(&self, address: IpAddr) {
         self.0.state.lock().streams.forget_endpoint(address);

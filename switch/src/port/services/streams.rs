@@ -78,6 +78,10 @@ impl ServiceStreams {
         self.engine.handle_timeout(now);
     }
 
+    pub(super) fn assign(&mut self, address: IpAddr, endpoint: u64) {
+        self.engine.owners().assign(address, endpoint);
+    }
+
     pub(super) fn forget_endpoint(&mut self, address: IpAddr) {
         self.engine.forget_endpoint(address, &mut self.sockets);
         self.stations.remove(&address);

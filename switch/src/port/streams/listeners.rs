@@ -163,10 +163,10 @@ fn enter(
     let opened = prepared.ok().and_then(|()| {
         let (client, shown) = shown(listener, client, entry);
         // A client whose address and port are taken inside comes as the gateway.
-        let opened = streams.accept(client, listener.target, shown, now).ok();
+        let opened = streams.accept(client, listener.target, shown, now, sockets).ok();
         let gateway = Shown::Gateway(listener.shown.gateway);
         opened.or_else(|| match shown {
-            Shown::Client => streams.accept(client, listener.target, gateway, now).ok(),
+            Shown::Client => streams.accept(client, listener.target, gateway, now, sockets).ok(),
             Shown::Gateway(_) => None,
         })
     });

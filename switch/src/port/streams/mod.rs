@@ -61,7 +61,13 @@ impl StreamShell {
 
     /// Says which addresses are inside.
     pub(crate) fn set_inside(&mut self, inside: Vec<IpNet>) {
+        self.engine.owners().set_networks(inside.clone());
         self.inside = inside;
+    }
+
+    /// Says whose an address inside is.
+    pub(crate) fn assign(&mut self, address: IpAddr, endpoint: u64) {
+        self.engine.owners().assign(address, endpoint);
     }
 
     /// Everything that is counted.
@@ -88,6 +94,11 @@ impl StreamShell {
     /// Closes a published port; connections that came by it go on.
     pub(crate) fn unpublish(&mut self, number: u32) -> bool {
         self.listeners.remove(number)
+    }
+
+    /// Makes tables as small as what is in them.
+    pub(crate) fn shrink(&mut self) {
+        self.engine.shrink();
     }
 
     /// Ends the connections of an address inside that goes.

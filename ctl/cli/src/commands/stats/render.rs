@@ -279,6 +279,7 @@ fn over_sockets(sockets: &SocketsStats) -> String {
         (streams.accepted, "accepted"),
         (streams.reset, "reset"),
         (streams.expired, "idle too long"),
+        (streams.evicted, "ended for room"),
         (streams.refused_clients, "clients not let in"),
     ];
     let udp = [

@@ -1,5 +1,6 @@
 //! The engine with a made-up host, fake time, and smoltcp as the endpoint's stack.
 
+mod bounds;
 mod segments;
 mod world;
 
@@ -308,10 +309,11 @@ fn limits() {
     world.established();
     let target: SocketAddr = "10.0.0.2:8080".parse().unwrap();
     let client = "203.0.113.9:5000".parse().unwrap();
-    assert_eq!(world.engine.accept(client, target, Shown::Client, world.now), Err(StreamDrop::TooMany));
+    let World { engine, host, now, .. } = &mut world;
+    assert_eq!(engine.accept(client, target, Shown::Client, *now, host), Err(StreamDrop::TooMany));
     let other = "10.0.0.3:8080".parse().unwrap();
-    assert!(world.engine.accept(client, other, Shown::Client, world.now).is_ok());
-    assert_eq!(world.engine.accept(client, other, Shown::Client, world.now), Err(StreamDrop::TooMany));
+    assert!(engine.accept(client, other, Shown::Client, *now, host).is_ok());
+    assert_eq!(engine.accept(client, other, Shown::Client, *now, host), Err(StreamDrop::TooMany));
 }
 
 /// A client of a published port reaches the endpoint under its own address, or the gateway's; what the endpoint refuses is
@@ -324,7 +326,7 @@ fn published() {
     for (shown, source) in [(Shown::Client, client.ip()), (Shown::Gateway(gateway), gateway)] {
         let mut world = world();
         world.listen(8080);
-        let slot = world.engine.accept(client, target, shown, world.now).unwrap();
+        let slot = world.engine.accept(client, target, shown, world.now, &mut world.host).unwrap();
         world.host.peers.insert(slot.index(), world::Peer { room: usize::MAX, ..Default::default() });
         world.peer().sends.extend(b"GET");
         world.until("asked", |world| world.socket().recv_queue() == 3);
@@ -335,7 +337,7 @@ fn published() {
         assert_eq!(world.engine.counters().accepted, 1);
     }
     let mut refused = world();
-    let slot = refused.engine.accept(client, target, Shown::Client, refused.now).unwrap();
+    let slot = refused.engine.accept(client, target, Shown::Client, refused.now, &mut refused.host).unwrap();
     refused.host.peers.insert(slot.index(), world::Peer::default());
     refused.until("refused", |world| !world.host.closed.is_empty());
     assert_eq!(refused.host.closed, [(slot, Ending::Reset)]);

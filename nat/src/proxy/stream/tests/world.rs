@@ -48,6 +48,8 @@ pub(super) struct Host {
     pub(super) heard: Vec<u8>,
     /// What the next connects end with.
     pub(super) refuses: Option<io::ErrorKind>,
+    /// Connects go on.
+    pub(super) pending: bool,
     /// Room of peers to come.
     pub(super) room: usize,
 }
@@ -59,6 +61,9 @@ impl Outside for Host {
     }
 
     fn connected(&mut self, _: Slot) -> Option<io::Result<()>> {
+        if self.pending {
+            return None;
+        }
         Some(self.refuses.map_or(Ok(()), |kind| Err(kind.into())))
     }
 
