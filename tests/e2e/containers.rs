@@ -27,7 +27,7 @@ fn exit_statuses() {
     });
 }
 
-/// Standard input, output and error are the caller's own; the working directory and environment come along.
+/// Standard input, output and error are the caller's own; the working directory comes along, and of the environment what -e says.
 #[test]
 fn streams() {
     guard(|| {
@@ -42,7 +42,7 @@ fn streams() {
         assert_eq!(sh(&format!("{ctl} run --rm -- head -c 3000000 /dev/zero | wc -c")).ok().trim(), "3000000");
         assert_eq!(sh(&format!("cd /usr/bin && {ctl} run --rm -- pwd")).ok().trim(), "/usr/bin");
         assert_eq!(sh(&format!("{ctl} run --rm -w /etc -- pwd")).ok().trim(), "/etc");
-        assert_eq!(sh(&format!("FOO=1 {ctl} run --rm -e BAR=2 -- sh -c 'echo $FOO $BAR'")).ok().trim(), "1 2");
+        assert_eq!(sh(&format!("FOO=1 {ctl} run --rm -e FOO -e BAR=2 -- sh -c 'echo $FOO $BAR'")).ok().trim(), "1 2");
         let a = vs.container("a", "-e MINE=3");
         assert_eq!(a.ok("echo $MINE").trim(), "3");
         assert_eq!(sh(&format!("echo in | {ctl} exec a cat")).ok(), "in\n");
@@ -76,11 +76,11 @@ fn detached() {
 fn followed_logs() {
     guard(|| {
         let vs = Vswitch::start();
-        let script = "echo first; while ! [ -e /tmp/go ]; do sleep 0.05; done; echo second; exec sleep 100000";
+        let script = "echo first; while ! [ -e /mnt/go ]; do sleep 0.05; done; echo second; exec sleep 100000";
         vs.ctl(&["run", "-d", "--name", "a", "--", "sh", "-c", script]).ok();
         let follower = vs.spawn(&["logs", "-f", "a"]);
         eventually("what there is is told", 10, || follower.output() == "first\n");
-        std::fs::write("/tmp/go", "").unwrap();
+        std::fs::write("/mnt/go", "").unwrap();
         eventually("what comes is told", 10, || follower.output() == "first\nsecond\n");
         vs.ok("kill a");
         let said = follower.wait(std::time::Duration::from_secs(10));
@@ -96,12 +96,12 @@ fn bounded_logs() {
     guard(|| {
         let vs = Vswitch::start();
         let script =
-            "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; touch /tmp/done; exec sleep 100000";
+            "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; touch /mnt/done; exec sleep 100000";
         let flags =
             ["run", "-d", "--name", "a", "--network", "none", "--log-opt", "max-size=16k", "--log-opt", "max-file=2"];
         vs.ctl(&[&flags[..], &["--", "sh", "-c", script]].concat()).ok();
         let follower = vs.spawn(&["logs", "-f", "a"]);
-        eventually("it has printed all", 60, || std::path::Path::new("/tmp/done").exists());
+        eventually("it has printed all", 60, || std::path::Path::new("/mnt/done").exists());
         eventually("the end is told", 10, || follower.output().ends_with("line 20000\n"));
         let kept = vs.ok("logs a");
         assert!(kept.ends_with("line 19999\nline 20000\n") && kept.starts_with("line "), "{kept}");
@@ -220,7 +220,7 @@ fn exec() {
     guard(|| {
         let vs = Vswitch::start();
         let a = vs.container("a", "");
-        for namespace in ["net", "mnt", "uts", "pid", "ipc", "user"] {
+        for namespace in ["net", "mnt", "uts", "pid", "ipc", "user", "cgroup"] {
             let own = a.ok(&format!("readlink /proc/self/ns/{namespace} /proc/1/ns/{namespace} | uniq | wc -l"));
             assert_eq!(own.trim(), "1", "{namespace}");
         }
@@ -228,8 +228,8 @@ fn exec() {
         for (index, one) in (0..).zip(many) {
             one.wait(LIMIT).exits(index);
         }
-        vs.ctl(&["exec", "-d", "a", "sh", "-c", "sleep 0.2; touch /tmp/by-exec"]).ok();
-        eventually("the background command ran", 10, || std::fs::exists("/tmp/by-exec").unwrap());
+        vs.ctl(&["exec", "-d", "a", "sh", "-c", "sleep 0.2; touch /mnt/by-exec"]).ok();
+        eventually("the background command ran", 10, || std::fs::exists("/mnt/by-exec").unwrap());
         let long = a.spawn("sleep 100");
         std::thread::sleep(Duration::from_millis(300));
         vs.ok("stop -t 0 a");

@@ -60,7 +60,7 @@ fn internal_networks_reach_no_published_port() {
         site.vs.expect_drops("inside", "closed", "untranslated", 9);
         assert_eq!(site.router().nat_drops.get("internal"), Some(&9));
         assert_eq!(beside.ok("curl -sS -m 15 http://10.99.0.1:8080/page"), "page-of-server\n");
-        assert!(!server.ok("cat /tmp/server.log").contains("10.201.3."));
+        assert!(!server.ok("cat /mnt/server.log").contains("10.201.3."));
     });
 }
 

@@ -40,6 +40,7 @@ mod rootless_icmp;
 mod rootless_publish;
 mod rootless_tcp;
 mod rootless_udp;
+mod sandbox;
 mod sandbox_sockets;
 mod settings;
 mod spoofing;

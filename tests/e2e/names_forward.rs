@@ -2,7 +2,7 @@
 
 use vswitch_tests::{Background, Container, Site, Vswitch, eventually, guard, site::Namespace};
 
-const SERVER: &str = "/tmp/dns_server.py";
+const SERVER: &str = "/mnt/dns_server.py";
 
 fn script(address: &str, answer: &str) -> String {
     std::fs::write(SERVER, include_str!("dns_server.py")).unwrap();
@@ -160,8 +160,8 @@ fn circles() {
             \x20   question, client = inside.recvfrom(4096)\n\
             \x20   print('asked', flush=True)\n\
             \x20   inside.sendto(question, ('127.0.0.11', 53)) if client[0] != '127.0.0.11' else None\n";
-        std::fs::write("/tmp/circle.py", forward).unwrap();
-        let program = circle.spawn("exec python3 /tmp/circle.py");
+        std::fs::write("/mnt/circle.py", forward).unwrap();
+        let program = circle.spawn("exec python3 /mnt/circle.py");
         ready(&program);
         let said = circle.ok("dig +tries=1 +time=8 example.test");
         assert!(said.contains("status: SERVFAIL"), "{said}");

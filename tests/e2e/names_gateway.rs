@@ -4,7 +4,7 @@ use vswitch_tests::{
     Background, Container, Holder, Output, Rootless, Site, Vswitch, eventually, guard, site::Namespace,
 };
 
-const SERVER: &str = "/tmp/dns_server.py";
+const SERVER: &str = "/mnt/dns_server.py";
 
 fn serve(place: &Namespace, address: &str, answer: &str) -> Background {
     std::fs::write(SERVER, include_str!("dns_server.py")).unwrap();
@@ -192,8 +192,8 @@ fn nonsense() {
         let (a, b) = (vs.container("a", "--network red"), vs.container("b", "--network red"));
         let gateway = gateways(&vs, "red").0;
         let script = include_str!("dns_nonsense.py");
-        std::fs::write("/tmp/dns_nonsense.py", script).unwrap();
-        let said = a.ok(&format!("python3 /tmp/dns_nonsense.py {gateway}"));
+        std::fs::write("/mnt/dns_nonsense.py", script).unwrap();
+        let said = a.ok(&format!("python3 /mnt/dns_nonsense.py {gateway}"));
         assert_eq!(said.trim(), "formerr 1 silent 4 refused-or-closed 40");
         let stats = vs.stats().dns;
         assert!(stats.refused >= 1 && stats.ignored >= 2, "{stats:?}");

@@ -26,8 +26,8 @@ fn a_flood_from_one_container() {
             \x20   while answered < 5000: answered += len(out.recv(512)) > 12\n\
             except TimeoutError: pass\n\
             print('answered', answered, flush=True)\n";
-        std::fs::write("/tmp/flood.py", flood).unwrap();
-        let program = a.spawn("exec python3 /tmp/flood.py");
+        std::fs::write("/mnt/flood.py", flood).unwrap();
+        let program = a.spawn("exec python3 /mnt/flood.py");
         for _ in 0..20 {
             b.ok("dig +short +tries=1 +time=3 -q a | grep -q 172");
         }
@@ -55,8 +55,8 @@ fn noise_and_greed() {
             [one.send(os.urandom(5)) for one in held]\n\
             print('held', flush=True)\n\
             time.sleep(60)\n";
-        std::fs::write("/tmp/noise.py", noise).unwrap();
-        let program = a.spawn("exec python3 /tmp/noise.py");
+        std::fs::write("/mnt/noise.py", noise).unwrap();
+        let program = a.spawn("exec python3 /mnt/noise.py");
         eventually("connections are held", 20, || program.output().contains("held"));
         eventually("those that are too many are closed", 10, || vs.stats().dns.connections_refused >= 20);
         let stats = vs.stats().dns;

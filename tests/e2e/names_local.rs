@@ -200,8 +200,8 @@ fn beside_a_server_of_its_own() {
         vs.ok("network create red");
         let own = vs.container("own", "--network red");
         let a = vs.container("a", "--network red");
-        std::fs::write("/tmp/dns_server.py", include_str!("dns_server.py")).unwrap();
-        let server = own.spawn(&format!("exec python3 /tmp/dns_server.py {} 192.0.2.7", own.ipv4("red")));
+        std::fs::write("/mnt/dns_server.py", include_str!("dns_server.py")).unwrap();
+        let server = own.spawn(&format!("exec python3 /mnt/dns_server.py {} 192.0.2.7", own.ipv4("red")));
         eventually("the server is ready", 20, || server.output().contains("ready"));
         assert_eq!(dig(&a, &format!("@{} example.org A", own.ipv4("red"))), ["192.0.2.7"]);
         assert_eq!(dig(&own, "-q a A"), [a.ipv4("red").to_string()]);

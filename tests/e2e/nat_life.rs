@@ -33,9 +33,9 @@ fn crash_with_live_flows() {
         a.ok(&format!("{SERVER} > /dev/null 2>&1 &"));
         a.listens(7);
         // Started apart from the daemon, whose end would otherwise be the end of `exec`.
-        a.ok(&format!("({}) > /tmp/out-client 2>&1 &", client("10.99.0.2")));
+        a.ok(&format!("({}) > /mnt/out-client 2>&1 &", client("10.99.0.2")));
         let inward = site.outside.spawn(&client("10.99.0.1").replace(",7),5)", ",7000),5)"));
-        let outward = || std::fs::read_to_string("/tmp/out-client").unwrap_or_default().lines().count();
+        let outward = || std::fs::read_to_string("/mnt/out-client").unwrap_or_default().lines().count();
         eventually("both connections talk", 10, || outward() > 5 && inward.output().lines().count() > 5);
         let journal = site.vs.state_dir().join("flows.jsonl");
         eventually("the flows are written down", 10, || {
@@ -180,12 +180,12 @@ fn crash_under_load() {
         let site = Site::start();
         let server = site.outside.serve("iperf3 -s -1", 5201);
         let a = site.vs.container("a", "");
-        a.ok("(iperf3 -J -c 10.99.0.2 -t 6 -b 300M > /tmp/iperf 2>&1; echo status $? >> /tmp/iperf) &");
+        a.ok("(iperf3 -J -c 10.99.0.2 -t 6 -b 300M > /mnt/iperf 2>&1; echo status $? >> /mnt/iperf) &");
         std::thread::sleep(Duration::from_secs(3));
         site.vs.crash();
         std::thread::sleep(Duration::from_millis(300));
         site.vs.up();
-        let report = || std::fs::read_to_string("/tmp/iperf").unwrap_or_default();
+        let report = || std::fs::read_to_string("/mnt/iperf").unwrap_or_default();
         eventually("the stream ends", 30, || report().contains("status"));
         assert!(report().contains("status 0"), "{}", report());
         server.wait(Duration::from_secs(10)).ok();

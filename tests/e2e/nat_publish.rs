@@ -21,7 +21,7 @@ fn from_outside() {
         assert_eq!(page(&site, "http://10.99.0.1:10080/page"), "page-of-web");
         assert_eq!(page(&site, "http://[fd99::1]:10080/page"), "page-of-web");
         assert_eq!(fetch(site.far.sh("curl -sS -m 10 http://10.99.0.1:10080/page")), "page-of-web");
-        let log = web.ok("cat /tmp/web.log");
+        let log = web.ok("cat /mnt/web.log");
         assert!(log.contains("10.99.0.2") && log.contains("fd99::2") && log.contains("10.98.0.2"), "{log}");
         assert_eq!(site.vs.ok("port web"), "80/tcp -> 0.0.0.0:10080\n80/tcp -> [::]:10080\n");
         assert_eq!(site.vs.ok("port web 80"), "0.0.0.0:10080\n[::]:10080\n");
@@ -46,9 +46,9 @@ fn every_form() {
         site.vs.ok("rm v6");
         let flags = flags.strip_suffix(" -p [::]:7:7/sctp").unwrap();
         let web = site.web("web", flags);
-        web.ok("python3 -m http.server 81 --directory /tmp/web >/dev/null 2>&1 &");
+        web.ok("python3 -m http.server 81 --directory /mnt/web >/dev/null 2>&1 &");
         let echo = "python3 -c 'import socket as s\nx=s.socket(s.AF_INET,s.SOCK_DGRAM);x.bind((\"0.0.0.0\",53))\n\
-                    while True:\n d,a=x.recvfrom(9000);x.sendto(repr(a).encode()+d,a)' > /tmp/web/udp 2>&1 &";
+                    while True:\n d,a=x.recvfrom(9000);x.sendto(repr(a).encode()+d,a)' > /mnt/web/udp 2>&1 &";
         web.ok(echo);
         eventually("all serve", 15, || {
             web.sh("ss -ltn").stdout.contains(":81 ") && web.sh("ss -lun").stdout.contains(":53 ")

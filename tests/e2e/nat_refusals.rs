@@ -45,7 +45,7 @@ fn unusable_interfaces() {
             // An ordinary user in the namespace that has the interface. In an ordinary user's own, everybody is root.
             let user = "setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp/nobody";
             site.host.ok("mkdir /tmp/nobody && chown 65534:65534 /tmp/nobody");
-            let daemon = "/run/vswitch-tests/vswitchd --socket /tmp/nobody/socket --state-dir /tmp/nobody/state";
+            let daemon = "/mnt/programs/vswitchd --socket /tmp/nobody/socket --state-dir /tmp/nobody/state";
             let output = site.host.sh(&format!("{user} {daemon} --uplink {UPLINK}")).exits(1);
             output.says("an ordinary user may not open the uplink's interface up0");
         }

@@ -97,8 +97,8 @@ fn a_lossy_underlay() {
         let (a, b) = on_each(&one, &two);
         a.pings(b.ipv4("n"));
         let relay = hosts.lose(10);
-        let wanted = a.ok("mkdir -p /tmp/web; head -c 300000 /dev/urandom > /tmp/web/file; sha256sum < /tmp/web/file");
-        a.ok("python3 -m http.server 80 --directory /tmp/web > /tmp/web.log 2>&1 &");
+        let wanted = a.ok("mkdir -p /mnt/web; head -c 300000 /dev/urandom > /mnt/web/file; sha256sum < /mnt/web/file");
+        a.ok("python3 -m http.server 80 --directory /mnt/web > /mnt/web.log 2>&1 &");
         a.listens(80);
         let fetched =
             b.ok(&format!("curl -sS --retry 5 --retry-all-errors -m 50 http://{}/file | sha256sum", a.ipv4("n")));

@@ -10,7 +10,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// to the daemon is part of it. Only packets lost while the daemon is dead may be missing.
 fn long_ping(from: &Container<'_>, target: &str) -> Background {
     from.spawn(&format!(
-        "(ping -n -i 0.2 -c 60 -W 5 {target} > /tmp/ping-{}; echo done >> /tmp/ping-{}) &",
+        "(ping -n -i 0.2 -c 60 -W 5 {target} > /mnt/ping-{}; echo done >> /mnt/ping-{}) &",
         from.name(),
         from.name()
     ))
@@ -29,11 +29,11 @@ fn crash_with_traffic() {
         vs.ok("stop -t 0 stopped");
         let before: Vec<_> = [&a, &b, &stopped].iter().map(|one| one.details()).collect();
         long_ping(&a, &b.ipv4("n").to_string()).wait(LIMIT).ok();
-        let _server = b.spawn("iperf3 -s -1 -D -I /tmp/iperf.pid --logfile /tmp/iperf-server");
+        let _server = b.spawn("iperf3 -s -1 -D -I /mnt/iperf.pid --logfile /mnt/iperf-server");
         eventually("the server listens", 10, || b.sh("ss -ltn").stdout.contains(":5201"));
         let target = b.ipv4("n");
         a.ok(&format!(
-            "(iperf3 -c {target} -t 8 -b 50M --logfile /tmp/iperf-client; echo status $? >> /tmp/iperf-client) &"
+            "(iperf3 -c {target} -t 8 -b 50M --logfile /mnt/iperf-client; echo status $? >> /mnt/iperf-client) &"
         ));
         std::thread::sleep(Duration::from_secs(2));
         vs.crash();
@@ -67,11 +67,11 @@ fn crash_with_traffic() {
         let newcomer = vs.container("newcomer", "--network n");
         a.pings(newcomer.ipv4("n"));
         assert!(![a.ipv4("n"), b.ipv4("n")].contains(&newcomer.ipv4("n")));
-        eventually("the long ping ends", 40, || sh("grep -q done /tmp/ping-a").code == 0);
-        let said = std::fs::read_to_string("/tmp/ping-a").unwrap();
+        eventually("the long ping ends", 40, || sh("grep -q done /mnt/ping-a").code == 0);
+        let said = std::fs::read_to_string("/mnt/ping-a").unwrap();
         assert!(ping::summary(&said).1 >= 40, "{said}");
-        eventually("the TCP stream ends", 40, || sh("grep -q status /tmp/iperf-client").code == 0);
-        let stream = std::fs::read_to_string("/tmp/iperf-client").unwrap();
+        eventually("the TCP stream ends", 40, || sh("grep -q status /mnt/iperf-client").code == 0);
+        let stream = std::fs::read_to_string("/mnt/iperf-client").unwrap();
         assert!(stream.contains("status 0"), "{stream}");
         vs.ok("rm -f a b stopped newcomer");
         vs.ok("network rm n m");
@@ -198,19 +198,19 @@ fn started(pid: u32) -> u64 {
 fn output_goes_on() {
     guard(|| {
         let vs = Vswitch::start();
-        let script = "echo one; while ! [ -e /tmp/go ]; do sleep 0.05; done; echo two && touch /tmp/said; \
-            while ! [ -e /tmp/end ]; do sleep 0.05; done; echo three; exit 5";
+        let script = "echo one; while ! [ -e /mnt/go ]; do sleep 0.05; done; echo two && touch /mnt/said; \
+            while ! [ -e /mnt/end ]; do sleep 0.05; done; echo three; exit 5";
         vs.ctl(&["run", "-d", "--name", "a", "--network", "none", "--", "sh", "-c", script]).ok();
         eventually("it prints", 10, || vs.ok("logs a") == "one\n");
         kill_both(&vs);
-        std::fs::write("/tmp/go", "").unwrap();
-        eventually("it prints with nobody to listen", 10, || std::path::Path::new("/tmp/said").exists());
+        std::fs::write("/mnt/go", "").unwrap();
+        eventually("it prints with nobody to listen", 10, || std::path::Path::new("/mnt/said").exists());
         vs.up();
         eventually("it is in the log", 10, || vs.ok("logs a") == "one\ntwo\n");
         vs.crash();
         vs.up();
         let follower = vs.spawn(&["logs", "-f", "a"]);
-        std::fs::write("/tmp/end", "").unwrap();
+        std::fs::write("/mnt/end", "").unwrap();
         let said = follower.wait(std::time::Duration::from_secs(20));
         assert_eq!((said.code, said.stdout.as_str()), (0, "one\ntwo\nthree\n"));
     });

@@ -123,13 +123,13 @@ fn descriptors_taken_away() {
         eventually("two connections are in use", 30, || rounds().iter().all(|count| *count > 1));
         // The hogs come from outside and inside; both start before there is nothing left for `vswitchctl exec`.
         let hogs = [
-            site.spawn_inside(&a, "when /tmp/hog hang 10.99.0.2 7005 60"),
-            site.outside.spawn(&format!("python3 {SCRIPT} when /tmp/hog hang 10.99.0.1 8080 60")),
+            site.spawn_inside(&a, "when /mnt/hog hang 10.99.0.2 7005 60"),
+            site.outside.spawn(&format!("python3 {SCRIPT} when /mnt/hog hang 10.99.0.1 8080 60")),
         ];
         eventually("the hogs wait", 30, || hogs.iter().all(|role| role.output().contains("waits")));
         let open = std::fs::read_dir(format!("/proc/{}/fd", site.vs.pid())).unwrap().count();
         sh(&format!("prlimit --pid {} --nofile={}", site.vs.pid(), open + 20)).ok();
-        std::fs::write("/tmp/hog", "").unwrap();
+        std::fs::write("/mnt/hog", "").unwrap();
         eventually("some of them are refused", 120, || hogs[0].output().contains("open"));
         let before = rounds();
         eventually("what is open goes on", 30, || rounds().iter().zip(before).all(|(now, then)| *now > then + 5));

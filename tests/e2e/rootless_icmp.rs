@@ -70,9 +70,9 @@ fn other_protocols() {
         let a = site.vs.container("a", "");
         let code = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 253); s.connect(('10.99.0.2', 0)); \
                     s.settimeout(10); s.send(bytes(16))\ntry:\n    s.send(bytes(16)); print(s.recv(100))\nexcept OSError as e:\n    print(e.errno)";
-        std::fs::write("/tmp/raw.py", code).unwrap();
+        std::fs::write("/mnt/raw.py", code).unwrap();
         // ENOPROTOOPT: "protocol unreachable".
-        assert_eq!(a.ok("python3 /tmp/raw.py").trim_end(), "92");
+        assert_eq!(a.ok("python3 /mnt/raw.py").trim_end(), "92");
         let drops = site.vs.stats().router.unwrap().sockets.unwrap().datagrams.drops;
         assert!(drops["not-carried"] >= 1, "{drops:?}");
     });

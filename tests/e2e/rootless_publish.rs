@@ -12,7 +12,7 @@ fn web<'v>(site: &'v Rootless, name: &str, flags: &str) -> Container<'v> {
 }
 
 fn log(name: &str) -> String {
-    std::fs::read_to_string(format!("/tmp/{name}.log")).unwrap_or_default()
+    std::fs::read_to_string(format!("/mnt/{name}.log")).unwrap_or_default()
 }
 
 const CURL: &str = "curl -gsS -m 30";
@@ -35,7 +35,7 @@ fn from_outside() {
             (&site.host, "10.99.0.1", "10.99.0.1"),
             (&site.host, "127.0.0.1", &gateway),
         ] {
-            std::fs::write("/tmp/a.log", "").unwrap();
+            std::fs::write("/mnt/a.log", "").unwrap();
             assert_eq!(fetch(place.sh(&format!("{CURL} http://{address}:8080/page"))), "page-of-a", "{address}");
             let expected = if client.contains(':') { client.to_owned() } else { format!("::ffff:{client} - - ") };
             eventually("the server has logged its client", 10, || log("a").contains(&expected));
@@ -187,11 +187,11 @@ fn life() {
         site.vs.ok("rm -f b");
         let _ = b;
         site.vs.ok("start a");
-        a.ok("python3 -m http.server 80 --bind :: --directory /tmp/a > /tmp/a.log 2>&1 &");
+        a.ok("python3 -m http.server 80 --bind :: --directory /mnt/a > /mnt/a.log 2>&1 &");
         a.listens(80);
         assert_eq!(fetch(reach()), "page-of-a");
         // On its own: what runs by 'exec' loses its output with vswitchd.
-        a.ok(&format!("python3 {SCRIPT} udp_echo 9000 > /tmp/echo.log 2>&1 &"));
+        a.ok(&format!("python3 {SCRIPT} udp_echo 9000 > /mnt/echo.log 2>&1 &"));
         eventually("the container echoes", 15, || a.sh("ss -lun").stdout.contains(":9000 "));
         site.vs.crash();
         site.vs.up();

@@ -163,7 +163,7 @@ fn others_are_unharmed() {
         a.sh("pkill -f outside.py");
         let flows = || site.vs.stats().router.unwrap().sockets.unwrap().streams.flows;
         eventually("who does not read ends with its program", 30, || flows() <= 25);
-        std::fs::write("/tmp/wake-up", "").unwrap();
+        std::fs::write("/mnt/wake-up", "").unwrap();
         eventually("what was sent to who did not read arrives when it does", 60, || flows() == 0);
     });
 }

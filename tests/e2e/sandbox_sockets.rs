@@ -14,7 +14,7 @@ fn connects(sockets: &[&str]) -> String {
 
 /// A daemon in a mount namespace where its folder is at a second place, too, and its socket alone at a third.
 fn mounted_thrice() -> Vswitch {
-    let script = "mount --bind /tmp/vs /mnt; : > /run/alone; (until [ -S /tmp/vs/vswitch.sock ]; do sleep 0.02; done; \
+    let script = "mount --bind /tmp/vs /media; : > /run/alone; (until [ -S /tmp/vs/vswitch.sock ]; do sleep 0.02; done; \
                   mount --bind /tmp/vs/vswitch.sock /run/alone; : > /run/mounted) & exec \"$0\" \"$@\"";
     let user = if is_root() { &[][..] } else { &["--user", "--map-root-user"] };
     let words = [&["unshare", "--mount"], user, &["sh", "-ec", script]].concat();
@@ -68,8 +68,8 @@ fn other_mounts() {
         vs.up();
         eventually("the socket is mounted alone", 10, || fs::exists("/run/mounted").unwrap());
         let ways = [
-            ("SOCK_STREAM", "/mnt/vswitch.sock"),
-            ("SOCK_SEQPACKET", "/mnt/state/agent.sock"),
+            ("SOCK_STREAM", "/media/vswitch.sock"),
+            ("SOCK_SEQPACKET", "/media/state/agent.sock"),
             ("SOCK_STREAM", "/run/alone"),
         ];
         for (kind, path) in ways {

@@ -65,9 +65,8 @@ fn super_frames_longer_than_a_packet() {
         let vs = Vswitch::start();
         vs.ok("network create n");
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
-        let folder = vs.state_dir().join("files");
-        std::fs::create_dir_all(&folder).unwrap();
-        let folder = folder.display().to_string();
+        let folder = "/mnt/files";
+        std::fs::create_dir_all(folder).unwrap();
         a.ok(&format!("head -c 300000000 /dev/urandom > {folder}/file"));
         let _server = a.spawn(&format!("exec python3 -m http.server -d {folder} 8000"));
         a.listens(8000);
@@ -159,13 +158,13 @@ fn bursts_of_datagrams() {
         let vs = Vswitch::start();
         vs.ok("network create n --ipv6");
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
-        std::fs::write("/tmp/receive.py", RECEIVE).unwrap();
-        std::fs::write("/tmp/send.py", SEND).unwrap();
+        std::fs::write("/mnt/receive.py", RECEIVE).unwrap();
+        std::fs::write("/mnt/send.py", SEND).unwrap();
         for target in [b.ipv4("n").to_string(), b.ipv6("n").to_string()] {
             let probe = b.spawn("exec vswitch-probe eth0 verify 6");
-            let receiver = b.spawn("exec /usr/bin/python3 /tmp/receive.py");
+            let receiver = b.spawn("exec /usr/bin/python3 /mnt/receive.py");
             eventually("the receiver listens", 10, || receiver.output().contains("ready"));
-            let sender = a.sh(&format!("/usr/bin/python3 /tmp/send.py {target}"));
+            let sender = a.sh(&format!("/usr/bin/python3 /mnt/send.py {target}"));
             assert_eq!(sender.code, 0, "{}; the receiver: {}", sender.stderr, receiver.output());
             let said = receiver.wait(LIMIT).ok();
             let count: u64 = said.split_whitespace().last().and_then(|word| word.parse().ok()).expect("a number");
@@ -230,15 +229,15 @@ fn nginx() {
         let vs = Vswitch::start();
         vs.ok("network create n --ipv6");
         let (client, server) = (vs.container("client", "--network n"), vs.container("server", "--network n"));
-        std::fs::create_dir_all("/tmp/nginx/www").unwrap();
-        let config = "user root; master_process off; daemon off; pid /tmp/nginx/pid; error_log stderr; events {}\n\
-             http { access_log off; client_body_temp_path /tmp/nginx/1; proxy_temp_path /tmp/nginx/2;\n\
-             fastcgi_temp_path /tmp/nginx/3; uwsgi_temp_path /tmp/nginx/4; scgi_temp_path /tmp/nginx/5;\n\
-             server { listen 80; listen [::]:80; root /tmp/nginx/www; } }\n";
-        std::fs::write("/tmp/nginx/conf", config).unwrap();
-        server.ok("head -c 50000000 /dev/urandom > /tmp/nginx/www/file");
-        let _running = server.spawn("exec nginx -e stderr -c /tmp/nginx/conf");
-        let wanted = server.ok("sha256sum < /tmp/nginx/www/file");
+        std::fs::create_dir_all("/mnt/nginx/www").unwrap();
+        let config = "user root; master_process off; daemon off; pid /mnt/nginx/pid; error_log stderr; events {}\n\
+             http { access_log off; client_body_temp_path /mnt/nginx/1; proxy_temp_path /mnt/nginx/2;\n\
+             fastcgi_temp_path /mnt/nginx/3; uwsgi_temp_path /mnt/nginx/4; scgi_temp_path /mnt/nginx/5;\n\
+             server { listen 80; listen [::]:80; root /mnt/nginx/www; } }\n";
+        std::fs::write("/mnt/nginx/conf", config).unwrap();
+        server.ok("head -c 50000000 /dev/urandom > /mnt/nginx/www/file");
+        let _running = server.spawn("exec nginx -e stderr -c /mnt/nginx/conf");
+        let wanted = server.ok("sha256sum < /mnt/nginx/www/file");
         for host in [server.ipv4("n").to_string(), format!("[{}]", server.ipv6("n"))] {
             eventually("nginx answers", 10, || client.sh(&format!("curl -sgI http://{host}/file")).code == 0);
             assert_eq!(client.ok(&format!("curl -sgf http://{host}/file | sha256sum")), wanted);
@@ -256,8 +255,8 @@ fn vlan_tags() {
         let vs = Vswitch::start();
         vs.ok("network create n --opt anti-spoof=false");
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
-        std::fs::write("/tmp/judge.py", include_str!("vlan_judge.py")).unwrap();
-        let judge = b.spawn("exec /usr/bin/python3 /tmp/judge.py");
+        std::fs::write("/mnt/judge.py", include_str!("vlan_judge.py")).unwrap();
+        let judge = b.spawn("exec /usr/bin/python3 /mnt/judge.py");
         eventually("the judge listens", 10, || judge.output().contains("ready"));
         let source = frames::mac(&a.endpoint("n").mac_address);
         let to = frames::mac(&b.endpoint("n").mac_address);

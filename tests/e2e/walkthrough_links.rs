@@ -29,8 +29,8 @@ fn start_database(vs: &Vswitch, name: &str, flags: &str) {
 
 /// A web server that uses the database of this name, and a client beside it.
 fn visit(vs: &Vswitch, flags: &str, database: &str) -> [String; 2] {
-    std::fs::write("/tmp/web.py", WEB).unwrap();
-    vs.ok(&format!("run -d --name web {flags} -- python3 /tmp/web.py {database}"));
+    std::fs::write("/mnt/web.py", WEB).unwrap();
+    vs.ok(&format!("run -d --name web {flags} -- python3 /mnt/web.py {database}"));
     let fetch = || vs.words("exec web curl -sS -m 20 http://127.0.0.1/").stdout;
     eventually("the web server serves", 30, || fetch().starts_with("visit "));
     let pages = [fetch(), fetch()];

@@ -9,8 +9,8 @@ use crate::docker::docker;
 
 fn serve(container: &Container<'_>, page: &str) {
     let name = container.name();
-    container.ok(&format!("mkdir -p /tmp/{name} && echo {page} > /tmp/{name}/index.html"));
-    container.ok(&format!("python3 -m http.server 80 --directory /tmp/{name} > /tmp/{name}.log 2>&1 &"));
+    container.ok(&format!("mkdir -p /mnt/{name} && echo {page} > /mnt/{name}/index.html"));
+    container.ok(&format!("python3 -m http.server 80 --directory /mnt/{name} > /mnt/{name}.log 2>&1 &"));
     eventually("the web server listens", 30, || container.sh("ss -ltn").stdout.contains(":80 "));
 }
 

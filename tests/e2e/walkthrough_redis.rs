@@ -12,7 +12,7 @@ const SERVERS: u32 = 6;
 const SLOT: u32 = 15_495;
 
 fn start_server(vs: &Vswitch, index: u32) {
-    let dir = format!("/tmp/redis-{index}");
+    let dir = format!("/mnt/redis-{index}");
     std::fs::create_dir_all(&dir).unwrap();
     vs.ok(&format!(
         "run -d --name redis-{index} --network redis --ip 172.38.0.1{index} -p 637{index}:6379 -p 1637{index}:16379 -- \

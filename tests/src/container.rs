@@ -38,15 +38,15 @@ impl<'v> Container<'v> {
     }
 
     /// Starts a server inside on TCP port 80 that has a file `page`, which says `page-of-` and the container's name; it logs its
-    /// clients to `/tmp/NAME.log`.
+    /// clients to `/mnt/NAME.log`.
     ///
     /// # Panics
     /// When it does not start.
     #[track_caller]
     pub fn serves_page(&self) {
         let name = self.name();
-        self.ok(&format!("mkdir -p /tmp/{name} && echo page-of-{name} > /tmp/{name}/page"));
-        self.ok(&format!("python3 -m http.server 80 --bind :: --directory /tmp/{name} > /tmp/{name}.log 2>&1 &"));
+        self.ok(&format!("mkdir -p /mnt/{name} && echo page-of-{name} > /mnt/{name}/page"));
+        self.ok(&format!("python3 -m http.server 80 --bind :: --directory /mnt/{name} > /mnt/{name}.log 2>&1 &"));
         self.listens(80);
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Where a guarded test finds the built programs.
-pub const BIN: &str = "/run/vswitch-tests";
+pub const BIN: &str = "/mnt/programs";
 
 /// Set inside, to the name of the test.
 const INSIDE: &str = "VSWITCH_TEST_GUARDED";

@@ -3,12 +3,13 @@
 # Arguments: the folder of the built programs, the test program (relative to it), the test's name.
 set -eu
 bin=$1 program=$2 name=$3 uid=$(id -u)
-export PATH="/run/vswitch-tests:/run/vswitch-tests/tools:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+export PATH="/mnt/programs:/mnt/programs/tools:$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/vswitch-tests "/run/user/$uid"
+mount -t tmpfs -o mode=1777 tmpfs /mnt
+mkdir -p /mnt/programs "/run/user/$uid"
 chmod 700 "/run/user/$uid"
-mount --bind "$bin" /run/vswitch-tests
+mount --bind "$bin" /mnt/programs
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir /tmp/home
 # Where root's daemon keeps its state.
@@ -26,7 +27,7 @@ cd /
 export HOME=/tmp/home TMPDIR=/tmp XDG_RUNTIME_DIR="/run/user/$uid"
 unset XDG_STATE_HOME XDG_CONFIG_HOME VSWITCH_SOCKET
 
-set -- "/run/vswitch-tests/$program" --exact "$name" --nocapture --include-ignored
+set -- "/mnt/programs/$program" --exact "$name" --nocapture --include-ignored
 if [ "$uid" != 0 ]; then
     set -- setpriv --inh-caps=-all --ambient-caps=-all -- "$@"
 fi

@@ -19,7 +19,8 @@
 //!
 //! # The host as tests see it
 //! `/run` and `/tmp` are empty, the loopback interface is up, `172.20.5.0/24` is routed to it, and the nameserver is
-//! `172.19.0.53`. Built programs lie under [`guard::BIN`].
+//! `172.19.0.53`. Containers have a `/run` and a `/tmp` of their own: what they share with the test is in `/mnt`, which is empty,
+//! too, but for the built programs ([`guard::BIN`]).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a harness that cannot go on fails the test")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time")]

@@ -119,7 +119,7 @@ def deaf(port):
     """Accepts and never reads, until a file appears; then reads to the end and answers with count and hash."""
 
     def handle(connection):
-        while not os.path.exists("/tmp/wake-up"):
+        while not os.path.exists("/mnt/wake-up"):
             time.sleep(0.05)
         connection.sendall((hash_all(connection) + "\n").encode())
         connection.close()
@@ -192,11 +192,11 @@ def push(host, port, seconds):
             count += s.send(chunk[count % CHUNK :])
     except TimeoutError:
         pass
-    open("/tmp/wake-up", "w").close()
+    open("/mnt/wake-up", "w").close()
     s.settimeout(100)
     s.shutdown(socket.SHUT_WR)
     said = s.makefile().read().strip()
-    os.unlink("/tmp/wake-up")
+    os.unlink("/mnt/wake-up")
     print(count, "same" if said == expected(count) else "different: " + said)
 
 

@@ -229,7 +229,7 @@ impl Rootless {
 }
 
 /// Where the other side's programs lie, for all namespaces.
-pub const SCRIPT: &str = "/tmp/outside.py";
+pub const SCRIPT: &str = "/mnt/outside.py";
 
 /// Runs a script in a container that takes longer than commands usually may.
 ///

@@ -254,14 +254,15 @@ impl Vswitch {
         command::spawn(self.ctl_command().args(args))
     }
 
-    /// Starts a container that only waits, with `flags` for `vswitchctl run`.
+    /// Starts a container that only waits and finds the test's programs, with `flags` for `vswitchctl run`.
     ///
     /// # Panics
     /// When it does not start.
     #[must_use]
     #[track_caller]
     pub fn container(&self, name: &str, flags: &str) -> Container<'_> {
-        self.ok(&format!("run -d --name {name} {flags} -- sleep 100000"));
+        let path = std::env::var("PATH").unwrap();
+        self.ok(&format!("run -d --name {name} --env PATH={path} {flags} -- sleep 100000"));
         Container::new(self, name)
     }
 

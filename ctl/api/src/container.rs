@@ -17,7 +17,7 @@ pub struct ContainerCreate {
     pub hostname: Option<String>,
     /// Program and arguments; the program is looked up in the `PATH` of `env`.
     pub command: Vec<String>,
-    /// The whole environment, `KEY=VALUE` each.
+    /// `KEY=VALUE` each; PATH, HOME, HOSTNAME and with a terminal TERM have defaults.
     pub env: Vec<String>,
     /// Absolute; `/` if absent.
     pub working_dir: Option<String>,
@@ -43,6 +43,12 @@ pub struct ContainerCreate {
     pub cap_add: Vec<String>,
     /// Capabilities to take away.
     pub cap_drop: Vec<String>,
+    /// `no-new-privileges`, `seccomp=unconfined`, `systempaths=unconfined`.
+    pub security_opt: Vec<String>,
+    /// All capabilities and devices, no filter of system calls, and all of /proc and /sys.
+    pub privileged: bool,
+    /// Folders and files of the host to share, `HOST:CONTAINER[:ro]` each.
+    pub volumes: Vec<String>,
     /// Published ports, `[IP:][HOST]:CONTAINER[/PROTO]` each.
     pub publish: Vec<String>,
     /// Labels.
@@ -123,6 +129,15 @@ pub struct Container {
     pub dns_options: Vec<String>,
     /// Lines of /etc/hosts as asked.
     pub extra_hosts: Vec<String>,
+    /// As asked.
+    #[serde(default)]
+    pub security_opt: Vec<String>,
+    /// As asked.
+    #[serde(default)]
+    pub privileged: bool,
+    /// As asked.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// Published ports as asked.
     pub publish: Vec<String>,
     /// Published ports as they are, while it runs.

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Write},
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -105,17 +105,12 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     // Neither the terminal nor the session of vswitchd is the agent's. Fails only for a leader of a session.
     let _ = rustix::process::setsid();
     let lock = lock(state_dir).map_err(|error| failed("lock the agent's file", error))?;
-    let scratch = state_dir.join("scratch");
-    match fs::DirBuilder::new().mode(0o700).create(&scratch) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make a directory", error)),
-        _ => {}
-    }
     let limit = getrlimit(Resource::Nofile);
     // A descriptor for each sandbox, three for each process.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let mut survivors = survivors::find(state_dir);
     let open_files = raised.ok().and(limit.current);
-    let settings = Settings { scratch, ephemeral, open_files, state_dir: state_dir.to_owned() };
+    let settings = Settings { ephemeral, open_files, state_dir: state_dir.to_owned() };
     let rootless = user::is_ordinary();
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
@@ -170,7 +165,6 @@ impl Prepared {
             server::serve(agent, Some(listener), None, lost_endpoints).await
         });
         let _ = fs::remove_file(state_dir.join(socket::NAME));
-        let _ = fs::remove_dir(state_dir.join("scratch"));
         served.map_err(|error: io::Error| error.to_string())
     }
 }

@@ -53,8 +53,6 @@ pub(crate) struct Processes {
 pub(crate) struct Settings {
     /// No container may see it, and their first processes name it.
     pub(crate) state_dir: PathBuf,
-    /// An empty directory on which a container's init may mount.
-    pub(crate) scratch: PathBuf,
     /// Containers end when the agent does.
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
@@ -136,7 +134,6 @@ impl Processes {
         };
         let order = InitOrder {
             spec,
-            scratch: self.settings.scratch.clone(),
             hidden: self.hidden(),
             ephemeral: self.settings.ephemeral,
             open_files: self.settings.open_files,
@@ -177,6 +174,7 @@ impl Processes {
             let mut which = ThreadNameSpaceType::MOUNT
                 | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
                 | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+                | ThreadNameSpaceType::CONTROL_GROUP
                 | ThreadNameSpaceType::PROCESS_ID;
             if inside.init.as_ref().is_some_and(|init| init.sandbox.is_some()) {
                 which |= ThreadNameSpaceType::NETWORK;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
 use crate::logfile::Limit;
-
+use crate::model::{Isolation, Volume};
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -254,6 +254,10 @@ pub struct ProcessSpec {
     pub tty: bool,
     /// Linux capability numbers to keep.
     pub capabilities: Vec<u8>,
+    /// How far it is separated from the host.
+    pub isolation: Isolation,
+    /// What of the host it shares.
+    pub volumes: Vec<Volume>,
     /// Where output goes when no descriptors are passed.
     pub log: Option<String>,
     /// How much of it is kept there.
@@ -274,6 +278,8 @@ pub struct ExecSpec {
     pub tty: bool,
     /// Linux capability numbers to keep.
     pub capabilities: Vec<u8>,
+    /// How far the container is separated from the host.
+    pub isolation: Isolation,
 }
 
 /// What the agent answers.

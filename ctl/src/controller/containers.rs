@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use tokio::sync::{oneshot, watch};
 
+use super::environment::{environment, merged};
 use super::state::State;
 use super::{Controller, links, ports, unexpected, view};
 use crate::agent::protocol::{self, Reply, Request};
@@ -282,13 +283,14 @@ impl Controller {
             if !one.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
-            let env = merge_env(&one.spec.env, spec.env);
+            let env = merged(&environment(one), spec.env);
             let exec = protocol::ExecSpec {
                 command: spec.command,
                 env,
                 working_dir: spec.working_dir.unwrap_or_else(|| one.spec.working_dir.clone()),
                 tty: spec.tty,
                 capabilities: one.spec.capabilities.clone(),
+                isolation: one.spec.isolation,
             };
             Request::ProcessExec { process: process.clone(), container: one.id.to_string(), exec }
         };
@@ -326,19 +328,6 @@ async fn ended(mut phase: watch::Receiver<Phase>) -> Option<i32> {
         Phase::Exited { code, .. } => Some(code),
         _ => None,
     }
-}
-
-/// A container's environment and what comes on top: a key that is there already is replaced in its place.
-fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
-    let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
-    let mut merged = own.to_vec();
-    for entry in more {
-        match merged.iter_mut().find(|old| key(old) == key(&entry)) {
-            Some(old) => *old = entry,
-            None => merged.push(entry),
-        }
-    }
-    merged
 }
 
 /// What `--network` means.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::environment::environment;
 use super::etc::Etc;
 use super::state::State;
 use super::{Controller, Streams, links, routes, unexpected};
@@ -158,13 +159,15 @@ impl Controller {
         Ok(ProcessSpec {
             sandbox,
             command: container.spec.command.clone(),
-            env: container.spec.env.clone(),
+            env: environment(container),
             working_dir: container.spec.working_dir.clone(),
             hostname: container.hostname.clone(),
             etc_hosts: etc.as_ref().map(|etc| etc.hosts.clone()),
             etc_resolv_conf: etc.map(|etc| etc.resolv_conf),
             tty: container.spec.tty,
             capabilities: container.spec.capabilities.clone(),
+            isolation: container.spec.isolation,
+            volumes: container.spec.volumes.clone(),
             log,
             log_limit: container.spec.log_limit,
         })

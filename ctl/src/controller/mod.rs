@@ -22,6 +22,7 @@ mod container_filter;
 mod containers;
 mod docker_view;
 mod endpoints;
+mod environment;
 mod etc;
 mod events;
 mod fdb;

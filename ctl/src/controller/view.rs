@@ -167,6 +167,9 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         dns_options: spec.dns_options.clone(),
         extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
         publish: spec.publish_text.clone(),
+        security_opt: spec.security_opt.clone(),
+        privileged: spec.privileged,
+        volumes: spec.volumes.iter().map(ToString::to_string).collect(),
         ports: container.ports.iter().map(port).collect(),
         labels: spec.labels.clone(),
         endpoints: one

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
-use super::{EndpointSpec, Faults, container_name, parse_endpoint, resolve_capabilities};
+use super::{EndpointSpec, Faults, Isolation, Volume, container_name, parse_endpoint, resolve_capabilities};
 use crate::clock::Moment;
 use crate::ids::Id;
 use crate::logfile::Limit;
@@ -113,6 +113,18 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<ExtraHost>,
     /// Capability numbers to keep.
     pub capabilities: Vec<u8>,
+    /// How far it is separated from the host.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The user's words for that.
+    #[serde(default)]
+    pub security_opt: Vec<String>,
+    /// As asked.
+    #[serde(default)]
+    pub privileged: bool,
+    /// What of the host it shares.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
     /// Ports to publish.
     #[serde(default)]
     pub publish: Vec<PublishSpec>,
@@ -218,7 +230,14 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     {
         faults.add(format!("invalid DNS option {bad:?}: it must be one word, such as ndots:2"));
     }
-    let capabilities = faults.take(resolve_capabilities(&wire.cap_add, &wire.cap_drop)).unwrap_or_default();
+    let mut cap_add = wire.cap_add;
+    if wire.privileged {
+        cap_add.push("ALL".to_owned());
+    }
+    let capabilities = faults.take(resolve_capabilities(&cap_add, &wire.cap_drop)).unwrap_or_default();
+    let isolation = faults.take(Isolation::parse(&wire.security_opt, wire.privileged)).unwrap_or_default();
+    let volumes = wire.volumes.iter().filter_map(|text| faults.take(Volume::parse(text)));
+    let volumes = volumes.collect();
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
     let log_limit = match Limit::parse(&wire.log_options) {
@@ -243,6 +262,10 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         dns_options: wire.dns_options,
         extra_hosts,
         capabilities,
+        isolation,
+        security_opt: wire.security_opt,
+        privileged: wire.privileged,
+        volumes,
         publish,
         publish_text: wire.publish,
         labels: wire.labels,
@@ -352,7 +375,7 @@ mod tests {
     #[test]
     fn refusals() {
         type Change = fn(&mut ContainerCreate);
-        let cases: [(Change, &str); 11] = [
+        let cases: [(Change, &str); 13] = [
             (|wire| wire.command.clear(), "no command"),
             (|wire| wire.name = Some("a b".into()), "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
             (|wire| wire.hostname = Some("-x".into()), "invalid hostname"),
@@ -363,6 +386,8 @@ mod tests {
             (|wire| wire.dns_options = vec!["ndots: 2".into()], "one word"),
             (|wire| wire.publish = vec!["0:80".into()], "invalid hostPort: 0"),
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
+            (|wire| wire.security_opt = vec!["apparmor=x".into()], "--security-opt"),
+            (|wire| wire.volumes = vec!["x".into()], "invalid volume"),
             (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
         ];
         for (change, says) in cases {

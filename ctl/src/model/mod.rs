@@ -8,6 +8,7 @@ mod endpoint;
 mod event;
 mod faults;
 mod filter;
+mod isolation;
 mod link;
 mod name;
 mod network;
@@ -28,6 +29,7 @@ pub use endpoint::{
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};
+pub use isolation::{Isolation, Volume};
 pub use link::Link;
 pub use name::{container_name, network_name};
 pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};

@@ -19,11 +19,14 @@ use tokio::{
 use super::{
     capability,
     message::{Control, InitOrder, StageOrder, Status, command, drive_stage, receive_order, report, take_socket},
-    mounts,
+    mounts, seccomp,
 };
-use crate::agent::{
-    protocol::{ExecSpec, Failure},
-    wire::Channel,
+use crate::{
+    agent::{
+        protocol::{ExecSpec, Failure},
+        wire::Channel,
+    },
+    model::Isolation,
 };
 
 /// Runs the container that the standard input's socket describes.
@@ -43,10 +46,14 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let (order, streams) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
     // Fails only for one that leads a session already.
     let _ = rustix::process::setsid();
-    mounts::set_up(&order)?;
+    let [input, ..] = &streams;
+    mounts::set_up(&order, input)?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
         .map_err(|error| Failure::io("set the host name", &error.into()))?;
     std::env::set_current_dir("/").map_err(failed("enter the root directory"))?;
+    if !order.spec.isolation.all_calls {
+        seccomp::install(capability::set(&order.spec.capabilities)).map_err(failed("filter system calls"))?;
+    }
     // It must be able to signal its command whatever that becomes.
     capability::restrict(capability::set(&order.spec.capabilities) | CapabilitySet::KILL | CapabilitySet::SETPCAP)
         .map_err(failed("give up capabilities"))?;
@@ -103,6 +110,8 @@ async fn start(
         working_dir: spec.working_dir,
         tty: spec.tty,
         capabilities: spec.capabilities,
+        // The filter of this process is inherited.
+        isolation: Isolation { all_calls: true, ..spec.isolation },
     };
     drive_stage(socket, &StageOrder { exec, open_files }, streams).await?;
     Ok(Pid::from_child(&child))

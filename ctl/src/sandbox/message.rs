@@ -20,8 +20,6 @@ use crate::agent::{
 pub(crate) struct InitOrder {
     /// What to run, and its surroundings.
     pub(crate) spec: ProcessSpec,
-    /// An empty directory on which it may mount.
-    pub(crate) scratch: PathBuf,
     /// Folders that it must not let the container see.
     pub(crate) hidden: Vec<PathBuf>,
     /// End when the agent does.

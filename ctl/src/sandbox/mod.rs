@@ -12,6 +12,7 @@ mod capability;
 mod init;
 pub(crate) mod message;
 mod mounts;
+mod seccomp;
 mod stage;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -16,6 +16,7 @@ use vswitch_switch::sys::descriptors::close_on_exec;
 use super::{
     capability,
     message::{FIRST_FREE, StageOrder, Status, receive_order, report, take_socket},
+    seccomp,
 };
 use crate::agent::protocol::{ExecSpec, Failure, FailureKind};
 
@@ -64,7 +65,15 @@ fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(),
             exec.working_dir
         ))
     })?;
-    capability::restrict(capability::set(&exec.capabilities)).map_err(failed("give up capabilities"))
+    let capabilities = capability::set(&exec.capabilities);
+    if !exec.isolation.all_calls {
+        seccomp::install(capabilities).map_err(failed("filter system calls"))?;
+    }
+    capability::restrict(capabilities).map_err(failed("give up capabilities"))?;
+    if exec.isolation.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(|error| failed("give up new privileges")(error.into()))?;
+    }
+    Ok(())
 }
 
 /// Only returns when it fails.

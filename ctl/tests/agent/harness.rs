@@ -14,6 +14,7 @@ use vswitch_ctl::agent::{
     client::{AgentClient, AgentError, AgentOptions, Hello},
     protocol::{Event, Existing, FailureKind, Link, ProcessSpec, Reply, Request},
 };
+use vswitch_ctl::model::Isolation;
 use vswitch_frame::MacAddr;
 
 /// A running agent and the connection to it.
@@ -156,6 +157,8 @@ pub(crate) fn shell(sandbox: Option<&str>, script: &str) -> ProcessSpec {
         etc_resolv_conf: Some("nameserver 10.9.0.1\n".to_owned()),
         tty: false,
         capabilities: DOCKER_CAPABILITIES.to_vec(),
+        isolation: Isolation::default(),
+        volumes: Vec::new(),
         log: None,
         log_limit: vswitch_ctl::logfile::Limit::default(),
     }

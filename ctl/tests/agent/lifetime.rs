@@ -6,6 +6,7 @@ use vswitch_ctl::agent::{
     client::AgentError,
     protocol::{ExecSpec, FailureKind, NetnsRef, PROTOCOL_VERSION, Reply, Request},
 };
+use vswitch_ctl::model::Isolation;
 
 use crate::harness::{Agent, PATH, connect, link, shell, streams, wait};
 
@@ -204,6 +205,7 @@ async fn finds_the_containers_of_a_killed_agent() {
             working_dir: "/".to_owned(),
             tty: false,
             capabilities: Vec::new(),
+            isolation: Isolation::default(),
         };
         let request = Request::ProcessExec { process: "x1".to_owned(), container: container.to_owned(), exec };
         agent.client.call(request, Vec::new()).await.unwrap();

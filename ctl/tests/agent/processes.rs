@@ -10,6 +10,7 @@ use std::{
 
 use rustix::pty::OpenptFlags;
 use vswitch_ctl::agent::protocol::{Event, ExecSpec, FailureKind, Reply, Request};
+use vswitch_ctl::model::Isolation;
 
 use crate::harness::{Agent, DOCKER_CAPABILITIES, PATH, read_all, shell, streams};
 
@@ -259,6 +260,7 @@ fn exec(id: &str, script: &str) -> Request {
             working_dir: "/".to_owned(),
             tty: false,
             capabilities: DOCKER_CAPABILITIES.to_vec(),
+            isolation: Isolation::default(),
         },
     }
 }

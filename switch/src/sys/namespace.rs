@@ -14,7 +14,7 @@ pub enum Unshare {
     User,
     /// A new network namespace.
     Network,
-    /// New mount, process id, host name and System V IPC namespaces: those of a container. The process id namespace is
+    /// New mount, process id, host name, System V IPC and control group namespaces: those of a container. The process id namespace is
     /// that of the thread's future children.
     Container,
     /// Root and working directory: needed before a mount namespace can be entered.
@@ -29,7 +29,13 @@ pub fn unshare(what: Unshare) -> io::Result<()> {
     let flags = match what {
         Unshare::User => UnshareFlags::NEWUSER,
         Unshare::Network => UnshareFlags::NEWNET,
-        Unshare::Container => UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC,
+        Unshare::Container => {
+            UnshareFlags::NEWNS
+                | UnshareFlags::NEWPID
+                | UnshareFlags::NEWUTS
+                | UnshareFlags::NEWIPC
+                | UnshareFlags::NEWCGROUP
+        }
         Unshare::FileSystem => UnshareFlags::FS,
     };
     // SAFETY: only CLONE_FILES endangers descriptors of other threads, and no variant contains it.

@@ -20,7 +20,8 @@ Examples:
   vswitchctl run --rm --network blue -- curl http://10.9.0.5:8000
   vswitchctl run --rm --network container:web -- ss -ltn        share another container's network
 
-The container has its own network, mounts, hostname and processes, and the host's root filesystem.
+The container has its own network, hostname, processes, /dev, /proc, /run, /sys and /tmp, and otherwise the
+host's root filesystem; --volume shares more. Of the environment it gets HOME and what -e names.
 The exit status is the command's; 125: vswitchd failed, 126: the command cannot be executed, 127: there
 is no such command.";
 
@@ -73,10 +74,16 @@ pub(crate) struct RunArgs {
     /// Line for /etc/hosts; the address may be 'host-gateway' (repeat for more)
     #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = values::host)]
     hosts: Vec<String>,
-    /// Environment variable; others are handed on (repeat for more)
+    /// Environment variable (repeat for more)
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::variable)]
     env: Vec<String>,
-    /// Working directory [default: the current one]
+    /// Hand on the caller's environment, too
+    #[arg(long)]
+    env_host: bool,
+    /// Share a folder or file of the host (repeat for more)
+    #[arg(short, long = "volume", value_name = "HOST:CONTAINER[:ro]", value_parser = values::volume)]
+    volumes: Vec<String>,
+    /// Working directory [default: the current one, where the container has it]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// Label (repeat for more)
@@ -91,6 +98,12 @@ pub(crate) struct RunArgs {
     /// Capability to take away, or ALL (repeat for more)
     #[arg(long, value_name = "CAP")]
     cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=unconfined or systempaths=unconfined (repeat for more)
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// All capabilities and devices, no filter of system calls, all of /proc and /sys
+    #[arg(long)]
+    privileged: bool,
     #[command(flatten)]
     tty: TtyArgs,
     /// Print help
@@ -145,8 +158,8 @@ impl RunArgs {
             name: self.name,
             hostname: self.hostname,
             command: self.command,
-            env: environment(&self.env),
-            working_dir: Some(working_dir(self.workdir)?),
+            env: environment(&self.env, self.env_host),
+            working_dir: Some(working_dir(self.workdir, &self.volumes)?),
             network,
             endpoint,
             more_networks: networks.collect(),
@@ -158,6 +171,9 @@ impl RunArgs {
             extra_hosts: self.hosts,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
+            security_opt: self.security_opt,
+            privileged: self.privileged,
+            volumes: self.volumes,
             publish: self.publish,
             labels: self.labels.into_iter().collect(),
             log_options: self.log_options.into_iter().collect(),
@@ -179,14 +195,14 @@ pub(crate) fn daemon_failure(outcome: anyhow::Result<ExitCode>) -> anyhow::Resul
     })
 }
 
-/// Our own environment with `changes`.
-fn environment(changes: &[String]) -> Vec<String> {
+/// What was asked for, on top of our own environment if `all` of that is, or else of our HOME: the file system is the host's.
+fn environment(changes: &[String], all: bool) -> Vec<String> {
     let changes = variables(changes);
     let changed = |key: &str| changes.iter().any(|change| change.split_once('=').is_some_and(|(name, _)| name == key));
     let own = std::env::vars_os().filter_map(|(key, value)| {
         // The socket is of no use inside.
         let key = key.into_string().ok().filter(|key| !changed(key) && key != SOCKET_VARIABLE)?;
-        Some(format!("{key}={}", value.into_string().ok()?))
+        (all || key == "HOME").then_some(format!("{key}={}", value.into_string().ok()?))
     });
     own.chain(changes.iter().cloned()).collect()
 }
@@ -201,28 +217,43 @@ pub(crate) fn variables(given: &[String]) -> Vec<String> {
     last.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-fn working_dir(wanted: Option<String>) -> anyhow::Result<String> {
+fn working_dir(wanted: Option<String>, volumes: &[String]) -> anyhow::Result<String> {
     let path = match wanted {
         Some(wanted) => std::path::absolute(wanted)?,
-        None => std::env::current_dir().context("the current directory is gone; name another with --workdir")?,
+        None => {
+            let current =
+                std::env::current_dir().context("the current directory is gone; name another with --workdir")?;
+            let mut shared = volumes.iter().filter_map(|volume| volume.split(':').nth(1));
+            let own = OWN_FOLDERS.iter().any(|folder| current.starts_with(folder));
+            if own && !shared.any(|folder| current.starts_with(folder)) { "/".into() } else { current }
+        }
     };
     path.into_os_string().into_string().map_err(|_| {
         Usage("the working directory's path must be text (UTF-8); name another with --workdir".into()).into()
     })
 }
 
+/// What a container has of its own, so that the caller's folder is not there.
+const OWN_FOLDERS: [&str; 5] = ["/tmp", "/run", "/dev", "/proc", "/sys"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The caller's environment is handed on, changes win, and the last of several changes wins.
+    /// Only HOME and what was asked for is handed on, or everything; changes win, and the last of several changes wins.
     #[test]
     fn environments() {
-        let all = environment(&["PATH=/x".into(), "HOME".into(), "A=1".into(), "A=2".into(), "ABSENT_VARIABLE".into()]);
-        let of = |key: &str| all.iter().filter(|line| line.starts_with(key)).collect::<Vec<_>>();
-        assert_eq!(of("PATH="), ["PATH=/x"]);
-        assert_eq!(of("A="), ["A=2"]);
-        assert_eq!(of("HOME=").len(), usize::from(std::env::var_os("HOME").is_some()));
-        assert!(of("ABSENT_VARIABLE").is_empty());
+        let changes: Vec<String> =
+            ["PATH=/x", "A=1", "A=2", "ABSENT_VARIABLE"].iter().map(|&text| text.to_owned()).collect();
+        let keys =
+            |all: &[String]| all.iter().map(|line| line.split('=').next().unwrap().to_owned()).collect::<Vec<_>>();
+        let few = environment(&changes, false);
+        let home = std::env::var_os("HOME").map(|_| "HOME".to_owned());
+        assert_eq!(keys(&few), home.into_iter().chain(["A".to_owned(), "PATH".to_owned()]).collect::<Vec<_>>());
+        assert!(few.contains(&"A=2".to_owned()) && few.contains(&"PATH=/x".to_owned()), "{few:?}");
+        let all = environment(&changes, true);
+        assert_eq!(all.iter().filter(|line| line.starts_with("PATH=")).collect::<Vec<_>>(), ["PATH=/x"]);
+        // What cargo sets for every test.
+        assert!(all.iter().any(|line| line.starts_with("CARGO_PKG_NAME=")));
     }
 }

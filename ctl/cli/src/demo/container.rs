@@ -38,10 +38,14 @@ impl Container {
         publish: &[String],
         worker: &[&str],
     ) -> anyhow::Result<Self> {
+        let command = command(worker)?;
+        // A container has these folders of its own, and finds this program there only if it is shared.
+        let program = command.first().filter(|path| path.starts_with("/tmp/") || path.starts_with("/run/"));
         let request = ContainerCreate {
             name: Some(name.to_owned()),
             hostname: Some(name.to_owned()),
-            command: command(worker)?,
+            volumes: program.map(|path| format!("{path}:{path}:ro")).into_iter().collect(),
+            command,
             env: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()],
             network: network.to_owned(),
             publish: publish.to_vec(),

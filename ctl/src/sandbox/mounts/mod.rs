@@ -1,108 +1,71 @@
-//! A container's own view of a few files and file systems; everything else is the host's.
+//! A container's own view of the host's file system.
 //! Read first: mount_namespaces(7), user_namespaces(7) "Restrictions on mount namespaces".
+//!
+//! The root file system is the host's. What Docker gives a container beside its image is the container's own here, too:
+//! /proc and /sys with the dangerous parts masked or read-only, /dev with a few harmless nodes, empty /dev/shm, /tmp and /run, and
+//! three files in /etc. Nowhere else does a device node mean anything, whoever made it. What is shared with the host on top
+//! of that is what `--volume` names.
 
+mod devices;
+mod etc;
 mod hidden;
+mod kernel;
 mod table;
+mod volumes;
 
-use std::{
-    ffi::CString,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::fd::AsFd};
 
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_change,
-    move_mount, open_tree, unmount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use vswitch_switch::sys::mounts::{Restriction, restrict};
 
-use self::hidden::Hidden;
+use self::{devices::Devices, etc::HostFiles, hidden::Hidden, volumes::Volumes};
 use super::message::InitOrder;
-use crate::agent::protocol::{Failure, ProcessSpec};
+use crate::agent::protocol::Failure;
 
-/// Sets up the mounts in the calling process's own mount namespace.
-pub(crate) fn set_up(order: &InitOrder) -> Result<(), Failure> {
-    let InitOrder { spec, scratch, .. } = order;
-    let hidden = Hidden::find(&order.hidden)?;
+/// Sets up the mounts in the calling process's own mount namespace. `input` is the command's standard input.
+pub(crate) fn set_up(order: &InitOrder, input: impl AsFd) -> Result<(), Failure> {
+    let spec = &order.spec;
+    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
     // Nothing that is mounted here may appear on the host.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::io("separate the container's mounts from the host's", &error.into()))?;
-    own_files(spec, scratch)?;
-    if let Err(error) = mount("proc", "/proc", "proc", HARMLESS, None) {
-        // Not permitted where parts of the host's /proc are hidden. Then the container sees the host's process ids.
-        tracing::warn!("the container keeps the host's /proc: {error}");
-    }
-    // With the host's network the host's /sys is the right one.
-    if spec.sandbox.is_some()
-        && let Err(error) = own_sys()
-    {
-        tracing::warn!("the container keeps the host's /sys: {error}");
-    }
+    // Whatever is taken from the host, before something of the container's own lies over it.
+    let hidden = Hidden::find(&order.hidden)?;
+    let devices = Devices::take(&spec.isolation, spec.tty.then_some(input.as_fd())).map_err(failed("open /dev"))?;
+    let volumes = Volumes::take(&spec.volumes)?;
+    let host_files = HostFiles::read();
+    let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
+    device_nodes.map_err(failed("disable the host's device nodes"))?;
+    own_folder("/run", c"mode=0755").map_err(failed("make the container's own /run"))?;
+    own_folder("/tmp", c"mode=1777").map_err(failed("make the container's own /tmp"))?;
+    host_files.restore().map_err(failed("make the container's own /etc files"))?;
+    etc::own_files(spec).map_err(failed("make the container's own /etc files"))?;
+    devices.put().map_err(failed("make the container's own /dev"))?;
+    kernel::own_proc(spec)?;
+    kernel::own_sys(spec)?;
+    volumes.put()?;
     hidden.cover()
 }
 
-/// Files in /etc. They live in a tmpfs that nothing but these mounts refers to, so that it ends with the container.
-fn own_files(spec: &ProcessSpec, scratch: &Path) -> Result<(), Failure> {
-    let hostname = format!("{}\n", spec.hostname);
-    let files = [
-        ("hosts", spec.etc_hosts.as_deref()),
-        ("resolv.conf", spec.etc_resolv_conf.as_deref()),
-        ("hostname", Some(hostname.as_str())),
-    ];
-    let files: Vec<(&str, &str)> = files.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
-    let failed = |error: io::Error| Failure::io("make the container's own /etc files", &error);
-    mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m")).map_err(|error| failed(error.into()))?;
-    // Nothing can be mounted on a file that the host does not have, nor on a link that leads nowhere.
-    let all_there = files.iter().all(|(name, _)| etc(name).exists());
-    if all_there || overlay_etc(scratch, &files).is_err() {
-        bind_files(scratch, &files).map_err(failed)?;
+/// An empty folder that ends with the container; the host has it, or the container does without.
+fn own_folder(path: &str, options: &std::ffi::CStr) -> io::Result<()> {
+    match mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options)) {
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        done => Ok(done?),
     }
-    unmount(scratch, UnmountFlags::DETACH).map_err(|error| failed(error.into()))
 }
 
-/// Mounts each file on the host's.
-fn bind_files(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
-    for (name, text) in files {
-        let source = scratch.join(name);
-        std::fs::write(&source, text)?;
-        match mount_bind(&source, etc(name)) {
-            // Nothing needs this one, while names do not resolve without the others.
-            Err(rustix::io::Errno::NOENT) if *name == "hostname" => {}
-            done => done?,
+/// A container may make device nodes, as with Docker, where a control group decides which of them can be opened. Here none can
+/// be, but those of its own /dev.
+fn without_devices() -> io::Result<()> {
+    match restrict(File::open("/")?, Restriction::NoDevices) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => {
+            tracing::warn!("this kernel cannot disable device nodes: it is older than 5.12");
+            Ok(())
         }
+        done => done,
     }
-    Ok(())
 }
-
-/// Lays a writable layer with the files over /etc. One for all of them: the kernel stacks no more than two.
-fn overlay_etc(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
-    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
-    std::fs::create_dir(&upper)?;
-    std::fs::create_dir(&work)?;
-    for (name, text) in files {
-        std::fs::write(upper.join(name), text)?;
-    }
-    let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
-    let options = CString::new(options)?;
-    Ok(mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(options.as_c_str()))?)
-}
-
-fn etc(name: &str) -> PathBuf {
-    Path::new("/etc").join(name)
-}
-
-/// A /sys that shows the container's own interfaces, with the host's control groups.
-fn own_sys() -> io::Result<()> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let cgroups = open_tree(rustix::fs::CWD, CGROUPS, flags);
-    mount("sysfs", "/sys", "sysfs", HARMLESS, None)?;
-    // A host without control groups has none to show.
-    if let Ok(cgroups) = cgroups {
-        move_mount(cgroups, "", rustix::fs::CWD, CGROUPS, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    }
-    Ok(())
-}
-
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// No set-user-id programs, devices or programs at all.
 const HARMLESS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);

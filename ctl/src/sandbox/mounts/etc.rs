@@ -1,0 +1,90 @@
+//! Files in /etc of the container's own.
+
+use std::{
+    ffi::CString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+
+use super::HARMLESS;
+use crate::agent::protocol::ProcessSpec;
+
+/// Files in /etc that are links to somewhere below /run or /tmp, which the container has of its own.
+#[derive(Debug)]
+pub(super) struct HostFiles(Vec<(PathBuf, Vec<u8>)>);
+
+impl HostFiles {
+    /// Remembers them.
+    pub(super) fn read() -> HostFiles {
+        let targets = NAMES.iter().filter_map(|name| etc(name).canonicalize().ok());
+        let moved = targets.filter(|path| path.starts_with("/run") || path.starts_with("/tmp"));
+        HostFiles(moved.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?))).collect())
+    }
+
+    /// Puts them where the links lead.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        for (path, text) in &self.0 {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(path, text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the files. They live in a tmpfs that nothing but these mounts refers to, so that it ends with the container.
+pub(super) fn own_files(spec: &ProcessSpec) -> io::Result<()> {
+    let hostname = format!("{}\n", spec.hostname);
+    let texts = [spec.etc_hosts.as_deref(), spec.etc_resolv_conf.as_deref(), Some(hostname.as_str())];
+    let files: Vec<(&str, &str)> =
+        NAMES.into_iter().zip(texts).filter_map(|(name, text)| Some((name, text?))).collect();
+    std::fs::create_dir(SCRATCH)?;
+    let scratch = Path::new(SCRATCH);
+    mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m"))?;
+    // Nothing can be mounted on a file that the host does not have, nor on a link that leads nowhere.
+    let all_there = files.iter().all(|(name, _)| etc(name).exists());
+    if all_there || overlay_etc(scratch, &files).is_err() {
+        bind_files(scratch, &files)?;
+    }
+    unmount(scratch, UnmountFlags::DETACH)?;
+    std::fs::remove_dir(scratch)
+}
+
+/// Mounts each file on the host's.
+fn bind_files(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    for (name, text) in files {
+        let source = scratch.join(name);
+        std::fs::write(&source, text)?;
+        match mount_bind(&source, etc(name)) {
+            // Nothing needs this one, while names do not resolve without the others.
+            Err(rustix::io::Errno::NOENT) if *name == "hostname" => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Lays a writable layer with the files over /etc. One for all of them: the kernel stacks no more than two.
+fn overlay_etc(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    std::fs::create_dir(&upper)?;
+    std::fs::create_dir(&work)?;
+    for (name, text) in files {
+        std::fs::write(upper.join(name), text)?;
+    }
+    let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    let options = CString::new(options)?;
+    Ok(mount("overlay", "/etc", "overlay", MountFlags::NODEV, Some(options.as_c_str()))?)
+}
+
+fn etc(name: &str) -> PathBuf {
+    Path::new("/etc").join(name)
+}
+
+const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
+
+/// In the container's own /tmp.
+const SCRATCH: &str = "/tmp/.vswitch";
