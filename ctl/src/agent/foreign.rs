@@ -77,6 +77,7 @@ pub(crate) fn porter_main() -> io::Result<()> {
 fn start_helper(netns: &NetnsRef) -> Result<OwnedFd, Failure> {
     let refused = |error: &io::Error| network::namespace_failure(netns, error);
     let file = network::open_netns(netns).map_err(|error| refused(&error))?;
+    network::refuse_the_hosts(netns, &file)?;
     let owner = namespace::owner(&file).map_err(|error| refused(&error))?;
     let failed = |error: io::Error| Failure::io("start a helper for a foreign namespace", &error);
     let (ours, theirs) = wire::pair().map_err(failed)?;

@@ -52,7 +52,7 @@ assert endpoint["IPAddress"] == "10.44.9.9" and "www" in endpoint["Aliases"], en
 refused(403, "already exists in network sdk", net.connect, container)
 refused(403, "has active endpoints", net.remove)
 net.disconnect(container, force=True)
-refused(500, "is not connected to the network sdk", net.disconnect, container)
+refused(404, "is not connected to the network sdk", net.disconnect, container)
 refused(403, "Address already in use", net.connect, container, ipv4_address="10.44.1.1")
 refused(400, "no configured subnet contains IP address 10.45.0.1", net.connect, container, ipv4_address="10.45.0.1")
 refused(400, "user configured subnets", other.connect, container, ipv4_address="10.45.0.1")

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use interface::Netlink;
 use interface::Removed;
-pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns};
+pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns, refuse_the_hosts};
 use table::Table;
 
 use super::protocol::{Failure, Reply, Request};

@@ -31,8 +31,7 @@ pub(crate) struct Home {
 impl Home {
     /// Moves the calling thread into a new namespace, for good.
     pub(crate) fn make() -> io::Result<Home> {
-        let seen = ["/proc/thread-self/ns/net", "/proc/1/ns/net"].map(|path| identity(&File::open(path)?));
-        let hosts = seen.into_iter().filter_map(io::Result::ok).collect();
+        let hosts = hosts();
         unshare(Unshare::Network)?;
         // Before there is any link: the switch's ends must not speak IPv6. Where /proc/sys is read-only (inside some
         // containers) they do, and the switch's anti-spoofing never sees it, for these frames leave on the other side.
@@ -62,6 +61,21 @@ impl Home {
         enter(self.netns.as_fd()).expect("a thread may always return to a namespace that its user namespace owns");
         made
     }
+}
+
+/// Those that are the host's, seen from a thread that has not left it.
+fn hosts() -> Vec<(u64, u64)> {
+    let seen = ["/proc/thread-self/ns/net", "/proc/1/ns/net"].map(|path| identity(&File::open(path)?));
+    seen.into_iter().filter_map(io::Result::ok).collect()
+}
+
+/// Refuses the host's own namespace. The caller has not left the host's, and is no root there.
+pub(crate) fn refuse_the_hosts(netns: &NetnsRef, file: &File) -> Result<(), Failure> {
+    if identity(file).is_ok_and(|identity| hosts().contains(&identity)) {
+        let sentence = format!("{netns} is the host's own, which only root's vswitchd may change; attach another one");
+        return Err(Failure::new(FailureKind::Harmful, sentence));
+    }
+    Ok(())
 }
 
 /// Moves the calling thread.

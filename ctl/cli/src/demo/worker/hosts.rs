@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use super::become_program;
+use super::parent::Parent;
 use super::stage::{Netlink, wait};
 
 /// Each host's interface on the underlay.
@@ -51,14 +52,24 @@ pub(crate) async fn first(directory: &Path, program: &Path) -> anyhow::Result<()
     become_program(&command(directory, program, 1))
 }
 
-/// Waits to be joined to the first host, then becomes the second one's vswitchd.
+/// Waits to be joined to the first host, then runs the second one's vswitchd until the first one's has ended.
 pub(crate) async fn second(directory: &Path, program: &Path) -> anyhow::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+    let parent = Parent::open()?;
     wait("the underlay", || Ok(std::fs::read_to_string("/proc/self/net/dev")?.contains(INTERFACE)))?;
     let netlink = Netlink::open()?;
     join(&netlink, 2).await?;
     drop(netlink);
-    become_program(&command(directory, program, 2))
+    let mut daemon = Command::new(std::env::current_exe()?)
+        .args(["demo-worker", "daemon", "--"])
+        .args(command(directory, program, 2))
+        .spawn()?;
+    parent.ended()?;
+    if let Some(pid) = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw) {
+        // It is our child and not waited for, so the id is still its own.
+        rustix::process::kill_process(pid, Signal::TERM)?;
+    }
+    daemon.wait()?;
+    Ok(())
 }
 
 async fn join(netlink: &Netlink, number: u8) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 
 pub(crate) mod hosts;
 mod page;
+mod parent;
 mod ping;
 pub(crate) mod stage;
 mod stream;
@@ -58,7 +59,7 @@ pub(crate) enum WorkerCommand {
     },
     /// Make a second host and become the first one's vswitchd, both of which end when the demo does.
     FirstHost { directory: std::path::PathBuf, program: std::path::PathBuf },
-    /// Become the second host's.
+    /// Run the second host's vswitchd, which ends when the first one's does.
     SecondHost { directory: std::path::PathBuf, program: std::path::PathBuf },
     /// Be the outside.
     Outside { socket: std::path::PathBuf },

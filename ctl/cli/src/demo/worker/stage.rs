@@ -19,6 +19,7 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use rustix::process::Signal;
 use tokio::task::AbortHandle;
 
+use super::parent::Parent;
 use super::{become_program, page};
 use crate::clock;
 
@@ -81,7 +82,11 @@ pub(crate) async fn stage(owner: Owner, socket: &Path, command: &[OsString]) -> 
 
 /// Plays the outside: serves a page, and fetches one from each address that it is told over the Unix socket.
 pub(crate) async fn outside(socket: &Path) -> anyhow::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let parent = Parent::open()?;
+    std::thread::spawn(move || {
+        let ended = parent.ended();
+        std::process::exit(i32::from(ended.is_err()));
+    });
     let netlink = Netlink::open()?;
     wait("the outside's interface", || Ok(std::fs::read_to_string("/proc/self/net/dev")?.contains(OUTER)))?;
     let index = rustix::net::netdevice::name_to_index(std::net::UdpSocket::bind("0.0.0.0:0")?, OUTER)?;
