@@ -15,7 +15,8 @@ use vswitch_switch::Switch;
 use vswitch_switch::sys::scheduling;
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{Policy, Request};
+use crate::api::serve::Clients;
 use crate::api::{self, App, listen};
 use crate::args::Options;
 use crate::confinement::{self, ConfinementError, Places};
@@ -111,6 +112,12 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
         uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
+        policy: Policy {
+            ordered: true,
+            sockets: vec![socket.path().to_owned()],
+            strangers: options.clients == Clients::Containers,
+            capabilities: options.capabilities.clone(),
+        },
     })?;
     privileges::drop_all()?;
     // For all threads to come; the agent and what it starts were left out.
@@ -183,11 +190,12 @@ async fn serve(
     let runtime = tokio::runtime::Handle::current();
     let mut servers = Vec::new();
     if let Some(docker) = &sockets.docker {
-        let serving = api::serve::serve_to(options.clients, docker.listener()?, api::docker_router(app.clone()));
+        let serving = api::serve::serve_to(options.clients, None, docker.listener()?, api::docker_router(app.clone()));
         servers.push(vital::spawn_fallible(&runtime, "control", serving));
         tracing::info!(socket = %docker.path().display(), "serving the Docker Engine API");
     }
-    let serving = api::serve::serve_to(options.clients, sockets.control.listener()?, api::router(app));
+    let (orders, listener) = (Some(controller.clone()), sockets.control.listener()?);
+    let serving = api::serve::serve_to(options.clients, orders, listener, api::router(app));
     servers.push(vital::spawn_fallible(&runtime, "control", serving));
     tracing::info!(socket = %sockets.control.path().display(), state = %state_dir.path().display(), "serving");
     announce(&sockets.control);

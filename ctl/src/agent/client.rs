@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     key::Key,
-    protocol::{Envelope, Event, Existing, Failure, FromAgent, PROTOCOL_VERSION, Reply, Request},
+    protocol::{Envelope, Event, Existing, Failure, FromAgent, PROTOCOL_VERSION, Policy, Reply, Request},
     socket,
     wire::{Channel, Exhausted},
 };
@@ -40,6 +40,8 @@ pub struct AgentOptions {
     pub ephemeral: bool,
     /// The one interface of the host that it may open.
     pub uplink: Option<String>,
+    /// What it lets be done.
+    pub policy: Policy,
 }
 
 /// Why the agent did not do what it was asked.
@@ -101,13 +103,14 @@ pub struct AgentConnection {
     child: Option<Child>,
     /// Proves to the agent that we are the vswitchd of its state directory.
     key: String,
+    policy: Policy,
 }
 
 impl AgentConnection {
     /// Of an agent whose SEQPACKET socket is at hand.
     #[must_use]
-    pub const fn new(socket: OwnedFd) -> AgentConnection {
-        AgentConnection { socket, child: None, key: String::new() }
+    pub fn new(socket: OwnedFd) -> AgentConnection {
+        AgentConnection { socket, child: None, key: String::new(), policy: Policy::default() }
     }
 }
 
@@ -127,14 +130,17 @@ const RETRY: (u32, Duration) = (100, Duration::from_millis(10));
 /// The agent's own sentence when it cannot start (user namespaces forbidden, not permitted).
 pub fn launch(options: &AgentOptions) -> Result<AgentConnection, AgentError> {
     let state_dir = options.state_dir.canonicalize().map_err(AgentError::Io)?;
+    let policy = options.policy.clone();
     if let Ok(socket) = socket::connect(&state_dir) {
-        return Ok(AgentConnection { socket, child: None, key: Key::read(&state_dir) });
+        return Ok(AgentConnection { socket, child: None, key: Key::read(&state_dir), policy });
     }
     let mut child = Some(spawn(&state_dir, options)?);
     let mut last = io::Error::from(io::ErrorKind::NotConnected);
     for _ in 0..RETRY.0 {
         match socket::connect(&state_dir) {
-            Ok(socket) => return Ok(AgentConnection { socket, child: child.take(), key: Key::read(&state_dir) }),
+            Ok(socket) => {
+                return Ok(AgentConnection { socket, child: child.take(), key: Key::read(&state_dir), policy });
+            }
             Err(error) => last = error,
         }
         thread::sleep(RETRY.1);
@@ -209,7 +215,7 @@ impl AgentClient {
         let reader = tokio::spawn(reader).abort_handle();
         let client =
             AgentClient { shared: Arc::new(Shared { channel, pending, closed, reader, pid: AtomicU32::new(0) }) };
-        let hello = Request::Hello { version: PROTOCOL_VERSION, key: connection.key };
+        let hello = Request::Hello { version: PROTOCOL_VERSION, key: connection.key, policy: connection.policy };
         match client.call(hello, Vec::new()).await? {
             (Reply::Hello { version: _, pid, rootless }, _) => {
                 client.shared.pid.store(pid, Ordering::Relaxed);

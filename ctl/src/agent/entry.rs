@@ -22,6 +22,7 @@ use super::{
     foreign::{self, Porter},
     key::Key,
     network::Network,
+    orders::{self, Orders},
     processes::{Processes, Settings},
     server::{self, Agent},
     socket,
@@ -155,7 +156,8 @@ impl Prepared {
         let ephemeral = settings.ephemeral;
         let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral)
             .with_uplink(uplink)
-            .with_key(key);
+            .with_key(key)
+            .with_orders(Orders::of(&state_dir));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let served = runtime.block_on(async {
@@ -165,6 +167,7 @@ impl Prepared {
             server::serve(agent, Some(listener), None, lost_endpoints).await
         });
         let _ = fs::remove_file(state_dir.join(socket::NAME));
+        let _ = fs::remove_dir(orders::folder(&state_dir));
         served.map_err(|error: io::Error| error.to_string())
     }
 }

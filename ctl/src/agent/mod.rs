@@ -17,6 +17,7 @@ mod foreign;
 mod key;
 mod listen;
 mod network;
+pub(crate) mod orders;
 mod output;
 mod pidfd;
 mod processes;

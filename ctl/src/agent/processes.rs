@@ -24,6 +24,7 @@ use vswitch_switch::sys::namespace::{Unshare, unshare};
 use super::{
     files::{self, Files},
     network::{self, Answer},
+    orders,
     output::Outputs,
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
@@ -115,7 +116,8 @@ impl Processes {
 
     fn hidden(&self) -> Vec<PathBuf> {
         let more = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::once(&self.settings.state_dir).chain(&*more).cloned().collect()
+        let own = [self.settings.state_dir.clone(), orders::folder(&self.settings.state_dir)];
+        own.into_iter().chain(more.iter().cloned()).collect()
     }
 
     /// Starts a container in `netns` (`None`: the host's network).

@@ -5,7 +5,8 @@
 //!
 //! The agent is trusted by vswitchd and parses nothing that a container sends. vswitchd is *not* trusted to be
 //! well-behaved after it was taken over by a hostile frame: the agent therefore offers only these operations, on objects
-//! it made itself or that the same user may enter anyway.
+//! it made itself or that the same user may enter anyway, and starts only what a client ordered
+//! (`docs/decisions/0018-orders.md`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -39,6 +40,24 @@ pub enum Request {
         /// What is in the file `agent.key` of the state directory, where no container sees it.
         #[serde(default)]
         key: String,
+        /// What holds as long as the connection. vswitchd says it before it has heard of any frame or client.
+        #[serde(default)]
+        policy: Policy,
+    },
+    /// Read what a client wants to be run, from its connection, which comes beside this and which vswitchd has not read
+    /// yet. Answer: [`Reply::Order`].
+    OrderTake,
+    /// Keep an order as that of a container. Answer: [`Reply::Done`].
+    OrderKeep {
+        /// Its number.
+        order: u64,
+        /// Id of the container.
+        process: String,
+    },
+    /// Forget the order of a container. Answer: [`Reply::Done`].
+    OrderDrop {
+        /// Id of the container.
+        process: String,
     },
     /// Let no container that is started from now on see these folders, nor those that were named before, nor the state
     /// directory. Answer: [`Reply::Done`].
@@ -134,8 +153,11 @@ pub enum Request {
         process: String,
         /// Id of the container's process.
         container: String,
-        /// What to run.
+        /// What to run; the client's order counts.
         exec: ExecSpec,
+        /// Number of the client's order.
+        #[serde(default)]
+        order: Option<u64>,
     },
     /// Replace the text of a running container's /etc/hosts and /etc/resolv.conf. What its user has changed there stays:
     /// of hosts only the lines that the agent wrote are replaced, a changed resolv.conf is left alone. Answer:
@@ -177,6 +199,20 @@ pub enum Request {
 
 /// Protocol version of this build.
 pub const PROTOCOL_VERSION: u32 = 5;
+
+/// What the agent lets a vswitchd have done. Everything is refused by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Only what clients ordered is run. Without, what vswitchd says counts: for programs that are client and vswitchd in
+    /// one, as tests are.
+    pub ordered: bool,
+    /// The control sockets, by which orders come, as they were bound.
+    pub sockets: Vec<PathBuf>,
+    /// Clients of other pid namespaces may order, too.
+    pub strangers: bool,
+    /// The greatest set of capabilities, by number; `None`: whatever is ordered.
+    pub capabilities: Option<Vec<u8>>,
+}
 
 /// A network namespace that exists already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,7 +270,7 @@ pub struct Link {
 }
 
 /// The container's process and its surroundings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// Id of the sandbox whose network namespace it gets; `None`: the host's (`--network host`).
     pub sandbox: Option<String>,
@@ -266,7 +302,7 @@ pub struct ProcessSpec {
 }
 
 /// A further process in a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecSpec {
     /// Program and arguments.
     pub command: Vec<String>,
@@ -300,6 +336,11 @@ pub enum Reply {
         existing: Vec<Existing>,
         /// More follow.
         more: bool,
+    },
+    /// The order was read.
+    Order {
+        /// Its number.
+        order: u64,
     },
     /// It is done.
     Done,

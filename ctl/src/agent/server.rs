@@ -3,8 +3,13 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{self, Relaxed},
+        },
+    },
     time::Duration,
 };
 
@@ -18,10 +23,11 @@ use super::{
     foreign::{Foreign, Porter},
     key::Key,
     network::{self, Answer, Network},
+    orders::Orders,
     pidfd,
     processes::Processes,
     protocol::{
-        Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Reply, Request,
+        Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Policy, Reply, Request,
     },
     survivors::Survivor,
     wire::{Channel, Exhausted},
@@ -44,6 +50,11 @@ pub(crate) struct Agent {
     uplink: Option<String>,
     /// To the vswitchd that is connected now.
     connection: Mutex<Option<Arc<Channel>>>,
+    /// What the vswitchd that is connected now may have done.
+    policy: Mutex<Policy>,
+    /// Its process id, 0 if it is not known.
+    daemon: AtomicU32,
+    orders: Orders,
     /// What existed when vswitchd asked last.
     surveyed: Mutex<Vec<Existing>>,
     /// What a vswitchd of the state directory knows; nothing is asked of whoever started a helper.
@@ -132,6 +143,9 @@ impl Agent {
             uplink: None,
             key: None,
             connection: Mutex::default(),
+            policy: Mutex::default(),
+            daemon: AtomicU32::new(0),
+            orders: Orders::none(),
             surveyed: Mutex::default(),
             finished: Notify::new(),
         }
@@ -164,6 +178,16 @@ impl Agent {
         self
     }
 
+    /// Starts what clients ordered.
+    pub(crate) fn with_orders(mut self, orders: Orders) -> Agent {
+        self.orders = orders;
+        self
+    }
+
+    fn policy(&self) -> Policy {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Believes those who know this.
     pub(crate) fn with_key(mut self, key: Key) -> Agent {
         self.key = Some(key);
@@ -175,8 +199,12 @@ impl Agent {
         let channel = Arc::new(channel);
         // Whoever does not say at once what a vswitchd knows keeps no vswitchd out.
         let greeted = tokio::time::timeout(GREETING_PATIENCE, self.greet(&channel)).await;
-        let Ok(Some(seq)) = greeted else { return };
+        let Ok(Some((seq, policy))) = greeted else { return };
         let taken = self.take_over(&channel).await;
+        if taken {
+            *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+            self.daemon.store(channel.peer().unwrap_or_default(), Ordering::Relaxed);
+        }
         let body = if taken {
             Reply::Hello { version: PROTOCOL_VERSION, pid: std::process::id(), rootless: self.rootless }
         } else {
@@ -231,9 +259,9 @@ impl Agent {
     }
 
     /// Waits for a hello; answers what is wrong with it, or returns its number.
-    async fn greet(&self, channel: &Channel) -> Option<u64> {
+    async fn greet(&self, channel: &Channel) -> Option<(u64, Policy)> {
         let (bytes, _) = channel.receive().await.ok()??;
-        let Ok(Envelope { seq, body: Request::Hello { version, key } }) = serde_json::from_slice(&bytes) else {
+        let Ok(Envelope { seq, body: Request::Hello { version, key, policy } }) = serde_json::from_slice(&bytes) else {
             tracing::warn!("a stranger connected, who does not speak as vswitchd");
             return None;
         };
@@ -248,7 +276,7 @@ impl Agent {
             let sentence = "this is not a vswitchd of the agent's state directory; see agent.key there";
             Failure::new(FailureKind::NotPermitted, sentence)
         } else {
-            return Some(seq);
+            return Some((seq, policy));
         };
         let _ = channel.send(&FromAgent::Reply(Envelope { seq, body: Reply::Failed(failure) }), &[]).await;
         None
@@ -294,20 +322,36 @@ impl Agent {
             Request::Survey { from } => self.survey(from).await,
             Request::Hide { folders } => self.processes.hide(folders),
             Request::ProcessStart { process, spec } => {
+                let spec = Box::new(self.orders.start(&process, *spec, &self.policy())?);
                 let netns = match &spec.sandbox {
                     Some(sandbox) => Some(self.network.netns(sandbox).await?),
                     None => None,
                 };
                 self.processes.start(&process, *spec, netns, descriptors).await
             }
-            Request::ProcessExec { process, container, exec } => {
+            Request::OrderTake => {
+                let none = || Failure::other("an order comes with the client's connection");
+                let connection = descriptors.into_iter().next().ok_or_else(none)?;
+                let daemon = self.daemon.load(Ordering::Relaxed);
+                let order = self.orders.take(connection, &self.policy(), (daemon != 0).then_some(daemon)).await?;
+                Ok((Reply::Order { order }, Vec::new()))
+            }
+            Request::OrderKeep { order, process } => {
+                self.orders.keep(order, &process).map(|()| (Reply::Done, Vec::new()))
+            }
+            Request::OrderDrop { process } => self.orders.drop_kept(&process).map(|()| (Reply::Done, Vec::new())),
+            Request::ProcessExec { process, container, exec, order } => {
+                let exec = self.orders.exec(&container, order, exec, &self.policy())?;
                 self.processes.exec(&process, &container, exec, descriptors).await
             }
             Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
             Request::ProcessFiles { process, etc_hosts, etc_resolv_conf } => {
                 self.processes.replace_files(&process, etc_hosts, etc_resolv_conf)
             }
-            Request::ProcessOutput { process, log, limit } => self.processes.resume_output(&process, &log, limit),
+            Request::ProcessOutput { process, log, limit } => {
+                let log = self.orders.output(&process, log, &self.policy())?;
+                self.processes.resume_output(&process, &log, limit)
+            }
             Request::ProcessForget { process } => self.processes.forget(&process),
             Request::Ephemeral => {
                 self.ephemeral.store(true, Relaxed);

@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::{io::Interest, net::UnixStream};
 
 use super::protocol::MAX_MESSAGE;
+use crate::peer::Peer;
 
 /// Most descriptors beside one message.
 pub(crate) const MAX_DESCRIPTORS: usize = 8;
@@ -40,6 +41,11 @@ impl Channel {
         // The default is below MAX_MESSAGE on most hosts.
         sockopt::set_socket_send_buffer_size(&socket, MAX_MESSAGE)?;
         Ok(Channel { socket: UnixStream::from_std(socket.into())? })
+    }
+
+    /// The process at the other end.
+    pub(crate) fn peer(&self) -> Option<u32> {
+        Peer::of(&self.socket).ok()?.pid
     }
 
     /// Ends the connection, also for those who use it still.

@@ -13,6 +13,7 @@ use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecR
 
 use super::answer::{Answer, Refusal};
 use super::extract::{Asked, Body, Flag, Segments};
+use super::orders::ClientOrder;
 use super::{App, stdio};
 use crate::blocking::may_block;
 use crate::controller::Extent;
@@ -38,9 +39,10 @@ pub(super) async fn list(State(app): State<App>, Asked(query): Asked<Listing>) -
     responses((status = 201, body = ContainerCreated), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn create(
     State(app): State<App>,
+    order: ClientOrder,
     Body(wire): Body<ContainerCreate>,
 ) -> Answer<(StatusCode, Json<ContainerCreated>)> {
-    let created = app.controller.create_container(parse_container(wire)?)?;
+    let created = app.controller.create_ordered(parse_container(wire)?, order.number()?).await?;
     let (id, name, warnings) = (created.id.to_string(), created.name, created.warnings);
     Ok((StatusCode::CREATED, Json(ContainerCreated { id, name, warnings })))
 }
@@ -178,17 +180,19 @@ pub(super) async fn exec(
     mut request: Request,
 ) -> Answer<Response> {
     let upgrade = stdio::requested(&mut request)?;
+    let order = ClientOrder::of(request.extensions_mut());
     let Body(wire) = Body::<ExecRequest>::from_request(request, &()).await?;
     let spec = parse_exec(wire)?;
+    let order = order.number()?;
     let Some(upgrade) = upgrade else {
-        let (_, ended) = app.controller.exec(&id, spec, Vec::new()).await?;
+        let (_, ended) = app.controller.exec(&id, spec, Vec::new(), order).await?;
         let lost = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the process was lost with its container");
         let exit_code = ended.await.map_err(lost)?;
         return Ok(Json(ExitStatus { exit_code }).into_response());
     };
     app.controller.check_running(&id)?;
     Ok(stdio::accept(upgrade, move |streams| async move {
-        let (pid, ended) = app.controller.exec(&id, spec, streams).await?;
+        let (pid, ended) = app.controller.exec(&id, spec, streams, order).await?;
         Ok((pid, async move { ended.await.ok() }))
     }))
 }

@@ -15,6 +15,7 @@ mod extract;
 mod fdb;
 mod flows;
 pub mod listen;
+mod orders;
 pub mod serve;
 mod stdio;
 mod stream;

@@ -24,8 +24,10 @@ use tower_service::Service;
 use super::answer::Refusal;
 use super::docker::version::negotiate;
 use super::extract;
+use super::orders::{Slot, Usher};
 use super::stream::FdStream;
 use crate::blocking::may_block;
+use crate::controller::Controller;
 use crate::peer::Peer;
 
 /// Connections at a time, however many descriptors there are.
@@ -62,14 +64,19 @@ pub enum Clients {
 /// # Errors
 /// As [`serve_to`].
 pub async fn serve(listener: StdListener, router: Router) -> std::io::Result<()> {
-    serve_to(Clients::default(), listener, router).await
+    serve_to(Clients::default(), None, listener, router).await
 }
 
-/// Serves clients until dropped.
+/// Serves clients until dropped. What they order to be run is shown to the agent of `orders`; without, nothing can be ordered.
 ///
 /// # Errors
 /// When the listener cannot be given to the runtime.
-pub async fn serve_to(clients: Clients, listener: StdListener, router: Router) -> std::io::Result<()> {
+pub async fn serve_to(
+    clients: Clients,
+    orders: Option<Controller>,
+    listener: StdListener,
+    router: Router,
+) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     let room = Arc::new(Semaphore::new(room(getrlimit(Resource::Nofile).current)));
@@ -84,7 +91,7 @@ pub async fn serve_to(clients: Clients, listener: StdListener, router: Router) -
         };
         let router = if admit(&stream, clients) { router.clone() } else { strangers() };
         match Arc::clone(&room).try_acquire_owned() {
-            Ok(permit) => drop(tokio::spawn(one(stream, router, permit))),
+            Ok(permit) => drop(tokio::spawn(one(stream, router, orders.clone(), permit))),
             Err(_) => drop(tokio::spawn(refuse(stream))),
         }
     }
@@ -96,12 +103,14 @@ fn room(descriptors: Option<u64>) -> usize {
     share.unwrap_or(MAX_CONNECTIONS).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
-async fn one(stream: UnixStream, router: Router, _permit: OwnedSemaphorePermit) {
+async fn one(stream: UnixStream, router: Router, orders: Option<Controller>, _permit: OwnedSemaphorePermit) {
+    let slot = Slot::default();
+    let usher = orders.map(|controller| Usher::new(controller, slot.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(FdStream::new(stream)), Routed { router })
+        .serve_connection(TokioIo::new(FdStream::new(stream, usher)), Routed { router, slot })
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -156,6 +165,7 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 #[derive(Clone)]
 struct Routed {
     router: Router,
+    slot: Slot,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Routed {
@@ -164,6 +174,7 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.slot.take());
         match negotiate(request.uri()) {
             Ok(Some(uri)) => *request.uri_mut() = uri,
             Ok(None) => {}

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
+use super::orders::Usher;
 use super::stdio::STREAMS;
 
 /// How long a client may leave an answer unread.
@@ -31,11 +32,13 @@ pub(crate) struct FdStream {
     stream: UnixStream,
     descriptors: Vec<OwnedFd>,
     stuck: Option<Pin<Box<Sleep>>>,
+    usher: Option<Usher>,
 }
 
 impl FdStream {
-    pub(crate) const fn new(stream: UnixStream) -> Self {
-        FdStream { stream, descriptors: Vec::new(), stuck: None }
+    /// With an usher, orders are shown to the agent before they are read.
+    pub(super) const fn new(stream: UnixStream, usher: Option<Usher>) -> Self {
+        FdStream { stream, descriptors: Vec::new(), stuck: None, usher }
     }
 
     /// The descriptors that have come so far.
@@ -76,9 +79,16 @@ impl AsyncRead for FdStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
+            let this = &mut *self;
+            if let Some(usher) = &mut this.usher {
+                ready!(usher.poll(&this.stream, context));
+            }
             ready!(self.stream.poll_read_ready(context))?;
             match self.receive(buffer.initialize_unfilled()) {
                 Ok(count) => {
+                    if let Some(usher) = &mut self.usher {
+                        usher.read();
+                    }
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }

@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) fdb_ageing: Option<u64>,
     pub(super) group: Option<String>,
     pub(super) allow_from_containers: bool,
+    pub(super) allow_cap: Vec<String>,
     pub(super) confinement: Option<Mode>,
     pub(super) log: Option<String>,
     pub(super) docker_socket: Option<PathBuf>,

@@ -53,6 +53,9 @@ pub struct Args {
     /// Give the control socket to this group, too
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// Let containers have no capability but these, whatever a client asks for; may repeat [default: what it asks for]
+    #[arg(long, value_name = "CAP")]
+    pub allow_cap: Vec<String>,
     /// Serve clients of other pid namespaces, too: a container that has the socket within reach is then as good as the user
     #[arg(long)]
     pub allow_from_containers: bool,

@@ -84,6 +84,7 @@ impl Args {
             ephemeral,
             live_restore,
             group: self.group.or(file.group),
+            capabilities: greatest(if self.allow_cap.is_empty() { &file.allow_cap } else { &self.allow_cap })?,
             clients: if self.allow_from_containers || file.allow_from_containers {
                 Clients::Containers
             } else {
@@ -93,6 +94,16 @@ impl Args {
             log,
         })
     }
+}
+
+/// What `--allow-cap` lets containers have; `None` without.
+fn greatest(named: &[String]) -> Result<Option<Vec<u8>>, ArgsError> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let allowed = "names of capabilities, such as NET_ADMIN";
+    let wrong = |_| ArgsError::Range { flag: "--allow-cap", value: named.join(" "), allowed };
+    crate::model::resolve_capabilities(named, &["ALL".to_owned()]).map(Some).map_err(wrong)
 }
 
 fn check<T: PartialOrd + ToString>(

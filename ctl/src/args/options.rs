@@ -35,6 +35,8 @@ pub struct Options {
     pub live_restore: bool,
     /// Group of the socket.
     pub group: Option<String>,
+    /// The greatest set of capabilities of a container, by number.
+    pub capabilities: Option<Vec<u8>>,
     /// Whose requests are answered.
     pub clients: Clients,
     /// How far vswitchd restricts itself.

@@ -15,7 +15,7 @@ use crate::ids::Id;
 use crate::logfile::{self, Limit};
 use crate::model::{
     Container, ContainerSpec, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, HostAddress, NetworkMode,
-    Owner, Phase, Wanted,
+    Owner, Phase, Wanted, merge_env,
 };
 use crate::namegen;
 use crate::store::Change;
@@ -108,6 +108,30 @@ impl Controller {
         Ok(Created { id, name, warnings })
     }
 
+    /// Lets the agent read a client's request from its connection, before anybody else does. Answers the order's number.
+    ///
+    /// # Errors
+    /// When the agent does not believe that it is a client's, or cannot read it.
+    pub async fn take_order(&self, connection: OwnedFd) -> Result<u64, ControlError> {
+        match self.inner.agent.call(Request::OrderTake, vec![connection]).await? {
+            (Reply::Order { order }, _) => Ok(order),
+            (reply, _) => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Makes a container by a client's order, without which the agent does not start it.
+    ///
+    /// # Errors
+    /// As [`Controller::create_container`], and when the agent cannot keep the order.
+    pub async fn create_ordered(&self, wanted: Wanted, order: u64) -> Result<Created, ControlError> {
+        let created = self.create_container(wanted)?;
+        if let Err(error) = self.ask(Request::OrderKeep { order, process: created.id.to_string() }).await {
+            self.forget_container(&created.id)?;
+            return Err(error);
+        }
+        Ok(created)
+    }
+
     /// Refuses what a container without a resolver of its own cannot have, and words that mean nothing here.
     fn check_resolving(&self, mode: &NetworkMode, spec: &ContainerSpec) -> Result<(), ControlError> {
         let shared = matches!(mode, NetworkMode::Container(_));
@@ -172,6 +196,8 @@ impl Controller {
         }
         drop(state);
         logfile::remove(&self.log_path(id), limit);
+        let (controller, process) = (self.clone(), id.to_string());
+        crate::blocking::spawn(async move { controller.ask_anyway(Request::OrderDrop { process }).await });
         Ok(settled?)
     }
 
@@ -275,6 +301,7 @@ impl Controller {
         text: &str,
         spec: ExecSpec,
         streams: Streams,
+        order: u64,
     ) -> Result<(u32, oneshot::Receiver<i32>), ControlError> {
         let process = Id::random(&mut rand::rng()).to_string();
         let request = {
@@ -292,7 +319,7 @@ impl Controller {
                 capabilities: one.spec.capabilities.clone(),
                 isolation: one.spec.isolation,
             };
-            Request::ProcessExec { process: process.clone(), container: one.id.to_string(), exec }
+            Request::ProcessExec { process: process.clone(), container: one.id.to_string(), exec, order: Some(order) }
         };
         let (sender, ended) = oneshot::channel();
         self.execs().insert(process.clone(), sender);

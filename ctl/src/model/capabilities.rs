@@ -99,6 +99,12 @@ fn parse(names: &[String]) -> Result<u64, String> {
     Ok(set)
 }
 
+/// The name of a capability, or its number.
+#[must_use]
+pub fn capability_name(number: u8) -> String {
+    NAMES.get(usize::from(number)).map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}
+
 fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }

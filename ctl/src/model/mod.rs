@@ -17,10 +17,10 @@ mod overlay;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
-pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, resolve as resolve_capabilities};
+pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, resolve as resolve_capabilities};
 pub use container::{
     Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase, Wanted,
-    parse_container, parse_exec,
+    merge_env, parse_container, parse_exec,
 };
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use endpoint::{

@@ -12,15 +12,37 @@ use std::{
 use tokio::sync::mpsc;
 use vswitch_ctl::agent::{
     client::{AgentClient, AgentError, AgentOptions, Hello},
-    protocol::{Event, Existing, FailureKind, Link, ProcessSpec, Reply, Request},
+    protocol::{Event, Existing, FailureKind, Link, Policy, ProcessSpec, Reply, Request},
 };
 use vswitch_ctl::model::Isolation;
 use vswitch_frame::MacAddr;
 
+/// A state directory, and around it room for what is beside it.
+pub(crate) struct Directory {
+    _room: tempfile::TempDir,
+    state: std::path::PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Directory {
+        Directory::inside(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn inside(room: tempfile::TempDir) -> Directory {
+        let state = room.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        Directory { _room: room, state }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.state
+    }
+}
+
 /// A running agent and the connection to it.
 pub(crate) struct Agent {
     pub(crate) child: Ended,
-    pub(crate) directory: tempfile::TempDir,
+    pub(crate) directory: Directory,
     pub(crate) ephemeral: bool,
     pub(crate) client: AgentClient,
     pub(crate) hello: Hello,
@@ -29,11 +51,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn start(ephemeral: bool) -> Agent {
-        Agent::start_in(ephemeral, tempfile::tempdir().unwrap(), Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await
+        Agent::start_in(ephemeral, Directory::new(), Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await
     }
 
     /// Starts one whose command line begins like this.
-    pub(crate) async fn start_in(ephemeral: bool, directory: tempfile::TempDir, mut command: Command) -> Agent {
+    pub(crate) async fn start_in(ephemeral: bool, directory: Directory, mut command: Command) -> Agent {
         command.arg("agent").arg("--state-dir").arg(directory.path());
         if ephemeral {
             command.arg("--ephemeral");
@@ -125,7 +147,13 @@ pub(crate) async fn connect(
     state_dir: &Path,
     ephemeral: bool,
 ) -> Result<(AgentClient, Hello, mpsc::UnboundedReceiver<Event>), AgentError> {
-    AgentClient::start(&AgentOptions { state_dir: state_dir.to_owned(), ephemeral, uplink: None }).await
+    AgentClient::start(&AgentOptions {
+        state_dir: state_dir.to_owned(),
+        ephemeral,
+        uplink: None,
+        policy: Policy::default(),
+    })
+    .await
 }
 
 fn running(one: Existing) -> Option<(String, u32)> {

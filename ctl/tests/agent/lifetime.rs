@@ -8,7 +8,7 @@ use vswitch_ctl::agent::{
 };
 use vswitch_ctl::model::Isolation;
 
-use crate::harness::{Agent, PATH, connect, link, shell, streams, wait};
+use crate::harness::{Agent, Directory, PATH, connect, link, shell, streams, wait};
 
 /// The agent and its containers survive vswitchd, and the next vswitchd finds everything again.
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn finds_the_containers_of_a_killed_agent() {
     let _output = killed.launch("c2", None, "exec sleep 1000").await;
     killed.child.0.kill().unwrap();
     wait(&mut killed.child.0).await;
-    let directory = std::mem::replace(&mut killed.directory, tempfile::tempdir().unwrap());
+    let directory = std::mem::replace(&mut killed.directory, Directory::new());
     let mut agent = Agent::start_in(false, directory, Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await;
     assert_eq!(agent.hello.sandboxes, ["s1"]);
     assert!(agent.hello.endpoints.is_empty());
@@ -207,7 +207,8 @@ async fn finds_the_containers_of_a_killed_agent() {
             capabilities: Vec::new(),
             isolation: Isolation::default(),
         };
-        let request = Request::ProcessExec { process: "x1".to_owned(), container: container.to_owned(), exec };
+        let request =
+            Request::ProcessExec { process: "x1".to_owned(), container: container.to_owned(), exec, order: None };
         agent.client.call(request, Vec::new()).await.unwrap();
         assert_eq!(agent.exited("x1").await, 0);
     }
@@ -242,7 +243,7 @@ async fn serves_a_long_path() {
         deep.push("d".repeat(60));
     }
     std::fs::create_dir_all(&deep).unwrap();
-    let directory = tempfile::tempdir_in(&deep).unwrap();
+    let directory = Directory::inside(tempfile::tempdir_in(&deep).unwrap());
     let agent = Agent::start_in(false, directory, Command::new(env!("CARGO_BIN_EXE_vswitchd"))).await;
     agent.sandbox("s1").await;
     agent.end().await;

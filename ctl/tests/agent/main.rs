@@ -5,6 +5,7 @@
 
 mod endpoints;
 mod harness;
+mod hijacked;
 mod lifetime;
 mod processes;
 

@@ -12,7 +12,7 @@ use rustix::pty::OpenptFlags;
 use vswitch_ctl::agent::protocol::{Event, ExecSpec, FailureKind, Reply, Request};
 use vswitch_ctl::model::Isolation;
 
-use crate::harness::{Agent, DOCKER_CAPABILITIES, PATH, read_all, shell, streams};
+use crate::harness::{Agent, DOCKER_CAPABILITIES, Directory, PATH, read_all, shell, streams};
 
 /// A process runs in its own namespaces with the given surroundings, and its exit status arrives.
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn has_its_own_files_on_odd_hosts() {
         );
         let mut command = Command::new("unshare");
         command.args(["-Urm", "sh", "-c", &script, env!("CARGO_BIN_EXE_vswitchd")]);
-        let mut agent = Agent::start_in(false, tempfile::tempdir().unwrap(), command).await;
+        let mut agent = Agent::start_in(false, Directory::new(), command).await;
         agent.sandbox("s1").await;
         let (code, said) =
             agent.run("c1", Some("s1"), "cat /etc/hosts /etc/resolv.conf /etc/hostname; echo /proc/[0-9]*").await;
@@ -262,6 +262,7 @@ fn exec(id: &str, script: &str) -> Request {
             capabilities: DOCKER_CAPABILITIES.to_vec(),
             isolation: Isolation::default(),
         },
+        order: None,
     }
 }
 

@@ -141,7 +141,14 @@ impl FakeState {
 
     fn answer(&mut self, request: Request) -> Answer {
         let text = format!("{request:?}");
-        if !matches!(request, Request::Hello { .. } | Request::Survey { .. }) {
+        if !matches!(
+            request,
+            Request::Hello { .. }
+                | Request::Survey { .. }
+                | Request::OrderTake
+                | Request::OrderKeep { .. }
+                | Request::OrderDrop { .. }
+        ) {
             self.requests.push(request.clone());
         }
         if let Some((part, kind)) = &self.fail
@@ -154,6 +161,8 @@ impl FakeState {
             Request::Hello { .. } => {
                 (Reply::Hello { version: PROTOCOL_VERSION, pid: 1, rootless: true }, Vec::new(), None)
             }
+            Request::OrderTake => (Reply::Order { order: 1 }, Vec::new(), None),
+            Request::OrderKeep { .. } | Request::OrderDrop { .. } => (Reply::Done, Vec::new(), None),
             Request::Survey { from } => (self.survey(from), Vec::new(), None),
             Request::SandboxCreate { sandbox } | Request::SandboxAttach { sandbox, .. } => {
                 self.sandboxes.insert(sandbox);

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use vswitch_api::version::{Confinement, SystemCalls};
 use vswitch_ctl::agent::client::{AgentClient, AgentConnection};
+use vswitch_ctl::api::serve::Clients;
 use vswitch_ctl::api::{self, App, listen::ControlSocket};
 use vswitch_ctl::controller::{Controller, HostFiles, Interface, OpenPacket, OpenUplink, Parts, Underlay};
 use vswitch_ctl::error::ControlError;
@@ -123,7 +124,8 @@ impl Daemon {
             live_restore: false,
         };
         let listener = socket.listener().unwrap();
-        runtime.spawn(api::serve::serve(listener, api::router(app)));
+        let orders = Some(app.controller.clone());
+        runtime.spawn(api::serve::serve_to(Clients::OwnProcesses, orders, listener, api::router(app)));
         Ok(Daemon { agent, dir, controller, runtime, socket })
     }
 
