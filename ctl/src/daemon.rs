@@ -16,6 +16,7 @@ use vswitch_switch::sys::scheduling;
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
 use crate::agent::protocol::{Policy, Request};
+use crate::agent::resolv;
 use crate::api::serve::Clients;
 use crate::api::{self, App, listen};
 use crate::args::Options;
@@ -170,7 +171,7 @@ async fn serve(
         agent,
         hello,
         events,
-        host: HostFiles::default(),
+        host: HostFiles { resolv_conf: state_dir.path().join(resolv::NAME), ..HostFiles::default() },
         defaults: options.defaults.clone(),
         uplink,
         underlay,
@@ -228,17 +229,15 @@ async fn serve(
 
 /// The files that vswitchd needs from here on.
 fn places(options: &Options, state_dir: &StateDir) -> Places {
-    let host = HostFiles::default();
-    // Who changes a file of the host mostly puts another one in its place, so it is the folder that counts.
-    let resolv_conf = host.resolv_conf.canonicalize().ok();
-    // It may be replaced, too, and is read again on SIGHUP.
-    let settings = options.docker.file().map(Path::to_owned);
-    let read = [Some(host.resolv_conf), resolv_conf, settings];
+    // It is read again on SIGHUP. Who changes it mostly puts another one in its place, so it is the folder that counts; but
+    // not where everything else is, too.
+    let settings =
+        options.docker.file().map(|file| if folder(file) == Path::new("/etc") { file } else { folder(file) });
     let sockets = std::iter::once(&options.socket).chain(&options.docker_socket);
     Places {
         own: vec![state_dir.path().to_owned()],
         sockets: sockets.map(|socket| folder(socket).to_owned()).collect(),
-        read: read.iter().flatten().map(|file| folder(file).to_owned()).collect(),
+        read: settings.into_iter().map(Path::to_owned).collect(),
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
     network::Network,
     orders::{self, Orders},
     processes::{Processes, Settings},
+    resolv::Mirror,
     server::{self, Agent},
     socket,
     survivors::{self, Survivor},
@@ -163,6 +164,7 @@ impl Prepared {
         let served = runtime.block_on(async {
             let listener = server::Listener::new(listener)?;
             agent.adopt(survivors).await;
+            Mirror::make(&state_dir).follow()?;
             say(READY);
             server::serve(agent, Some(listener), None, lost_endpoints).await
         });

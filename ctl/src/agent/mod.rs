@@ -22,6 +22,7 @@ mod output;
 mod pidfd;
 mod processes;
 pub mod protocol;
+pub(crate) mod resolv;
 mod server;
 mod socket;
 mod survivors;

@@ -11,8 +11,9 @@
 //! A call outside the list is refused with EPERM: a library that learned a new system call must not end the network of
 //! all containers. The tests run with [`Mode::Kill`], where the first such call ends vswitchd, so that none goes unnoticed.
 //!
-//! Known gaps: TCP and UDP are free, as the uplink consists of them; and files of the same folder as resolv.conf can be read as far as
-//! their modes allow, since that file is replaced by others while vswitchd runs.
+//! Known gaps: TCP and UDP are free, as the uplink consists of them; and files of the folder of `--config-file` can be read as
+//! far as their modes allow, since that file may be replaced while vswitchd runs (a file in /etc itself is read alone, and
+//! after it was replaced no more).
 
 mod calls;
 mod files;

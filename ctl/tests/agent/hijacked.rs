@@ -143,5 +143,4 @@ async fn orders_of_its_own() {
     let _ = curl.kill();
     curl.wait().unwrap();
     agent.end().await;
-    fs::remove_dir_all(orders).unwrap();
 }
