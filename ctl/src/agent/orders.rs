@@ -27,7 +27,7 @@ use rustix::net::{RecvFlags, SocketAddrUnix, getsockname, recv};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
 use super::protocol::{ExecSpec, Failure, FailureKind, Policy, ProcessSpec};
-use crate::model::{ContainerSpec, Faults, Wanted, merge_env, parse_container, parse_exec};
+use crate::model::{ContainerSpec, Faults, Wanted, environment, merge_env, parse_container, parse_exec};
 use crate::peer::Peer;
 
 /// A request that a client made.
@@ -150,12 +150,13 @@ impl Orders {
                 "no client ordered the host's network for this container; create it with --network host",
             ));
         }
-        let ContainerSpec { command, env, working_dir, tty, capabilities, .. } = spec;
-        policy.allows(&capabilities)?;
         let hostname = hostname.unwrap_or_else(|| said.hostname.clone());
+        let env = environment(&spec, &hostname);
+        let ContainerSpec { command, working_dir, tty, capabilities, isolation, volumes, .. } = spec;
+        policy.allows(&capabilities)?;
         // Where output goes is not vswitchd's to say either. In its own folders it can make files, but nothing that leads elsewhere.
         let log = said.log.is_some().then(|| log(&self.state_dir, id)).transpose()?;
-        Ok(ProcessSpec { command, env, working_dir, tty, capabilities, hostname, log, ..said })
+        Ok(ProcessSpec { command, env, working_dir, tty, capabilities, isolation, volumes, hostname, log, ..said })
     }
 
     /// Where the output of a container goes.
@@ -174,17 +175,19 @@ impl Orders {
         if !policy.ordered {
             return Ok(said);
         }
-        let own = self.kept(container)?.spec;
+        let Wanted { spec: own, hostname, .. } = self.kept(container)?;
+        let hostname = hostname.unwrap_or_else(|| container.get(..12).unwrap_or(container).to_owned());
         let taken = number.and_then(|number| self.table().taken.remove(&number));
         let Some(Order::Exec(order)) = taken else { return Err(unknown()) };
         let order = parse_exec(order).map_err(|faults| wrong(&faults))?;
         policy.allows(&own.capabilities)?;
         Ok(ExecSpec {
             command: order.command,
-            env: merge_env(&own.env, order.env),
+            env: merge_env(&environment(&own, &hostname), order.env),
             working_dir: order.working_dir.unwrap_or(own.working_dir),
             tty: order.tty,
             capabilities: own.capabilities,
+            isolation: own.isolation,
         })
     }
 
@@ -385,6 +388,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::model::{Isolation, Volume};
 
     fn policy(sockets: &[&str]) -> Policy {
         Policy { ordered: true, sockets: sockets.iter().map(PathBuf::from).collect(), ..Policy::default() }
@@ -462,15 +466,18 @@ mod tests {
             env: vec!["LD_PRELOAD=evil".to_owned()],
             working_dir: "/evil".to_owned(),
             capabilities: (0..41).collect(),
+            isolation: Isolation { all_calls: true, open_paths: true, all_devices: true, no_new_privileges: false },
+            volumes: vec![Volume::parse("/:/mnt").unwrap()],
             ..ProcessSpec::default()
         };
         let orders = Orders::of(&state);
         let ordered = policy(&[]);
         let started = orders.start("c1", said(Some("s1")), &ordered).unwrap();
         assert_eq!(
-            (started.command, started.env, started.working_dir),
-            (vec!["good".to_owned()], vec![], "/".to_owned())
+            (started.command, started.working_dir, started.isolation, started.volumes),
+            (vec!["good".to_owned()], "/".to_owned(), Isolation::default(), vec![])
         );
+        assert!(!started.env.is_empty() && !started.env.iter().any(|one| one.contains("evil")), "{:?}", started.env);
         assert_eq!(started.capabilities.len(), 14);
         assert!(orders.start("c1", said(None), &ordered).is_err(), "the host's network was not ordered");
         assert!(orders.start("c3", said(None), &ordered).is_ok());

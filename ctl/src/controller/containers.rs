@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 
 use tokio::sync::{oneshot, watch};
 
-use super::environment::{environment, merged};
 use super::state::State;
 use super::{Controller, links, ports, unexpected, view};
 use crate::agent::protocol::{self, Reply, Request};
@@ -15,7 +14,7 @@ use crate::ids::Id;
 use crate::logfile::{self, Limit};
 use crate::model::{
     Container, ContainerSpec, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, HostAddress, NetworkMode,
-    Owner, Phase, Wanted, merge_env,
+    Owner, Phase, Wanted, environment, merge_env,
 };
 use crate::namegen;
 use crate::store::Change;
@@ -310,7 +309,7 @@ impl Controller {
             if !one.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
-            let env = merged(&environment(one), spec.env);
+            let env = merge_env(&environment(&one.spec, &one.hostname), spec.env);
             let exec = protocol::ExecSpec {
                 command: spec.command,
                 env,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::environment::environment;
 use super::etc::Etc;
 use super::state::State;
 use super::{Controller, Streams, links, routes, unexpected};
@@ -13,7 +12,7 @@ use crate::agent::protocol::{ProcessSpec, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Container, Endpoint, NetworkMode, Phase};
+use crate::model::{Container, Endpoint, NetworkMode, Phase, environment};
 use crate::store::Change;
 
 /// How long a killed process may take to be reported.
@@ -159,7 +158,7 @@ impl Controller {
         Ok(ProcessSpec {
             sandbox,
             command: container.spec.command.clone(),
-            env: environment(container),
+            env: environment(&container.spec, &container.hostname),
             working_dir: container.spec.working_dir.clone(),
             hostname: container.hostname.clone(),
             etc_hosts: etc.as_ref().map(|etc| etc.hosts.clone()),

@@ -22,7 +22,6 @@ mod container_filter;
 mod containers;
 mod docker_view;
 mod endpoints;
-mod environment;
 mod etc;
 mod events;
 mod fdb;

@@ -301,20 +301,6 @@ pub fn parse_exec(wire: ExecRequest) -> Result<ExecSpec, Faults> {
     faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty })
 }
 
-/// A container's environment and what comes on top: a key that is there already is replaced in its place.
-#[must_use]
-pub fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
-    let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
-    let mut merged = own.to_vec();
-    for entry in more {
-        match merged.iter_mut().find(|old| key(old) == key(&entry)) {
-            Some(old) => *old = entry,
-            None => merged.push(entry),
-        }
-    }
-    merged
-}
-
 fn take_endpoint(wire: &vswitch_api::network::EndpointConfig, faults: &mut Faults) -> EndpointSpec {
     parse_endpoint(wire).unwrap_or_else(|more| {
         faults.append(more);

@@ -5,6 +5,7 @@ mod capabilities;
 mod container;
 mod defaults;
 mod endpoint;
+mod environment;
 mod event;
 mod faults;
 mod filter;
@@ -20,12 +21,13 @@ pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
 pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, resolve as resolve_capabilities};
 pub use container::{
     Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase, Wanted,
-    merge_env, parse_container, parse_exec,
+    parse_container, parse_exec,
 };
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use endpoint::{
     AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
+pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};

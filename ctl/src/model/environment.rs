@@ -1,19 +1,21 @@
 //! The environment of a container's processes: what was asked for, and what Docker adds to it.
 
-use crate::model::Container;
+use super::ContainerSpec;
 
 /// What was asked for, over the defaults.
-pub(super) fn environment(container: &Container) -> Vec<String> {
-    let mut own = vec![PATH.to_owned(), format!("HOSTNAME={}", container.hostname)];
-    if container.spec.tty {
+#[must_use]
+pub fn environment(spec: &ContainerSpec, hostname: &str) -> Vec<String> {
+    let mut own = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if spec.tty {
         own.push(TERM.to_owned());
     }
     own.push(HOME.to_owned());
-    merged(&own, container.spec.env.clone())
+    merge_env(&own, spec.env.clone())
 }
 
 /// An environment and what comes on top: a key that is there already is replaced in its place.
-pub(super) fn merged(own: &[String], more: Vec<String>) -> Vec<String> {
+#[must_use]
+pub fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
     let key = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
     let mut merged = own.to_vec();
     for entry in more {
@@ -41,6 +43,6 @@ mod tests {
     fn merges() {
         let own = ["A=1".to_owned(), "B=2".to_owned()];
         let more = vec!["B=3".to_owned(), "AA=".to_owned()];
-        assert_eq!(merged(&own, more), ["A=1", "B=3", "AA="]);
+        assert_eq!(merge_env(&own, more), ["A=1", "B=3", "AA="]);
     }
 }
