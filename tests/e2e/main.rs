@@ -44,6 +44,7 @@ mod sandbox;
 mod sandbox_sockets;
 mod settings;
 mod spoofing;
+mod state;
 mod statistics;
 mod traffic;
 mod views;

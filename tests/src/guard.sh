@@ -12,6 +12,9 @@ chmod 700 "/run/user/$uid"
 mount --bind "$bin" /mnt/programs
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir /tmp/home
+# A disk that can be full.
+mkdir /run/small
+mount -t tmpfs -o mode=1777,size=4m tmpfs /run/small
 # Where root's daemon keeps its state.
 [ "$uid" != 0 ] || mount -t tmpfs -o mode=755 tmpfs /var/lib
 echo 'nameserver 172.19.0.53' > /run/resolv.conf
