@@ -236,8 +236,8 @@ fn the_hosts_own_namespace() {
         let vs = Vswitch::start();
         vs.ok("network create n --subnet 10.1.0.0/24");
         let before = sh("ip addr; ip route").ok();
-        vs.refuses(&format!("attach --pid {} --network n", std::process::id()), "--force");
-        vs.refuses("attach --netns /proc/1/ns/net --network n", "--force");
+        vs.refuses(&format!("attach --pid {} --network n", std::process::id()), "is the host's own");
+        vs.refuses("attach --netns /proc/1/ns/net --network n", "is the host's own");
         assert_eq!(sh("ip addr; ip route").ok(), before);
         assert_eq!(vs.json("endpoint ls").as_array().map(Vec::len), Some(0));
         if is_root() {
