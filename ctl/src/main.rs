@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vswitch_ctl::args::{Args, Environment};
+use vswitch_switch::sys::memory::RingsApart;
+
+#[global_allocator]
+static MEMORY: RingsApart = RingsApart::new();
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);

@@ -92,7 +92,8 @@ impl SocketsState {
             tokio::time::sleep(BETWEEN_LOOKS).await;
             let counted = self.gateway.stats();
             let flows = counted.streams.flows.flows + counted.datagrams.flows.flows;
-            most = most.max(flows);
+            // All of a burst of connections may open and close between two looks.
+            most = most.max(flows).max(counted.streams.flows.most);
             if flows >= std::mem::replace(&mut last, flows) && most - flows > WORTH_TIDYING.max(flows / 4) {
                 most = flows;
                 self.gateway.shrink();

@@ -45,7 +45,7 @@ use flow::{Flow, Phase, Pumped, Rank};
 use open::{Open, Standing};
 pub use outside::{Ending, Outside, Readiness};
 use rings::Rings;
-pub use settings::{StreamCounters, StreamDrop, StreamLimits};
+pub use settings::{RING, SMALL_RING, StreamCounters, StreamDrop, StreamLimits};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::time::Instant;
 use smoltcp::wire::HardwareAddress;
@@ -127,6 +127,7 @@ impl Streams {
     pub fn counters(&self) -> StreamCounters {
         let mut counters = self.counters;
         counters.flows = self.table.len() as u64;
+        counters.most = self.table.most() as u64;
         counters
     }
 

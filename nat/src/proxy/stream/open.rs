@@ -234,7 +234,7 @@ impl Open {
     }
 }
 
-/// A fresh socket with rings of `ring` bytes, which the kernel maps when they are first touched.
+/// A fresh socket with rings of `ring` bytes, whose pages the kernel gives when they are first touched.
 fn socket(ring: usize, limits: &StreamLimits) -> Socket<'static> {
     let buffer = || SocketBuffer::new(vec![0; ring]);
     let mut socket = Socket::new(buffer(), buffer());

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::table::Seconds;
 
+/// Bytes of a ring by default.
+pub const RING: usize = 512 << 10;
+/// Bytes of a small ring by default.
+pub const SMALL_RING: usize = 16 << 10;
+
 /// How many connections there may be, and what each may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,9 +42,9 @@ impl Default for StreamLimits {
         StreamLimits {
             flows: 32_768,
             per_endpoint: 16_384,
-            ring: 512 << 10,
+            ring: RING,
             rings: 1 << 30,
-            small_ring: 16 << 10,
+            small_ring: SMALL_RING,
             idle: Seconds(7_440),
             half_closed: Seconds(300),
             keep_alive: Seconds(300),
@@ -142,6 +147,8 @@ impl Serialize for StreamDrop {
 pub struct StreamCounters {
     /// Connections now.
     pub flows: u64,
+    /// Most connections at once since tables were made smaller.
+    pub most: u64,
     /// Connections from inside since the start.
     pub opened: u64,
     /// Connections into a network since the start.

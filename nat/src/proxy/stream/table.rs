@@ -33,6 +33,8 @@ impl Slot {
 pub(super) struct Table {
     flows: Vec<Option<Box<Flow>>>,
     free: Vec<Slot>,
+    /// Most connections at once since [`Table::shrink`].
+    most: usize,
     by_ends: HashMap<Ends, Slot, FixedState>,
     /// Connections of each owner, the one that goes first at the beginning.
     shares: Shares<(Rank, Slot)>,
@@ -45,6 +47,7 @@ impl Table {
         Table {
             flows: Vec::new(),
             free: Vec::new(),
+            most: 0,
             by_ends: HashMap::with_hasher(FixedState::with_seed(seed)),
             shares: Shares::new(),
             timers: BinaryHeap::new(),
@@ -53,6 +56,10 @@ impl Table {
 
     pub(super) fn len(&self) -> usize {
         self.by_ends.len()
+    }
+
+    pub(super) const fn most(&self) -> usize {
+        self.most
     }
 
     /// How many connections somebody has.
@@ -88,6 +95,7 @@ impl Table {
             }
         };
         self.by_ends.insert(flow.ends, slot);
+        self.most = self.most.max(self.by_ends.len());
         self.shares.insert(flow.owner, (flow.filed, slot));
         self.flows[slot.index()] = Some(flow);
         Some(slot)
@@ -113,6 +121,7 @@ impl Table {
 
     /// Makes what is beside the connections as small as their number allows.
     pub(super) fn shrink(&mut self) {
+        self.most = self.by_ends.len();
         self.by_ends.shrink_to_fit();
         self.timers.shrink_to_fit();
     }
