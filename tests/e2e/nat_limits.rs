@@ -55,11 +55,12 @@ fn simultaneous_open() {
     guard(|| {
         let site = Site::start();
         let a = site.vs.container("a", "-p 4000:4000");
+        // At random times, or two equally fast sides never meet.
         let script = |to: &str| {
             format!(
-                "python3 -c 'import socket,time\nfor i in range(2000):\n s=socket.socket();s.setsockopt(1,2,1);s.bind((\"\",4000))\n \
+                "python3 -c 'import random,socket,time\nfor i in range(5000):\n s=socket.socket();s.setsockopt(1,2,1);s.bind((\"\",4000))\n \
                  s.settimeout(5)\n try:\n  s.connect((\"{to}\",4000));s.sendall(b\"hello\");print(s.recv(9));break\n \
-                 except ConnectionRefusedError: s.close();time.sleep(0.001)'"
+                 except ConnectionRefusedError: s.close();time.sleep(random.random()/500)'"
             )
         };
         let outside = site.outside.spawn(&script("10.99.0.1"));
