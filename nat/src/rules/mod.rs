@@ -168,6 +168,14 @@ impl Rules {
         self.publishes.target(tuple.protocol(), tuple.destination(), tuple.destination_port())
     }
 
+    /// Whether a flow from `original`'s source whose answers come as `reply` would take a published port from its service, and
+    /// so get what that one's clients send (Linux's "port shadowing"). The service itself may call from its port.
+    #[must_use]
+    pub(crate) fn shadows(&self, original: &Tuple, reply: &Tuple) -> bool {
+        let own = (original.source(), original.source_port());
+        original.protocol().has_ports() && self.published(reply).is_some_and(|target| target != own)
+    }
+
     /// Whether these publish a port that `earlier` ones did not, or another way.
     #[must_use]
     pub fn publish_more_than(&self, earlier: &Rules) -> bool {

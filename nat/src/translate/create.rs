@@ -132,10 +132,7 @@ impl Nat {
             let over = direction == Direction::Reply && is_outrun(&flow, opening.segment.as_ref());
             return Tried::Taken(over.then_some(flow));
         }
-        // A published port is its service's alone: a source that took it would get what that one's clients send (Linux's
-        // "port shadowing").
-        let published = || context.rules.published(&reply).is_some();
-        if opening.source.is_some() && original.protocol().has_ports() && published() {
+        if opening.source.is_some() && context.rules.shadows(&original, &reply) {
             return Tried::Taken(None);
         }
         let held = match mapping {

@@ -188,7 +188,7 @@ impl Nat {
         let mut ended = 0;
         self.table.for_each(&FlowFilter::default(), now, |flow| {
             let takes = matches!(flow.kind(), FlowKind::Masquerade | FlowKind::Hairpin);
-            if takes && flow.original().protocol().has_ports() && rules.published(flow.reply()).is_some() {
+            if takes && rules.shadows(flow.original(), flow.reply()) {
                 ended += usize::from(self.table.remove(flow, now));
             }
         });

@@ -169,6 +169,16 @@ fn published_ports_are_not_shadowed() {
     }
 }
 
+/// The service of a published port calls from it, so that both sides may open a connection at once.
+#[test]
+fn services_call_from_their_published_port() {
+    let mut world = World::publishing(&["1405:B:1405/tcp", "1406:B:1407/tcp"]);
+    assert_eq!(world.send("tcp B:1405 > S:41404 S"), "up: tcp EXT:1405 > S:41404 S");
+    // What is published from another port of it is another service.
+    let left = world.send("tcp B:1406 > S:41404 S");
+    assert!(left.starts_with("up: ") && external_port(&left) != 1406, "{left}");
+}
+
 /// A flow whose external port is published later ends: the service gets what its clients send from then on.
 #[test]
 fn a_flow_gives_way_to_a_published_port() {
