@@ -142,8 +142,8 @@ fn kernel(rig: &mut Rig) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let name = format!("{router}{suffix}");
         ip(&format!("netns add {name}"))?;
         rig.names.push(name.clone());
-        ip(&format!("-n {router} link add v{suffix} type veth peer name eth0 netns {name}"))?;
-        ip(&format!("-n {router} link set v{suffix} master {bridge} up"))?;
+        ip(&format!("-n {router} link add end-{suffix} type veth peer name eth0 netns {name}"))?;
+        ip(&format!("-n {router} link set end-{suffix} master {bridge} up"))?;
         ip(&format!("-n {name} link set lo up"))?;
         ip(&format!("-n {name} addr add {address}/24 dev eth0"))?;
         ip(&format!("-n {name} link set eth0 up"))?;
