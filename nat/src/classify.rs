@@ -1,7 +1,5 @@
 //! From a frame to what the connection table wants to know of it.
 
-use std::net::IpAddr;
-
 use vswitch_frame::crc32c::crc32c;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::udp::Udp;
@@ -21,20 +19,10 @@ pub(crate) enum Class {
     Error(Quotation),
 }
 
-/// Source and destination address of an IP packet.
-#[inline]
-pub(crate) fn addresses(frame: &[u8], headers: &Headers) -> (IpAddr, IpAddr) {
-    if headers.l3() == L3::Ipv4 {
-        (headers.source_v4(frame).into(), headers.destination_v4(frame).into())
-    } else {
-        (headers.source_v6(frame).into(), headers.destination_v6(frame).into())
-    }
-}
-
 /// Reads the L4 header of a whole datagram or of a first fragment.
 #[inline]
 pub(crate) fn classify(frame: &[u8], headers: &Headers, offload: &Offload) -> Result<Class, NatDrop> {
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     let protocol = Protocol(headers.protocol());
     let l4 = headers.l4(frame);
     let is_first = headers.fragment() == Fragment::First;

@@ -192,11 +192,10 @@ impl Pipeline {
     ) {
         let frame = buffer.frame();
         let Ok(headers) = Headers::parse(frame) else { return };
-        let (source, address) = match headers.l3() {
-            L3::Ipv4 => (headers.source_v4(frame).into(), headers.destination_v4(frame).into()),
-            L3::Ipv6 => (headers.source_v6(frame).into(), headers.destination_v6(frame).into()),
-            _ => return,
-        };
+        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+            return;
+        }
+        let (source, address) = headers.ip_addresses(frame);
         let sender = vswitch_nat::route::Sender { mac: vswitch_frame::addresses(frame).0, address };
         let error = IcmpError::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX) };
         if headers.vlan_tci().is_none()

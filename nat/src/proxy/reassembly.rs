@@ -15,7 +15,6 @@ use vswitch_frame::ipv6::{self, Ipv6, Walk};
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, Offload, Timestamp, ethernet};
 
 use super::shares::Owner;
-use crate::classify::addresses;
 
 /// How much is kept of datagrams that are not whole yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +265,7 @@ impl Reassembly {
 impl<'f> Piece<'f> {
     /// `None` when it contradicts itself.
     fn of(frame: &'f [u8], headers: &Headers) -> Option<Piece<'f>> {
-        let (source, destination) = addresses(frame, headers);
+        let (source, destination) = headers.ip_addresses(frame);
         let packet = headers.packet(frame);
         let is_first = headers.fragment() == Fragment::First;
         let mut link = [0; ethernet::HEADER_LEN];

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use vswitch_frame::ipv4::Ipv4;
-use vswitch_frame::{Headers, L3, addresses as mac_addresses};
-
-use crate::classify::addresses;
+use vswitch_frame::{Headers, L3, addresses};
 
 /// Why the router dropped a frame. Counters are indexed by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,7 +139,7 @@ pub fn check(interface: &Interface, frame: &[u8], headers: &Headers) -> Result<(
         L3::Ipv6 => {}
         L3::Arp | L3::Other | L3::Malformed => return Err(RouteDrop::Malformed),
     }
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     let class_e = matches!(source, IpAddr::V4(address) if address.octets()[0] >= 240);
     if !is_host(source) || class_e || interface.has(source) || interface.is_subnet_broadcast(source) {
         return Err(RouteDrop::Martian);
@@ -156,7 +154,7 @@ pub fn check(interface: &Interface, frame: &[u8], headers: &Headers) -> Result<(
             return Err(RouteDrop::NotForwardable);
         }
     }
-    if mac_addresses(frame).0.is_multicast() {
+    if addresses(frame).0.is_multicast() {
         return Err(RouteDrop::LinkBroadcast);
     }
     Ok(())

@@ -8,7 +8,6 @@ use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, Offload, checksum,
 
 use super::RouteDrop;
 use crate::NatDrop;
-use crate::classify::addresses;
 
 /// What the sender of a packet is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl IcmpError {
     /// as it arrived, so this is to be called with a frame that is not rewritten yet. Returns false, and leaves `out` as
     /// it was, for a frame that must not be answered (see [`may_be_answered`]) and where families differ.
     pub fn build(self, frame: &[u8], headers: &Headers, sender: Sender, out: &mut FrameBuf) -> bool {
-        let (source, _) = addresses(frame, headers);
+        let (source, _) = headers.ip_addresses(frame);
         if !may_be_answered(frame, headers) {
             return false;
         }
@@ -146,7 +145,7 @@ pub fn may_be_answered(frame: &[u8], headers: &Headers) -> bool {
     if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) || headers.fragment() == Fragment::Later {
         return false;
     }
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     let from_somebody = match source {
         IpAddr::V4(address) => {
             let first = address.octets()[0];

@@ -9,7 +9,6 @@ use vswitch_frame::ipv4::{self, protocol};
 use vswitch_frame::tcp::{self, Tcp, flag, option, options};
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, Offload, ipv6};
 
-use crate::classify::addresses;
 use crate::table::tcp::Segment;
 
 /// Builds the reset that refuses the segment in `frame`, which was sent to one of the switch's own addresses, into `out`,
@@ -29,7 +28,7 @@ pub fn refuse_connection(frame: &[u8], headers: &Headers, out: &mut FrameBuf) ->
         (0, segment.end(), flag::RST | flag::ACK)
     };
     let l3 = headers.l3_offset();
-    let (asker, asked) = addresses(frame, headers);
+    let (asker, asked) = headers.ip_addresses(frame);
     let ip_header = if headers.l3() == L3::Ipv4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
     let area = out.receive_area();
     area[..l3].copy_from_slice(&frame[..l3]);

@@ -4,7 +4,7 @@ use vswitch_frame::checksum::Update;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::{Headers, L3, Offload};
 
-use crate::classify::{addresses, is_partial};
+use crate::classify::is_partial;
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::finish_icmp;
 use crate::table::{Direction, Flow};
@@ -24,7 +24,7 @@ pub(super) fn rewrite(
     quotation: &Quotation,
 ) {
     let (arriving, leaving) = (flow.arriving(direction), flow.leaving(direction));
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     let protocol = Protocol(headers.protocol());
     let is_replaced = arriving.source_key() != leaving.source_key();
     let new_source = if is_replaced { leaving.source() } else { source };

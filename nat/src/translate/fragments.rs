@@ -20,7 +20,6 @@ use vswitch_frame::ipv6::{self, Ipv6, Walk};
 use vswitch_frame::{Fragment, Headers, L3, Timestamp};
 
 use crate::NatDrop;
-use crate::classify::addresses;
 use crate::table::Leg;
 use crate::tuple::Tuple;
 
@@ -130,7 +129,7 @@ pub(super) struct Fragments {
 impl FragmentKey {
     /// The key and the part of a frame that is a fragment; `None` when it contradicts itself.
     pub(super) fn of(ingress: Leg, frame: &[u8], headers: &Headers) -> Option<(FragmentKey, Span)> {
-        let (source, destination) = addresses(frame, headers);
+        let (source, destination) = headers.ip_addresses(frame);
         let packet = headers.packet(frame);
         let length = headers.l3_end().checked_sub(headers.l4_offset())?;
         let (protocol, identification, offset, more) = if headers.l3() == L3::Ipv4 {

@@ -8,7 +8,7 @@ use vswitch_frame::{Fragment, Headers, L3, NetworkIndex, Offload};
 use super::fragments::{FragmentKey, Noted, Route};
 use super::{Context, Decision, Kind, Nat, Opening, Passage};
 use crate::NatDrop;
-use crate::classify::{Class, addresses, classify};
+use crate::classify::{Class, classify};
 use crate::rules::{Between, Filtering, Hairpin, Inbound, Mapping, Reach, Translation};
 use crate::table::tcp::Segment;
 use crate::table::{Direction, Flow, FlowKind, Leg};
@@ -95,7 +95,7 @@ impl Nat {
             },
             Class::Error(_) if fragment.is_some() => Err(NatDrop::BadQuotation),
             Class::Error(quotation) => {
-                let (source, destination) = addresses(frame, headers);
+                let (source, destination) = headers.ip_addresses(frame);
                 if context.ingress == Leg::Uplink && is_inside(context, source) {
                     return Err(NatDrop::SpoofedSource);
                 }

@@ -134,7 +134,7 @@ fn c23_super_frames() {
             let length = segments.write(index, &mut out);
             let headers = Headers::parse(&out[..length]).unwrap();
             let l4 = headers.l4(&out[..length]);
-            let (source, destination) = super::router::addresses(&out, &headers);
+            let (source, destination) = headers.ip_addresses(&out);
             let pseudo = checksum::pseudo_header(source, destination, headers.protocol(), l4.len()).unwrap();
             assert_eq!(checksum::fold(pseudo + checksum::sum(l4)), 0xffff, "{text}, segment {index}");
         }

@@ -126,7 +126,7 @@ proptest! {
             let egress = passage.egress();
             let outcome = world.nat.translate(&context, passage, &mut sent.bytes, &headers, &sent.offload, &mut rng);
             if outcome == vswitch_nat::Outcome::Forward && egress == Leg::Uplink {
-                let (source, _) = super::router::addresses(&sent.bytes, &headers);
+                let (source, _) = headers.ip_addresses(&sent.bytes);
                 let routed = super::notation::address("OPEN");
                 prop_assert!(world.rules.network_of(source).is_none() || source == routed, "{} leaves", source);
             }

@@ -14,13 +14,6 @@ use vswitch_nat::table::Leg;
 
 use super::notation::{Frame, address, describe, frame};
 
-pub(crate) fn addresses(bytes: &[u8], headers: &Headers) -> (IpAddr, IpAddr) {
-    match headers.l3() {
-        L3::Ipv4 => (headers.source_v4(bytes).into(), headers.destination_v4(bytes).into()),
-        _ => (headers.source_v6(bytes).into(), headers.destination_v6(bytes).into()),
-    }
-}
-
 fn inside() -> Interface {
     Interface {
         addresses: vec!["10.9.0.1/24".parse().unwrap(), "fd00:9::1/64".parse().unwrap()],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Fragment, Headers, L3, NetworkIndex, Timestamp, checksum, offload};
+use vswitch_frame::{Fragment, Headers, NetworkIndex, Timestamp, checksum, offload};
 use vswitch_nat::rules::{NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, Limits, Timeouts};
 use vswitch_nat::translate::FragmentLimits;
@@ -157,10 +157,7 @@ impl World {
     /// What holds for every frame that leaves.
     fn inspect(&self, egress: Leg, destination: IpAddr, sent: &Frame) {
         let headers = Headers::parse(&sent.bytes).unwrap();
-        let (source, to): (IpAddr, IpAddr) = match headers.l3() {
-            L3::Ipv4 => (headers.source_v4(&sent.bytes).into(), headers.destination_v4(&sent.bytes).into()),
-            _ => (headers.source_v6(&sent.bytes).into(), headers.destination_v6(&sent.bytes).into()),
-        };
+        let (source, to) = headers.ip_addresses(&sent.bytes);
         assert_eq!(to, destination, "the passage names the destination");
         let text = describe(&sent.bytes);
         if egress == Leg::Uplink {
@@ -206,10 +203,7 @@ fn verify_checksums(sent: &Frame, text: &str) {
     let headers = Headers::parse(&frame.bytes).unwrap();
     let l4 = headers.l4(&frame.bytes);
     let pseudo = |length| {
-        let (source, destination): (IpAddr, IpAddr) = match headers.l3() {
-            L3::Ipv4 => (headers.source_v4(&frame.bytes).into(), headers.destination_v4(&frame.bytes).into()),
-            _ => (headers.source_v6(&frame.bytes).into(), headers.destination_v6(&frame.bytes).into()),
-        };
+        let (source, destination) = headers.ip_addresses(&frame.bytes);
         checksum::pseudo_header(source, destination, headers.protocol(), length).unwrap()
     };
     let good = match headers.protocol() {

@@ -1,6 +1,6 @@
 //! One parse of a frame into header offsets.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ethernet::HEADER_LEN;
 use crate::ipv4::Ipv4;
@@ -232,6 +232,17 @@ impl Headers {
     #[must_use]
     pub fn destination_v6(&self, frame: &[u8]) -> Ipv6Addr {
         Ipv6Addr::from(array::<16>(frame, self.l3_offset + 24))
+    }
+
+    /// Source and destination address of an IP packet. Meaningful only for [`L3::Ipv4`] and [`L3::Ipv6`].
+    #[inline]
+    #[must_use]
+    pub fn ip_addresses(&self, frame: &[u8]) -> (IpAddr, IpAddr) {
+        if self.l3 == L3::Ipv4 {
+            (self.source_v4(frame).into(), self.destination_v4(frame).into())
+        } else {
+            (self.source_v6(frame).into(), self.destination_v6(frame).into())
+        }
     }
 }
 

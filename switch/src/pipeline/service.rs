@@ -1,7 +1,7 @@
 //! The way to the service at a gateway's address and back, past the router ([`crate::port::services`]).
 
 use rand::RngCore;
-use vswitch_frame::{DropReason, FrameBuf, Headers, L3, Offload, PortId, Timestamp, Verdict};
+use vswitch_frame::{DropReason, FrameBuf, Headers, Offload, PortId, Timestamp, Verdict};
 use vswitch_nat::proxy::datagram::wire;
 use vswitch_nat::route::{Fit, check, fit};
 
@@ -56,10 +56,7 @@ impl Pipeline {
     ) -> Result<(), DropReason> {
         let headers = Headers::parse(buffer.frame()).map_err(|_| DropReason::Runt)?;
         let (station, from) = vswitch_frame::addresses(buffer.frame());
-        let source = match headers.l3() {
-            L3::Ipv4 => headers.source_v4(buffer.frame()).into(),
-            _ => headers.source_v6(buffer.frame()).into(),
-        };
+        let (source, _) = headers.ip_addresses(buffer.frame());
         // The network may be gone, and its index another's.
         let network = services::network_of(from).and_then(|index| snapshot.network(index));
         let network = network.filter(|network| network.interface.has(source)).ok_or(DropReason::NoReceiver)?;

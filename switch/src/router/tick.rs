@@ -82,8 +82,7 @@ impl Chores {
     fn tell_unreachable(&mut self, datapath: &Datapath, snapshot: &Snapshot, packet: &Waiting, now: Timestamp) {
         let Ok(headers) = Headers::parse(&packet.original) else { return };
         let is_v4 = headers.l3() == vswitch_frame::L3::Ipv4;
-        let source =
-            if is_v4 { headers.source_v4(&packet.original).into() } else { headers.source_v6(&packet.original).into() };
+        let (source, _) = headers.ip_addresses(&packet.original);
         let Some(port) = packet.ingress.upgrade() else { return };
         let Some(network) = snapshot.network(port.config.network) else { return };
         let sender = FdbKey::new(network.index, vswitch_frame::addresses(&packet.original).1);

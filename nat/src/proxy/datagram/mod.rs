@@ -39,7 +39,6 @@ use wire::{Link, Meta, Notice, Quoted};
 
 use super::destinations::Destinations;
 use super::shares::Owners;
-use crate::classify::addresses;
 
 /// The engine.
 #[derive(Debug)]
@@ -313,7 +312,7 @@ impl Datagrams {
         if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
             return Err(DatagramDrop::Malformed);
         }
-        let (source, destination) = addresses(frame, headers);
+        let (source, destination) = headers.ip_addresses(frame);
         let l4 = headers.l4(frame);
         let (kind, inside, shown, payload) = match headers.protocol() {
             protocol::UDP => {

@@ -64,7 +64,7 @@ impl World {
         let mut frame = self.out.frame().to_vec();
         let headers = Headers::parse(&frame).unwrap();
         vswitch_frame::offload::complete_checksum(&mut frame, &mut self.out.offload.clone());
-        let (source, destination) = addresses(&frame, &headers);
+        let (source, destination) = headers.ip_addresses(&frame);
         let l4 = headers.l4(&frame);
         let header = Udp::parse(l4).unwrap();
         assert!(wire::checksum_is_right(source, destination, l4, l4.len()), "a finished checksum");

@@ -9,7 +9,6 @@ use vswitch_frame::udp::Udp;
 use vswitch_frame::{EtherType, FrameBuf, Gso, Headers, L3, MacAddr, Offload, checksum, ethernet, icmp, ipv6, udp};
 
 use super::DatagramDrop;
-use crate::classify::addresses;
 use crate::route;
 
 /// The two ends of the uplink's segment.
@@ -76,7 +75,7 @@ pub struct Datagram<'f> {
 /// # Errors
 /// When a header contradicts its standard, a port is zero or the checksum is wrong.
 pub fn read_udp<'f>(frame: &'f [u8], headers: &Headers, offload: &Offload) -> Result<Datagram<'f>, DatagramDrop> {
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     let l4 = headers.l4(frame);
     let datagram = Udp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
     if datagram.source_port() == 0 || datagram.destination_port() == 0 {

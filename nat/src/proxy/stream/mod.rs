@@ -498,7 +498,7 @@ impl Streams {
 
     /// Answers a packet with an ICMP error, or a reset.
     fn refuse(&mut self, frame: &[u8], headers: &Headers, told: Option<IcmpError>) {
-        let (_, destination) = crate::classify::addresses(frame, headers);
+        let (_, destination) = headers.ip_addresses(frame);
         let sender = Sender { mac: self.link.own, address: destination };
         let built = match told {
             Some(error) => error.build(frame, headers, sender, &mut self.scratch),

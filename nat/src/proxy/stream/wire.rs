@@ -11,7 +11,6 @@ use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, Headers, L3, Offload, ch
 
 use super::StreamDrop;
 use super::device::{Emitted, MAX_PACKET};
-use crate::classify::addresses;
 use crate::proxy::datagram::wire::Link;
 
 /// A connection as the inside sees it.
@@ -74,7 +73,7 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     if opens || alone || closes {
         return Err(StreamDrop::BadFlags);
     }
-    let (source, destination) = addresses(frame, headers);
+    let (source, destination) = headers.ip_addresses(frame);
     match (offload.checksum, offload.gso) {
         (None, None) => {
             let pseudo = checksum::pseudo_header(source, destination, protocol::TCP, l4.len());

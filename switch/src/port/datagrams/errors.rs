@@ -59,11 +59,7 @@ impl DatagramShell {
             return;
         }
         // In the name of the destination, which is not reached this way.
-        let address: IpAddr = if headers.l3() == vswitch_frame::L3::Ipv4 {
-            headers.destination_v4(frame).into()
-        } else {
-            headers.destination_v6(frame).into()
-        };
+        let (_, address) = headers.ip_addresses(frame);
         let mut buffer = self.told.take().unwrap_or_default();
         let sender = Sender { mac: self.link.own, address };
         if IcmpError::ProtocolUnreachable.build(frame, headers, sender, &mut buffer) {

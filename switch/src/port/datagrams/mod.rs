@@ -203,7 +203,7 @@ impl DatagramShell {
             return self.send_whole(registry, (frame, headers, offload), now);
         }
         let mut joined = self.joined.take().unwrap_or_default();
-        let owner = self.engine.owners().of(source_of(frame, headers));
+        let owner = self.engine.owners().of(headers.ip_addresses(frame).0);
         match self.reassembly.take((frame, headers), owner, now, &mut joined) {
             Joined::Waiting => {}
             Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
@@ -420,15 +420,6 @@ impl DatagramShell {
             }
         };
         Some(if written.is_ok() { Read::Frame } else { NOTHING })
-    }
-}
-
-/// Who sent a packet.
-fn source_of(frame: &[u8], headers: &Headers) -> IpAddr {
-    if headers.l3() == vswitch_frame::L3::Ipv4 {
-        headers.source_v4(frame).into()
-    } else {
-        headers.source_v6(frame).into()
     }
 }
 

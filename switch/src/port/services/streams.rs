@@ -105,11 +105,7 @@ impl ServiceStreams {
 
 /// Source and destination address of a packet.
 fn ends(frame: &[u8], headers: &Headers) -> Option<(IpAddr, IpAddr)> {
-    match headers.l3() {
-        L3::Ipv4 => Some((headers.source_v4(frame).into(), headers.destination_v4(frame).into())),
-        L3::Ipv6 => Some((headers.source_v6(frame).into(), headers.destination_v6(frame).into())),
-        _ => None,
-    }
+    matches!(headers.l3(), L3::Ipv4 | L3::Ipv6).then(|| headers.ip_addresses(frame))
 }
 
 /// A socket that leads to the service.
