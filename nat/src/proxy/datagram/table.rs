@@ -158,8 +158,7 @@ impl Table {
     }
 
     pub(super) fn flow_mut(&mut self, slot: Slot) -> Option<&mut Flow> {
-        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation)?;
-        place.flow.as_mut()
+        place_of(&mut self.places, slot)?.flow.as_mut()
     }
 
     /// Opens a flow; where there is no room the one that was idle longest goes, of the same owner if that has its share,
@@ -211,8 +210,7 @@ impl Table {
 
     /// Takes note that a flow writes to somebody, or hears of him.
     pub(super) fn meets(&mut self, slot: Slot, peer: SocketAddr, now: u32) {
-        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation);
-        let Some(flow) = place.and_then(|place| place.flow.as_mut()) else { return };
+        let Some(flow) = place_of(&mut self.places, slot).and_then(|place| place.flow.as_mut()) else { return };
         if flow.peers.is_last(peer, now) {
             return;
         }
@@ -235,8 +233,7 @@ impl Table {
     }
 
     pub(super) fn close(&mut self, slot: Slot, end: End) {
-        let place = self.places.get_mut(slot.index()).filter(|place| place.generation == slot.generation);
-        let Some(place) = place else { return };
+        let Some(place) = place_of(&mut self.places, slot) else { return };
         let Some(flow) = place.flow.take() else { return };
         place.generation = place.generation.wrapping_add(1);
         self.ends.remove(&(flow.end, slot));
@@ -314,4 +311,9 @@ impl Table {
         self.ends.insert((next, slot));
         self.shares.renew(owner, &(used, slot), (now, slot));
     }
+}
+
+/// Where a flow is, unless its place is another's by now.
+fn place_of(places: &mut [Place], slot: Slot) -> Option<&mut Place> {
+    places.get_mut(slot.index()).filter(|place| place.generation == slot.generation)
 }
