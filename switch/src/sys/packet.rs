@@ -58,19 +58,7 @@ pub fn let_kernel_segment(socket: BorrowedFd<'_>, interface: &str) -> bool {
 
 /// Whether [`let_kernel_segment`] has succeeded for a socket.
 pub(crate) fn segments_udp(socket: BorrowedFd<'_>) -> bool {
-    let mut bypass: libc::c_int = 1;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
-    // SAFETY: both pointers are to live variables and the length is that of the int.
-    let asked = checked(unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_QDISC_BYPASS,
-            (&raw mut bypass).cast(),
-            &raw mut length,
-        )
-    });
-    asked.is_ok() && bypass == 0
+    super::int_option(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS).is_ok_and(|bypass| bypass == 0)
 }
 
 /// The longest frame that interfaces take as it is if nobody told them otherwise: Linux's `gso_max_size` of 64 KiB, less the

@@ -39,18 +39,7 @@ pub fn credentials(socket: impl AsFd) -> io::Result<Credentials> {
 /// # Errors
 /// What the kernel says: an older one does not know this option, and of a process that was collected some have none.
 pub fn pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
-    let mut raw: libc::c_int = -1;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
-    // SAFETY: `raw` has room for `length` bytes, and any bytes are an int.
-    checked(unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERPIDFD,
-            (&raw mut raw).cast(),
-            &raw mut length,
-        )
-    })?;
+    let raw = super::int_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PEERPIDFD)?;
     // SAFETY: the kernel has just made this descriptor (with close-on-exec set) and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }

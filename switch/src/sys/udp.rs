@@ -80,11 +80,7 @@ pub fn path_mtu(local: IpAddr, remote: SocketAddr) -> io::Result<u32> {
     socket.connect(&remote.into())?;
     let (level, option) =
         if remote.is_ipv4() { (libc::IPPROTO_IP, libc::IP_MTU) } else { (libc::IPPROTO_IPV6, libc::IPV6_MTU) };
-    let mut value: libc::c_int = 0;
-    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("an int has four bytes");
-    // SAFETY: both pointers are to live variables and the length is that of the int.
-    checked(unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length) })?;
-    u32::try_from(value).map_err(io::Error::other)
+    u32::try_from(super::int_option(socket.as_fd(), level, option)?).map_err(io::Error::other)
 }
 
 /// A socket bound to `address`, whose packets the underlay may fragment (V11: DF is not set).
