@@ -3,10 +3,9 @@
 //! Lines go through a bounded queue to a thread that writes them. A terminal that is gone, a full disk or a pipe that nobody
 //! reads costs lines, and their number is told once lines can be written again; requests and frames go on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,8 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::private;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -212,7 +213,7 @@ fn put(text: &[u8]) {
 
 /// Opens the file that will be an agent's standard error, empty. Who has it appends, so that it may be cut at any time.
 pub(crate) fn agent_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let file = private::append_to(path)?;
     file.set_len(0)?;
     Ok(file)
 }

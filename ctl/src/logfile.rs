@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::Faults;
+use crate::private;
 
 /// How much of a container's output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ impl Writer {
 
     fn open(&mut self) -> io::Result<&mut (File, u64)> {
         if self.current.is_none() {
-            let file = File::options().append(true).create(true).mode(0o600).open(&self.path)?;
+            let file = private::append_to(&self.path)?;
             let size = file.metadata()?.len();
             self.current = Some((file, size));
         }
@@ -155,10 +156,7 @@ impl Writer {
                 _ => {}
             }
         }
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        private::remove(&self.path)
     }
 
     fn complain(&self, error: &io::Error) {
@@ -214,11 +212,8 @@ impl Inode {
 pub(crate) fn remove(path: &Path, limit: Limit) {
     let files = (0..limit.max_files).map(|number| generation(path, number)).chain([fifo(path)]);
     for file in files {
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("cannot remove {}: {error}", file.display());
-            }
-            _ => {}
+        if let Err(error) = private::remove(&file) {
+            tracing::warn!("cannot remove {}: {error}", file.display());
         }
     }
 }

@@ -13,24 +13,32 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// When it cannot be made.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
+    remove(path)?;
     File::options().write(true).create_new(true).mode(MODE).open(path)
 }
 
-/// A file that is kept if it is there, for reading and writing. Not for the confined: it may change the mode.
+/// A file that is kept if it is there, for reading it and writing behind its end. Not for the confined: it may change the
+/// mode.
 ///
 /// # Errors
 /// When it cannot be opened or made.
 pub(crate) fn append_to(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(MODE).open(path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
     if file.metadata()?.permissions().mode() & 0o7777 != MODE {
         file.set_permissions(Permissions::from_mode(MODE))?;
     }
     Ok(file)
+}
+
+/// Takes a file away; one that is not there is no error.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

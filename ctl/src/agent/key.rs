@@ -3,13 +3,14 @@
 //! Containers run as the user of vswitchd and may have its files within reach, but not the state directory.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use rand::Rng as _;
+
+use crate::private;
 
 /// Name of the file.
 const NAME: &str = "agent.key";
@@ -22,13 +23,7 @@ impl Key {
     /// Makes a new one, and its file.
     pub(crate) fn make(state_dir: &Path) -> io::Result<Key> {
         let key = Key(format!("{:032x}", rand::rng().random::<u128>()));
-        let path = state_dir.join(NAME);
-        // A new file, whatever somebody did to the old one.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        File::options().write(true).create_new(true).mode(0o600).open(&path)?.write_all(key.0.as_bytes())?;
+        private::create(&state_dir.join(NAME))?.write_all(key.0.as_bytes())?;
         Ok(key)
     }
 

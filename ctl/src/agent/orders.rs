@@ -9,13 +9,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io::{self, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+            fs::{DirBuilderExt, MetadataExt},
         },
     },
     path::{Path, PathBuf},
@@ -29,6 +29,7 @@ use vswitch_api::container::{ContainerCreate, ExecRequest};
 use super::protocol::{ExecSpec, Failure, FailureKind, Policy, ProcessSpec};
 use crate::model::{ContainerSpec, Faults, Wanted, environment, merge_env, parse_container, parse_exec};
 use crate::peer::Peer;
+use crate::private;
 
 /// A request that a client made.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl Orders {
         let fresh = path.with_extension("new");
         let bytes = serde_json::to_vec(&order).map_err(|error| failed(error.into()))?;
         let write = || -> io::Result<()> {
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?.write_all(&bytes)?;
+            private::create(&fresh)?.write_all(&bytes)?;
             // One that is kept already is not replaced: the container is what it was ordered to be.
             rustix::fs::renameat_with(
                 rustix::fs::CWD,
@@ -124,10 +125,7 @@ impl Orders {
     pub(crate) fn drop_kept(&self, id: &str) -> Result<(), Failure> {
         self.table().kept.remove(id);
         let Some(folder) = &self.folder else { return Ok(()) };
-        match fs::remove_file(file(folder, id)?) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io("forget the order", &error)),
-            _ => Ok(()),
-        }
+        private::remove(&file(folder, id)?).map_err(|error| Failure::io("forget the order", &error))
     }
 
     /// What a container was ordered to be.

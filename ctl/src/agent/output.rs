@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use crate::logfile::{Limit, Writer, fifo};
+use crate::private;
 
 /// All outputs that are carried.
 #[derive(Debug, Default)]
@@ -147,12 +148,10 @@ impl Job {
                 });
                 match taken {
                     Ok(0) => {
-                        let asked = match asked {
+                        return answer(match asked {
                             Some(asked) => asked,
                             None => end.await.ok(),
-                        };
-                        asked.map_or(Ok(()), |done| done.send(())).unwrap_or_default();
-                        return;
+                        });
                     }
                     Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -160,10 +159,16 @@ impl Job {
                 }
             }
             if let Some(asked) = asked {
-                asked.map_or(Ok(()), |done| done.send(())).unwrap_or_default();
-                return;
+                return answer(asked);
             }
         }
+    }
+}
+
+/// Tells whoever asked for the end of an output; by now that may be nobody.
+fn answer(asked: Option<oneshot::Sender<()>>) {
+    if let Some(done) = asked {
+        let _ = done.send(());
     }
 }
 
@@ -178,10 +183,7 @@ fn take(writer: &mut Writer, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) 
 
 /// A pipe that the next agent can find: its reading end, and one for the container.
 fn named(path: &Path) -> io::Result<(File, OwnedFd)> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    private::remove(path)?;
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     // Also for reading, so that there is a reader even while there is no agent.
     let writer = OpenOptions::new().read(true).write(true).open(path)?;

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -14,6 +14,8 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::inotify::{self, CreateFlags, WatchFlags},
 };
+
+use crate::private;
 
 /// Name of the copy.
 pub(crate) const NAME: &str = "resolv.conf";
@@ -96,14 +98,9 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// Puts a new file in the place of the copy; without text there is none.
 fn write(copy: &Path, text: Option<&str>) -> io::Result<()> {
-    let missing_is_fine = |removed: io::Result<()>| match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
-    let Some(text) = text else { return missing_is_fine(fs::remove_file(copy)) };
+    let Some(text) = text else { return private::remove(copy) };
     let fresh = copy.with_extension("conf.new");
-    missing_is_fine(fs::remove_file(&fresh))?;
-    File::options().write(true).create_new(true).mode(0o600).open(&fresh)?.write_all(text.as_bytes())?;
+    private::create(&fresh)?.write_all(text.as_bytes())?;
     fs::rename(&fresh, copy)
 }
 

@@ -11,6 +11,8 @@ use rustix::{
     net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
 
+use crate::private;
+
 /// Name of the socket below the state directory.
 pub(crate) const NAME: &str = "agent.sock";
 
@@ -24,10 +26,7 @@ pub(crate) fn connect(state_dir: &Path) -> io::Result<OwnedFd> {
 
 /// Listens, replacing a stale socket; the caller holds the lock that makes it stale.
 pub(crate) fn listen(state_dir: &Path) -> io::Result<OwnedFd> {
-    match std::fs::remove_file(state_dir.join(NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    private::remove(&state_dir.join(NAME))?;
     let socket = seqpacket()?;
     let (address, _directory) = address(state_dir)?;
     // 0600 from the first moment; the agent is single-threaded here.

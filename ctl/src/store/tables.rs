@@ -260,9 +260,5 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever `work` was about is thrown away by its caller when this is an error.
     let result = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
-        format!("the database gave up: {text}")
-    })
+    result.map_err(|panic| format!("the database gave up: {}", vswitch_switch::supervise::said(panic.as_ref())))
 }
