@@ -1,7 +1,7 @@
 //! A vswitchd of the demo's own, gone with the demo.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -136,8 +136,21 @@ impl Daemon {
     /// End it and remove its files; complains if it had to be killed.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.end()?;
-        let path = self.directory.path().to_path_buf();
-        std::fs::remove_dir_all(&path).with_context(|| format!("{} cannot be removed", path.display()))
+        self.remove_files()
+    }
+
+    fn remove_files(&self) -> anyhow::Result<()> {
+        let path = self.directory.path();
+        let deadline = clock::instant() + PATIENCE;
+        loop {
+            match std::fs::remove_dir_all(path) {
+                // Whoever plays the outside ends a moment after vswitchd, and may just make its socket.
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && clock::instant() < deadline => {
+                    std::thread::sleep(POLL);
+                }
+                removed => return removed.with_context(|| format!("{} cannot be removed", path.display())),
+            }
+        }
     }
 
     /// What happened, with vswitchd's own words.
@@ -185,8 +198,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Whatever went wrong before has been told; the directory removes itself.
+        // Whatever went wrong before has been told.
         let _ = self.end();
+        let _ = self.remove_files();
     }
 }
 
