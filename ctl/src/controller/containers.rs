@@ -125,7 +125,10 @@ impl Controller {
     pub async fn create_ordered(&self, wanted: Wanted, order: u64) -> Result<Created, ControlError> {
         let created = self.create_container(wanted)?;
         if let Err(error) = self.ask(Request::OrderKeep { order, process: created.id.to_string() }).await {
-            self.forget_container(&created.id)?;
+            // The first error is the one to report.
+            if let Err(left) = self.forget_container(&created.id) {
+                tracing::warn!("container {} was not made: {left}", created.name);
+            }
             return Err(error);
         }
         Ok(created)
