@@ -184,21 +184,26 @@ fn ephemeral() {
     });
 }
 
-/// The daemon uses no CPU time while nothing happens.
+/// The daemon uses next to no CPU time while nothing happens: less than 1 % of a core.
 #[test]
 fn idle_costs_nothing() {
     guard(|| {
         let vs = Vswitch::start();
         let (_a, _b) = (vs.container("a", ""), vs.container("b", ""));
         std::thread::sleep(Duration::from_secs(2));
-        let ticks = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", vs.pid())).unwrap();
-            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-            fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        // By the scheduler's clock: what `stat` says goes by samples, each of which is a whole tick.
+        let on_cpu = || -> Duration {
+            let tasks = fs::read_dir(format!("/proc/{}/task", vs.pid())).unwrap().map(Result::unwrap);
+            let nanoseconds = tasks.map(|task| {
+                let said = fs::read_to_string(task.path().join("schedstat")).unwrap();
+                said.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+            });
+            Duration::from_nanos(nanoseconds.sum())
         };
-        let before = ticks();
+        let before = on_cpu();
         std::thread::sleep(Duration::from_secs(3));
-        assert!(ticks() - before <= 1, "{} ticks in three seconds", ticks() - before);
+        let used = on_cpu().checked_sub(before).unwrap();
+        assert!(used < Duration::from_millis(30), "{used:?} in three seconds");
     });
 }
 

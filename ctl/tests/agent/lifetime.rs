@@ -185,6 +185,8 @@ async fn finds_the_containers_of_a_killed_agent() {
     let socket = killed.attach("e1", "s1", link(2)).await;
     let _output = killed.launch("c1", Some("s1"), "trap 'exit 3' TERM; while :; do sleep 0.02; done").await;
     let _output = killed.launch("c2", None, "exec sleep 1000").await;
+    // The agent's one thread tells a container's init of the reported start before it turns to the next request.
+    assert_eq!(killed.processes().await.len(), 2);
     killed.child.0.kill().unwrap();
     wait(&mut killed.child.0).await;
     let directory = std::mem::replace(&mut killed.directory, Directory::new());
