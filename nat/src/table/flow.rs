@@ -100,6 +100,9 @@ pub(super) enum ProtocolState {
     },
 }
 
+/// The new timer that a segment gives its flow, if any, and whether the flow is assured now.
+type Taken = (Option<Seconds>, bool);
+
 /// What has passed in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -278,6 +281,15 @@ impl Flow {
         }
     }
 
+    /// Whether a packet of the reply direction opens another connection in this one's place.
+    pub(crate) fn is_reopened_by_reply(&self, segment: &Segment) -> bool {
+        // Asked of every packet, so cheap for all but the few that open something.
+        segment.is_syn()
+            && !segment.is_ack()
+            && matches!(&self.tracking().protocol,
+                ProtocolState::Tcp(connection) if connection.is_reopened_by_reply(segment))
+    }
+
     /// Takes note of a packet.
     pub(crate) fn sight(&self, sighting: Sighting<'_>) -> Sighted {
         let Sighting { direction, segment, bytes, now, timeouts, tcp } = sighting;
@@ -289,13 +301,19 @@ impl Flow {
                 match tracking.take(direction, segment, tcp, timeouts, &mut outcome) {
                     Ok(Some(taken)) => taken,
                     Ok(None) => return outcome,
-                    Err(refused) => return refused,
+                    Err((refused, at_most)) => {
+                        if let Some(at_most) = at_most {
+                            self.set_expires(self.expires().min(now + at_most.into()));
+                        }
+                        return refused;
+                    }
                 }
             }
             (ProtocolState::Tcp(_), None) => return Sighted::Invalid,
             (ProtocolState::Datagrams { since }, _) => {
                 let since = *since;
-                self.datagram(&tracking, direction, since, now, timeouts)
+                let (timeout, confirmed) = self.datagram(&tracking, direction, since, now, timeouts);
+                (Some(timeout), confirmed)
             }
         };
         if direction == Direction::Reply && !tracking.replied {
@@ -309,7 +327,9 @@ impl Flow {
         let traffic = &mut tracking.traffic[direction.index()];
         traffic.packets += 1;
         traffic.bytes += bytes as u64;
-        self.set_expires(now + timeout.into());
+        if let Some(timeout) = timeout {
+            self.set_expires(now + timeout.into());
+        }
         if is_first { Sighted::First } else { outcome }
     }
 
@@ -335,8 +355,8 @@ impl Flow {
 }
 
 impl Tracking {
-    /// Takes a TCP segment: the new timer and whether the flow is assured now, nothing when it leaves no trace, or why
-    /// it is refused.
+    /// Takes a TCP segment: the new timer, if it gets one, and whether the flow is assured now; nothing when it leaves no
+    /// trace; or why it is refused, and how long the flow may live at most from now on.
     fn take(
         &mut self,
         direction: Direction,
@@ -344,13 +364,13 @@ impl Tracking {
         settings: TcpSettings,
         timeouts: &Timeouts,
         outcome: &mut Sighted,
-    ) -> Result<Option<(Seconds, bool)>, Sighted> {
+    ) -> Result<Option<Taken>, (Sighted, Option<Seconds>)> {
         let seen = Seen { reply: self.replied, assured: self.assured };
-        let ProtocolState::Tcp(connection) = &mut self.protocol else { return Err(Sighted::Invalid) };
+        let ProtocolState::Tcp(connection) = &mut self.protocol else { return Err((Sighted::Invalid, None)) };
         let before = connection.state();
         let mut tracked = connection.track(direction, segment, seen, settings, timeouts);
         if tracked == Tracked::Reopened {
-            let Some(new) = Connection::open(segment, settings) else { return Err(Sighted::Invalid) };
+            let Some(new) = Connection::open(segment, settings) else { return Err((Sighted::Invalid, None)) };
             *connection = new;
             let fresh = Seen { reply: false, assured: false };
             tracked = connection.track(direction, segment, fresh, settings, timeouts);
@@ -366,8 +386,8 @@ impl Tracking {
                 *outcome = Sighted::Last;
                 Ok(None)
             }
-            Tracked::Invalid | Tracked::Reopened => Err(Sighted::Invalid),
-            Tracked::OutOfWindow => Err(Sighted::OutOfWindow),
+            Tracked::Invalid | Tracked::Reopened => Err((Sighted::Invalid, None)),
+            Tracked::OutOfWindow { at_most } => Err((Sighted::OutOfWindow, at_most)),
         }
     }
 }

@@ -87,6 +87,11 @@ impl Nat {
             Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
                 Some((flow, direction)) => {
                     check_leg(context, &flow, direction)?;
+                    let reopens = |segment| direction == Direction::Reply && flow.is_reopened_by_reply(segment);
+                    if segment.as_ref().is_some_and(reopens) {
+                        self.table.remove(&flow, context.now);
+                        return self.plan(context, tuple, segment, fragment);
+                    }
                     let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
                     let kind = Kind::Known { flow, direction, segment };
                     Ok(Decision::Forward(Passage { kind, egress, destination, fragment }))

@@ -3,7 +3,8 @@
 //! A frame takes two steps, so that the router between them sees it as it arrived and knows where it is going:
 //! [`Nat::lookup`] finds or plans its flow and says where it leaves; the caller checks TTL, route and MTU, and may answer
 //! with an ICMP error that quotes the frame unchanged; [`Nat::translate`] then makes the flow if it is new, tracks the
-//! packet and rewrites it. A frame that is not translated after its lookup leaves no trace.
+//! packet and rewrites it. A frame that is not translated after its lookup leaves no trace, but that a connection which is
+//! over makes way for one that opens with the roles exchanged.
 
 mod create;
 mod errors;

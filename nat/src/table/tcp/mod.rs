@@ -1,8 +1,8 @@
 //! The life of a TCP connection as a box in the middle sees it.
 //!
 //! Read first: RFC 9293 section 3.3.2, RFC 5961 (challenge ACKs), RFC 7857 section 2. The behaviour is that of Linux
-//! conntrack, whose table of transitions and whose cases for a box that is out of step with both ends are proven; each
-//! case is described where it is handled.
+//! conntrack (6.18), whose table of transitions and whose cases for a box that is out of step with both ends are proven;
+//! each case is described where it is handled.
 
 mod segment;
 mod transitions;
@@ -91,8 +91,9 @@ pub(crate) struct Connection {
 /// What tracking makes of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracked {
-    /// It belongs to the connection, which now lives this much longer. `confirmed` says that the handshake is complete.
-    Accepted { timeout: Seconds, confirmed: bool },
+    /// It belongs to the connection, which now lives this much longer, or no longer than before. `confirmed` says that
+    /// the handshake is complete.
+    Accepted { timeout: Option<Seconds>, confirmed: bool },
     /// It passes without a trace.
     Ignored,
     /// It passes, and the entry goes.
@@ -101,8 +102,9 @@ pub(crate) enum Tracked {
     Reopened,
     /// Not part of this connection.
     Invalid,
-    /// A part of it, but out of the window.
-    OutOfWindow,
+    /// A part of it, but out of the window. When each side has tried to end the connection so, it lives this long at
+    /// most: the ends have gone on without us.
+    OutOfWindow { at_most: Option<Seconds> },
 }
 
 /// What the flow knows beside its connection.
@@ -128,7 +130,7 @@ impl Connection {
 
     /// A connection in `state` of which nothing else is known: one that was kept over a restart.
     pub(crate) fn restored(state: TcpState) -> Connection {
-        let peer = Peer { sack: true, liberal: true, ..Peer::default() };
+        let peer = Peer { sack: true, liberal: true, closed_first: state.is_over(), ..Peer::default() };
         Connection { peers: [peer; 2], last: Last::default(), retransmissions: 0, state, simultaneous: false }
     }
 
@@ -141,6 +143,14 @@ impl Connection {
     /// duplicate can be taken for part of the new connection.
     pub(crate) const fn is_outrun_by(&self, sequence: u32) -> bool {
         before(self.peers[0].end, sequence)
+    }
+
+    /// Whether a SYN from the side that was connected to opens a connection of its own: then this one is to be removed,
+    /// and the SYN looked up as the first packet of another flow.
+    pub(crate) fn is_reopened_by_reply(&self, segment: &Segment) -> bool {
+        let opens = Kind::of(segment.flags) == Some(Kind::Syn)
+            && step(Direction::Reply, Kind::Syn, self.state) == Step::To(TcpState::SynSent);
+        opens && self.may_reopen(Direction::Reply)
     }
 
     /// Takes a segment.
@@ -167,7 +177,9 @@ impl Connection {
         };
         if new == TcpState::SynSent && old.is_over() {
             if self.may_reopen(direction) {
-                return Tracked::Reopened;
+                // From the reply direction it is not ours to open (see `is_reopened_by_reply`): another packet has ended the
+                // connection since this one was looked up.
+                return if direction == Direction::Original { Tracked::Reopened } else { Tracked::Invalid };
             }
             self.note_ignored(direction, kind, segment);
             return Tracked::Ignored;
@@ -186,15 +198,21 @@ impl Connection {
         if new == TcpState::Close && kind == Kind::Rst {
             reset = self.reset(direction, segment, seen, old);
             match reset {
-                Reset::Invalid => return Tracked::OutOfWindow,
+                Reset::Invalid => return Tracked::OutOfWindow { at_most: None },
                 Reset::Ignored => return Tracked::Ignored,
                 Reset::Challenged => new = old,
                 Reset::Certain | Reset::Plausible => {}
             }
         }
         let peers = self.peers;
-        if reset != Reset::Certain && self.position(direction, kind, segment, old, settings) == Position::Outside {
-            return Tracked::OutOfWindow;
+        if reset != Reset::Certain {
+            match self.position(direction, kind, segment, old, settings) {
+                Position::Inside => {}
+                Position::Beside => return Tracked::Ignored,
+                Position::Outside => {
+                    return Tracked::OutOfWindow { at_most: self.note_outside(direction, kind, seen, timeouts) };
+                }
+            }
         }
         if reset == Reset::Challenged {
             // It may be forged: nothing is learnt from its numbers.
@@ -217,7 +235,10 @@ impl Connection {
             && !seen.assured
             && matches!(old, TcpState::SynRecv | TcpState::Established)
             && new == TcpState::Established;
-        Tracked::Accepted { timeout: self.timeout(kind, seen.reply, timeouts), confirmed }
+        // A SYN that is only repeated must not hold a port for ever.
+        let repeats = !seen.reply && kind == Kind::Syn && old == TcpState::SynSent;
+        let timeout = (!repeats).then(|| self.timeout(kind, seen.reply, timeouts));
+        Tracked::Accepted { timeout, confirmed }
     }
 
     /// A segment that the table ignores. A SYN-ACK that acknowledges a SYN which we ignored shows that both ends are
@@ -262,12 +283,26 @@ impl Connection {
         }
     }
 
+    /// Notes an end of the connection that was out of the window, and says how long the entry may live when it answers
+    /// one from the other side.
+    fn note_outside(&mut self, direction: Direction, kind: Kind, seen: Seen, timeouts: &Timeouts) -> Option<Seconds> {
+        let ends = |kind| matches!(kind, Kind::Fin | Kind::Rst);
+        if !seen.assured || !ends(kind) {
+            return None;
+        }
+        if self.last.direction != direction && self.last.kind.is_some_and(ends) {
+            return Some(timeouts.tcp_unacknowledged);
+        }
+        (self.last.kind, self.last.direction) = (Some(kind), direction);
+        None
+    }
+
     /// A SYN may reuse the ports of a connection that is over when we saw who closed it, or when its sender had just
     /// reset it (RFC 9293 section 3.6.1, RFC 6191).
     fn may_reopen(&self, direction: Direction) -> bool {
         self.peers.iter().any(|peer| peer.closed_first)
             || (self.last.direction == direction && self.last.kind == Some(Kind::Rst))
-            || self.state == TcpState::Close
+            || (direction == Direction::Original && self.state == TcpState::Close)
     }
 
     fn is_challenge(&self, direction: Direction, kind: Kind) -> bool {
@@ -279,8 +314,14 @@ impl Connection {
 
     /// Which of the things that a reset can mean this one means.
     fn reset(&self, direction: Direction, segment: &Segment, seen: Seen, old: TcpState) -> Reset {
+        if old.is_closing() {
+            // The ends may have used these ports again already, so that nothing we remember says what is exact.
+            return Reset::Certain;
+        }
         let established = old == TcpState::Established;
-        if let Some(max_ack) = self.peers[direction.opposite().index()].max_ack
+        // What was acknowledged is of no use once a SYN was let through that we could not judge.
+        let max_ack = self.peers[direction.opposite().index()].max_ack.filter(|_| self.last.kind != Some(Kind::Syn));
+        if let Some(max_ack) = max_ack
             && (segment.sequence != 0 || established)
         {
             if before(segment.sequence, max_ack) {
@@ -337,8 +378,8 @@ impl Connection {
         let liberal = sender.liberal || (settings.window_check == WindowCheck::Liberal && kind != Kind::Rst);
         let quiet_reset = kind == Kind::Rst && segment.sequence == 0 && old == TcpState::SynSent;
         match window::judge(sender, receiver, segment, quiet_reset) {
-            Position::Outside if !liberal => Position::Outside,
-            _ => Position::Inside,
+            _ if liberal => Position::Inside,
+            position => position,
         }
     }
 

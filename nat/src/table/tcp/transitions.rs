@@ -1,4 +1,5 @@
-//! Which segment moves a connection from which state to which (the tables of Linux conntrack, in our own layout).
+//! Which segment moves a connection from which state to which: the tables of Linux 6.18 (`tcp_conntracks` in
+//! net/netfilter/nf_conntrack_proto_tcp.c), in our own layout.
 
 use serde::{Deserialize, Serialize};
 use vswitch_frame::tcp::flag;
@@ -57,6 +58,11 @@ impl TcpState {
             self,
             TcpState::Established | TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck | TcpState::TimeWait
         )
+    }
+
+    /// Whether one side at least is closing, or the connection is over.
+    pub(super) const fn is_closing(self) -> bool {
+        matches!(self, TcpState::FinWait | TcpState::CloseWait | TcpState::LastAck) || self.is_over()
     }
 
     /// Whether the connection is over and only its entry lingers.
@@ -133,7 +139,7 @@ const IV: Step = Step::Invalid;
 /// Rows: SYN, SYN-ACK, FIN, ACK, RST. Columns: none, SS, SR, ES, FW, CW, LA, TW, CL, S2.
 const ORIGINAL: [[Step; 10]; 5] = [
     [SS, SS, IG, IG, IG, IG, IG, SS, SS, S2],
-    [IV, IV, IG, IG, IG, IG, IG, IG, IG, SR],
+    [IV, IV, SR, IV, IV, IV, IV, IV, IV, SR],
     [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
     [ES, IV, ES, ES, CW, CW, TW, TW, CL, IV],
     [IV, CL, CL, CL, CL, CL, CL, CL, CL, CL],
@@ -141,7 +147,7 @@ const ORIGINAL: [[Step; 10]; 5] = [
 
 /// As [`ORIGINAL`], for segments of the reply direction.
 const REPLY: [[Step; 10]; 5] = [
-    [IV, S2, IV, IV, IV, IV, IV, IV, IV, S2],
+    [IV, S2, IV, IV, IV, IV, IV, SS, IV, S2],
     [IV, SR, IG, IG, IG, IG, IG, IG, IG, SR],
     [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
     [IV, IG, SR, ES, CW, CW, TW, TW, CL, IG],

@@ -33,6 +33,9 @@ pub(super) struct Peer {
 pub(super) enum Position {
     /// In the window.
     Inside,
+    /// Not in it, but of a kind that the ends know: a late retransmission, an acknowledgment that was long under way, a
+    /// little more than the window allows. It passes, and nothing is learnt from it.
+    Beside,
     /// Outside.
     Outside,
 }
@@ -116,12 +119,25 @@ pub(super) fn judge(sender: &mut Peer, receiver: &mut Peer, segment: &Segment, q
     }
     let ack_window = sender.max_window.max(ACK_WINDOW_FLOOR);
     let lower = sender.end.wrapping_sub(receiver.max_window).wrapping_sub(1);
-    let inside = before(sequence, sender.max_end.wrapping_add(1))
-        && (receiver.max_window == 0 || after(end, lower))
-        && before(sack, receiver.end.wrapping_add(1))
-        && after(sack, receiver.end.wrapping_sub(ack_window).wrapping_sub(1));
-    if !inside {
+    let recent = receiver.max_window == 0 || after(end, lower);
+    let acknowledges_sent = before(sack, receiver.end.wrapping_add(1));
+    let acknowledges_lately = after(sack, receiver.end.wrapping_sub(ack_window).wrapping_sub(1));
+    if !before(sequence, sender.max_end.wrapping_add(1)) {
+        let overshot = end.wrapping_sub(sender.max_end).wrapping_add(1);
+        let by_little = receiver.max_window != 0 && recent && overshot <= receiver.max_window;
+        if !(by_little && acknowledges_sent && acknowledges_lately) {
+            return Position::Outside;
+        }
+        // Should the receiver take it after all, its acknowledgments must not be out of the window from then on.
+        sender.end = end;
+        sender.unacknowledged = true;
+        return Position::Beside;
+    }
+    if !acknowledges_sent {
         return Position::Outside;
+    }
+    if !(recent && acknowledges_lately) {
+        return Position::Beside;
     }
     let scale = if segment.is_syn() { 0 } else { sender.scale };
     let window = u32::from(segment.window) << scale;
