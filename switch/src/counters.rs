@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
 use vswitch_frame::DropReason;
+use vswitch_frame::reason::Tally;
 
 use crate::Counters;
 
@@ -98,6 +99,10 @@ impl Cells {
     }
 
     fn read(&self) -> Counters {
+        let mut drops = Tally::default();
+        for reason in DropReason::ALL {
+            drops.add(reason, self.drops[reason.index()].load(Relaxed));
+        }
         Counters {
             in_frames: self.in_frames.load(Relaxed),
             in_bytes: self.in_bytes.load(Relaxed),
@@ -106,7 +111,7 @@ impl Cells {
             forwarded: self.forwarded.load(Relaxed),
             flooded: self.flooded.load(Relaxed),
             consumed: self.consumed.load(Relaxed),
-            drops: std::array::from_fn(|index| self.drops[index].load(Relaxed)),
+            drops,
         }
     }
 }

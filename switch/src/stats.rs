@@ -1,5 +1,6 @@
 //! What the switch counts, as it is read.
 
+use vswitch_frame::reason::Tally;
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 
 use crate::overlay::{OverlayPortStats, VtepStats};
@@ -31,7 +32,7 @@ pub struct Stats {
 }
 
 /// Frames and bytes; "in" is from the port into the switch. A GSO frame counts as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     /// Frames received.
     pub in_frames: u64,
@@ -47,23 +48,8 @@ pub struct Counters {
     pub flooded: u64,
     /// Frames received that the switch itself took.
     pub consumed: u64,
-    /// Frames dropped, indexed by [`DropReason::index`].
-    pub drops: [u64; DropReason::COUNT],
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Counters {
-            in_frames: 0,
-            in_bytes: 0,
-            out_frames: 0,
-            out_bytes: 0,
-            forwarded: 0,
-            flooded: 0,
-            consumed: 0,
-            drops: [0; DropReason::COUNT],
-        }
-    }
+    /// Frames dropped, by reason.
+    pub drops: Tally<DropReason, { DropReason::COUNT }>,
 }
 
 impl Counters {
@@ -76,21 +62,19 @@ impl Counters {
         self.forwarded += other.forwarded;
         self.flooded += other.flooded;
         self.consumed += other.consumed;
-        for (sum, value) in self.drops.iter_mut().zip(other.drops) {
-            *sum += value;
-        }
+        other.drops.happened().for_each(|(reason, count)| self.drops.add(reason, count));
     }
 
     /// Drops for one reason.
     #[must_use]
-    pub const fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason.index()]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.of(reason)
     }
 
     /// Drops for any reason.
     #[must_use]
     pub fn total_dropped(&self) -> u64 {
-        self.drops.iter().sum()
+        self.drops.happened().map(|(_, count)| count).sum()
     }
 }
 

@@ -389,7 +389,7 @@ impl Overlay {
             suppressed: self.counts.suppressed.load(Relaxed),
             coalesced: self.counts.coalesced.load(Relaxed),
             too_big: self.counts.too_big.load(Relaxed),
-            drops: self.drops.list(),
+            drops: self.drops.happened().collect(),
         }
     }
 

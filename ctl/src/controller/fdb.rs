@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vswitch_api::fdb::{FdbEntry, FdbKind, FdbRemoved};
 use vswitch_api::stats;
-use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use super::{Controller, State};
 use crate::error::ControlError;
@@ -157,10 +157,6 @@ fn counters(counted: &vswitch_switch::Counters) -> stats::Counters {
         forwarded: counted.forwarded,
         flooded: counted.flooded,
         consumed: counted.consumed,
-        drops: DropReason::ALL
-            .iter()
-            .map(|reason| (reason.to_string(), counted.dropped(*reason)))
-            .filter(|(_, count)| *count > 0)
-            .collect(),
+        drops: counted.drops.happened().map(|(reason, count)| (reason.to_string(), count)).collect(),
     }
 }

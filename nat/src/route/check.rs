@@ -1,95 +1,38 @@
 //! Frames that no router forwards (RFC 1812 section 5.3).
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
 use vswitch_frame::ipv4::Ipv4;
 use vswitch_frame::{Headers, L3, addresses};
 
-/// Why the router dropped a frame. Counters are indexed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum RouteDrop {
-    /// Not an IP packet, or one whose header contradicts itself (G2).
-    Malformed,
-    /// The IPv4 header checksum is wrong (G2).
-    BadHeaderChecksum,
-    /// A source address that no host has, or the switch's own (G8).
-    Martian,
-    /// A source address that is not of the interface's subnets (G9).
-    SpoofedSource,
-    /// A destination that is not forwarded: loopback, unspecified, multicast, broadcast, link-local (G10, G13).
-    NotForwardable,
-    /// A unicast packet in a broadcast frame (G14).
-    LinkBroadcast,
-    /// A source route option (G15).
-    SourceRouted,
-    /// Its hops are used up (G1).
-    HopsExceeded,
-    /// No route leads there (G11).
-    NoRoute,
-    /// Too long for the way out, and not to be fragmented (G4).
-    TooBig,
-    /// The next hop does not answer (G12).
-    Unresolved,
-    /// Too many packets wait for next hops.
-    QueueFull,
-}
-
-impl RouteDrop {
-    /// Every reason, in the order of the counters.
-    pub const ALL: [RouteDrop; 12] = [
-        RouteDrop::Malformed,
-        RouteDrop::BadHeaderChecksum,
-        RouteDrop::Martian,
-        RouteDrop::SpoofedSource,
-        RouteDrop::NotForwardable,
-        RouteDrop::LinkBroadcast,
-        RouteDrop::SourceRouted,
-        RouteDrop::HopsExceeded,
-        RouteDrop::NoRoute,
-        RouteDrop::TooBig,
-        RouteDrop::Unresolved,
-        RouteDrop::QueueFull,
-    ];
-
-    /// The counter's index.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name that the API and the command line use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            RouteDrop::Malformed => "malformed",
-            RouteDrop::BadHeaderChecksum => "bad-header-checksum",
-            RouteDrop::Martian => "martian",
-            RouteDrop::SpoofedSource => "spoofed-source",
-            RouteDrop::NotForwardable => "not-forwardable",
-            RouteDrop::LinkBroadcast => "link-broadcast",
-            RouteDrop::SourceRouted => "source-routed",
-            RouteDrop::HopsExceeded => "hops-exceeded",
-            RouteDrop::NoRoute => "no-route",
-            RouteDrop::TooBig => "too-big",
-            RouteDrop::Unresolved => "unresolved",
-            RouteDrop::QueueFull => "queue-full",
-        }
-    }
-}
-
-impl fmt::Display for RouteDrop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for RouteDrop {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+vswitch_frame::reasons! {
+    /// Why the router dropped a frame. Counters are indexed by it.
+    pub enum RouteDrop {
+        /// Not an IP packet, or one whose header contradicts itself (G2).
+        Malformed = "malformed",
+        /// The IPv4 header checksum is wrong (G2).
+        BadHeaderChecksum = "bad-header-checksum",
+        /// A source address that no host has, or the switch's own (G8).
+        Martian = "martian",
+        /// A source address that is not of the interface's subnets (G9).
+        SpoofedSource = "spoofed-source",
+        /// A destination that is not forwarded: loopback, unspecified, multicast, broadcast, link-local (G10, G13).
+        NotForwardable = "not-forwardable",
+        /// A unicast packet in a broadcast frame (G14).
+        LinkBroadcast = "link-broadcast",
+        /// A source route option (G15).
+        SourceRouted = "source-routed",
+        /// Its hops are used up (G1).
+        HopsExceeded = "hops-exceeded",
+        /// No route leads there (G11).
+        NoRoute = "no-route",
+        /// Too long for the way out, and not to be fragmented (G4).
+        TooBig = "too-big",
+        /// The next hop does not answer (G12).
+        Unresolved = "unresolved",
+        /// Too many packets wait for next hops.
+        QueueFull = "queue-full",
     }
 }
 

@@ -23,7 +23,7 @@ impl Nat {
         match decision {
             Ok(decision) => decision,
             Err(reason) => {
-                self.drops.count(reason, 1);
+                self.drops.add(reason, 1);
                 Decision::Drop(reason)
             }
         }

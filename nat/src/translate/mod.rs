@@ -160,7 +160,7 @@ impl Nat {
 
     /// Counts a drop that the shell decided on.
     pub fn refuse(&self, reason: NatDrop) {
-        self.drops.count(reason, 1);
+        self.drops.add(reason, 1);
     }
 
     /// What has happened to fragments.
@@ -208,7 +208,7 @@ impl Nat {
         self.table.handle_timeout(now);
         let lost = self.fragments().handle_timeout(now);
         if lost > 0 {
-            self.drops.count(NatDrop::FragmentTimeout, lost);
+            self.drops.add(NatDrop::FragmentTimeout, lost);
         }
     }
 
@@ -256,7 +256,7 @@ impl Nat {
                 Outcome::Forward
             }
             Err(reason) => {
-                self.drops.count(reason, 1);
+                self.drops.add(reason, 1);
                 Outcome::Drop(reason)
             }
         }

@@ -339,16 +339,6 @@ fn c26_super_frames() {
     assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1487), Fit::TooBig);
 }
 
-/// The table of reasons is whole, and no two share a name.
-#[test]
-fn reasons() {
-    let mut names: Vec<_> = RouteDrop::ALL.iter().map(|reason| reason.name()).collect();
-    assert!(RouteDrop::ALL.iter().enumerate().all(|(index, reason)| reason.index() == index));
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), RouteDrop::ALL.len());
-}
-
 // G17
 /// A connection to the switch itself is refused by a reset that the asker believes, and a reset is not answered.
 #[test]

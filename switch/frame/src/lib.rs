@@ -41,6 +41,7 @@ pub mod ipv6;
 mod mac;
 pub mod ndp;
 pub mod offload;
+pub mod reason;
 pub mod segment;
 pub mod tcp;
 mod time;

@@ -164,7 +164,7 @@ impl Vtep {
             in_packets: self.counts.in_packets.load(Relaxed),
             out_trains: self.counts.out_trains.load(Relaxed),
             out_packets: self.counts.out_packets.load(Relaxed),
-            drops: self.drops.list(),
+            drops: self.drops.happened().collect(),
         }
     }
 }

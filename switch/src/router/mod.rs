@@ -19,9 +19,10 @@ mod tick;
 
 pub use tick::Chores;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, Weak};
 
+use vswitch_frame::reason::SharedTally;
 use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
@@ -103,7 +104,7 @@ pub(crate) type NeighbourTable = Mutex<Neighbours<Waiting>>;
 pub struct Router {
     pub(crate) nat: Nat,
     limiter: Mutex<ErrorLimiter>,
-    drops: [AtomicU64; RouteDrop::ALL.len()],
+    drops: SharedTally<RouteDrop, { RouteDrop::COUNT }>,
     /// Counts the changes of neighbours that a cached next hop may not survive.
     epoch: AtomicU64,
 }
@@ -126,23 +127,22 @@ impl Router {
         Router {
             nat: Nat::new(limits, vswitch_nat::translate::FragmentLimits::default(), seed),
             limiter: Mutex::new(ErrorLimiter::new(seed.rotate_left(7))),
-            drops: std::array::from_fn(|_| AtomicU64::new(0)),
+            drops: SharedTally::new(),
             epoch: AtomicU64::new(1),
         }
     }
 
     pub(crate) fn refuse(&self, reason: RouteDrop) {
-        self.drops[reason.index()].fetch_add(1, Relaxed);
+        self.drops.add(reason, 1);
     }
 
     /// Everything that is counted.
     #[must_use]
     pub fn stats(&self) -> RouterStats {
-        let route = RouteDrop::ALL.into_iter().map(|reason| (reason, self.drops[reason.index()].load(Relaxed)));
         let nat = NatDrop::ALL.into_iter().map(|reason| (reason, self.nat.dropped(reason)));
         RouterStats {
             flows: self.nat.table().counters(),
-            route_drops: route.filter(|(_, count)| *count > 0).collect(),
+            route_drops: self.drops.happened().collect(),
             nat_drops: nat.filter(|(_, count)| *count > 0).collect(),
             errors_held_back: lock(&self.limiter).held_back(),
         }

@@ -146,7 +146,7 @@ impl Datagrams {
     }
 
     /// Counts a drop.
-    pub const fn dropped(&mut self, reason: DatagramDrop) {
+    pub fn dropped(&mut self, reason: DatagramDrop) {
         self.counters.dropped(reason);
     }
 

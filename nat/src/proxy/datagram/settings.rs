@@ -1,8 +1,7 @@
 //! Bounds, timers, and why a datagram went nowhere.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use vswitch_frame::reason::Tally;
 
 use crate::table::{Seconds, Timeouts};
 
@@ -56,88 +55,33 @@ pub enum Filter {
     EndpointIndependent,
 }
 
-/// Why a datagram, an echo or an ICMP message was dropped. Counters are indexed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum DatagramDrop {
-    /// A header contradicts its standard or the packet's length, or the offload does not fit the packet.
-    Malformed,
-    /// The checksum is wrong.
-    BadChecksum,
-    /// The source is not an address inside, or a port is zero.
-    Spoofed,
-    /// To many, or to an address of the host's own that is not shared.
-    Destination,
-    /// Of a protocol or an ICMP type that no host socket carries.
-    NotCarried,
-    /// The host gave no socket: its descriptors are used up, or it does not allow echo requests.
-    NoSocket,
-    /// The host refused to send it.
-    NotSent,
-    /// The host's socket has no room just now.
-    Full,
-    /// A fragment that overlaps another, or for which there is no room.
-    Fragment,
-    /// From outside, for a flow that is over.
-    NoFlow,
-    /// From outside, by somebody whom the flow has not written to.
-    Unsolicited,
-    /// From outside, longer than a packet to the inside can be.
-    TooLong,
-}
-
-impl DatagramDrop {
-    /// Every reason, in the order of the counters.
-    pub const ALL: [DatagramDrop; 12] = [
-        DatagramDrop::Malformed,
-        DatagramDrop::BadChecksum,
-        DatagramDrop::Spoofed,
-        DatagramDrop::Destination,
-        DatagramDrop::NotCarried,
-        DatagramDrop::NoSocket,
-        DatagramDrop::NotSent,
-        DatagramDrop::Full,
-        DatagramDrop::Fragment,
-        DatagramDrop::NoFlow,
-        DatagramDrop::Unsolicited,
-        DatagramDrop::TooLong,
-    ];
-
-    /// The counter's index.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name that the API and the command line use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            DatagramDrop::Malformed => "malformed",
-            DatagramDrop::BadChecksum => "bad-checksum",
-            DatagramDrop::Spoofed => "spoofed-source",
-            DatagramDrop::Destination => "not-forwardable",
-            DatagramDrop::NotCarried => "not-carried",
-            DatagramDrop::NoSocket => "no-socket",
-            DatagramDrop::NotSent => "not-sent",
-            DatagramDrop::Full => "socket-full",
-            DatagramDrop::Fragment => "fragment",
-            DatagramDrop::NoFlow => "no-flow",
-            DatagramDrop::Unsolicited => "unsolicited",
-            DatagramDrop::TooLong => "too-long",
-        }
-    }
-}
-
-impl fmt::Display for DatagramDrop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for DatagramDrop {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+vswitch_frame::reasons! {
+    /// Why a datagram, an echo or an ICMP message was dropped. Counters are indexed by it.
+    pub enum DatagramDrop {
+        /// A header contradicts its standard or the packet's length, or the offload does not fit the packet.
+        Malformed = "malformed",
+        /// The checksum is wrong.
+        BadChecksum = "bad-checksum",
+        /// The source is not an address inside, or a port is zero.
+        Spoofed = "spoofed-source",
+        /// To many, or to an address of the host's own that is not shared.
+        Destination = "not-forwardable",
+        /// Of a protocol or an ICMP type that no host socket carries.
+        NotCarried = "not-carried",
+        /// The host gave no socket: its descriptors are used up, or it does not allow echo requests.
+        NoSocket = "no-socket",
+        /// The host refused to send it.
+        NotSent = "not-sent",
+        /// The host's socket has no room just now.
+        Full = "socket-full",
+        /// A fragment that overlaps another, or for which there is no room.
+        Fragment = "fragment",
+        /// From outside, for a flow that is over.
+        NoFlow = "no-flow",
+        /// From outside, by somebody whom the flow has not written to.
+        Unsolicited = "unsolicited",
+        /// From outside, longer than a packet to the inside can be.
+        TooLong = "too-long",
     }
 }
 
@@ -158,17 +102,17 @@ pub struct DatagramCounters {
     pub received: [u64; 2],
     /// ICMP errors passed on to the inside.
     pub errors: u64,
-    drops: [u64; DatagramDrop::ALL.len()],
+    drops: Tally<DatagramDrop, { DatagramDrop::COUNT }>,
 }
 
 impl DatagramCounters {
     /// Counts a drop.
-    pub const fn dropped(&mut self, reason: DatagramDrop) {
-        self.drops[reason.index()] += 1;
+    pub fn dropped(&mut self, reason: DatagramDrop) {
+        self.drops.add(reason, 1);
     }
 
     /// Reasons with their counts, those that happened.
     pub fn drops(&self) -> impl Iterator<Item = (DatagramDrop, u64)> + '_ {
-        DatagramDrop::ALL.into_iter().map(|reason| (reason, self.drops[reason.index()])).filter(|(_, count)| *count > 0)
+        self.drops.happened()
     }
 }

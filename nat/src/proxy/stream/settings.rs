@@ -1,8 +1,7 @@
 //! Bounds, timers, and why a segment went nowhere.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use vswitch_frame::reason::Tally;
 
 use crate::table::Seconds;
 
@@ -53,92 +52,35 @@ impl Default for StreamLimits {
     }
 }
 
-/// Why a segment was dropped, or a connection refused. Counters are indexed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum StreamDrop {
-    /// A header contradicts its standard or the packet's length, or the offload does not fit the packet.
-    Malformed,
-    /// The checksum is wrong.
-    BadChecksum,
-    /// Flags that no connection sends together.
-    BadFlags,
-    /// A port is zero.
-    BadPort,
-    /// To many, or to an address of the host's own that is not shared.
-    Destination,
-    /// Of no connection; it was answered with a reset.
-    NoFlow,
-    /// A fragment of a segment.
-    Fragment,
-    /// As many connections as there may be, in all or of this endpoint.
-    TooMany,
-    /// The host gave no socket: its descriptors or ports are used up.
-    NoSocket,
-    /// The host's peer refused the connection.
-    Refused,
-    /// The host found no way to the peer.
-    Unreachable,
-    /// The peer did not answer the host.
-    TimedOut,
-    /// More answers wait than there is room for.
-    Full,
-}
-
-impl StreamDrop {
-    /// Every reason, in the order of the counters.
-    pub const ALL: [StreamDrop; 13] = [
-        StreamDrop::Malformed,
-        StreamDrop::BadChecksum,
-        StreamDrop::BadFlags,
-        StreamDrop::BadPort,
-        StreamDrop::Destination,
-        StreamDrop::NoFlow,
-        StreamDrop::Fragment,
-        StreamDrop::TooMany,
-        StreamDrop::NoSocket,
-        StreamDrop::Refused,
-        StreamDrop::Unreachable,
-        StreamDrop::TimedOut,
-        StreamDrop::Full,
-    ];
-
-    /// The counter's index.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name that the API and the command line use.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            StreamDrop::Malformed => "malformed",
-            StreamDrop::BadChecksum => "bad-checksum",
-            StreamDrop::BadFlags => "bad-flags",
-            StreamDrop::BadPort => "bad-port",
-            StreamDrop::Destination => "not-forwardable",
-            StreamDrop::NoFlow => "no-flow",
-            StreamDrop::Fragment => "fragment",
-            StreamDrop::TooMany => "too-many",
-            StreamDrop::NoSocket => "no-socket",
-            StreamDrop::Refused => "refused",
-            StreamDrop::Unreachable => "unreachable",
-            StreamDrop::TimedOut => "timed-out",
-            StreamDrop::Full => "queue-full",
-        }
-    }
-}
-
-impl fmt::Display for StreamDrop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Serialize for StreamDrop {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+vswitch_frame::reasons! {
+    /// Why a segment was dropped, or a connection refused. Counters are indexed by it.
+    pub enum StreamDrop {
+        /// A header contradicts its standard or the packet's length, or the offload does not fit the packet.
+        Malformed = "malformed",
+        /// The checksum is wrong.
+        BadChecksum = "bad-checksum",
+        /// Flags that no connection sends together.
+        BadFlags = "bad-flags",
+        /// A port is zero.
+        BadPort = "bad-port",
+        /// To many, or to an address of the host's own that is not shared.
+        Destination = "not-forwardable",
+        /// Of no connection; it was answered with a reset.
+        NoFlow = "no-flow",
+        /// A fragment of a segment.
+        Fragment = "fragment",
+        /// As many connections as there may be, in all or of this endpoint.
+        TooMany = "too-many",
+        /// The host gave no socket: its descriptors or ports are used up.
+        NoSocket = "no-socket",
+        /// The host's peer refused the connection.
+        Refused = "refused",
+        /// The host found no way to the peer.
+        Unreachable = "unreachable",
+        /// The peer did not answer the host.
+        TimedOut = "timed-out",
+        /// More answers wait than there is room for.
+        Full = "queue-full",
     }
 }
 
@@ -165,17 +107,17 @@ pub struct StreamCounters {
     pub received: u64,
     /// Bytes of all rings now, as if each were full.
     pub rings: u64,
-    drops: [u64; StreamDrop::ALL.len()],
+    drops: Tally<StreamDrop, { StreamDrop::COUNT }>,
 }
 
 impl StreamCounters {
     /// Counts a drop.
-    pub const fn dropped(&mut self, reason: StreamDrop) {
-        self.drops[reason.index()] += 1;
+    pub fn dropped(&mut self, reason: StreamDrop) {
+        self.drops.add(reason, 1);
     }
 
     /// Reasons with their counts, those that happened.
     pub fn drops(&self) -> impl Iterator<Item = (StreamDrop, u64)> + '_ {
-        StreamDrop::ALL.into_iter().map(|reason| (reason, self.drops[reason.index()])).filter(|(_, count)| *count > 0)
+        self.drops.happened()
     }
 }
