@@ -115,9 +115,10 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
         uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
         policy: Policy {
             ordered: true,
-            sockets: vec![socket.path().to_owned()],
+            sockets: std::iter::once(&socket).chain(&docker).map(|socket| socket.path().to_owned()).collect(),
             strangers: options.clients == Clients::Containers,
             capabilities: options.capabilities.clone(),
+            images: options.images.clone(),
         },
     })?;
     privileges::drop_all()?;
@@ -187,11 +188,13 @@ async fn serve(
         confinement,
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         live_restore: options.live_restore,
+        images: std::sync::Arc::new(options.images.clone()),
     };
     let runtime = tokio::runtime::Handle::current();
     let mut servers = Vec::new();
     if let Some(docker) = &sockets.docker {
-        let serving = api::serve::serve_to(options.clients, None, docker.listener()?, api::docker_router(app.clone()));
+        let (orders, listener) = (Some(controller.clone()), docker.listener()?);
+        let serving = api::serve::serve_to(options.clients, orders, listener, api::docker_router(app.clone()));
         servers.push(vital::spawn_fallible(&runtime, "control", serving));
         tracing::info!(socket = %docker.path().display(), "serving the Docker Engine API");
     }

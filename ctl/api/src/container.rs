@@ -15,6 +15,12 @@ pub struct ContainerCreate {
     pub name: Option<String>,
     /// The first 12 digits of the id if absent.
     pub hostname: Option<String>,
+    /// The image that was meant, for those who ask; `rootfs` is what counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The directory that becomes `/`; the host's root directory if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<String>,
     /// Program and arguments; the program is looked up in the `PATH` of `env`.
     pub command: Vec<String>,
     /// `KEY=VALUE` each; PATH, HOME, HOSTNAME and with a terminal TERM have defaults.

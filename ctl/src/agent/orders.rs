@@ -27,7 +27,11 @@ use rustix::net::{RecvFlags, SocketAddrUnix, getsockname, recv};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
 use super::protocol::{ExecSpec, Failure, FailureKind, Policy, ProcessSpec};
-use crate::model::{ContainerSpec, Faults, Wanted, environment, merge_env, parse_container, parse_exec};
+use crate::api::negotiable;
+use crate::model::{
+    ContainerSpec, Faults, Images, Wanted, create_from_docker, environment, exec_from_docker, merge_env,
+    parse_container, parse_exec,
+};
 use crate::peer::Peer;
 use crate::private;
 
@@ -81,7 +85,7 @@ impl Orders {
     /// Reads what the client at the other end of `connection` asks for. `daemon` is vswitchd's own process.
     pub(crate) async fn take(&self, connection: OwnedFd, policy: &Policy, daemon: Option<u32>) -> Result<u64, Failure> {
         believe(&connection, policy, daemon)?;
-        let read = tokio::time::timeout(PATIENCE, read(&connection)).await;
+        let read = tokio::time::timeout(PATIENCE, read(&connection, &policy.images)).await;
         let order = read.unwrap_or_else(|_| {
             Err(refuse("the request did not arrive as a whole; shorten the command, its environment or its mounts"))
         })?;
@@ -254,7 +258,7 @@ fn believe(connection: &OwnedFd, policy: &Policy, daemon: Option<u32>) -> Result
 }
 
 /// The request at the head of a connection, once it is there as a whole.
-async fn read(connection: &OwnedFd) -> Result<Order, Failure> {
+async fn read(connection: &OwnedFd, images: &Images) -> Result<Order, Failure> {
     let failed = |error: io::Error| Failure::io("read the client's request", &error);
     let mut bytes = vec![0; LONGEST];
     let mut encouraged = false;
@@ -271,7 +275,7 @@ async fn read(connection: &OwnedFd) -> Result<Order, Failure> {
                 return Err(refuse(sentence));
             }
             if there.len() >= head.end + head.length {
-                return head.order(&there[head.end..head.end + head.length]);
+                return head.order(&there[head.end..head.end + head.length], images);
             }
             if head.expects && !encouraged {
                 // What vswitchd would say once it had read the head.
@@ -301,6 +305,8 @@ struct Head {
 enum Kind {
     Create,
     Exec,
+    DockerCreate,
+    DockerExec,
 }
 
 impl Head {
@@ -326,11 +332,21 @@ impl Head {
         Ok(Some(Head { kind, end: end + 4, length, expects }))
     }
 
-    fn order(&self, body: &[u8]) -> Result<Order, Failure> {
+    fn order(&self, body: &[u8], images: &Images) -> Result<Order, Failure> {
         let failed = |error: serde_json::Error| refuse(format!("invalid JSON in the request body: {error}"));
         match self.kind {
             Kind::Create => serde_json::from_slice(body).map(Order::Create).map_err(failed),
             Kind::Exec => serde_json::from_slice(body).map(Order::Exec).map_err(failed),
+            Kind::DockerCreate => {
+                let wire = serde_json::from_slice(body).map_err(failed)?;
+                // Its name is vswitchd's to say.
+                let translated = create_from_docker(wire, None, images).map_err(|error| refuse(error.to_string()))?;
+                Ok(Order::Create(Box::new(translated.create)))
+            }
+            Kind::DockerExec => {
+                let wire = serde_json::from_slice(body).map_err(failed)?;
+                exec_from_docker(wire).map(Order::Exec).map_err(|faults| wrong(&faults))
+            }
         }
     }
 }
@@ -339,9 +355,15 @@ impl Head {
 fn kind_of(line: &str) -> Option<Kind> {
     let target = line.strip_prefix("POST ")?.split(' ').next()?;
     let path = target.split('?').next()?;
-    match path.strip_prefix("/vswitch/v1/containers")?.split('/').collect::<Vec<_>>()[..] {
-        [""] => Some(Kind::Create),
-        ["", _, "exec"] => Some(Kind::Exec),
+    let mut segments = path.strip_prefix('/')?.split('/').collect::<Vec<_>>();
+    if negotiable(segments[0]) {
+        segments.remove(0);
+    }
+    match segments[..] {
+        ["vswitch", "v1", "containers"] => Some(Kind::Create),
+        ["vswitch", "v1", "containers", _, "exec"] => Some(Kind::Exec),
+        ["containers", "create"] => Some(Kind::DockerCreate),
+        ["containers", _, "exec"] => Some(Kind::DockerExec),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
 use crate::logfile::Limit;
-use crate::model::{Isolation, Volume};
+use crate::model::{Images, Isolation, Volume};
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -212,6 +212,9 @@ pub struct Policy {
     pub strangers: bool,
     /// The greatest set of capabilities, by number; `None`: whatever is ordered.
     pub capabilities: Option<Vec<u8>>,
+    /// What clients of Docker's dialect may name.
+    #[serde(default)]
+    pub images: Images,
 }
 
 /// A network namespace that exists already.

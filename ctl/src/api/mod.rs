@@ -32,8 +32,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use answer::Refusal;
+pub(crate) use docker::version::negotiable;
 
 use crate::controller::Controller;
+use crate::model::Images;
 use crate::uplink::Uplink;
 use vswitch_api::version::Confinement;
 
@@ -50,6 +52,8 @@ pub struct App {
     pub cores: usize,
     /// Containers outlive a stop of vswitchd.
     pub live_restore: bool,
+    /// Root directories by name.
+    pub images: std::sync::Arc<Images>,
     /// What vswitchd cannot do.
     pub confinement: Confinement,
 }

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use super::answer::Refusal;
+use super::docker::images::one_segment;
 use super::docker::version::negotiate;
 use super::extract;
 use super::orders::{Slot, Usher};
@@ -179,6 +180,9 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
             Ok(Some(uri)) => *request.uri_mut() = uri,
             Ok(None) => {}
             Err(refusal) => return Box::pin(async move { Ok(refusal.into_response()) }),
+        }
+        if let Some(uri) = one_segment(request.uri()) {
+            *request.uri_mut() = uri;
         }
         if head_bytes(&request) > MAX_HEAD_BYTES {
             let sentence =

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::DockerConfigError;
+use crate::model::ImageError;
 use crate::overlay::VtepError;
 use crate::overlay::file::TablesError;
 use crate::uplink::UplinkError;
@@ -36,6 +37,9 @@ pub enum ArgsError {
         /// What would do.
         allowed: &'static str,
     },
+    /// An image makes no sense.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// Two flags contradict each other.
     #[error("--ephemeral takes everything down and --live-restore keeps it; use one of them")]
     Contradiction,

@@ -1,5 +1,6 @@
 //! The file of `--config`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -26,6 +27,8 @@ pub(super) struct File {
     pub(super) group: Option<String>,
     pub(super) allow_from_containers: bool,
     pub(super) allow_cap: Vec<String>,
+    /// Directories by name.
+    pub(super) images: BTreeMap<String, String>,
     pub(super) confinement: Option<Mode>,
     pub(super) log: Option<String>,
     pub(super) docker_socket: Option<PathBuf>,

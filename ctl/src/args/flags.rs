@@ -59,6 +59,10 @@ pub struct Args {
     /// Serve clients of other pid namespaces, too: a container that has the socket within reach is then as good as the user
     #[arg(long)]
     pub allow_from_containers: bool,
+    /// An image for Docker's clients: containers of this name have the directory as /, '*=/' gives the host's root
+    /// directory to all other names; may repeat [default: none]
+    #[arg(long = "image", value_name = "NAME=DIR")]
+    pub images: Vec<String>,
     /// What happens when vswitchd does what it should not; it confines itself by seccomp and landlock [default: refuse]
     #[arg(long, value_name = "MODE")]
     pub confinement: Option<Mode>,

@@ -19,6 +19,7 @@ use vswitch_switch::Settings;
 
 use crate::api::serve::Clients;
 use crate::log::{Level, NoLevel};
+use crate::model::Images;
 use crate::overlay::file::check_all;
 use crate::overlay::vtep;
 use crate::uplink::Uplink;
@@ -63,6 +64,11 @@ impl Args {
             Some(socket) => socket,
             None => environment.default_socket()?,
         };
+        let images = if self.images.is_empty() {
+            Images::parse(file.images.iter().map(|(name, directory)| format!("{name}={directory}")))?
+        } else {
+            Images::parse(&self.images)?
+        };
         let docker = DockerConfig::new(self.docker, self.config_file.or(file.config_file));
         Ok(Options {
             defaults: docker.read()?,
@@ -85,6 +91,7 @@ impl Args {
             live_restore,
             group: self.group.or(file.group),
             capabilities: greatest(if self.allow_cap.is_empty() { &file.allow_cap } else { &self.allow_cap })?,
+            images,
             clients: if self.allow_from_containers || file.allow_from_containers {
                 Clients::Containers
             } else {

@@ -8,7 +8,7 @@ use super::DockerConfig;
 use crate::api::serve::Clients;
 use crate::confinement::Mode;
 use crate::log::Level;
-use crate::model::Defaults;
+use crate::model::{Defaults, Images};
 use crate::overlay::{OverlayTable, VtepSpec};
 use crate::uplink::Uplink;
 
@@ -37,6 +37,8 @@ pub struct Options {
     pub group: Option<String>,
     /// The greatest set of capabilities of a container, by number.
     pub capabilities: Option<Vec<u8>>,
+    /// Root directories by name, for Docker's clients.
+    pub images: Images,
     /// Whose requests are answered.
     pub clients: Clients,
     /// How far vswitchd restricts itself.

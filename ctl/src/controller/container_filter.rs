@@ -1,6 +1,7 @@
 //! Which containers a listing of Docker's is about.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use vswitch_api::docker::container::ContainerSummary;
 
@@ -8,7 +9,7 @@ use super::state::{ContainerState, State};
 use super::{Controller, docker_view};
 use crate::clock::Moment;
 use crate::error::ControlError;
-use crate::model::{Container, Filters, Phase, bad_value};
+use crate::model::{Container, Filters, Phase, bad_value, image_id, tagged_image};
 use crate::publish::PortRange;
 
 /// What `docker ps` asks for.
@@ -107,7 +108,7 @@ impl ContainerFilter {
             && filters.exact("status", docker_view::word(container.phase))
             && filters.labels(&container.spec.labels)
             && filters.exact("health", "none")
-            && !filters.has("ancestor")
+            && filters.any("ancestor", |text| matches_image(container, text))
             && !filters.has("volume")
             && self.is_task != Some(true)
             && self.before.is_none_or(|before| container.created < before)
@@ -139,6 +140,15 @@ impl ContainerFilter {
                 || endpoints().any(|on| on.network_name == text || on.network.as_str().starts_with(text))
         })
     }
+}
+
+/// By name, with or without a tag, or by id.
+fn matches_image(container: &Container, text: &str) -> bool {
+    let id = image_id(Path::new(&container.spec.rootfs));
+    let name = container.spec.image.as_deref().unwrap_or(&container.spec.rootfs);
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    let by_id = digits.len() >= 6 && id["sha256:".len()..].starts_with(digits);
+    by_id || tagged_image(name) == tagged_image(text) || name.split(':').next() == Some(text)
 }
 
 impl Ports {

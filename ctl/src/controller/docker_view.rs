@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use vswitch_api::docker::container::{
     Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState,
@@ -13,7 +14,7 @@ use super::state::{ContainerState, EndpointState, State, gateway_of, prefix_of};
 use super::{Controller, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
-use crate::model::{Container, Phase, StaticAddress};
+use crate::model::{Container, Phase, StaticAddress, image_id};
 
 /// How Docker writes a moment that never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -40,6 +41,8 @@ pub(super) fn summary(state: &State, one: &ContainerState, now: Moment) -> Conta
     ContainerSummary {
         id: container.id.to_string(),
         names: vec![format!("/{}", container.name)],
+        image: image_name(container),
+        image_id: image_id(Path::new(&container.spec.rootfs)),
         command: container.spec.command.join(" "),
         created: container.created.unix_seconds(),
         ports: ports(container),
@@ -62,6 +65,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         path,
         args,
         state: life(container.phase),
+        image: image_id(Path::new(&spec.rootfs)),
         name: format!("/{}", container.name),
         platform: "linux".to_owned(),
         host_config: HostConfig {
@@ -80,6 +84,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             tty: spec.tty,
             env: spec.env.clone(),
             cmd: spec.command.clone(),
+            image: image_name(container),
             working_dir: spec.working_dir.clone(),
             labels: spec.labels.clone(),
             ..Config::default()
@@ -87,6 +92,11 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         network_settings: network_settings(state, one),
         ..ContainerInspect::default()
     }
+}
+
+/// The name of a container's image, or its root directory.
+fn image_name(container: &Container) -> String {
+    container.spec.image.clone().unwrap_or_else(|| container.spec.rootfs.clone())
 }
 
 /// Docker's word for where a container is in its life.

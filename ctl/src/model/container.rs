@@ -92,6 +92,12 @@ impl Container {
 /// What a user asked of a container, apart from its networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
+    /// The name by which its client knows its root directory.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The directory that is `/` for it.
+    #[serde(default = "host_root")]
+    pub rootfs: String,
     /// Program and arguments.
     pub command: Vec<String>,
     /// Whole environment.
@@ -251,7 +257,13 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         "" => DEFAULT_NETWORK.to_owned(),
         _ => wire.network,
     };
+    let rootfs = wire.rootfs.filter(|dir| !dir.is_empty()).unwrap_or_else(host_root);
+    if rootfs != host_root() {
+        faults.add("a root directory of its own is not available yet; leave it out");
+    }
     let spec = ContainerSpec {
+        image: wire.image,
+        rootfs,
         command: wire.command,
         env: wire.env,
         working_dir,
@@ -299,6 +311,11 @@ pub fn parse_exec(wire: ExecRequest) -> Result<ExecSpec, Faults> {
         faults.take(check_working_dir(dir));
     }
     faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty })
+}
+
+/// The directory that is `/` where none is named: the host's.
+fn host_root() -> String {
+    "/".to_owned()
 }
 
 fn take_endpoint(wire: &vswitch_api::network::EndpointConfig, faults: &mut Faults) -> EndpointSpec {

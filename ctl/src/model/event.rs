@@ -59,7 +59,8 @@ impl Event {
     pub fn of_container(moment: Moment, container: &Container, action: &'static str) -> Self {
         let mut event = Event::new(moment, Kind::Container, action, container.id.to_string());
         event.attributes.clone_from(&container.spec.labels);
-        event.with([("image", ""), ("name", container.name.as_str())])
+        let image = container.spec.image.as_deref().unwrap_or(&container.spec.rootfs);
+        event.with([("image", image), ("name", container.name.as_str())])
     }
 
     /// With these attributes, too.

@@ -4,11 +4,13 @@
 mod capabilities;
 mod container;
 mod defaults;
+mod docker_create;
 mod endpoint;
 mod environment;
 mod event;
 mod faults;
 mod filter;
+mod images;
 mod isolation;
 mod link;
 mod name;
@@ -24,6 +26,7 @@ pub use container::{
     parse_container, parse_exec,
 };
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
+pub use docker_create::{DockerError, Translated, create_from_docker, exec_from_docker};
 pub use endpoint::{
     AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
@@ -31,6 +34,7 @@ pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};
+pub use images::{Image, ImageError, Images, id_of as image_id, tagged as tagged_image};
 pub use isolation::{Isolation, Volume};
 pub use link::Link;
 pub use name::{container_name, network_name};

@@ -122,6 +122,7 @@ impl Daemon {
             confinement,
             cores: 1,
             live_restore: false,
+            images: Default::default(),
         };
         let listener = socket.listener().unwrap();
         let orders = Some(app.controller.clone());

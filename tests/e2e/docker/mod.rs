@@ -2,6 +2,7 @@
 
 mod containers;
 mod events;
+mod images;
 mod sdk;
 mod socket;
 

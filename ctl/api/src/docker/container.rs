@@ -15,9 +15,9 @@ pub struct ContainerSummary {
     pub id: String,
     /// The name, with a leading slash.
     pub names: Vec<String>,
-    /// Empty: vswitch has no images.
+    /// The name of its image, or its root directory.
     pub image: String,
-    /// Empty.
+    /// `sha256:` and 64 hexadecimal digits, of its root directory.
     #[serde(rename = "ImageID")]
     pub image_id: String,
     /// Program and arguments.
@@ -138,7 +138,7 @@ pub struct ContainerInspect {
     pub args: Vec<String>,
     /// Where it is in its life.
     pub state: InspectState,
-    /// Empty.
+    /// `sha256:` and 64 hexadecimal digits, of its root directory.
     pub image: String,
     /// Empty: the file is made in the container's own mount namespace.
     pub resolv_conf_path: String,
@@ -280,7 +280,7 @@ pub struct Config {
     pub env: Vec<String>,
     /// Program and arguments.
     pub cmd: Vec<String>,
-    /// Empty.
+    /// The name of its image, or its root directory.
     pub image: String,
     /// Where it begins.
     pub working_dir: String,

@@ -3,5 +3,7 @@
 //! take them for granted.
 
 pub mod container;
+pub mod create;
 pub mod event;
+pub mod image;
 pub mod system;

@@ -157,6 +157,8 @@ impl RunArgs {
         Ok(ContainerCreate {
             name: self.name,
             hostname: self.hostname,
+            image: None,
+            rootfs: None,
             command: self.command,
             env: environment(&self.env, self.env_host),
             working_dir: Some(working_dir(self.workdir, &self.volumes)?),

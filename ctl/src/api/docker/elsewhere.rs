@@ -1,5 +1,5 @@
 //! What belongs to Docker and not to vswitch. `docker inspect NAME` asks for every kind of thing in turn and goes on at
-//! "not found", so looking up one image, volume or plugin is answered so; everything else is not implemented.
+//! "not found", so looking up one volume or plugin is answered so; everything else is not implemented.
 
 use axum::http::{Method, StatusCode};
 use vswitch_api::ErrorBody;
@@ -9,13 +9,6 @@ use crate::api::extract::Segments;
 
 fn missing(sentence: String) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, sentence)
-}
-
-/// There are no images.
-#[utoipa::path(get, path = "/images/{name}/json", params(("name" = String, Path)),
-    responses((status = 404, body = ErrorBody)))]
-pub(in crate::api) async fn image(Segments(name): Segments<String>) -> Refusal {
-    missing(format!("No such image: {name}"))
 }
 
 /// There are no volumes.
@@ -51,7 +44,7 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
 pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Option<Refusal> {
     let (folder, name) = path.trim_matches('/').split_once('/')?;
     let docker_has = match folder {
-        "containers" => method == Method::POST && matches!(name, "create" | "prune"),
+        "containers" => method == Method::POST && name == "prune",
         "volumes" => {
             method == Method::PUT
                 || method == Method::DELETE

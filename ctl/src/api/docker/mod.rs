@@ -4,9 +4,11 @@
 //! one topic each; what belongs to Docker and not to vswitch is refused by [`elsewhere`], in words that say so.
 
 pub(super) mod containers;
+mod create;
 pub(super) mod elsewhere;
 pub(super) mod events;
 mod filters;
+pub(super) mod images;
 pub(super) mod networks;
 pub(super) mod system;
 pub(super) mod version;
@@ -39,7 +41,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::rename))
         .routes(routes!(containers::wait))
         .routes(routes!(containers::remove))
-        .routes(routes!(elsewhere::image))
+        .routes(routes!(create::create))
+        .routes(routes!(images::list))
+        .routes(routes!(images::pull))
+        .routes(routes!(images::prune))
+        .routes(routes!(images::inspect))
+        .routes(routes!(images::history))
+        .routes(routes!(images::tag))
+        .routes(routes!(images::remove))
         .routes(routes!(elsewhere::volume))
         .routes(routes!(elsewhere::plugin))
         .layer(map_response(version::announce))

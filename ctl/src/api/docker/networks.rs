@@ -18,7 +18,7 @@ use crate::model::{parse_endpoint, parse_network};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::api) struct Filters {
-    filters: String,
+    pub(super) filters: String,
 }
 
 /// Networks.

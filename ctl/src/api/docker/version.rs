@@ -42,6 +42,11 @@ pub(super) async fn announce(mut response: Response) -> Response {
     response
 }
 
+/// Whether a path's first segment is a version, spoken or not.
+pub(crate) fn negotiable(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|version| parse(version).is_some())
+}
+
 /// `1.47` and `/networks` of `/v1.47/networks`.
 fn split(uri: &Uri) -> Option<(&str, &str)> {
     let rest = uri.path_and_query()?.as_str().strip_prefix("/v")?;
