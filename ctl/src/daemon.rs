@@ -100,6 +100,9 @@ const SLICE: u64 = 100_000;
 /// # Errors
 /// One sentence that says why it did not start, or why it ended by itself.
 pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
+    if let Some(warning) = &options.warning {
+        tracing::warn!("{warning}");
+    }
     raise_descriptor_limit();
     vswitch_switch::sys::memory::keep_large_blocks_apart();
     let state_dir = StateDir::lock(&options.state_dir)?;
@@ -282,7 +285,13 @@ async fn open_uplink(
 fn reload(options: &Options, controller: &Controller) {
     tracing::info!("SIGHUP: reading the settings again");
     let result = options.docker.read().map_err(|error| error.to_string());
-    match result.and_then(|defaults| controller.reload(defaults).map_err(|error| error.to_string())) {
+    let reloaded = result.and_then(|read| {
+        if let Some(warning) = &read.warning {
+            tracing::warn!("{warning}");
+        }
+        controller.reload(read.defaults).map_err(|error| error.to_string())
+    });
+    match reloaded {
         Ok(()) => tracing::info!("the settings hold from now on; running containers keep what they have"),
         Err(error) => tracing::error!("the settings stay as they were: {error}"),
     }

@@ -53,12 +53,6 @@ pub enum ControlError {
         /// Their names.
         endpoints: String,
     },
-    /// The setting `bridge` names nothing.
-    #[error(
-        "network {0}, which the setting bridge names for containers that name none, does not exist; create it first: \
-         vswitchctl network create {0}"
-    )]
-    DefaultNetworkMissing(String),
     /// `network create bridge`.
     #[error("operation is not permitted on predefined {0} network")]
     PredefinedName(String),
@@ -260,7 +254,7 @@ impl ControlError {
             E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {
                 Class::Conflict
             }
-            E::BridgeInUse { .. } | E::DefaultNetworkMissing(_) => Class::Conflict,
+            E::BridgeInUse { .. } => Class::Conflict,
             E::ContainerRunning(_) | E::AlreadyRunning(_) | E::NotRunning(_) | E::JoinNotRunning(_) => Class::Conflict,
             E::LinkNotRunning { .. } | E::LinkElsewhere(_) | E::Conflict(_) => Class::Conflict,
             E::Unsupported(_) => Class::Unsupported,

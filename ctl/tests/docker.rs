@@ -160,13 +160,53 @@ fn lives() {
     assert_eq!((post("/containers/c/restart?t=1"), post("/containers/c/kill?signal=NONSENSE")), (204, 400));
     assert_eq!(daemon.delete("/containers/c").0, 409);
     assert_eq!(post("/containers/c/kill?signal=SIGTERM"), 204);
-    assert_eq!(daemon.post("/containers/c/wait?condition=not-running", ""), (200, json!({"StatusCode": 143})));
+    let (status, answer) = daemon.post("/containers/c/wait?condition=not-running", "");
+    assert!(status == 200 && answer.to_string().contains("143"), "{answer}");
     assert_eq!((post("/containers/c/kill"), daemon.delete("/containers/c?force=1&v=1").0), (409, 204));
     for (method, path) in [("POST", "start"), ("POST", "stop"), ("POST", "restart"), ("POST", "kill"), ("POST", "wait")]
     {
         let (status, answer) = common::request(&daemon.path(), method, &format!("/containers/c/{path}"), "");
         assert_eq!((status, message(&answer)), (404, "No such container: c"), "{path}");
     }
+}
+
+/// docker wait: the head of the answer comes at once, the status when what was waited for has come: that it does not run,
+/// its next end, or that it is gone.
+#[test]
+fn waiting() {
+    let daemon = Daemon::start();
+    daemon.container("c", "bridge");
+    let begin = |query: &str| {
+        let mut stream = UnixStream::connect(daemon.path()).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        write!(stream, "POST /containers/c/wait{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+        reader
+    };
+    let end = |mut reader: BufReader<UnixStream>| {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let (from, to) = (text.find('{').unwrap(), text.rfind('}').unwrap());
+        serde_json::from_str::<Value>(&text[from..=to]).unwrap()["StatusCode"].clone()
+    };
+    // It does not run yet, which is as good as an end.
+    assert_eq!(end(begin("")), 0);
+    let (next, removed) = (begin("?condition=next-exit"), begin("?condition=removed"));
+    assert_eq!(daemon.post("/containers/c/start", "").0, 204);
+    let stopped = begin("?condition=not-running");
+    assert_eq!(daemon.post("/containers/c/kill?signal=TERM", "").0, 204);
+    assert_eq!((end(next), end(stopped), end(begin(""))), (143.into(), 143.into(), 143.into()));
+    assert_eq!(daemon.post("/containers/c/start", "").0, 204);
+    // Killed means dead.
+    assert_eq!((daemon.post("/containers/c/kill", "").0, daemon.delete("/containers/c").0), (204, 204));
+    assert_eq!(end(removed), 137);
+    let (status, answer) = daemon.post("/containers/c/wait?condition=later", "");
+    assert_eq!((status, message(&answer)), (400, "invalid condition: \"later\""));
 }
 
 /// Networks of another scope are not found, and names in filters are patterns.

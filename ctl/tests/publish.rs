@@ -99,7 +99,10 @@ fn flows() {
         assert!((400..500).contains(&status) && answer["message"].is_string(), "{query}: {status} {answer}");
     }
     let (_, stats) = daemon.get("/vswitch/v1/stats");
-    assert_eq!(stats["router"]["uplink"], json!({"interface": "up0", "up": true, "lost": 0, "recovered": 0}));
+    assert_eq!(
+        stats["router"]["uplink"],
+        json!({"interface": "up0", "up": true, "down": false, "lost": 0, "recovered": 0})
+    );
     assert_eq!(stats["router"]["flows"], 0);
     let (status, answer) = daemon
         .post("/networks/create", &json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.99.0.0/25"}]}}).to_string());

@@ -88,13 +88,19 @@ fn another_default_network() {
     daemon.controller.reload(settings(&["--bridge=none"])).unwrap();
     daemon.container("c3", "default");
     assert_eq!(daemon.inspect("c3")["network_mode"], "none");
-    let error = daemon.controller.reload(settings(&["--bridge=nowhere"])).unwrap_err().to_string();
-    assert!(
-        error.contains("network nowhere, which the setting bridge names") && error.contains("create it"),
-        "{error}"
-    );
+    // One that is not there is made, as the settings want the network bridge.
+    daemon.controller.reload(settings(&["--bridge=br0", "--mtu=1400"])).unwrap();
     daemon.container("c4", "");
-    assert_eq!(daemon.inspect("c4")["network_mode"], "none");
+    assert_eq!(daemon.inspect("c4")["network_mode"], "br0");
+    assert_eq!(daemon.get("/networks/br0").1["Options"]["com.docker.network.driver.mtu"], "1400");
+    let error = daemon.controller.reload(settings(&["--bridge=br0/x"])).unwrap_err().to_string();
+    assert!(error.contains("the setting bridge: invalid network name \"br0/x\""), "{error}");
+    // Nor does it stay when the rest of the settings cannot hold.
+    daemon.running("c5", "bridge");
+    daemon.controller.reload(settings(&["--bridge=br1", "--ipv6", "--mtu=1400"])).unwrap_err();
+    assert_eq!(daemon.get("/networks/br1").0, 404);
+    daemon.container("c6", "");
+    assert_eq!(daemon.inspect("c6")["network_mode"], "br0");
 }
 
 /// New settings change the network bridge while nobody is on it, and are refused as a whole, by name, while somebody is.
@@ -133,18 +139,31 @@ fn reload() {
     assert_eq!(bridge(&daemon)["IPAM"]["Config"][0]["Subnet"], "10.8.0.0/16");
 }
 
-/// A restart with other settings changes the network bridge as a reload does, and what they leave open stays.
+/// A restart with other settings changes the network bridge as a reload does, and what was taken away is gone: the subnet,
+/// the range and the router that were named. Stopped containers follow.
 #[test]
 fn restart() {
-    let daemon = start(&["--bip=10.7.0.5/16"]);
+    let daemon = start(&["--bip=10.7.0.5/16", "--default-gateway=10.7.0.9"]);
+    daemon.container("c0", "bridge");
+    assert_eq!(daemon.inspect("c0")["endpoints"][0]["ipv4_gateway"], "10.7.0.9");
     let (dir, agent) = daemon.crash();
     let daemon = Daemon::start_in(dir, agent);
-    assert_eq!(bridge(&daemon)["IPAM"]["Config"][0]["Gateway"], "10.7.0.5");
+    let automatic = json!([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]);
+    assert_eq!(bridge(&daemon)["IPAM"]["Config"], automatic);
+    let endpoint = daemon.inspect("c0")["endpoints"][0].clone();
+    assert_eq!(
+        (&endpoint["ipv4_address"], &endpoint["ipv4_gateway"], &endpoint["mac_address"]),
+        (&"172.17.0.2/16".into(), &"172.17.0.1".into(), &"02:42:ac:11:00:02".into())
+    );
     let (dir, agent) = daemon.crash();
     let daemon = Daemon::start_settled(dir, agent, None, settings(&["--bip=10.8.0.5/16", "--icc=false"]));
     assert_eq!(bridge(&daemon)["IPAM"]["Config"][0]["Gateway"], "10.8.0.5");
     daemon.container("c1", "bridge");
     let address = daemon.inspect("c1")["endpoints"][0]["ipv4_address"].clone();
+    assert_eq!(
+        (&address, &daemon.inspect("c0")["endpoints"][0]["ipv4_address"]),
+        (&"10.8.0.2/16".into(), &"10.8.0.1/16".into())
+    );
     let (dir, agent) = daemon.crash();
     // Options alone may change under stopped containers, whose leases stay theirs.
     let daemon = Daemon::start_settled(dir, agent, None, settings(&["--bip=10.8.0.5/16", "--mtu=1300"]));
@@ -153,4 +172,46 @@ fn restart() {
     assert_eq!(daemon.inspect("c1")["endpoints"][0]["ipv4_address"], address);
     daemon.container("c2", "bridge");
     assert_ne!(daemon.inspect("c2")["endpoints"][0]["ipv4_address"], address);
+}
+
+/// Taken away on SIGHUP it is gone as well, from under stopped containers; while one runs that is said, and a start goes on
+/// with what there is until it does not.
+#[test]
+fn settings_that_are_taken_away() {
+    let daemon = start(&["--bip=10.7.0.5/16"]);
+    daemon.running("c1", "bridge");
+    let error = daemon.controller.reload(Defaults::default()).unwrap_err().to_string();
+    assert!(error.contains("cannot change while containers are on it (c1)"), "{error}");
+    let (dir, agent) = daemon.crash();
+    let daemon = Daemon::start_in(dir, agent);
+    assert_eq!(bridge(&daemon)["IPAM"]["Config"][0]["Gateway"], "10.7.0.5");
+    assert_eq!(daemon.inspect("c1")["state"], "running");
+    assert_eq!(daemon.post("/containers/c1/stop", "").0, 204);
+    daemon.controller.reload(Defaults::default()).unwrap();
+    assert_eq!(bridge(&daemon)["IPAM"]["Config"], json!([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]));
+    assert_eq!(daemon.post("/containers/c1/start", "").0, 204);
+    assert_eq!(daemon.inspect("c1")["endpoints"][0]["ipv4_address"], "172.17.0.2/16");
+    // Whoever ran when the host went down is on nothing now.
+    let (dir, agent) = daemon.crash();
+    agent.state.lock().unwrap().running.clear();
+    let daemon = Daemon::start_settled(dir, agent, None, settings(&["--bip=10.8.0.5/16"]));
+    assert_eq!(bridge(&daemon)["IPAM"]["Config"][0]["Gateway"], "10.8.0.5");
+    assert_eq!(daemon.inspect("c1")["endpoints"][0]["ipv4_address"], "10.8.0.1/16");
+}
+
+/// Networks get the options of their driver that they leave open, and show them.
+#[test]
+fn default_options_of_networks() {
+    let daemon = Daemon::start();
+    let mtu = "--default-network-opt=bridge=com.docker.network.driver.mtu=1234";
+    daemon.controller.reload(settings(&[mtu])).unwrap();
+    let made = |name: &str, options: Value| {
+        let body = json!({"Name": name, "Options": options});
+        let (status, answer) = daemon.post("/networks/create", &body.to_string());
+        assert_eq!(status, 201, "{answer}");
+        daemon.get(&format!("/networks/{name}")).1["Options"].clone()
+    };
+    assert_eq!(made("a", json!({})), json!({"com.docker.network.driver.mtu": "1234"}));
+    let own = json!({"com.docker.network.driver.mtu": "1400"});
+    assert_eq!(made("b", own.clone()), own);
 }

@@ -215,3 +215,20 @@ fn link_down_and_up() {
         site.finish();
     });
 }
+
+/// An uplink whose interface is switched off, or has lost its carrier, says so; nothing is lost by that.
+#[test]
+fn down_and_up() {
+    guard(|| {
+        let site = Site::start();
+        let up = || site.router().uplink.unwrap().up;
+        assert!(up());
+        site.host.ok("ip link set up0 down");
+        assert!(!up());
+        assert!(site.vs.ok("stats").contains("Uplink: up0 down"));
+        site.host.ok("ip link set up0 up");
+        eventually("the uplink carries again", 10, up);
+        assert_eq!(site.router().uplink.unwrap().lost, 0);
+        site.vs.container("a", "").pings("10.99.0.2");
+    });
+}

@@ -1,6 +1,11 @@
 //! Who may do what: the daemon, its files, its containers.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::Command,
+};
 
 use vswitch_tests::{Vswitch, eventually, guard, guard::is_root, http, run};
 
@@ -122,6 +127,38 @@ fn files_are_private() {
         shared.up();
         let socket = fs::metadata(shared.socket()).unwrap();
         assert_eq!((socket.mode() & 0o777, socket.gid().to_string()), (0o660, group));
+    });
+}
+
+/// --group lets a group in where an earlier vswitchd made the folder for its user alone, and its members are as good as the
+/// user; others are told whose the socket is. Only root can become two users here.
+#[test]
+fn members_of_the_group() {
+    guard(|| {
+        let dir = Path::new("/run/vswitch");
+        let gid = if is_root() { 1005 } else { rustix::process::getegid().as_raw() };
+        let alone = Vswitch::stopped("/run/vswitch", &[]);
+        fs::set_permissions(dir, PermissionsExt::from_mode(0o700)).unwrap();
+        alone.up();
+        let as_member = |vs: &Vswitch, gid: u32, line: &str| {
+            let ids = format!("setpriv --reuid=1002 --regid={gid} --clear-groups");
+            let mut command = Command::new("setpriv");
+            command.args(ids.split(' ').skip(1)).arg(vs.ctl_command().get_program());
+            command.arg("--socket").arg(vs.socket()).args(line.split(' '));
+            run(&mut command)
+        };
+        if is_root() {
+            as_member(&alone, gid, "ps").exits(1).says("is not yours to use");
+        }
+        alone.terminate();
+        let shared = Vswitch::stopped("/run/vswitch", &["--group", &gid.to_string()]);
+        shared.up();
+        assert_eq!(fs::metadata(dir).unwrap().mode() & 0o777, 0o710);
+        if is_root() {
+            as_member(&shared, gid, "run --name c -- true").ok();
+            as_member(&shared, gid + 1, "ps").exits(1).says("is not yours to use");
+            shared.ok("rm c");
+        }
     });
 }
 

@@ -68,7 +68,7 @@ fn reload() {
                 r#"{"mtu": 1300}"#,
                 "both as a flag and in the configuration file: mtu: (from flag: 1400, from file: 1300)",
             ),
-            (r#"{"bridge": "nowhere"}"#, "network nowhere, which the setting bridge names"),
+            (r#"{"bridge": "no/where"}"#, "the setting bridge: invalid network name"),
         ] {
             write(text);
             says(sentence);
@@ -97,7 +97,7 @@ fn refusals() {
         for (text, flags, says) in [
             ("", &["--bip", "10.7.0.0/33"][..], "invalid bip"),
             ("", &["--dns", "resolver"], "resolver is not an ip address"),
-            (r#"{"storage-driver": "overlay2"}"#, &[], "don't match any configuration option: storage-driver"),
+            (r#"{"frobnicate": "overlay2"}"#, &[], "don't match any configuration option: frobnicate"),
             (r#"{"dns": ["9.9.9.9"]}"#, &["--dns", "8.8.8.8"], "both as a flag and in the configuration file: dns"),
             ("{", &[], "unable to configure vswitchd with file /tmp/daemon.json"),
         ] {
@@ -105,8 +105,28 @@ fn refusals() {
             let args = [&["--config-file", FILE], flags].concat();
             run(&mut Vswitch::stopped("/tmp/refused", &args).daemon_command()).exits(2).says(says);
         }
-        run(&mut Vswitch::stopped("/tmp/refused", &["--bridge", "nowhere"]).daemon_command())
-            .exits(1)
-            .says("network nowhere, which the setting bridge names for containers that name none, does not exist");
+    });
+}
+
+/// A daemon.json as it is found in the world, and -b with a network that is not there: vswitchd starts, says what it does
+/// without, and containers that name no network are on the one that was named. Ports are published where ip says.
+#[test]
+fn as_found_in_the_world() {
+    guard(|| {
+        let text = r#"{"registry-mirrors": ["https://mirror.example.org"], "log-driver": "json-file",
+            "storage-driver": "overlay2", "hosts": ["fd://"], "live-restore": true, "log-level": "info",
+            "data-root": "/srv/docker", "ip": "127.0.0.1"}"#;
+        std::fs::write(FILE, text).unwrap();
+        let vs = Vswitch::with(&["--config-file", FILE, "-b", "br0"]);
+        let log = vs.log();
+        assert!(log.contains("are dockerd's alone: vswitchd does without them"), "{log}");
+        assert!(log.contains("storage-driver") && !log.contains("live-restore is"), "{log}");
+        let c = vs.container("c", "-p 18080:80");
+        c.pings(&c.gateway("br0"));
+        assert_eq!(vs.ok("port c").trim(), "80/tcp -> 127.0.0.1:18080");
+        vs.terminate();
+        assert!(c.ok("echo still here").contains("still"), "live-restore of the file holds");
+        vs.up();
+        vs.ok("rm -f c");
     });
 }

@@ -39,6 +39,17 @@ pub enum ClientError {
         /// What the connect call said.
         source: std::io::Error,
     },
+    /// The socket is not for this user.
+    #[error(
+        "the socket {socket} is not yours to use ({source}): its vswitchd is another user's. Name the socket of a vswitchd of \
+         your own with --socket, or have that one started with --group and a group that you are in"
+    )]
+    Denied {
+        /// The socket's path.
+        socket: String,
+        /// What the connect call said.
+        source: std::io::Error,
+    },
     /// The daemon refused; the sentence is its own.
     #[error("{message}")]
     Refused {

@@ -204,8 +204,11 @@ pub struct DatagramsStats {
 pub struct UplinkStats {
     /// Its name.
     pub interface: String,
-    /// Whether it is there.
+    /// Whether it is there and can carry packets.
     pub up: bool,
+    /// Whether it is there, and switched off or without a carrier.
+    #[serde(default)]
+    pub down: bool,
     /// How often it vanished.
     pub lost: u64,
     /// How often it came back.

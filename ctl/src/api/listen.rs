@@ -79,6 +79,9 @@ pub struct ControlSocket {
 /// Clients that wait to be accepted.
 const BACKLOG: i32 = 256;
 
+/// The folder that vswitchd makes for its socket unless told otherwise.
+const OWN_FOLDER: &str = "vswitch";
+
 /// How often the lock of the folder is tried, 10 ms apart.
 const LOCK_TRIES: u32 = 200;
 
@@ -95,16 +98,15 @@ impl ControlSocket {
         let io = |source: io::Error| ListenError::Io { path: path.to_owned(), source };
         let address = SocketAddrUnix::new(path).map_err(|_| ListenError::TooLong { path: path.to_owned() })?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(if group.is_some() { 0o755 } else { 0o700 })
-            .create(parent)
-            .map_err(folder)?;
+        let gid = group.map(|group| group_id(path, group)).transpose()?;
+        make_folders(parent, gid.is_some()).map_err(folder)?;
         let owner = std::fs::metadata(parent).map_err(folder)?.uid();
         if owner != 0 && owner != rustix::process::geteuid().as_raw() {
             return Err(ListenError::ForeignFolder { path: path.to_owned(), owner });
         }
-        let gid = group.map(|group| group_id(path, group)).transpose()?;
+        if let (Some(gid), Some(group)) = (gid, group) {
+            admit(parent, gid, group);
+        }
         // Two vswitchd that start at once must not both find the file stale.
         let _lock = lock(parent).map_err(folder)?;
         remove_stale(path)?;
@@ -145,6 +147,49 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Makes the folders that are missing, whatever the umask: for the owner alone, or so that a group gets through.
+fn make_folders(folder: &Path, for_group: bool) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|one| !one.as_os_str().is_empty() && !one.exists()).collect();
+    for one in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(one) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        if for_group {
+            std::fs::set_permissions(one, PermissionsExt::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a group through to the socket: opens the folder that an earlier vswitchd made for its user alone, and says which
+/// other folder shuts the group out, for that one is not vswitchd's to open.
+fn admit(folder: &Path, gid: u32, group: &str) {
+    let own = rustix::process::geteuid().as_raw();
+    let Ok(folder) = folder.canonicalize() else { return };
+    for one in folder.ancestors() {
+        let Ok(about) = one.metadata() else { continue };
+        // The group's bits say what the widest entry of an access list gets, if there is one.
+        let passes = about.mode() & 0o001 != 0 || about.mode() & 0o010 != 0;
+        if passes {
+            continue;
+        }
+        let made_here =
+            one == folder && about.uid() == own && folder.file_name().is_some_and(|name| name == OWN_FOLDER);
+        let opened = made_here
+            && std::os::unix::fs::chown(one, None, Some(gid)).is_ok()
+            && std::fs::set_permissions(one, PermissionsExt::from_mode(0o710)).is_ok();
+        if !opened {
+            tracing::warn!(
+                "members of the group {group} cannot reach the socket: nobody but its owner gets through the folder {0}; type \
+                 'chgrp {group} {0} && chmod g+x {0}', or name a path elsewhere with --socket",
+                one.display()
+            );
+        }
     }
 }
 
@@ -225,6 +270,26 @@ mod tests {
         assert_eq!(mode(&path), 0o660);
         let error = ControlSocket::bind(&dir.path().join("w.sock"), Some("no-such-group")).unwrap_err();
         assert!(matches!(error, ListenError::Group { .. }), "{error}");
+    }
+
+    /// A group gets through the folders that vswitchd makes, whatever the umask, and through the one that an earlier
+    /// vswitchd made for its user alone; another folder of that user stays shut.
+    #[test]
+    fn a_group_gets_through_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = rustix::process::getegid().as_raw().to_string();
+        let made = dir.path().join("a/b");
+        let _first = ControlSocket::bind(&made.join("v.sock"), Some(&own)).unwrap();
+        assert_eq!((mode(&made), mode(made.parent().unwrap())), (0o755, 0o755));
+        let shut = |name: &str| {
+            let folder = dir.path().join(name);
+            DirBuilder::new().mode(0o700).create(&folder).unwrap();
+            drop(ControlSocket::bind(&folder.join("v.sock"), None).unwrap());
+            assert_eq!(mode(&folder), 0o700);
+            let _second = ControlSocket::bind(&folder.join("v.sock"), Some(&own)).unwrap();
+            mode(&folder)
+        };
+        assert_eq!((shut("vswitch"), shut("other")), (0o710, 0o700));
     }
 
     /// A folder of another user is refused: its owner could put another socket there. Only root can make one here.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vswitch_switch::nat;
 
-use super::ArgsError;
+use super::docker::KEYS;
+use super::{ArgsError, DockerSettings};
 use crate::confinement::Mode;
 use crate::overlay::OverlayTable;
 
@@ -39,12 +40,24 @@ pub(super) struct File {
     pub(super) flows: nat::table::Limits,
     /// Overlay networks that are to exist.
     pub(super) overlay: Vec<OverlayTable>,
+    /// dockerd's settings, in the words of daemon.json.
+    #[serde(skip)]
+    pub(super) docker: DockerSettings,
 }
 
 /// Reads the file.
 pub(super) fn read(path: &Path) -> Result<File, ArgsError> {
     let unreadable = |source| ArgsError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    toml::from_str(&text)
-        .map_err(|error| ArgsError::File { path: path.to_owned(), detail: error.to_string().trim_end().to_owned() })
+    let bad = |error: toml::de::Error| ArgsError::File {
+        path: path.to_owned(),
+        detail: error.to_string().trim_end().to_owned(),
+    };
+    let mut own: toml::Table = toml::from_str(&text).map_err(bad)?;
+    let docker: toml::Table = KEYS.iter().filter_map(|key| own.remove_entry(*key)).collect();
+    if docker.is_empty() {
+        // The text itself tells better where something is wrong.
+        return toml::from_str(&text).map_err(bad);
+    }
+    Ok(File { docker: docker.try_into().map_err(bad)?, ..own.try_into().map_err(bad)? })
 }

@@ -17,7 +17,7 @@ pub struct Args {
     /// Where networks, containers and leases are kept [default: /var/lib/vswitch or $XDG_STATE_HOME/vswitch]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// TOML file with these flags as keys (flags win), tables [nat] and [flows] for the uplink's translator, and a table
+    /// TOML file with these flags as keys (flags win; dockerd's in the words of its daemon.json), tables [nat] and [flows] for the uplink's translator, and a table
     /// [[overlay]] for each overlay network that is to exist
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -73,7 +73,8 @@ pub struct Args {
     /// A second socket, on which vswitchd speaks the Docker Engine API and nothing else
     #[arg(long, value_name = "PATH")]
     pub docker_socket: Option<PathBuf>,
-    /// JSON file in the form of Docker's daemon.json, with the keys that dockerd's flags below name; read again on SIGHUP
+    /// JSON file in the form of Docker's daemon.json: dockerd's flags below, live-restore, debug, log-level and group; what
+    /// else dockerd knows is told and left aside. Read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// dockerd's settings.

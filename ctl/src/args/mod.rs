@@ -9,7 +9,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-pub use docker::{DockerConfig, DockerConfigError, DockerSettings};
+pub use docker::{DockerConfig, DockerConfigError, DockerSettings, Meaning, ProcessSettings};
 pub use environment::Environment;
 pub use error::ArgsError;
 pub use flags::Args;
@@ -18,7 +18,7 @@ pub use options::Options;
 use vswitch_switch::Settings;
 
 use crate::api::serve::Clients;
-use crate::log::{Level, NoLevel};
+use crate::log::NoLevel;
 use crate::model::Images;
 use crate::overlay::file::check_all;
 use crate::overlay::vtep;
@@ -44,18 +44,21 @@ impl Args {
         loopbacks.iter().try_for_each(|address| uplink.share_loopback(address))?;
         let vteps = vtep::parse_all(if self.vtep.is_empty() { &file.vtep } else { &self.vtep })?;
         check_all(&file.overlay)?;
+        let docker = DockerConfig::new(self.docker.or(&file.docker), self.config_file.or(file.config_file));
+        let Meaning { defaults: networks, process, level, warning } = docker.read()?;
         let log = match self.log.or(file.log) {
-            None => Level::default(),
+            None => level.unwrap_or_default(),
             Some(text) => text.parse().map_err(|NoLevel| ArgsError::Range {
                 flag: "--log",
                 value: text,
                 allowed: "error, warn, info, debug or trace",
             })?,
         };
-        let (ephemeral, live_restore) = (self.ephemeral || file.ephemeral, self.live_restore || file.live_restore);
+        let (ephemeral, mut live_restore) = (self.ephemeral || file.ephemeral, self.live_restore || file.live_restore);
         if ephemeral && live_restore {
             return Err(ArgsError::Contradiction);
         }
+        live_restore |= process.live_restore == Some(true) && !ephemeral;
         let state_dir = match self.state_dir.or(file.state_dir) {
             Some(dir) => dir,
             None => environment.default_state_dir()?,
@@ -69,10 +72,10 @@ impl Args {
         } else {
             Images::parse(&self.images)?
         };
-        let docker = DockerConfig::new(self.docker, self.config_file.or(file.config_file));
         Ok(Options {
-            defaults: docker.read()?,
+            defaults: networks,
             docker,
+            warning,
             docker_socket: self.docker_socket.or(file.docker_socket),
             socket,
             state_dir,
@@ -89,7 +92,7 @@ impl Args {
             overlays: file.overlay,
             ephemeral,
             live_restore,
-            group: self.group.or(file.group),
+            group: self.group.or(file.group).or(process.group),
             capabilities: greatest(if self.allow_cap.is_empty() { &file.allow_cap } else { &self.allow_cap })?,
             images,
             clients: if self.allow_from_containers || file.allow_from_containers {

@@ -49,6 +49,8 @@ pub struct Options {
     pub defaults: Defaults,
     /// Where they came from, to read them again.
     pub docker: DockerConfig,
+    /// What the user should know of them.
+    pub warning: Option<String>,
     /// How much is logged.
     pub log: Level,
 }

@@ -58,6 +58,18 @@ fn the_file() {
     let error = resolve(&["--config", config], &user()).unwrap_err().to_string();
     assert!(error.contains("unknown field `worker`") && error.contains("`fdb-capacity`"), "{error}");
     assert!(resolve(&["--config", "/nonexistent"], &user()).is_err());
+    // dockerd's keys stand there, too, in its words; flags win over them as over the others.
+    let text = "workers = 2\nbip = \"10.7.0.5/16\"\ndns = [\"9.9.9.9\"]\nmtu = 1400\n\n[[default-address-pools]]\nbase = \
+                \"10.200.0.0/16\"\nsize = 24\n";
+    std::fs::write(&path, text).unwrap();
+    let options = resolve(&["--config", config, "--mtu", "1300"], &user()).unwrap();
+    assert_eq!((options.settings.workers, options.defaults.pools.len()), (Some(2), 1));
+    assert_eq!((options.defaults.bridge.options.mtu, options.defaults.dns.servers.len()), (1300, 1));
+    std::fs::write(&path, "bip = 7\n").unwrap();
+    let error = resolve(&["--config", config], &user()).unwrap_err().to_string();
+    assert!(error.contains("invalid type: integer `7`, expected a string"), "{error}");
+    std::fs::write(&path, "worker = 2\nmtu = 1400\n").unwrap();
+    assert!(resolve(&["--config", config], &user()).unwrap_err().to_string().contains("unknown field `worker`"));
 }
 
 /// VTEPs come from the flags or the file, overlay networks from the file, where each has its own name and VNI.

@@ -33,6 +33,17 @@ pub struct Created {
     pub warnings: Vec<String>,
 }
 
+/// What a client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitFor {
+    /// That it does not run, which may be so already.
+    NotRunning,
+    /// The next end of its process.
+    NextExit,
+    /// That it is gone.
+    Removed,
+}
+
 impl Controller {
     /// Makes a container: named, addressed, not started.
     ///
@@ -254,6 +265,40 @@ impl Controller {
                 Phase::Exited { code, .. } => Some(code),
                 _ => None,
             }
+        })
+    }
+
+    /// Waits as Docker's clients ask for it, and answers the exit status of the latest end.
+    ///
+    /// # Errors
+    /// When the container is unknown.
+    pub fn await_container(
+        &self,
+        text: &str,
+        until: WaitFor,
+    ) -> Result<impl Future<Output = i32> + Send + use<>, ControlError> {
+        let mut phase = self.state().container(text)?.phase.subscribe();
+        phase.mark_unchanged();
+        Ok(async move {
+            let code = |phase: &Phase| match phase {
+                Phase::Exited { code, .. } => *code,
+                Phase::Created | Phase::Running { .. } => 0,
+            };
+            // An error says that the container was removed, which is the end of every wait.
+            match until {
+                WaitFor::NotRunning => {
+                    let _ = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. })).await;
+                }
+                WaitFor::NextExit => {
+                    while phase.changed().await.is_ok() {
+                        if matches!(*phase.borrow_and_update(), Phase::Exited { .. }) {
+                            break;
+                        }
+                    }
+                }
+                WaitFor::Removed => while phase.changed().await.is_ok() {},
+            }
+            code(&phase.borrow())
         })
     }
 

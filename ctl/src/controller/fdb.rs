@@ -81,6 +81,7 @@ impl Controller {
     #[must_use]
     pub fn stats(&self) -> stats::Stats {
         let counted = self.inner.switch.stats();
+        let uplink = self.inner.uplink.as_ref().map(|on| (on, on.stats(&self.inner.monitor)));
         let state = self.state();
         let names = port_names(&state);
         let flows_of =
@@ -131,7 +132,7 @@ impl Controller {
             },
             dns: self.dns_stats(),
             vteps: self.vtep_stats(&counted.vteps),
-            router: counted.router.as_ref().map(|router| super::flows::stats(router, self.inner.uplink.as_ref())),
+            router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink)),
         }
     }
 }

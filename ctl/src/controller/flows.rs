@@ -262,10 +262,11 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
 }
 
 /// The router's counters.
-pub(super) fn stats(router: &RouterStats, uplink: Option<&UplinkState>) -> stats::RouterStats {
+pub(super) fn stats(router: &RouterStats, uplink: Option<(&UplinkState, stats::UplinkStats)>) -> stats::RouterStats {
+    let sockets = uplink.as_ref().and_then(|(on, _)| on.sockets_stats());
     let flows = &router.flows;
     stats::RouterStats {
-        uplink: uplink.map(UplinkState::stats),
+        uplink: uplink.map(|(_, stats)| stats),
         flows: flows.flows,
         created: flows.created,
         expired: flows.expired,
@@ -275,6 +276,6 @@ pub(super) fn stats(router: &RouterStats, uplink: Option<&UplinkState>) -> stats
         route_drops: router.route_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         nat_drops: router.nat_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         errors_held_back: router.errors_held_back,
-        sockets: uplink.and_then(UplinkState::sockets_stats),
+        sockets,
     }
 }

@@ -229,7 +229,7 @@ impl Controller {
         )))
     }
 
-    /// Sends a signal to a container's process.
+    /// Sends a signal to a container's process. Whoever kills it is answered when it has ended.
     ///
     /// # Errors
     /// When the container does not run or the signal does not exist.
@@ -237,15 +237,21 @@ impl Controller {
         if !(1..=31).contains(&signal) {
             return Err(ControlError::invalid(format!("Invalid signal: {signal}; use 1 to 31")));
         }
-        let process = {
+        let (process, mut phase) = {
             let state = self.state();
-            let one = &state.container(text)?.container;
-            if !one.running() {
+            let one = state.container(text)?;
+            if !one.container.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
-            one.id.to_string()
+            (one.container.id.to_string(), one.phase.subscribe())
         };
-        self.signal(&process, signal).await
+        self.signal(&process, signal).await?;
+        if signal == SIGKILL {
+            let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
+            // What takes longer than that is the kernel's to end.
+            let _ = tokio::time::timeout(KILL_PATIENCE, ended).await;
+        }
+        Ok(())
     }
 
     async fn signal(&self, process: &str, signal: i32) -> Result<(), ControlError> {

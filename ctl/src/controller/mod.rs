@@ -56,7 +56,7 @@ use tokio::sync::{mpsc, oneshot};
 use vswitch_switch::Switch;
 
 pub use container_filter::ContainerQuery;
-pub use containers::{Created, Streams};
+pub use containers::{Created, Streams, WaitFor};
 pub use files::HostFiles;
 use flows::FlowFeed;
 pub use flows::FlowWatch;
@@ -137,6 +137,8 @@ struct Inner {
     host: HostFiles,
     uplink: Option<UplinkState>,
     overlays: Overlays,
+    /// Looks at the host's interfaces.
+    monitor: Monitor,
     state_dir: PathBuf,
     /// Who waits for the end of a process that `exec` started.
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
@@ -186,6 +188,7 @@ impl Controller {
                 host,
                 uplink,
                 overlays,
+                monitor,
                 state_dir,
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
@@ -195,8 +198,8 @@ impl Controller {
                 ephemeral,
             }),
         };
-        controller.settle_bridge()?;
-        controller.look_at_underlays(&monitor);
+        controller.settle_bridge(&hello)?;
+        controller.look_at_underlays(&controller.inner.monitor);
         controller.restore_networks()?;
         controller.make_default_networks()?;
         controller.retake_ports().await;
@@ -210,7 +213,7 @@ impl Controller {
         let runtime = tokio::runtime::Handle::current();
         vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));
         vital::spawn(&runtime, "uplink", may_block(controller.clone().keep_uplink()));
-        vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays(monitor)));
+        vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays()));
         vital::spawn(&runtime, "overlays", may_block(controller.clone().keep_overlays()));
         vital::spawn(&runtime, "journal", may_block(controller.clone().keep_journal()));
         vital::spawn(&runtime, "store", may_block(controller.clone().keep_store()));

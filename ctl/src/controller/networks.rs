@@ -154,7 +154,7 @@ impl Controller {
         Ok(id)
     }
 
-    fn drop_network(&self, state: &mut State, id: &Id) -> Result<(), ControlError> {
+    pub(super) fn drop_network(&self, state: &mut State, id: &Id) -> Result<(), ControlError> {
         let Some(on) = state.networks.get(id) else { return Ok(()) };
         let endpoints: Vec<Id> = on.endpoints.iter().cloned().collect();
         let index = on.index;

@@ -8,7 +8,7 @@ use super::{Controller, routes, unexpected};
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::NetworkMode;
+use crate::model::{Endpoint, NetworkMode};
 use crate::publish::{Binding, Claim, Families, PublishSpec, Transport};
 
 /// Bindings of all containers that have some now, each with the address that it leads to.
@@ -128,9 +128,13 @@ impl Controller {
         let Some(first) = container.spec.publish.first().filter(|_| container.mode == NetworkMode::Networks) else {
             return Ok(None);
         };
-        let (name, specs) = (container.name.clone(), container.spec.publish.clone());
+        let (name, mut specs) = (container.name.clone(), container.spec.publish.clone());
         self.check_uplink(&first.target_port.to_string())?;
         let ways = routes::ways(state, id);
+        let by_default = default_host(state, ways.ipv4.or(ways.ipv6));
+        for spec in &mut specs {
+            spec.host = spec.host.or(by_default);
+        }
         let endpoint = ways.ipv4.or(ways.ipv6).map(|endpoint| endpoint.id.to_string()).unwrap_or_default();
         let inside = Families { ipv4: ways.ipv4.is_some(), ipv6: ways.ipv6.is_some() };
         let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
@@ -228,6 +232,14 @@ impl Controller {
         }
         !ports.is_empty()
     }
+}
+
+/// Where ports are published that name no address of the host: where the network of the way in says, or the settings.
+/// `None`: on all.
+fn default_host(state: &State, way: Option<&Endpoint>) -> Option<IpAddr> {
+    let network = way.and_then(|endpoint| state.networks.get(&endpoint.network));
+    let named = network.and_then(|on| on.network.options.host_binding);
+    named.or(state.defaults.publish_host).filter(|host| !host.is_unspecified())
 }
 
 /// What a container's ports are leased by.

@@ -100,34 +100,61 @@ impl State {
     }
 
     pub(super) fn insert_network(&mut self, network: Network, index: Option<NetworkIndex>) {
-        let ipv4 = network.ipv4.as_ref().map(Leases::new);
-        let ipv6 = network.ipv6.as_ref().map(Leases::new);
-        let id = network.id.clone();
-        let entry = NetworkState {
-            network,
-            index,
-            tunnel: None,
-            endpoints: BTreeSet::new(),
-            zone: Zone::cell(),
-            ipv4,
-            ipv6,
-            macs: HashMap::new(),
-        };
-        self.networks.insert(id, entry);
+        self.networks.insert(network.id.clone(), NetworkState::new(network, index));
     }
 
-    /// Puts another record in the place of one that was there; its endpoints keep what they hold.
-    pub(super) fn replace_network(&mut self, network: Network) {
-        let Some(old) = self.networks.remove(&network.id) else { return };
-        let (id, index) = (network.id.clone(), old.index);
-        self.insert_network(network, index);
-        let Some(on) = self.networks.get_mut(&id) else { return };
-        for one in old.endpoints.iter().filter_map(|id| self.endpoints.get(id)) {
-            for address in one.endpoint.addresses() {
-                let _ = on.leases(address).map(|leases| leases.claim(address));
-            }
+    /// What becomes of a network and of its endpoints when its record is another one. They keep the addresses that are
+    /// still theirs to have, and get others for the rest.
+    pub(super) fn resettle(
+        &self,
+        network: Network,
+        index: Option<NetworkIndex>,
+    ) -> Result<(NetworkState, Vec<Endpoint>), ControlError> {
+        let mut on = NetworkState::new(network, index);
+        let held = self.networks.get(&on.network.id).into_iter().flat_map(|old| &old.endpoints);
+        let mut endpoints: Vec<Endpoint> =
+            held.filter_map(|id| self.endpoints.get(id)).map(|one| one.endpoint.clone()).collect();
+        endpoints.sort_by_key(|endpoint| endpoint.sequence);
+        let mut moved: Vec<(bool, bool)> = Vec::new();
+        for endpoint in &endpoints {
+            let mut keeps = |fixed: Option<StaticAddress>| {
+                fixed.is_some_and(|fixed| on.leases(fixed.address).is_some_and(|it| it.claim(fixed.address).is_ok()))
+            };
+            moved.push((!keeps(endpoint.ipv4), !keeps(endpoint.ipv6)));
         }
-        (on.endpoints, on.macs) = (old.endpoints, old.macs);
+        for (endpoint, (ipv4, ipv6)) in endpoints.iter_mut().zip(moved) {
+            let derived = |fixed: Option<StaticAddress>| match fixed.map(|fixed| fixed.address) {
+                Some(IpAddr::V4(address)) => Some(MacAddr::from_ipv4(address)),
+                _ => None,
+            };
+            let was_derived = derived(endpoint.ipv4) == Some(endpoint.mac);
+            if ipv4 {
+                endpoint.ipv4 = on.lease(None, true)?;
+            }
+            if ipv6 {
+                endpoint.ipv6 = on.lease(None, false)?;
+            }
+            if ipv4 && was_derived || on.check_mac(endpoint.mac, |_| None).is_err() {
+                endpoint.mac = on.free_mac(endpoint.ipv4);
+            }
+            on.macs.insert(endpoint.mac, endpoint.id.clone());
+            on.endpoints.insert(endpoint.id.clone());
+        }
+        Ok((on, endpoints))
+    }
+
+    /// Puts a network, and its endpoints, in the place of what they were. Answers what that was.
+    pub(super) fn exchange(
+        &mut self,
+        on: NetworkState,
+        endpoints: Vec<Endpoint>,
+    ) -> (Option<NetworkState>, Vec<Endpoint>) {
+        let old = endpoints.into_iter().filter_map(|endpoint| {
+            let one = self.endpoints.get_mut(&endpoint.id)?;
+            Some(std::mem::replace(&mut one.endpoint, endpoint))
+        });
+        let old = old.collect();
+        (self.networks.insert(on.network.id.clone(), on), old)
     }
 
     pub(super) fn insert_container(&mut self, container: Container) {
@@ -278,6 +305,21 @@ impl State {
 }
 
 impl NetworkState {
+    fn new(network: Network, index: Option<NetworkIndex>) -> Self {
+        let ipv4 = network.ipv4.as_ref().map(Leases::new);
+        let ipv6 = network.ipv6.as_ref().map(Leases::new);
+        NetworkState {
+            network,
+            index,
+            tunnel: None,
+            endpoints: BTreeSet::new(),
+            zone: Zone::cell(),
+            ipv4,
+            ipv6,
+            macs: HashMap::new(),
+        }
+    }
+
     fn leases(&mut self, address: IpAddr) -> Option<&mut Leases> {
         if address.is_ipv4() { self.ipv4.as_mut() } else { self.ipv6.as_mut() }
     }

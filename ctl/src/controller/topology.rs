@@ -12,6 +12,7 @@ impl Controller {
     #[must_use]
     pub fn topology(&self, uplink: &Uplink) -> Topology {
         let text = uplink.to_string();
+        let up = self.inner.uplink.as_ref().is_none_or(|on| on.stats(&self.inner.monitor).up);
         let state = self.state();
         let way_out = !matches!(uplink, Uplink::None);
         let mut networks: Vec<_> = state.networks.values().map(|on| network(on, way_out)).collect();
@@ -23,7 +24,7 @@ impl Controller {
         let uplink = TopologyUplink {
             kind: text.split([':', ',']).next().unwrap_or_default().to_owned(),
             interface: uplink.packet().map(|packet| packet.interface.clone()),
-            up: way_out && self.inner.uplink.as_ref().is_none_or(|on| on.stats().up),
+            up: way_out && up,
             addresses: uplink.packet().into_iter().flat_map(addresses).collect(),
             text,
         };

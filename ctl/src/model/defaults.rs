@@ -1,7 +1,10 @@
 //! What the operator decided for all networks and containers: the meaning of Docker's daemon.json, as far as it speaks of
 //! networks.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use vswitch_api::network::NetworkCreate;
 
 use super::{Family, NetworkOptions};
 use crate::ipam::pools::Pool;
@@ -17,9 +20,27 @@ pub struct Defaults {
     pub dns: DnsDefaults,
     /// The network of containers that name none, instead of `bridge`.
     pub network: Option<String>,
+    /// Where published ports are that name no address of the host.
+    pub publish_host: Option<IpAddr>,
+    /// Options, by driver, of networks that do not give them themselves.
+    pub network_options: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Defaults {
+    /// Gives a network that is to be made the options that it leaves open.
+    pub fn complete(&self, wire: &mut NetworkCreate) {
+        let driver = match wire.driver.as_str() {
+            "" | "default" => "bridge",
+            other => other,
+        };
+        // Whoever takes another network's settings over gets those alone.
+        if let Some(options) = self.network_options.get(driver).filter(|_| wire.config_from.network.is_empty()) {
+            for (key, value) in options {
+                wire.options.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+
     /// The network of containers that name none.
     #[must_use]
     pub fn network(&self) -> &str {
@@ -36,6 +57,14 @@ pub struct BridgeWish {
     pub ipv6: Family,
     /// `mtu` and `icc`.
     pub options: NetworkOptions,
+}
+
+impl BridgeWish {
+    /// Whether its addresses are left open.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        !matches!(self.ipv4, Family::Given(_)) && !matches!(self.ipv6, Family::Given(_))
+    }
 }
 
 impl Default for BridgeWish {

@@ -1,6 +1,7 @@
 //! Driver options: `network create --opt KEY=VALUE`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub struct NetworkOptions {
     pub masquerade: bool,
     /// Most addresses learned behind one port.
     pub mac_limit: Option<usize>,
+    /// Where published ports are that name no address of the host.
+    #[serde(default)]
+    pub host_binding: Option<IpAddr>,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The user named the MTU, so an overlay network does not follow its underlay's.
@@ -34,6 +38,7 @@ impl Default for NetworkOptions {
             anti_spoof: true,
             masquerade: true,
             mac_limit: None,
+            host_binding: None,
             bridge_name: None,
             mtu_given: false,
         }
@@ -48,13 +53,14 @@ enum Key {
     AntiSpoof,
     Masquerade,
     MacLimit,
+    HostBinding,
     BridgeName,
     Vni,
     EncapChecksum,
     Vtep,
 }
 
-const KEYS: [(&str, Key); 14] = [
+const KEYS: [(&str, Key); 15] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -66,13 +72,14 @@ const KEYS: [(&str, Key); 14] = [
     ("com.docker.network.driver.mtu", Key::Mtu),
     ("com.docker.network.bridge.enable_icc", Key::Icc),
     ("com.docker.network.bridge.enable_ip_masquerade", Key::Masquerade),
+    ("com.docker.network.bridge.host_binding_ipv4", Key::HostBinding),
     ("com.docker.network.bridge.name", Key::BridgeName),
     ("com.docker.network.driver.overlay.vxlanid_list", Key::Vni),
     ("com.docker.network.bridge.default_bridge", Key::BridgeName),
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 13;
+const TOLD_KEYS: usize = 14;
 
 const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
@@ -125,6 +132,12 @@ impl NetworkOptions {
             Key::Icc => self.icc = parse_bool(name, value)?,
             Key::AntiSpoof => self.anti_spoof = parse_bool(name, value)?,
             Key::Masquerade => self.masquerade = parse_bool(name, value)?,
+            Key::HostBinding => {
+                let address = value.parse().ok().filter(IpAddr::is_ipv4);
+                self.host_binding = Some(address.ok_or_else(|| {
+                    format!("failed to parse {name} value: {value} (write an IPv4 address of the host)")
+                })?);
+            }
             Key::BridgeName => self.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);

@@ -6,13 +6,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rtnetlink::constants::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_LINK};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::io::Errno;
@@ -37,9 +37,10 @@ pub struct UnderlayError(#[from] io::Error);
 /// Asks the kernel about the host's interfaces.
 #[derive(Debug)]
 pub struct Monitor {
-    questions: Socket,
+    /// One asks at a time: answers do not say whose they are.
+    questions: Mutex<Socket>,
     /// Until [`Monitor::changes`] takes it.
-    reports: Option<Socket>,
+    reports: Mutex<Option<Socket>>,
 }
 
 impl Monitor {
@@ -52,7 +53,7 @@ impl Monitor {
         questions.bind_auto()?;
         let mut reports = Socket::new(NETLINK_ROUTE)?;
         reports.bind(&SocketAddr::new(0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))?;
-        Ok(Monitor { questions, reports: Some(reports) })
+        Ok(Monitor { questions: Mutex::new(questions), reports: Mutex::new(Some(reports)) })
     }
 
     /// What has the address now; `None`: no interface has it.
@@ -80,13 +81,30 @@ impl Monitor {
         Ok(found)
     }
 
+    /// Whether the interface of this name can carry packets: it is switched on and has a carrier. `None`: there is none.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn carries(&self, interface: &str) -> Result<Option<bool>, UnderlayError> {
+        let mut found = None;
+        self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
+            if let RouteNetlinkMessage::NewLink(link) = message
+                && link.attributes.iter().any(|one| matches!(one, LinkAttribute::IfName(name) if name == interface))
+            {
+                found = Some(link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp));
+            }
+        })?;
+        Ok(found)
+    }
+
     /// Wakes whoever waits for the answer after every change of interfaces and addresses since [`Monitor::open`]. To be
     /// called once. A thread waits for the kernel until vswitchd ends.
     ///
     /// # Errors
     /// When it was called before, or there is no thread left.
-    pub fn changes(&mut self) -> Result<Arc<Notify>, UnderlayError> {
-        let reports = self.reports.take().ok_or_else(|| io::Error::other("somebody else is told already"))?;
+    pub fn changes(&self) -> Result<Arc<Notify>, UnderlayError> {
+        let reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reports = reports.ok_or_else(|| io::Error::other("somebody else is told already"))?;
         let changed = Arc::new(Notify::new());
         let tell = Arc::clone(&changed);
         vital::on_end().spawn("underlay", move || {
@@ -114,9 +132,10 @@ impl Monitor {
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
-        self.questions.send(&bytes, 0)?;
+        let questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        questions.send(&bytes, 0)?;
         loop {
-            let (datagram, _) = self.questions.recv_from_full()?;
+            let (datagram, _) = questions.recv_from_full()?;
             let mut rest = &datagram[..];
             while !rest.is_empty() {
                 let length = NetlinkBuffer::new_checked(&rest).map_err(io::Error::other)?.length();
@@ -180,5 +199,7 @@ mod tests {
             assert!(found.is_some_and(|underlay| underlay.interface == "lo" && underlay.mtu >= 1280));
         }
         assert_eq!(monitor.find("192.0.2.77".parse().unwrap()).unwrap(), None);
+        assert_eq!(monitor.carries("lo").unwrap(), Some(true));
+        assert_eq!(monitor.carries("no-such-link").unwrap(), None);
     }
 }

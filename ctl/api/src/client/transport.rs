@@ -52,7 +52,13 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
-        let unreachable = |source| ClientError::Unreachable { socket: self.socket.display().to_string(), source };
+        let unreachable = |source: io::Error| {
+            let socket = self.socket.display().to_string();
+            match source.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::Denied { socket, source },
+                _ => ClientError::Unreachable { socket, source },
+            }
+        };
         let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.socket)).await {
             Ok(connected) => connected.map_err(unreachable)?,
             Err(_) => {

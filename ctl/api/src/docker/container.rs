@@ -46,6 +46,14 @@ pub struct ContainerSummary {
     pub mounts: Vec<String>,
 }
 
+/// What `docker wait` is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct WaitAnswer {
+    /// Exit status.
+    pub status_code: i64,
+}
+
 /// A port of a [`ContainerSummary`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use vswitch_api::ErrorBody;
-use vswitch_api::docker::container::{ContainerInspect, ContainerSummary};
+use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, WaitAnswer};
 
 use super::filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Flag, Segments};
-use crate::controller::ContainerQuery;
+use crate::controller::{ContainerQuery, WaitFor};
 
 /// Query of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -198,11 +199,37 @@ pub(in crate::api) async fn rename(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Waits for a container's end.
-#[utoipa::path(post, path = "/containers/{id}/wait", params(("id" = String, Path)),
-    responses((status = 200, description = "`StatusCode`"), (status = "4XX", body = ErrorBody)))]
-pub(in crate::api) async fn wait(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Value>> {
-    Ok(Json(json!({"StatusCode": app.controller.wait_container(&id).await?})))
+/// Query of a wait.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Waiting {
+    condition: String,
+}
+
+/// Waits for a container's end. The headers come at once, so that a client knows from when on it waits.
+#[utoipa::path(post, path = "/containers/{id}/wait",
+    params(("id" = String, Path), ("condition" = Option<String>, Query,
+        description = "not-running (if absent: at once for one that does not run), next-exit or removed")),
+    responses((status = 200, body = WaitAnswer), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn wait(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Asked(query): Asked<Waiting>,
+) -> Answer<Response> {
+    let until = match query.condition.as_str() {
+        "" | "not-running" => WaitFor::NotRunning,
+        "next-exit" => WaitFor::NextExit,
+        "removed" => WaitFor::Removed,
+        other => return Err(Refusal::bad(format!("invalid condition: {other:?}"))),
+    };
+    let waiting = app.controller.await_container(&id, until)?;
+    let answer = async move {
+        let status_code = waiting.await.into();
+        let text = serde_json::to_vec(&WaitAnswer { status_code }).unwrap_or_default();
+        Ok::<_, std::convert::Infallible>(Bytes::from(text))
+    };
+    let body = Body::from_stream(futures_util::stream::once(answer));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Query of a removal.

@@ -62,8 +62,9 @@ pub(in crate::api) async fn inspect(
     responses((status = 201, body = NetworkCreated), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn create(
     State(app): State<App>,
-    Body(wire): Body<NetworkCreate>,
+    Body(mut wire): Body<NetworkCreate>,
 ) -> Answer<(StatusCode, Json<NetworkCreated>)> {
+    app.controller.defaults().complete(&mut wire);
     let spec = parse_network(wire)?;
     let warning = spec.warning().unwrap_or_default().to_owned();
     let id = app.controller.create_network(spec)?.to_string();

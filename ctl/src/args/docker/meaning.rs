@@ -24,8 +24,13 @@ pub(super) fn parse(settings: DockerSettings) -> Result<Defaults, Faults> {
     let options = parse_options(&settings, ipv6 != Family::Off, &mut faults);
     let pools = settings.default_address_pools.iter().filter_map(|pool| faults.take(parse_pool(pool))).collect();
     let dns = parse_dns(&settings, &mut faults);
+    let host = settings.ip.as_deref().filter(|text| !text.is_empty());
+    let publish_host =
+        host.and_then(|text| faults.take(text.parse().map_err(|_| format!("{text} is not an ip address; see ip"))));
+    let network_options = parse_network_options(&settings, &mut faults);
     let network = settings.bridge.filter(|name| !name.is_empty());
-    faults.finish(Defaults { bridge: BridgeWish { ipv4, ipv6, options }, pools, dns, network })
+    let bridge = BridgeWish { ipv4, ipv6, options };
+    faults.finish(Defaults { bridge, pools, dns, network, publish_host, network_options })
 }
 
 /// As dockerd: whoever names another network cannot say here what it is like.
@@ -63,28 +68,34 @@ fn parse_ipv4(settings: &DockerSettings, faults: &mut Faults) -> Family {
 
 fn parse_ipv6(settings: &DockerSettings, faults: &mut Faults) -> Family {
     if settings.ipv6 != Some(true) {
-        for (key, value) in
-            [("fixed-cidr-v6", &settings.fixed_cidr_v6), ("default-gateway-v6", &settings.default_gateway_v6)]
-        {
+        for (key, value) in [
+            ("bip6", &settings.bip6),
+            ("fixed-cidr-v6", &settings.fixed_cidr_v6),
+            ("default-gateway-v6", &settings.default_gateway_v6),
+        ] {
             if value.is_some() {
                 faults.add(format!("{key} is of no effect without ipv6; add it, or leave {key} out"));
             }
         }
         return Family::Off;
     }
-    let fixed = settings.fixed_cidr_v6.as_deref();
-    let Some(net) = fixed.and_then(|text| faults.take(parse_cidr("fixed-cidr-v6", text, false))) else {
-        if settings.default_gateway_v6.is_some() && fixed.is_none() {
-            faults.add("default-gateway-v6 needs fixed-cidr-v6, which says what it is a neighbour of; add it");
+    let bip = settings.bip6.as_deref().and_then(|text| faults.take(parse_cidr("bip6", text, false)));
+    let given = settings.fixed_cidr_v6.as_deref();
+    let fixed = given.and_then(|text| faults.take(parse_cidr("fixed-cidr-v6", text, false)));
+    let Some(net) = bip.or(fixed.map(|fixed| fixed.trunc())) else {
+        if settings.default_gateway_v6.is_some() && given.is_none() && settings.bip6.is_none() {
+            faults.add("default-gateway-v6 needs bip6 or fixed-cidr-v6, which say what it is a neighbour of; add one");
         }
         return Family::Automatic;
     };
+    let range = fixed.map(|fixed| fixed.trunc()).filter(|fixed| *fixed != net.trunc());
     let config = IpamConfig {
         subnet: net.trunc().to_string(),
+        ip_range: range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: if bip.is_some() { net.addr().to_string() } else { String::new() },
         auxiliary_addresses: router(DEFAULT_GATEWAY_V6, settings.default_gateway_v6.as_deref()),
-        ..IpamConfig::default()
     };
-    family("fixed-cidr-v6 and default-gateway-v6", &config, faults)
+    family("bip6, fixed-cidr-v6 and default-gateway-v6", &config, faults)
 }
 
 fn router(name: &str, address: Option<&str>) -> BTreeMap<String, String> {
@@ -117,11 +128,33 @@ fn parse_options(settings: &DockerSettings, ipv6: bool, faults: &mut Faults) -> 
     if let Some(icc) = settings.icc {
         given.insert("icc".to_owned(), icc.to_string());
     }
+    if let Some(masquerade) = settings.ip_masq {
+        given.insert("masquerade".to_owned(), masquerade.to_string());
+    }
     let (options, _) = NetworkOptions::parse(&given, false, faults);
     if ipv6 {
         faults.take(options.check_ipv6());
     }
     options
+}
+
+/// Options by driver. What they say is checked here, not when somebody makes a network.
+fn parse_network_options(settings: &DockerSettings, faults: &mut Faults) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut drivers: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for one in &settings.default_network_opts {
+        drivers.entry(one.driver.clone()).or_default().insert(one.key.clone(), one.value.clone());
+    }
+    for (driver, options) in &drivers {
+        match driver.as_str() {
+            "bridge" | "overlay" => {
+                let _ = NetworkOptions::parse(options, driver == "overlay", faults);
+            }
+            other => faults.add(format!(
+                "default-network-opt: there are no networks of the driver {other}; use bridge or overlay"
+            )),
+        }
+    }
+    drivers
 }
 
 fn parse_pool(setting: &PoolSetting) -> Result<Pool, String> {

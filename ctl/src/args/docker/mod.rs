@@ -1,6 +1,7 @@
 //! dockerd's network settings: as flags of dockerd's names, and as a file in the form of `daemon.json`. What is said in
 //! one place must not be said in the other; SIGHUP reads the file again.
 
+mod elsewhere;
 mod meaning;
 mod settings;
 #[cfg(test)]
@@ -10,16 +11,31 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+pub use elsewhere::ProcessSettings;
 pub use settings::DockerSettings;
 
+use crate::log::Level;
 use crate::model::{Defaults, Faults, closest};
-use settings::KEYS;
+pub(super) use settings::KEYS;
 
 /// Where the settings come from; they can be read more than once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DockerConfig {
     flags: DockerSettings,
     file: Option<PathBuf>,
+}
+
+/// What the settings mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// For networks and containers.
+    pub defaults: Defaults,
+    /// For vswitchd itself.
+    pub process: ProcessSettings,
+    /// How much is logged, if that is said.
+    pub level: Option<Level>,
+    /// What the user should know.
+    pub warning: Option<String>,
 }
 
 /// Why the settings make no sense.
@@ -44,8 +60,9 @@ pub enum DockerConfigError {
     /// Keys that nobody knows.
     #[error(
         "unable to configure vswitchd with file {path}: the following directives don't match any configuration option: \
-         {unknown} (the options are {})",
-        KEYS.join(", ")
+         {unknown} (the options are {}, {}, and those of dockerd's that vswitchd does without)",
+        KEYS.join(", "),
+        elsewhere::PROCESS.join(", ")
     )]
     Unknown {
         /// The file.
@@ -86,29 +103,31 @@ impl DockerConfig {
     ///
     /// # Errors
     /// One sentence that names the key.
-    pub fn read(&self) -> Result<Defaults, DockerConfigError> {
-        let settings = match &self.file {
-            None => self.flags.clone(),
+    pub fn read(&self) -> Result<Meaning, DockerConfigError> {
+        let (settings, process, warning) = match &self.file {
+            None => (self.flags.clone(), ProcessSettings::default(), None),
             Some(path) => self.merge(path)?,
         };
-        Ok(meaning::parse(settings)?)
+        let level = process.level().map_err(Faults::one)?;
+        Ok(Meaning { defaults: meaning::parse(settings)?, process, level, warning })
     }
 
-    fn merge(&self, path: &Path) -> Result<DockerSettings, DockerConfigError> {
+    fn merge(&self, path: &Path) -> Result<(DockerSettings, ProcessSettings, Option<String>), DockerConfigError> {
         let path = path.to_owned();
-        let json = |detail: String| DockerConfigError::Json { path: path.clone(), detail };
-        let Some(mut all) = read_object(&path)? else { return Ok(self.flags.clone()) };
+        let json = |error: serde_json::Error| DockerConfigError::Json { path: path.clone(), detail: error.to_string() };
+        let Some(mut all) = read_object(&path)? else {
+            return Ok((self.flags.clone(), ProcessSettings::default(), None));
+        };
+        // What is null was not said.
+        all.retain(|_, value| !value.is_null());
+        let warning = elsewhere::set_aside(&mut all).map(|text| format!("{}: {text}", path.display()));
+        let process = elsewhere::take(&mut all).map_err(json)?;
         let unknown: Vec<String> =
             all.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| describe(key)).collect();
         if !unknown.is_empty() {
             return Err(DockerConfigError::Unknown { path, unknown: unknown.join(", ") });
         }
-        // What is null was not said.
-        all.retain(|_, value| !value.is_null());
-        let flags = match serde_json::to_value(&self.flags) {
-            Ok(Value::Object(map)) => map,
-            _ => Map::new(),
-        };
+        let flags = self.flags.said();
         let twice: Vec<String> = flags
             .iter()
             .filter_map(|(key, flag)| Some(format!("{key}: (from flag: {flag}, from file: {})", all.get(key)?)))
@@ -117,7 +136,7 @@ impl DockerConfig {
             return Err(DockerConfigError::Twice { path, twice: twice.join(", ") });
         }
         all.extend(flags);
-        serde_json::from_value(Value::Object(all)).map_err(|error| json(error.to_string()))
+        Ok((serde_json::from_value(Value::Object(all)).map_err(json)?, process, warning))
     }
 }
 
@@ -136,7 +155,8 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, DockerConfigEr
 }
 
 fn describe(key: &str) -> String {
-    match closest(key, KEYS.into_iter()) {
+    let known = KEYS.into_iter().chain(elsewhere::PROCESS).chain(elsewhere::NEEDLESS);
+    match closest(key, known) {
         Some(near) => format!("{key} (did you mean {near}?)"),
         None => key.to_owned(),
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The keys of `daemon.json` that speak of networks, and the flags of dockerd that go with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -14,6 +15,10 @@ pub struct DockerSettings {
     #[arg(long, value_name = "ADDRESS/LENGTH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bip: Option<String>,
+    /// The same for IPv6; needs --ipv6
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bip6: Option<String>,
     /// Where automatic IPv4 addresses of the network bridge come from
     #[arg(long, value_name = "CIDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +39,18 @@ pub struct DockerSettings {
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_gateway_v6: Option<String>,
+    /// Replace source addresses on the way out of the network bridge [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_masq: Option<bool>,
+    /// Address of the host for published ports that name none [default: all]
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// Option of networks of this driver that do not give it themselves (repeatable; in the file: default-network-opts)
+    #[arg(long = "default-network-opt", value_name = "DRIVER=KEY=VALUE")]
+    #[serde(skip_serializing_if = "Vec::is_empty", with = "by_driver")]
+    pub default_network_opts: Vec<NetworkOptSetting>,
     /// Nameserver of containers that name none (repeatable) [default: the host's]
     #[arg(long, value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -54,7 +71,7 @@ pub struct DockerSettings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icc: Option<bool>,
-    /// Another network for containers that name none [default: bridge]
+    /// Another network for containers that name none, made if there is none of that name [default: bridge]
     #[arg(long, short = 'b', value_name = "NETWORK")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bridge: Option<String>,
@@ -64,22 +81,99 @@ pub struct DockerSettings {
     pub ipv6: Option<bool>,
 }
 
-/// The keys of the file.
-pub(super) const KEYS: [&str; 13] = [
+impl DockerSettings {
+    /// These, and `others` where they say nothing.
+    #[must_use]
+    pub fn or(&self, others: &DockerSettings) -> DockerSettings {
+        let mut all = others.said();
+        all.extend(self.said());
+        serde_json::from_value(Value::Object(all)).expect("both were such settings")
+    }
+
+    /// What they say, by key.
+    pub(super) fn said(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// The keys of the file that speak of networks.
+pub(crate) const KEYS: [&str; 17] = [
     "bip",
+    "bip6",
     "bridge",
     "default-address-pools",
     "default-gateway",
     "default-gateway-v6",
+    "default-network-opts",
     "dns",
     "dns-opts",
     "dns-search",
     "fixed-cidr",
     "fixed-cidr-v6",
     "icc",
+    "ip",
+    "ip-masq",
     "ipv6",
     "mtu",
 ];
+
+/// One of `default-network-opts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkOptSetting {
+    /// Of networks of this driver.
+    pub driver: String,
+    /// The option.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for NetworkOptSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.splitn(3, '=');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(driver), Some(key), Some(value)) if !driver.is_empty() && !key.is_empty() => {
+                Ok(NetworkOptSetting { driver: driver.to_owned(), key: key.to_owned(), value: value.to_owned() })
+            }
+            _ => Err(format!(
+                "write DRIVER=KEY=VALUE such as bridge=com.docker.network.driver.mtu=1400 instead of {text}"
+            )),
+        }
+    }
+}
+
+/// `{"bridge": {"com.docker.network.driver.mtu": "1400"}}`.
+mod by_driver {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::NetworkOptSetting;
+
+    type Drivers = BTreeMap<String, BTreeMap<String, String>>;
+
+    pub(super) fn serialize<S: Serializer>(all: &[NetworkOptSetting], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut drivers = Drivers::new();
+        for one in all {
+            drivers.entry(one.driver.clone()).or_default().insert(one.key.clone(), one.value.clone());
+        }
+        drivers.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NetworkOptSetting>, D::Error> {
+        let drivers = Drivers::deserialize(deserializer)?;
+        let of = |(driver, options): (String, BTreeMap<String, String>)| {
+            let one = move |(key, value)| NetworkOptSetting { driver: driver.clone(), key, value };
+            options.into_iter().map(one).collect::<Vec<_>>()
+        };
+        Ok(drivers.into_iter().flat_map(of).collect())
+    }
+}
 
 /// One of `default-address-pools`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

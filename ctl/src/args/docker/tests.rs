@@ -18,13 +18,15 @@ fn config(file: Option<&str>, flags: &[&str]) -> (tempfile::TempDir, DockerConfi
 
 fn read(file: Option<&str>, flags: &[&str]) -> Result<Defaults, String> {
     let (_dir, config) = config(file, flags);
-    config.read().map_err(|error| error.to_string())
+    config.read().map(|meaning| meaning.defaults).map_err(|error| error.to_string())
 }
 
 /// Everything that can be said.
 const FILE: &str = r#"{
     "bip": "10.7.0.5/16", "fixed-cidr": "10.7.9.0/24", "default-gateway": "10.7.0.9", "mtu": 1400, "icc": false,
-    "ipv6": true, "fixed-cidr-v6": "fd07::/64", "default-gateway-v6": "fd07::9",
+    "ipv6": true, "bip6": "fd07::5/64", "fixed-cidr-v6": "fd07::/80", "default-gateway-v6": "fd07::9",
+    "ip": "127.0.0.1", "ip-masq": false,
+    "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1234"}},
     "dns": ["9.9.9.9", "fd00::53"], "dns-search": ["example.org"], "dns-opts": ["ndots:2"],
     "default-address-pools": [{"base": "10.200.0.0/16", "size": 24}]
 }"#;
@@ -40,8 +42,12 @@ fn file_and_flags() {
         "--mtu=1400",
         "--icc=false",
         "--ipv6",
-        "--fixed-cidr-v6=fd07::/64",
+        "--bip6=fd07::5/64",
+        "--fixed-cidr-v6=fd07::/80",
         "--default-gateway-v6=fd07::9",
+        "--ip=127.0.0.1",
+        "--ip-masq=false",
+        "--default-network-opt=bridge=com.docker.network.driver.mtu=1234",
         "--dns=9.9.9.9",
         "--dns=fd00::53",
         "--dns-search=example.org",
@@ -55,6 +61,12 @@ fn file_and_flags() {
     assert_eq!(ipv4.plan.router().to_string(), "10.7.0.9");
     let Family::Given(ipv6) = &defaults.bridge.ipv6 else { panic!("{defaults:?}") };
     assert_eq!((ipv6.plan.net.to_string(), ipv6.plan.router().to_string()), ("fd07::/64".into(), "fd07::9".into()));
+    assert_eq!(
+        (ipv6.plan.gateway.to_string(), ipv6.plan.range.unwrap().to_string()),
+        ("fd07::5".into(), "fd07::/80".into())
+    );
+    assert_eq!(defaults.network_options["bridge"]["com.docker.network.driver.mtu"], "1234");
+    assert!(defaults.publish_host.is_some_and(|host| host.is_loopback()) && !defaults.bridge.options.masquerade);
     assert_eq!((defaults.bridge.options.mtu, defaults.bridge.options.icc), (1400, false));
     assert_eq!((defaults.dns.servers.len(), defaults.pools.len(), defaults.network()), (2, 1, "bridge"));
     assert_eq!(read(None, &["-b", "web"]).unwrap().network(), "web");
@@ -80,14 +92,58 @@ fn keys() {
     assert_eq!(names, KEYS);
 }
 
+/// A daemon.json as it is found in the world: what vswitchd has a flag for holds, what it can do without is told in one
+/// sentence, and the settings of networks are as ever.
+#[test]
+fn as_found_in_the_world() {
+    let text = r#"{
+        "registry-mirrors": ["https://mirror.example.org"], "insecure-registries": [], "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "3"}, "storage-driver": "overlay2", "data-root": "/srv/docker",
+        "hosts": ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375"], "exec-opts": ["native.cgroupdriver=systemd"],
+        "features": {"buildkit": true}, "experimental": true, "iptables": false, "userland-proxy": false,
+        "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 64000, "Soft": 64000}}, "runtimes": {},
+        "live-restore": true, "log-level": "warn", "group": "docker", "debug": false, "mtu": 1400
+    }"#;
+    let (_dir, config) = config(Some(text), &[]);
+    let meaning = config.read().unwrap();
+    assert_eq!((meaning.defaults.bridge.options.mtu, meaning.level), (1400, Some(Level::Warn)));
+    assert_eq!((meaning.process.live_restore, meaning.process.group.as_deref()), (Some(true), Some("docker")));
+    let warning = meaning.warning.unwrap();
+    for key in ["registry-mirrors", "log-driver", "storage-driver", "hosts", "data-root", "iptables", "runtimes"] {
+        assert!(warning.contains(key), "{key}: {warning}");
+    }
+    assert!(warning.contains("vswitchd does without them") && warning.contains("--docker-socket"), "{warning}");
+    for own in ["live-restore", "mtu", "group", "log-level"] {
+        assert!(!warning.contains(own), "{own}: {warning}");
+    }
+    for (text, says) in [
+        (r#"{"log-level": "loud"}"#, "invalid log-level \"loud\""),
+        (r#"{"live-restore": "yes"}"#, "expected a boolean"),
+        (r#"{"storage-drivers": "overlay2"}"#, "did you mean storage-driver?"),
+    ] {
+        let error = read(Some(text), &[]).unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// Each key is known for one thing.
+#[test]
+fn keys_are_apart() {
+    let all: Vec<&str> = KEYS.into_iter().chain(elsewhere::PROCESS).chain(elsewhere::NEEDLESS).collect();
+    let mut once = all.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), all.len());
+}
+
 /// A setting in both places, an unknown one and text that is no JSON are refused by name, as dockerd does.
 #[test]
 fn refusals_of_the_file() {
     let error = read(Some(r#"{"dns": ["9.9.9.9"], "mtu": 1400}"#), &["--dns", "8.8.8.8"]).unwrap_err();
     let says = r#"both as a flag and in the configuration file: dns: (from flag: ["8.8.8.8"], from file: ["9.9.9.9"])"#;
     assert!(error.contains(says), "{error}");
-    let error = read(Some(r#"{"dnss": [], "storage-driver": "overlay2"}"#), &[]).unwrap_err();
-    let says = "don't match any configuration option: dnss (did you mean dns?), storage-driver (the options are bip,";
+    let error = read(Some(r#"{"dnss": [], "frobnicate": "overlay2"}"#), &[]).unwrap_err();
+    let says = "don't match any configuration option: dnss (did you mean dns?), frobnicate (the options are bip,";
     assert!(error.contains(says), "{error}");
     for (text, says) in [
         ("[]", "it is no JSON object"),
@@ -114,7 +170,7 @@ fn refusals_of_values() {
         (&["--bip", "10.7.0.5/16", "--default-gateway", "10.8.0.1"], "doesn't contain this address"),
         (&["--default-gateway", "10.8.0.1"], "default-gateway needs bip"),
         (&["--fixed-cidr-v6", "fd07::/64"], "fixed-cidr-v6 is of no effect without ipv6"),
-        (&["--ipv6", "--default-gateway-v6", "fd07::9"], "default-gateway-v6 needs fixed-cidr-v6"),
+        (&["--ipv6", "--default-gateway-v6", "fd07::9"], "default-gateway-v6 needs bip6 or fixed-cidr-v6"),
         (&["--ipv6", "--mtu", "1000"], "IPv6 needs at least 1280"),
         (&["--mtu", "-1"], "invalid MTU number: -1"),
         (&["--dns", "resolver"], "resolver is not an ip address"),
@@ -124,6 +180,10 @@ fn refusals_of_values() {
         (&["--default-address-pool", "base=x,size=24"], "invalid default-address-pool base \"x\""),
         (&["--default-address-pool", "base=224.0.0.0/8,size=24"], "use a private network"),
         (&["--bridge", "web", "--bip", "10.7.0.5/16"], "bridge and bip are mutually exclusive"),
+        (&["--ip", "eth0"], "eth0 is not an ip address; see ip"),
+        (&["--bip6", "fd07::5/64"], "bip6 is of no effect without ipv6"),
+        (&["--default-network-opt", "bridge=mtu=x"], "failed to parse mtu value: x"),
+        (&["--default-network-opt", "macvlan=mtu=1400"], "no networks of the driver macvlan"),
     ] {
         let error = read(None, line).unwrap_err();
         assert!(error.contains(says), "{line:?}: {error}");

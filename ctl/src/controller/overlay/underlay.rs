@@ -17,7 +17,8 @@ impl Controller {
     }
 
     /// Looks again whenever an interface or address changes, for as long as the agent lives.
-    pub(in crate::controller) async fn keep_underlays(self, mut monitor: Monitor) {
+    pub(in crate::controller) async fn keep_underlays(self) {
+        let monitor = &self.inner.monitor;
         if self.inner.overlays.vteps.is_empty() {
             return;
         }
@@ -26,10 +27,10 @@ impl Controller {
             Err(error) => return tracing::error!("changes of the underlay go unnoticed: {error}"),
         };
         // What changed between the first look and now.
-        self.look_at_underlays(&monitor);
+        self.look_at_underlays(monitor);
         loop {
             tokio::select! {
-                () = changes.notified() => self.look_at_underlays(&monitor),
+                () = changes.notified() => self.look_at_underlays(monitor),
                 () = self.agent_closed() => return,
             }
         }

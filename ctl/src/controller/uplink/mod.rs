@@ -20,6 +20,7 @@ use super::{Controller, ports};
 use crate::error::ControlError;
 use crate::ipam::SubnetPlan;
 use crate::model::Endpoint;
+use crate::overlay::underlay::Monitor;
 use crate::publish::{Families, PublishSpec};
 use crate::uplink::router;
 
@@ -49,9 +50,9 @@ impl UplinkState {
     }
 
     /// The uplink in the words of the API.
-    pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
+    pub(super) fn stats(&self, monitor: &Monitor) -> vswitch_api::stats::UplinkStats {
         match self {
-            UplinkState::Packet(packet) => packet.stats(),
+            UplinkState::Packet(packet) => packet.stats(monitor),
             UplinkState::Sockets(sockets) => sockets.stats(),
         }
     }

@@ -13,6 +13,7 @@ use super::super::{Controller, ports, unexpected};
 use crate::agent::client::AgentClient;
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
+use crate::overlay::underlay::Monitor;
 use crate::publish::PublishSpec;
 use crate::uplink::{PacketUplink, router};
 
@@ -102,11 +103,17 @@ impl PacketState {
     }
 
     /// The uplink in the words of the API.
-    pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
+    pub(super) fn stats(&self, monitor: &Monitor) -> vswitch_api::stats::UplinkStats {
+        let carries = monitor.carries(&self.uplink.interface).unwrap_or_else(|error| {
+            tracing::warn!("whether the uplink is up: {error}");
+            None
+        });
         let link = self.link();
+        let down = link.port.is_some() && carries == Some(false);
         vswitch_api::stats::UplinkStats {
             interface: self.uplink.interface.clone(),
-            up: link.port.is_some(),
+            up: link.port.is_some() && !down,
+            down,
             lost: link.lost,
             recovered: link.recovered,
         }

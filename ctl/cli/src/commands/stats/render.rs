@@ -171,7 +171,12 @@ fn fdb(fdb: &FdbStats) -> String {
 fn router(router: &RouterStats) -> String {
     let mut text = String::new();
     if let Some(uplink) = &router.uplink {
-        text += &format!("Uplink: {} {}", uplink.interface, if uplink.up { "up" } else { "lost" });
+        let word = match (uplink.up, uplink.down) {
+            (true, _) => "up",
+            (false, true) => "down",
+            (false, false) => "lost",
+        };
+        text += &format!("Uplink: {} {word}", uplink.interface);
         if uplink.lost > 0 {
             let (lost, recovered) = (units::count(uplink.lost), units::count(uplink.recovered));
             text += &format!(", vanished {lost} times, back {recovered} times");
