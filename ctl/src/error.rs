@@ -69,6 +69,15 @@ pub enum ControlError {
         /// Whose it is.
         network: String,
     },
+    /// Networks have its settings.
+    #[error("configuration network {0:?} is in use")]
+    SettingsInUse(String),
+    /// No network of that name holds settings.
+    #[error("could not find configuration network {0:?}")]
+    SettingsNotFound(String),
+    /// A network that only holds settings.
+    #[error("network {0} only holds settings for others (--config-only), so nobody can be on it")]
+    SettingsOnly(String),
     /// No automatic subnet left.
     #[error("all predefined address pools have been fully subnetted; name a subnet with --subnet")]
     PoolsExhausted,
@@ -243,10 +252,15 @@ impl ControlError {
             E::PredefinedNetwork(_) | E::PredefinedName(_) | E::PoolOverlaps { .. } | E::AddressInUse { .. } => {
                 Class::Forbidden
             }
-            E::NetworkBusy { .. } | E::EndpointExists { .. } | E::NotPermitted(_) => Class::Forbidden,
+            E::NetworkBusy { .. }
+            | E::EndpointExists { .. }
+            | E::NotPermitted(_)
+            | E::SettingsInUse(_)
+            | E::SettingsOnly(_) => Class::Forbidden,
             E::NetworkNotFound(_)
             | E::TunnelNotFound(_)
             | E::ContainerNotFound(_)
+            | E::SettingsNotFound(_)
             | E::LinkTarget { .. }
             | E::EndpointNotFound(_)
             | E::NotConnected { .. }

@@ -57,6 +57,10 @@ pub struct ContainerCreate {
     pub volumes: Vec<String>,
     /// Published ports, `[IP:][HOST]:CONTAINER[/PROTO]` each.
     pub publish: Vec<String>,
+    /// Ports that somebody else may want to know of, `PORT[-PORT][/PROTO]` each.
+    pub expose: Vec<String>,
+    /// Publish exposed ports, too, at any free port of the host.
+    pub publish_all: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// How much of its output is kept: `max-size` of a file (10m if absent) and `max-file` (3).

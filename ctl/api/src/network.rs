@@ -29,10 +29,10 @@ pub struct NetworkCreate {
     /// Swarm only: refused.
     #[serde(deserialize_with = "null_as_default")]
     pub ingress: bool,
-    /// Swarm only: refused.
+    /// It is no network, but holds settings for others.
     #[serde(deserialize_with = "null_as_default")]
     pub config_only: bool,
-    /// Swarm only: refused.
+    /// The network whose settings it is to have.
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "ConfigFrom::is_empty")]
     pub config_from: ConfigFrom,
     /// `false` switches IPv4 off; absent means on.
@@ -124,9 +124,9 @@ pub struct Network {
     pub attachable: bool,
     /// Always `false`.
     pub ingress: bool,
-    /// Always empty.
+    /// The network whose settings it has.
     pub config_from: ConfigFrom,
-    /// Always `false`.
+    /// It is no network, but holds settings for others.
     pub config_only: bool,
     /// Running containers and attached namespaces by container id (or endpoint id).
     pub containers: BTreeMap<String, NetworkContainer>,
@@ -136,7 +136,7 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Part of [`Network`], where it is always empty, and of [`NetworkCreate`].
+/// Part of [`Network`] and of [`NetworkCreate`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct ConfigFrom {

@@ -264,5 +264,7 @@ fn predefined(name: &str, driver: Driver) -> Network {
         raw_options: BTreeMap::new(),
         labels: BTreeMap::new(),
         overlay: None,
+        settings: None,
+        config_from: String::new(),
     }
 }

@@ -7,7 +7,7 @@ use vswitch_api::docker::container::ContainerSummary;
 
 use super::state::{ContainerState, State};
 use super::{Controller, docker_view};
-use crate::clock::Moment;
+use crate::clock::{Moment, parse_until};
 use crate::error::ControlError;
 use crate::model::{Container, Filters, Phase, bad_value, image_id, tagged_image};
 use crate::publish::PortRange;
@@ -65,6 +65,25 @@ impl Controller {
             .filter(|one| (all || one.container.running()) && filter.matches(&state, one))
             .take(query.limit.unwrap_or(usize::MAX));
         Ok(found.map(|one| docker_view::summary(&state, one, now)).collect())
+    }
+}
+
+/// Which containers a prune is about.
+pub(super) struct PruneFilter {
+    filters: Filters,
+    before: Option<Moment>,
+}
+
+impl PruneFilter {
+    pub(super) fn new(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
+        let filters = Filters::new(by_key, &["label", "label!", "until"])?;
+        let moment = |text: &str| parse_until(text, Moment::now()).ok_or_else(|| bad_value("until", text));
+        let before = filters.values("until").next().map(moment).transpose()?;
+        Ok(PruneFilter { filters, before })
+    }
+
+    pub(super) fn matches(&self, container: &Container) -> bool {
+        self.filters.labels(&container.spec.labels) && self.before.is_none_or(|before| container.created < before)
     }
 }
 
@@ -127,7 +146,9 @@ impl ContainerFilter {
             container.ports.iter().any(|one| ports.hold(one.host_port, &one.transport.protocol().to_string()))
         };
         let exposed = |ports: &Ports| {
-            container.spec.publish.iter().any(|one| ports.hold(one.target_port, &one.transport.protocol().to_string()))
+            let published = container.spec.publish.iter().map(|one| (one.target_port, one.transport));
+            let exposed = container.spec.expose.iter().map(|one| (one.port, one.transport));
+            published.chain(exposed).any(|(port, transport)| ports.hold(port, &transport.protocol().to_string()))
         };
         (self.publish.is_empty() || self.publish.iter().any(published))
             && (self.expose.is_empty() || self.expose.iter().any(exposed))

@@ -1,10 +1,12 @@
 //! Containers: create, remove, list, wait, output, further processes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 
 use tokio::sync::{oneshot, watch};
 
+use super::container_filter::PruneFilter;
 use super::state::State;
 use super::{Controller, links, ports, unexpected, view};
 use crate::agent::protocol::{self, Reply, Request};
@@ -85,6 +87,8 @@ impl Controller {
         self.check_resolving(&mode, &wanted.spec)?;
         let networks: Vec<Id> = wishes.iter().map(|(network, _)| network.clone()).collect();
         let mut warnings = self.check_publish(&state, &wanted.spec.publish_text, &mode, &networks)?;
+        warnings.extend(wishes.iter().flat_map(|(_, spec)| spec.warnings.iter().cloned()));
+        warnings.extend(self.host_warnings(&wanted.spec));
         warnings.extend(ports::loopback_warnings(self.inner.uplink.as_ref(), &wanted.spec.publish));
         let container = Container {
             hostname: wanted.hostname.unwrap_or_else(|| id.short().to_owned()),
@@ -154,15 +158,19 @@ impl Controller {
         if shared && !spec.extra_hosts.is_empty() {
             return Err(ControlError::invalid("conflicting options: custom host-to-IP mapping and the network mode"));
         }
+        Ok(())
+    }
+
+    /// What is said of a container that names the host where the host cannot be reached.
+    fn host_warnings(&self, spec: &ContainerSpec) -> Option<String> {
         let word = spec.extra_hosts.iter().find(|extra| matches!(extra.address, HostAddress::Word(_)));
-        match word.filter(|_| self.host_address().is_none()) {
-            Some(extra) => Err(ControlError::invalid(format!(
-                "{}:host-gateway is not available: containers reach the host only by --uplink sockets with \
-                 --host-loopback; start vswitchd so, or write an address",
+        word.filter(|_| self.host_address().is_none()).map(|extra| {
+            format!(
+                "{}:host-gateway is the network's gateway, where nobody serves anything: containers reach the host only by \
+                 --uplink sockets with --host-loopback",
                 extra.name
-            ))),
-            None => Ok(()),
-        }
+            )
+        })
     }
 
     /// Removes a container; a running one only by `force`, which kills it.
@@ -190,6 +198,29 @@ impl Controller {
             return Err(ControlError::ContainerRunning(text.to_owned()));
         }
         self.forget_container(&id)
+    }
+
+    /// Removes all containers that match and do not run. Answers their ids.
+    ///
+    /// # Errors
+    /// When a filter makes no sense.
+    pub async fn prune_containers(&self, by_key: BTreeMap<String, Vec<String>>) -> Result<Vec<String>, ControlError> {
+        let unused: Vec<Id> = {
+            let state = self.state();
+            let filter = PruneFilter::new(by_key)?;
+            let still = state.containers.values().filter(|one| !one.starting && !one.container.running());
+            still.filter(|one| filter.matches(&one.container)).map(|one| one.container.id.clone()).collect()
+        };
+        let mut removed = Vec::new();
+        for id in unused {
+            match self.remove_container(id.as_str(), false).await {
+                Ok(()) => removed.push(id.to_string()),
+                // It was started or removed meanwhile, which is as good.
+                Err(ControlError::ContainerNotFound(_) | ControlError::ContainerRunning(_)) => {}
+                Err(error) => tracing::warn!("container {} is not removed: {error}", id.short()),
+            }
+        }
+        Ok(removed)
     }
 
     /// Drops the record, the addresses and the output of a container that does not run. Its gate is held. An error says
@@ -422,6 +453,9 @@ fn resolve_mode(
         (NetworkMode::Container(other.id.clone()), format!("container:{}", other.id))
     } else {
         let network = &state.network(text)?.network;
+        if network.settings.is_some() {
+            return Err(ControlError::SettingsOnly(network.name.clone()));
+        }
         let mode = match network.driver {
             Driver::Bridge | Driver::Overlay => NetworkMode::Networks,
             Driver::Host => NetworkMode::Host,

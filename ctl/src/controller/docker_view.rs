@@ -5,16 +5,19 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use vswitch_api::docker::container::{
-    Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState,
+    Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState, LogConfig,
     NetworkSettings, SummaryHostConfig, SummaryNetworks, SummaryPort,
 };
 use vswitch_api::human;
+use vswitch_api::network::EndpointIpamConfig;
 
 use super::state::{ContainerState, EndpointState, State, gateway_of, prefix_of};
 use super::{Controller, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
-use crate::model::{Container, Phase, StaticAddress, image_id};
+use crate::logfile::Limit;
+use crate::model::{Container, Endpoint, Phase, StaticAddress, image_id};
+use crate::publish::{Binding, Exposed};
 
 /// How Docker writes a moment that never was.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -75,12 +78,15 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             dns: spec.dns.iter().map(ToString::to_string).collect(),
             dns_options: spec.dns_options.clone(),
             dns_search: spec.dns_search.clone(),
+            log_config: log_config(spec.log_limit),
+            publish_all_ports: spec.publish_all,
             extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),
             ..HostConfig::default()
         },
         config: Config {
             hostname: container.hostname.clone(),
-            exposed_ports: wanted_ports(container).into_keys().map(|port| (port, Empty {})).collect(),
+            mac_address: asked_mac(state, one),
+            exposed_ports: exposed_ports(container).map(|port| (port, Empty {})).collect(),
             tty: spec.tty,
             env: spec.env.clone(),
             cmd: spec.command.clone(),
@@ -148,6 +154,18 @@ fn ports(container: &Container) -> Vec<SummaryPort> {
             kind: binding.transport.protocol().to_string(),
         })
         .collect();
+    if container.running() {
+        let bound = |exposed: &Exposed| {
+            let same = |one: &Binding| (one.transport, one.target_port) == (exposed.transport, exposed.port);
+            container.ports.iter().any(same)
+        };
+        ports.extend(container.spec.expose.iter().filter(|exposed| !bound(exposed)).map(|exposed| SummaryPort {
+            ip: None,
+            private_port: exposed.port,
+            public_port: None,
+            kind: exposed.transport.protocol().to_string(),
+        }));
+    }
     ports.sort();
     ports
 }
@@ -165,9 +183,34 @@ fn wanted_ports(container: &Container) -> BTreeMap<String, Vec<HostPort>> {
     ports
 }
 
-/// Ports as they are, while it runs.
+/// The MAC address that a user named for the first network.
+fn asked_mac(state: &State, one: &ContainerState) -> Option<String> {
+    let first = one.endpoints.iter().filter_map(|id| state.endpoints.get(id)).next()?;
+    first.endpoint.asked.mac.then(|| first.endpoint.mac.to_string())
+}
+
+/// The container's own ports that somebody spoke of, `80/tcp` each.
+fn exposed_ports(container: &Container) -> impl Iterator<Item = String> {
+    let exposed = container.spec.expose.iter().map(ToString::to_string);
+    wanted_ports(container).into_keys().chain(exposed)
+}
+
+/// Docker's name for a log that `docker logs` shows, and what of it is kept.
+fn log_config(limit: Limit) -> LogConfig {
+    let plain = Limit::default();
+    let size = (limit.max_bytes != plain.max_bytes).then(|| ("max-size", limit.max_bytes.to_string()));
+    let files = (limit.max_files != plain.max_files).then(|| ("max-file", limit.max_files.to_string()));
+    let config = size.into_iter().chain(files).map(|(key, value)| (key.to_owned(), value)).collect();
+    LogConfig { kind: "json-file".to_owned(), config }
+}
+
+/// Ports as they are, while it runs; those that are exposed and not published lead nowhere.
 fn bound_ports(container: &Container) -> BTreeMap<String, Option<Vec<HostPort>>> {
-    let mut ports: BTreeMap<String, Option<Vec<HostPort>>> = BTreeMap::new();
+    if !container.running() {
+        return BTreeMap::new();
+    }
+    let mut ports: BTreeMap<String, Option<Vec<HostPort>>> =
+        exposed_ports(container).map(|port| (port, None)).collect();
     for binding in &container.ports {
         let port = HostPort { host_ip: binding.host.to_string(), host_port: binding.host_port.to_string() };
         let key = format!("{}/{}", binding.target_port, binding.transport.protocol());
@@ -212,6 +255,19 @@ fn networks(state: &State, one: &ContainerState) -> BTreeMap<String, EndpointSet
     networks
 }
 
+/// Static addresses that a user named; `None` without.
+fn asked_addresses(endpoint: &Endpoint) -> Option<EndpointIpamConfig> {
+    let text = |asked: bool, fixed: Option<StaticAddress>| {
+        fixed.filter(|_| asked).map(|fixed| fixed.address.to_string()).unwrap_or_default()
+    };
+    let asked = &endpoint.asked;
+    (asked.ipv4 || asked.ipv6).then(|| EndpointIpamConfig {
+        ipv4_address: text(asked.ipv4, endpoint.ipv4),
+        ipv6_address: text(asked.ipv6, endpoint.ipv6),
+        link_local_ips: Vec::new(),
+    })
+}
+
 fn settings(state: &State, one: &ContainerState, on: &EndpointState) -> EndpointSettings {
     let endpoint = &on.endpoint;
     let network = state.networks.get(&endpoint.network).map(|on| &on.network);
@@ -228,6 +284,9 @@ fn settings(state: &State, one: &ContainerState, on: &EndpointState) -> Endpoint
         links: (!endpoint.links.is_empty())
             .then(|| endpoint.links.iter().map(|link| links::text(state, link)).collect()),
         gw_priority: endpoint.gw_priority,
+        ipam_config: asked_addresses(endpoint),
+        driver_opts: (!endpoint.asked.driver_opts.is_empty()).then(|| endpoint.asked.driver_opts.clone()),
+        mac_address: if endpoint.asked.mac { endpoint.mac.to_string() } else { String::new() },
         network_id: endpoint.network.to_string(),
         dns_names: custom.then(names),
         ..EndpointSettings::default()

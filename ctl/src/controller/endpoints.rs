@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
-use super::state::prefix_of;
+use super::state::{State, prefix_of};
 use super::{Controller, names, routes, unexpected, view};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, Attachment, Endpoint, Owner};
+use crate::model::{AttachSpec, Attachment, Endpoint, Network, Owner};
 use crate::namegen;
 use crate::store::Change;
 
@@ -152,7 +152,8 @@ impl Controller {
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
             let on = state.networks.get(&endpoint.network);
             let network = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
-            let link = link(endpoint, &network.network, self.endpoint_mtu(&network.network));
+            let mut link = link(endpoint, &network.network, self.endpoint_mtu(&network.network));
+            link.interface = link.interface.or_else(|| numbered(&state, endpoint, &network.network));
             Request::EndpointAttach { endpoint: id.to_string(), sandbox: endpoint.sandbox(), link }
         };
         let opened = self.inner.agent.call(request, Vec::new()).await;
@@ -235,6 +236,14 @@ impl Controller {
         let _ = self.inner.switch.remove_port(port);
         Err(ControlError::EndpointNotFound(id.short().to_owned()))
     }
+}
+
+/// The interface's name where its network says what interfaces are called: the first number that is free in the sandbox.
+fn numbered(state: &State, endpoint: &Endpoint, network: &Network) -> Option<String> {
+    let prefix = network.options.interface_prefix.as_ref()?;
+    let others = state.endpoints.values().map(|one| &one.endpoint).filter(|one| one.sandbox() == endpoint.sandbox());
+    let taken: Vec<&str> = others.filter_map(|one| one.interface.as_deref()).collect();
+    (0..=taken.len()).map(|number| format!("{prefix}{number}")).find(|name| !taken.contains(&name.as_str()))
 }
 
 /// Name and descriptor of an endpoint that the agent opened.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::state::State;
+use super::state::{ContainerState, State};
 use super::uplink::UplinkState;
 use super::{Controller, files, links};
 use crate::agent::protocol::Request;
 use crate::ids::Id;
+use crate::ipam::SubnetPlan;
 use crate::model::{HostAddress, NetworkMode};
 
 /// Docker's name for the host, and ours.
@@ -26,6 +27,12 @@ pub(super) struct Etc {
 /// What running containers were given last. Held across a change, so that changes reach a container in their order.
 pub(super) type Given = tokio::sync::Mutex<HashMap<Id, Etc>>;
 
+/// The gateway of a container's first network, which is the host's address to Docker's containers.
+fn first_gateway(state: &State, owner: &ContainerState) -> Option<IpAddr> {
+    let mut endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+    endpoints.find_map(|one| state.networks.get(&one.endpoint.network)?.network.subnets().find_map(SubnetPlan::own))
+}
+
 impl Controller {
     /// The files that a container should have; `None` with the host's network, whose files it shares.
     pub(super) fn etc(&self, state: &State, container: &Id) -> Option<Etc> {
@@ -37,7 +44,7 @@ impl Controller {
             NetworkMode::Host => return None,
         };
         let spec = &owner.container.spec;
-        let host = self.host_address();
+        let host = self.host_address().or_else(|| first_gateway(state, owner));
         let extra = spec.extra_hosts.iter().filter_map(|extra| match extra.address {
             HostAddress::Address(address) => Some((address, extra.name.as_str())),
             HostAddress::Word(_) => Some((host?, extra.name.as_str())),

@@ -68,6 +68,9 @@ impl Controller {
     /// # Errors
     /// When there is no such endpoint, or when the store cannot be told.
     pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), ControlError> {
+        if let Some((id, endpoint)) = self.left_behind(network, container) {
+            return self.drop_left_behind(&id, &endpoint).await;
+        }
         let id = match self.member(network, container)? {
             Member::Container(id) => id,
             Member::Attached(id) => return self.detach(id.as_str()).await,
@@ -115,6 +118,25 @@ impl Controller {
             self.tell_member(&on.network, &id, "disconnect");
         }
         tracing::info!(container = id.short(), network = endpoint.network_name, "disconnected");
+        Ok(settled?)
+    }
+
+    /// A container's endpoint on a network that was removed while it did not run.
+    fn left_behind(&self, network: &str, container: &str) -> Option<(Id, Id)> {
+        let state = self.state();
+        let one = state.container(container).ok().filter(|_| state.network(network).is_err())?;
+        let mut endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id)).map(|on| &on.endpoint);
+        let found = endpoints.find(|on| on.network_name == network || on.network.as_str() == network)?;
+        Some((one.container.id.clone(), found.id.clone()))
+    }
+
+    async fn drop_left_behind(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
+        let gate = self.gate(id)?;
+        let _held = gate.lock().await;
+        let mut state = self.state();
+        let settled = self.inner.store.settle(&Change::new().drop_endpoints([endpoint]));
+        state.remove_endpoint(endpoint);
+        tracing::info!(container = id.short(), "disconnected from a network that is gone");
         Ok(settled?)
     }
 

@@ -20,6 +20,7 @@ use crate::dns::{
 };
 use crate::error::ControlError;
 use crate::ids::Id;
+use crate::ipam::SubnetPlan;
 use crate::model::{Endpoint, Network, Owner};
 
 /// The controller's part of the name server.
@@ -76,7 +77,8 @@ impl Controller {
     /// Lets the gateways answer as the state says now.
     pub(super) fn publish_gateways(&self, state: &State) {
         let scopes = state.networks.values().filter(|on| on.index.is_some()).flat_map(|on| {
-            on.network.subnets().map(|plan| (plan.gateway, self.gateway_scope(state, &on.network, &on.zone)))
+            let own = on.network.subnets().filter_map(SubnetPlan::own);
+            own.map(|gateway| (gateway, self.gateway_scope(state, &on.network, &on.zone)))
         });
         self.inner.names.gateways.publish(scopes);
     }
@@ -88,7 +90,7 @@ impl Controller {
             || View { name: network.name.to_ascii_lowercase().into(), zone: Arc::clone(zone), links: Vec::new() };
         let leaves = self.inner.uplink.is_some() && !network.internal;
         Scope {
-            fixed: self.fixed_names(network.subnets().map(|plan| plan.gateway).collect(), leaves),
+            fixed: self.fixed_names(network.subnets().filter_map(SubnetPlan::own).collect(), leaves),
             networks: (!network.predefined()).then(view).into_iter().collect(),
             upstreams: Upstreams {
                 keep_single_labels: false,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use rand::Rng;
+use vswitch_api::network::NetworkCreate;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::{Gateway, NetworkConfig};
 
@@ -13,8 +14,8 @@ use super::{Controller, NetworkFilter, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::ipam::{Ranges, SubnetPlan, default_gateway, pools, pools::Pool};
-use crate::model::{Driver, Family, Network, NetworkOptions, NetworkSpec};
+use crate::ipam::{GatewayLeg, Ranges, SubnetPlan, default_gateway, pools, pools::Pool};
+use crate::model::{Driver, Family, Faults, Network, NetworkOptions, NetworkSpec};
 use crate::store::Change;
 use crate::uplink::router;
 
@@ -32,13 +33,21 @@ impl Controller {
             Some(wish) => self.plan_overlay(&state, wish, &spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
             None => (None, spec.options.mtu),
         };
-        let ipv4 = self.plan_ipv4(&state, spec.ipv4)?;
-        let ipv6 = self.plan_ipv6(&mut state, spec.ipv6)?;
+        let (leg4, leg6) = spec.legs();
+        // What only holds settings occupies nothing.
+        let off = |family: Family| if spec.settings.is_some() { Family::Off } else { family };
+        let ipv4 = self.plan_ipv4(&state, off(spec.ipv4))?.map(|plan| SubnetPlan { leg: leg4, ..plan });
+        let ipv6 = self.plan_ipv6(&mut state, off(spec.ipv6))?.map(|plan| SubnetPlan { leg: leg6, ..plan });
+        let driver = match (&spec.settings, &overlay) {
+            (Some(_), _) => Driver::Null,
+            (None, Some(_)) => Driver::Overlay,
+            (None, None) => Driver::Bridge,
+        };
         let network = Network {
             id: Id::random(&mut rand::rng()),
             name: spec.name,
             created: Moment::now(),
-            driver: if overlay.is_some() { Driver::Overlay } else { Driver::Bridge },
+            driver,
             internal: spec.internal,
             attachable: spec.attachable,
             ipam: spec.ipam,
@@ -47,9 +56,22 @@ impl Controller {
             options: NetworkOptions { mtu, ..spec.options },
             raw_options: spec.raw_options,
             labels: spec.labels,
-            overlay,
+            overlay: overlay.filter(|_| driver == Driver::Overlay),
+            settings: spec.settings,
+            config_from: spec.config_from,
         };
         self.add_network(&mut state, network)
+    }
+
+    /// What a network that holds settings gives to one that is to have them.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it is a network like others.
+    pub fn settings_of(&self, name: &str) -> Result<NetworkCreate, ControlError> {
+        let state = self.state();
+        let Ok(on) = state.network(name) else { return Err(ControlError::SettingsNotFound(name.to_owned())) };
+        let none = || ControlError::from(Faults::forbidden_one(format!("{name:?} is not a configuration network")));
+        on.network.settings.clone().ok_or_else(none)
     }
 
     /// Removes a network on which nobody is active; stopped containers lose their endpoints on it.
@@ -61,6 +83,11 @@ impl Controller {
         let on = state.network(text)?;
         if on.network.predefined() {
             return Err(ControlError::PredefinedNetwork(on.network.name.clone()));
+        }
+        if on.network.settings.is_some()
+            && state.networks.values().any(|one| one.network.config_from == on.network.name)
+        {
+            return Err(ControlError::SettingsInUse(on.network.name.clone()));
         }
         let active: Vec<String> = state
             .active_endpoints(on)
@@ -84,7 +111,8 @@ impl Controller {
             .networks
             .values()
             .filter(|on| {
-                !on.network.predefined() && matches(&on.network) && state.active_endpoints(on).next().is_none()
+                let custom = !on.network.predefined() && on.network.settings.is_none();
+                custom && matches(&on.network) && state.active_endpoints(on).next().is_none()
             })
             .map(|on| (on.network.id.clone(), on.network.name.clone()))
             .collect();
@@ -267,11 +295,11 @@ impl Controller {
 
 /// What the switch needs to know of a network.
 fn switch_config(network: &Network) -> NetworkConfig {
-    let ipv4 = network.ipv4.as_ref().and_then(|plan| match plan.gateway {
+    let ipv4 = network.ipv4.as_ref().and_then(|plan| match plan.own()? {
         std::net::IpAddr::V4(address) => Some((address, plan.net.prefix_len())),
         std::net::IpAddr::V6(_) => None,
     });
-    let ipv6 = network.ipv6.as_ref().and_then(|plan| match plan.gateway {
+    let ipv6 = network.ipv6.as_ref().and_then(|plan| match plan.own()? {
         std::net::IpAddr::V6(address) => Some((address, plan.net.prefix_len())),
         std::net::IpAddr::V4(_) => None,
     });
@@ -283,5 +311,5 @@ fn switch_config(network: &Network) -> NetworkConfig {
 fn automatic(net: IpNet) -> SubnetPlan {
     let aux = BTreeMap::new();
     let gateway = default_gateway(net, &aux).expect("automatic subnets are large");
-    SubnetPlan { net, range: None, gateway, aux, given: false }
+    SubnetPlan { net, range: None, gateway, leg: GatewayLeg::Switch, aux, given: false }
 }

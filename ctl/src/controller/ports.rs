@@ -8,8 +8,8 @@ use super::{Controller, routes, unexpected};
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Endpoint, NetworkMode};
-use crate::publish::{Binding, Claim, Families, PublishSpec, Transport};
+use crate::model::{ContainerSpec, Endpoint, NetworkMode};
+use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Transport};
 
 /// Bindings of all containers that have some now, each with the address that it leads to.
 pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
@@ -125,10 +125,10 @@ impl Controller {
 
     fn prepare_lease(&self, state: &mut State, id: &Id) -> Result<Option<(Refused, Lease)>, ControlError> {
         let container = &state.container_by_id(id)?.container;
-        let Some(first) = container.spec.publish.first().filter(|_| container.mode == NetworkMode::Networks) else {
+        let (name, mut specs) = (container.name.clone(), all_specs(&container.spec));
+        let Some(first) = specs.first().copied().filter(|_| container.mode == NetworkMode::Networks) else {
             return Ok(None);
         };
-        let (name, mut specs) = (container.name.clone(), container.spec.publish.clone());
         self.check_uplink(&first.target_port.to_string())?;
         let ways = routes::ways(state, id);
         let by_default = default_host(state, ways.ipv4.or(ways.ipv6));
@@ -232,6 +232,19 @@ impl Controller {
         }
         !ports.is_empty()
     }
+}
+
+/// What is to be published: what was asked for, and with `-P` every other port that is exposed.
+fn all_specs(spec: &ContainerSpec) -> Vec<PublishSpec> {
+    let mut specs = spec.publish.clone();
+    if spec.publish_all {
+        for &Exposed { transport, port } in &spec.expose {
+            if !specs.iter().any(|one| (one.transport, one.target_port) == (transport, port)) {
+                specs.push(PublishSpec { transport, host: None, host_ports: None, target_port: port });
+            }
+        }
+    }
+    specs
 }
 
 /// Where ports are published that name no address of the host: where the network of the way in says, or the settings.

@@ -13,7 +13,9 @@ use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::{ClaimError, Leases, SubnetPlan, random_local};
-use crate::model::{Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress};
+use crate::model::{
+    Asked, Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress,
+};
 use crate::publish::PortLeases;
 use crate::store::Contents;
 
@@ -234,6 +236,9 @@ impl State {
     ) -> Result<Endpoint, ControlError> {
         let sequence = self.sequence;
         let on = self.networks.get_mut(network).ok_or_else(|| ControlError::NetworkNotFound(network.to_string()))?;
+        if on.network.settings.is_some() {
+            return Err(ControlError::SettingsOnly(on.network.name.clone()));
+        }
         if on.index.is_none() {
             return Err(ControlError::invalid(format!(
                 "network {} has no endpoints; a container gets it with 'run --network {0}'",
@@ -270,6 +275,12 @@ impl State {
             gw_priority: spec.gw_priority,
             interface: spec.interface.clone(),
             lost: false,
+            asked: Asked {
+                ipv4: spec.ipv4.is_some(),
+                ipv6: spec.ipv6.is_some(),
+                mac: spec.mac.is_some(),
+                driver_opts: spec.driver_opts.clone(),
+            },
         };
         self.sequence += 1;
         self.insert_endpoint(endpoint.clone());
@@ -442,5 +453,5 @@ pub(super) fn prefix_of(network: Option<&Network>, fixed: StaticAddress) -> u8 {
 
 /// Gateway of an endpoint's address.
 pub(super) fn gateway_of(network: Option<&Network>, fixed: StaticAddress) -> Option<IpAddr> {
-    fixed.gateway.or_else(|| Some(plan_of(network?, fixed.address)?.router()))
+    fixed.gateway.or_else(|| plan_of(network?, fixed.address)?.router())
 }

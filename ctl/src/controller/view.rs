@@ -9,17 +9,18 @@ use vswitch_api::port::PortBinding;
 
 use super::links;
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
-use crate::ipam::SubnetPlan;
+use crate::ipam::{GatewayLeg, SubnetPlan};
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
 use crate::publish::Binding;
 
 /// A network in Docker's shape.
 pub(super) fn network(state: &State, on: &NetworkState) -> Network {
     let network = &on.network;
+    let held = network.settings.as_ref().and_then(|settings| settings.ipam.clone()).unwrap_or_default();
     let ipam = Ipam {
         driver: network.ipam.word().to_owned(),
         options: None,
-        config: network.subnets().map(ipam_config).collect(),
+        config: network.subnets().map(ipam_config).chain(held.config).collect(),
     };
     Network {
         name: network.name.clone(),
@@ -33,8 +34,8 @@ pub(super) fn network(state: &State, on: &NetworkState) -> Network {
         internal: network.internal,
         attachable: network.attachable,
         ingress: false,
-        config_from: ConfigFrom::default(),
-        config_only: false,
+        config_from: ConfigFrom { network: network.config_from.clone() },
+        config_only: network.settings.is_some(),
         containers: members(state, on),
         options: network.raw_options.clone(),
         labels: network.labels.clone(),
@@ -45,7 +46,7 @@ fn ipam_config(plan: &SubnetPlan) -> IpamConfig {
     IpamConfig {
         subnet: plan.net.to_string(),
         ip_range: plan.range.map(|range| range.to_string()).unwrap_or_default(),
-        gateway: plan.gateway.to_string(),
+        gateway: if plan.leg == GatewayLeg::Nobody { String::new() } else { plan.gateway.to_string() },
         auxiliary_addresses: plan.aux.iter().map(|(name, address)| (name.clone(), address.to_string())).collect(),
     }
 }
@@ -126,7 +127,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
 /// The network's own gateways, of the families that an endpoint has, whatever router it uses.
 fn name_servers(network: Option<&crate::model::Network>, endpoint: &crate::model::Endpoint) -> Vec<String> {
     let has = |ipv4: bool| endpoint.addresses().any(|address| address.is_ipv4() == ipv4);
-    let gateways = network.into_iter().flat_map(crate::model::Network::subnets).map(|plan| plan.gateway);
+    let gateways = network.into_iter().flat_map(crate::model::Network::subnets).filter_map(SubnetPlan::own);
     gateways.filter(|gateway| has(gateway.is_ipv4())).map(|gateway| gateway.to_string()).collect()
 }
 

@@ -15,8 +15,11 @@ pub struct SubnetPlan {
     pub net: IpNet,
     /// Automatic addresses come from here, if set.
     pub range: Option<IpNet>,
-    /// The switch's own leg.
+    /// The gateway's address.
     pub gateway: IpAddr,
+    /// Who has it.
+    #[serde(default)]
+    pub leg: GatewayLeg,
     /// Never leased, by name.
     pub aux: BTreeMap<String, IpAddr>,
     /// The user named the subnet (static addresses are allowed).
@@ -30,12 +33,31 @@ impl SubnetPlan {
         format!("{address}/{}", self.net.prefix_len())
     }
 
+    /// The switch's own address in it.
+    #[must_use]
+    pub fn own(&self) -> Option<IpAddr> {
+        (self.leg == GatewayLeg::Switch).then_some(self.gateway)
+    }
+
     /// Where default routes lead: to the gateway, unless an auxiliary address says otherwise.
     #[must_use]
-    pub fn router(&self) -> IpAddr {
+    pub fn router(&self) -> Option<IpAddr> {
         let name = if self.net.addr().is_ipv4() { DEFAULT_GATEWAY_V4 } else { DEFAULT_GATEWAY_V6 };
-        self.aux.get(name).copied().unwrap_or(self.gateway)
+        let named = self.aux.get(name).copied();
+        named.or_else(|| (self.leg != GatewayLeg::Nobody).then_some(self.gateway))
     }
+}
+
+/// Who is the gateway of a subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum GatewayLeg {
+    /// The switch.
+    #[default]
+    Switch,
+    /// Somebody else on the network, to whom default routes lead.
+    Elsewhere,
+    /// Nobody: the address is one like others, and there is no default route.
+    Nobody,
 }
 
 /// The auxiliary address of this name is the router of a network's containers (`bridge` driver of Docker).
@@ -69,7 +91,8 @@ impl Leases {
     #[must_use]
     pub fn new(plan: &SubnetPlan) -> Self {
         let mut reserved = unusable(plan.net);
-        for address in plan.aux.values().chain([&plan.gateway]) {
+        let gateway = (plan.leg != GatewayLeg::Nobody).then_some(&plan.gateway);
+        for address in plan.aux.values().chain(gateway) {
             reserved.insert(number(*address), number(*address));
         }
         let (first, last) = bounds(plan.range.unwrap_or(plan.net));
@@ -151,7 +174,14 @@ mod tests {
     fn plan(net: &str) -> SubnetPlan {
         let net: IpNet = net.parse().unwrap();
         let aux = BTreeMap::new();
-        SubnetPlan { net, range: None, gateway: default_gateway(net, &aux).unwrap(), aux, given: true }
+        SubnetPlan {
+            net,
+            range: None,
+            gateway: default_gateway(net, &aux).unwrap(),
+            leg: GatewayLeg::Switch,
+            aux,
+            given: true,
+        }
     }
 
     fn ip(text: &str) -> IpAddr {

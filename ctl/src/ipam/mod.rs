@@ -10,6 +10,6 @@ mod mac;
 pub mod pools;
 mod ranges;
 
-pub use leases::{ClaimError, DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6, Leases, SubnetPlan, default_gateway};
+pub use leases::{ClaimError, DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6, GatewayLeg, Leases, SubnetPlan, default_gateway};
 pub use mac::{MacFault, check_station, gateway_mac, parse_station, random_local};
 pub use ranges::Ranges;

@@ -10,7 +10,7 @@ use super::{EndpointSpec, Faults, Isolation, Volume, container_name, parse_endpo
 use crate::clock::Moment;
 use crate::ids::Id;
 use crate::logfile::Limit;
-use crate::publish::{self, Binding, PublishSpec};
+use crate::publish::{self, Binding, Exposed, PublishSpec};
 
 /// A container, as decided and stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +137,12 @@ pub struct ContainerSpec {
     /// The same in the user's words.
     #[serde(default)]
     pub publish_text: Vec<String>,
+    /// Ports that somebody else may want to know of.
+    #[serde(default)]
+    pub expose: Vec<Exposed>,
+    /// Those are published, too.
+    #[serde(default)]
+    pub publish_all: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// How much of its output is kept.
@@ -246,6 +252,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     let volumes = volumes.collect();
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
+    let expose = wire.expose.iter().filter_map(|text| faults.take(publish::parse_exposed(text)));
+    let expose = expose.flatten().collect();
     let log_limit = match Limit::parse(&wire.log_options) {
         Ok(limit) => limit,
         Err(more) => {
@@ -280,6 +288,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         volumes,
         publish,
         publish_text: wire.publish,
+        expose,
+        publish_all: wire.publish_all,
         labels: wire.labels,
         log_limit,
     };

@@ -84,6 +84,8 @@ pub fn create_from_docker(
         privileged: host.privileged,
         volumes: volumes(host.binds, host.mounts, &mut faults),
         publish: publish(host.port_bindings),
+        expose: wire.exposed_ports.into_keys().collect(),
+        publish_all: host.publish_all_ports,
         labels: wire.labels,
         log_options: log_options(&host.log_config.kind, host.log_config.config),
     };

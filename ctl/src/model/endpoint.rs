@@ -1,5 +1,6 @@
 //! Endpoints: what a user may ask of one, and what is decided and stored.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use vswitch_api::endpoint::AttachRequest;
 use vswitch_api::network::EndpointConfig;
 use vswitch_frame::MacAddr;
 
-use super::{Faults, Link, container_name};
+use super::{Faults, Link, closest, container_name};
 use crate::agent::protocol::NetnsRef;
 use crate::ids::Id;
 use crate::ipam::parse_station;
@@ -29,6 +30,23 @@ pub struct EndpointSpec {
     pub gw_priority: i64,
     /// Interface name inside.
     pub interface: Option<String>,
+    /// Options as given.
+    pub driver_opts: BTreeMap<String, String>,
+    /// What is kept and of no effect.
+    pub warnings: Vec<String>,
+}
+
+/// Which of an endpoint's properties a user named, for those who ask what was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The IPv4 address.
+    pub ipv4: bool,
+    /// The IPv6 address.
+    pub ipv6: bool,
+    /// The MAC address.
+    pub mac: bool,
+    /// Options as given.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 /// `A`, `A/LEN` or `A/LEN@GATEWAY`.
@@ -74,6 +92,9 @@ pub struct Endpoint {
     pub interface: Option<String>,
     /// Its namespace vanished.
     pub lost: bool,
+    /// What of this a user named.
+    #[serde(default)]
+    pub asked: Asked,
 }
 
 /// Whose an endpoint is.
@@ -153,19 +174,31 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
         }
     }
     let links = wire.links.iter().filter_map(|text| faults.take(Link::parse(text))).collect();
-    let mut interface = None;
+    let (mut interface, mut warnings) = (None, Vec::new());
     for (key, value) in &wire.driver_opts {
         match key.to_ascii_lowercase().as_str() {
             "com.docker.network.endpoint.ifname" => interface = faults.take(parse_interface(value)),
-            _ => {
-                faults
-                    .add(format!("unknown endpoint option {key} (known options: com.docker.network.endpoint.ifname)"));
-            }
+            "com.docker.network.endpoint.sysctls" => warnings.push(format!(
+                "endpoint option {key} is not in effect: kernel parameters of one interface are not set here"
+            )),
+            _ => match closest(key, ENDPOINT_OPTIONS.into_iter()).filter(|_| misspelt(key)) {
+                Some(near) => faults.add(format!("unknown endpoint option {key}; did you mean {near}?")),
+                None => warnings.push(format!("endpoint option {key} is not known here; it is kept and of no effect")),
+            },
         }
     }
     let mut aliases = wire.aliases.clone();
     aliases.dedup();
-    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority: wire.gw_priority, interface })
+    let (gw_priority, driver_opts) = (wire.gw_priority, wire.driver_opts.clone());
+    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority, interface, driver_opts, warnings })
+}
+
+/// Options of endpoints.
+const ENDPOINT_OPTIONS: [&str; 1] = ["com.docker.network.endpoint.ifname"];
+
+/// Whether a key can be a slip of the pen: other programs' may end in the same words.
+fn misspelt(key: &str) -> bool {
+    !key.contains('.') || key.starts_with("com.docker.network.")
 }
 
 /// Checks the body of `POST /endpoints`.
@@ -281,6 +314,20 @@ mod tests {
         }
         let text = with("x", "10.0.0.1", "01:00:00:00:00:00").unwrap_err().to_string();
         assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    /// Options that are nobody's are kept with a warning; one that is misspelt is refused.
+    #[test]
+    fn options() {
+        let with = |key: &str| {
+            let driver_opts = [(key.to_owned(), "on".to_owned())].into();
+            parse_endpoint(&EndpointConfig { driver_opts, ..EndpointConfig::default() })
+        };
+        let spec = with("com.docker-py.setting").unwrap();
+        assert!(spec.driver_opts.contains_key("com.docker-py.setting") && spec.warnings[0].contains("of no effect"));
+        assert!(with("key1").is_ok() && with("com.docker.network.endpoint.ifname").unwrap().warnings.is_empty());
+        let error = with("com.docker.network.endpoint.ifnam").unwrap_err().to_string();
+        assert!(error.contains("did you mean com.docker.network.endpoint.ifname?"), "{error}");
     }
 
     /// Exactly one of pid and netns, an absolute path, a usable interface name.

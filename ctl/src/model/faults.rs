@@ -22,6 +22,11 @@ impl Faults {
         Faults { heading: "", forbidden: false, sentences: vec![sentence.into()] }
     }
 
+    /// Just this one, which Docker answers with 403.
+    pub fn forbidden_one(sentence: impl Into<String>) -> Self {
+        Faults { heading: "", forbidden: true, sentences: vec![sentence.into()] }
+    }
+
     /// Adds one.
     pub fn add(&mut self, sentence: impl Into<String>) {
         self.sentences.push(sentence.into());

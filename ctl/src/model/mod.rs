@@ -28,7 +28,7 @@ pub use container::{
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use docker_create::{DockerError, Translated, create_from_docker, exec_from_docker};
 pub use endpoint::{
-    AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
+    Asked, AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
 pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
@@ -38,8 +38,8 @@ pub use images::{Image, ImageError, Images, id_of as image_id, tagged as tagged_
 pub use isolation::{Isolation, Volume};
 pub use link::Link;
 pub use name::{container_name, network_name};
-pub use network::{Driver, IpamDriver, Network, NetworkSpec, parse_network};
+pub use network::{Driver, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};
 pub(crate) use options::closest;
-pub use options::{MIN_MTU_IPV6, NetworkOptions};
+pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};
 pub use subnet::{Family, SubnetWish, parse_subnet};

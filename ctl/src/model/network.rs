@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
 use vswitch_frame::MacAddr;
 
-use super::{Family, Faults, NetworkOptions, Overlay, OverlayWish, network_name, subnet};
+use super::{Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, network_name, subnet};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::ipam::{SubnetPlan, gateway_mac};
+use crate::ipam::{GatewayLeg, SubnetPlan, gateway_mac};
 
 /// What makes a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,12 @@ pub struct Network {
     /// The tunnel of an overlay network.
     #[serde(default)]
     pub overlay: Option<Overlay>,
+    /// It is no network, but holds the settings of others.
+    #[serde(default)]
+    pub settings: Option<NetworkCreate>,
+    /// Whose settings it has.
+    #[serde(default)]
+    pub config_from: String,
 }
 
 impl Network {
@@ -105,6 +111,14 @@ impl Network {
     pub fn gateway_mac(&self) -> MacAddr {
         let seed = self.overlay.as_ref().map_or_else(|| self.id.seed(), |overlay| overlay.vni.value().to_be_bytes());
         gateway_mac(self.ipv4.as_ref(), seed)
+    }
+
+    /// Whether source addresses of a subnet are replaced on the way out.
+    #[must_use]
+    pub fn masquerades(&self, plan: &SubnetPlan) -> bool {
+        let options = &self.options;
+        let mode = if plan.net.addr().is_ipv4() { options.gateway_ipv4 } else { options.gateway_ipv6 };
+        options.masquerade && mode == GatewayMode::Nat
     }
 
     /// The subnets, IPv4 first.
@@ -136,17 +150,37 @@ pub struct NetworkSpec {
     pub labels: BTreeMap<String, String>,
     /// What is wanted of an overlay network's tunnel; `None`: it is a bridge network.
     pub overlay: Option<OverlayWish>,
+    /// It is to be no network, but to hold these settings for others.
+    pub settings: Option<NetworkCreate>,
+    /// Whose settings it has.
+    pub config_from: String,
+    /// What is kept and of no effect.
+    pub warnings: Vec<String>,
 }
 
 impl NetworkSpec {
     /// What the user should know of a network that can be made nevertheless.
     #[must_use]
-    pub fn warning(&self) -> Option<&'static str> {
+    pub fn warning(&self) -> Option<String> {
         let whole = |family: &Family| matches!(family, Family::Given(wish) if wish.plan.range.is_none());
-        (self.overlay.is_some() && (whole(&self.ipv4) || whole(&self.ipv6))).then_some(
+        let shared = (self.overlay.is_some() && (whole(&self.ipv4) || whole(&self.ipv6))).then_some(
             "every host gives addresses from the whole subnet, so two hosts may give the same one; give each host a part \
              of it with --ip-range",
-        )
+        );
+        let all: Vec<&str> = shared.into_iter().chain(self.warnings.iter().map(String::as_str)).collect();
+        (!all.is_empty()).then(|| all.join("\n"))
+    }
+
+    /// Who has the gateways' addresses, of IPv4 and of IPv6.
+    #[must_use]
+    pub fn legs(&self) -> (GatewayLeg, GatewayLeg) {
+        let leg = |mode: GatewayMode, inhibited: bool| match (mode, inhibited) {
+            (GatewayMode::Isolated, _) => GatewayLeg::Nobody,
+            (_, true) if self.internal => GatewayLeg::Nobody,
+            (_, true) => GatewayLeg::Elsewhere,
+            (_, false) => GatewayLeg::Switch,
+        };
+        (leg(self.options.gateway_ipv4, self.options.inhibit_ipv4), leg(self.options.gateway_ipv6, false))
     }
 }
 
@@ -158,13 +192,14 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     if Network::PREDEFINED.contains(&wire.name.as_str()) {
         return Err(ControlError::PredefinedName(wire.name));
     }
+    let settings = wire.clone();
     let mut general = Faults::new("");
     let name = general.take(network_name(&wire.name)).unwrap_or_default();
     check_driver(&wire, &mut general);
     let ipam_wire = wire.ipam.unwrap_or_default();
     let ipam = general.take(parse_ipam_driver(&ipam_wire.driver)).unwrap_or(IpamDriver::Default);
     let overlay = wire.driver == Driver::Overlay.word();
-    let (options, wish) = NetworkOptions::parse(&wire.options, overlay, &mut general);
+    let ParsedOptions { options, wish, warnings } = NetworkOptions::parse(&wire.options, overlay, &mut general);
 
     let mut config = Faults::new("invalid network config:");
     let (mut ipv4, mut ipv6) = parse_configs(&ipam_wire.config, &mut config);
@@ -187,6 +222,10 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     if ipv6 != Family::Off {
         general.take(options.check_ipv6());
     }
+    if !wire.internal && [options.gateway_ipv4, options.gateway_ipv6].contains(&GatewayMode::Isolated) {
+        general.add("gateway mode 'isolated' can only be used for an internal network; add --internal");
+    }
+    let settings = wire.config_only.then(|| settings.clone());
     let faults = if general.is_empty() {
         config
     } else {
@@ -196,7 +235,22 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     let (internal, attachable) = (wire.internal, wire.attachable);
     let (raw_options, labels) = (wire.options, wire.labels);
     let overlay = overlay.then_some(wish);
-    let spec = NetworkSpec { name, internal, attachable, ipam, ipv4, ipv6, options, raw_options, labels, overlay };
+    let config_from = wire.config_from.network;
+    let spec = NetworkSpec {
+        name,
+        internal,
+        attachable,
+        ipam,
+        ipv4,
+        ipv6,
+        options,
+        raw_options,
+        labels,
+        overlay,
+        settings,
+        config_from,
+        warnings,
+    };
     Ok(faults.finish(spec)?)
 }
 
@@ -236,14 +290,40 @@ fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
     if wire.ingress {
         faults.add("ingress networks belong to swarm mode, which vswitch does not have; leave --ingress out");
     }
-    if !wire.config_from.network.is_empty() {
-        faults.add(
-            "config-from is not available: there are no networks that only hold settings; leave --config-from out",
+    if wire.config_only && !wire.config_from.network.is_empty() {
+        faults.add("a configuration network cannot depend on another configuration network");
+    }
+    if wire.config_only && (wire.internal || wire.attachable || wire.ingress || !wire.scope.is_empty()) {
+        faults.forbid(
+            "configuration network can only contain network specific fields. Network operator fields like [ ingress | \
+             internal | attachable | scope ] are not supported",
         );
     }
-    if wire.config_only {
-        faults.add("config-only networks belong to swarm mode, which vswitch does not have; leave --config-only out");
+}
+
+/// What a network is to be that has another one's settings.
+///
+/// # Errors
+/// When it has settings of its own, too.
+pub fn apply_settings(wire: NetworkCreate, settings: &NetworkCreate) -> Result<NetworkCreate, Faults> {
+    let own_ipam = wire.ipam.as_ref().is_some_and(|ipam| {
+        !ipam.config.is_empty() || !matches!(ipam.driver.as_str(), "" | "default") || ipam.options.is_some()
+    });
+    if own_ipam || wire.enable_ipv6 == Some(true) || !wire.options.is_empty() {
+        return Err(Faults::forbidden_one(
+            "user specified configurations are not supported if the network depends on a configuration network",
+        ));
     }
+    let mut labels = settings.labels.clone();
+    labels.extend(wire.labels);
+    Ok(NetworkCreate {
+        enable_ipv4: settings.enable_ipv4,
+        enable_ipv6: settings.enable_ipv6,
+        ipam: settings.ipam.clone(),
+        options: settings.options.clone(),
+        labels,
+        ..wire
+    })
 }
 
 fn parse_ipam_driver(text: &str) -> Result<IpamDriver, String> {
@@ -389,6 +469,34 @@ mod tests {
         assert!(make(both).unwrap_err().to_string().contains("IPv6 subnet"));
         let without = serde_json::json!({"Name": "n", "Driver": "overlay", "IPAM": {"Driver": "null"}});
         assert!(make(without).unwrap().overlay.is_some());
+    }
+
+    /// Whose the gateway is: inhibit_ipv4 leaves it to somebody else, and on an internal network to nobody, so that a /31 has
+    /// room for two; isolated is for internal networks.
+    #[test]
+    fn gateways_of_others() {
+        let make = |internal: bool, key: &str, value: &str| {
+            let json = serde_json::json!({"Name": "n", "Internal": internal, "Options": {key: value},
+                "IPAM": {"Config": [{"Subnet": "192.168.135.0/31"}]}});
+            parse_network(serde_json::from_value(json).unwrap()).map(|spec| {
+                let leg = spec.legs().0;
+                let Family::Given(wish) = spec.ipv4 else { panic!("{:?}", spec.ipv4) };
+                SubnetPlan { leg, ..wish.plan }
+            })
+        };
+        let inhibit = "com.docker.network.bridge.inhibit_ipv4";
+        let elsewhere = make(false, inhibit, "true").unwrap();
+        assert_eq!((elsewhere.leg, elsewhere.own()), (GatewayLeg::Elsewhere, None));
+        assert_eq!(elsewhere.router(), Some(elsewhere.gateway));
+        let nobody = make(true, inhibit, "true").unwrap();
+        assert_eq!((nobody.leg, nobody.own(), nobody.router()), (GatewayLeg::Nobody, None, None));
+        let mut leases = crate::ipam::Leases::new(&nobody);
+        let got: Vec<String> = std::iter::from_fn(|| leases.allocate()).map(|address| address.to_string()).collect();
+        assert_eq!(got, ["192.168.135.0", "192.168.135.1"]);
+        let mode = "com.docker.network.bridge.gateway_mode_ipv4";
+        assert_eq!(make(true, mode, "isolated").unwrap().leg, GatewayLeg::Nobody);
+        let error = make(false, mode, "isolated").unwrap_err().to_string();
+        assert!(error.contains("can only be used for an internal network"), "{error}");
     }
 
     /// The ipam driver null makes a network without addresses and takes no subnet.

@@ -23,6 +23,18 @@ pub struct NetworkOptions {
     /// Where published ports are that name no address of the host.
     #[serde(default)]
     pub host_binding: Option<IpAddr>,
+    /// What interfaces inside are called, before their number.
+    #[serde(default)]
+    pub interface_prefix: Option<String>,
+    /// How IPv4 leaves.
+    #[serde(default)]
+    pub gateway_ipv4: GatewayMode,
+    /// How IPv6 leaves.
+    #[serde(default)]
+    pub gateway_ipv6: GatewayMode,
+    /// The IPv4 gateway's address is not the switch's: somebody else on the network has it, or nobody.
+    #[serde(default)]
+    pub inhibit_ipv4: bool,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The user named the MTU, so an overlay network does not follow its underlay's.
@@ -39,10 +51,37 @@ impl Default for NetworkOptions {
             masquerade: true,
             mac_limit: None,
             host_binding: None,
+            interface_prefix: None,
+            gateway_ipv4: GatewayMode::Nat,
+            gateway_ipv6: GatewayMode::Nat,
+            inhibit_ipv4: false,
             bridge_name: None,
             mtu_given: false,
         }
     }
+}
+
+/// Docker's `gateway_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum GatewayMode {
+    /// Source addresses are replaced on the way out, if the network masquerades at all.
+    #[default]
+    Nat,
+    /// Addresses stay what they are.
+    Routed,
+    /// There is no gateway; for networks that nothing leaves.
+    Isolated,
+}
+
+/// What options come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParsedOptions {
+    /// Of every network.
+    pub options: NetworkOptions,
+    /// Of the tunnel of an overlay network.
+    pub wish: OverlayWish,
+    /// What is kept, shown and of no effect, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// What a key sets. Docker's long spellings are second.
@@ -54,13 +93,17 @@ enum Key {
     Masquerade,
     MacLimit,
     HostBinding,
+    InterfacePrefix,
+    GatewayIpv4,
+    GatewayIpv6,
+    InhibitIpv4,
     BridgeName,
     Vni,
     EncapChecksum,
     Vtep,
 }
 
-const KEYS: [(&str, Key); 15] = [
+const KEYS: [(&str, Key); 19] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -73,13 +116,27 @@ const KEYS: [(&str, Key); 15] = [
     ("com.docker.network.bridge.enable_icc", Key::Icc),
     ("com.docker.network.bridge.enable_ip_masquerade", Key::Masquerade),
     ("com.docker.network.bridge.host_binding_ipv4", Key::HostBinding),
+    ("com.docker.network.bridge.gateway_mode_ipv4", Key::GatewayIpv4),
+    ("com.docker.network.bridge.gateway_mode_ipv6", Key::GatewayIpv6),
+    ("com.docker.network.bridge.inhibit_ipv4", Key::InhibitIpv4),
+    ("com.docker.network.container_iface_prefix", Key::InterfacePrefix),
     ("com.docker.network.bridge.name", Key::BridgeName),
     ("com.docker.network.driver.overlay.vxlanid_list", Key::Vni),
     ("com.docker.network.bridge.default_bridge", Key::BridgeName),
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 14;
+const TOLD_KEYS: usize = 18;
+
+/// Docker's keys that a network here has no use for, and why. Compose files carry them.
+const NEEDLESS: [(&str, &str); 6] = [
+    ("com.docker.network.advertise_addr_ms", "the switch tells who has which address by itself"),
+    ("com.docker.network.advertise_addr_nmsgs", "the switch tells who has which address by itself"),
+    ("com.docker.network.bridge.trusted_host_interfaces", "there is no bridge of the host"),
+    ("com.docker.network.host_ipv4", "what leaves has the address of the uplink"),
+    ("com.docker.network.host_ipv6", "what leaves has the address of the uplink"),
+    ("com.docker.network.enable_ipv4", "IPv4 is on unless it is switched off with --ipv4=false"),
+];
 
 const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
@@ -90,22 +147,28 @@ pub const MIN_MTU_IPV6: u32 = 1280;
 const MAX_MTU: u32 = 65_535;
 
 impl NetworkOptions {
-    /// From `--opt`, with what is for the tunnel of an overlay network (`overlay`); faults go to `faults`.
+    /// From `--opt`, with what is for the tunnel of an overlay network (`overlay`); faults go to `faults`. As with Docker,
+    /// keys that nobody knows are kept, except where one was misspelt.
     #[must_use]
-    pub fn parse(given: &BTreeMap<String, String>, overlay: bool, faults: &mut Faults) -> (Self, OverlayWish) {
-        let (mut options, mut wish) = (NetworkOptions::default(), OverlayWish::default());
+    pub fn parse(given: &BTreeMap<String, String>, overlay: bool, faults: &mut Faults) -> ParsedOptions {
+        let mut parsed = ParsedOptions::default();
         for (key, value) in given {
             let Some((name, key)) = KEYS.iter().find(|(name, _)| name == key) else {
-                faults.add(unknown(key));
+                match unknown(key) {
+                    Ok(warning) => parsed.warnings.push(warning),
+                    Err(sentence) => faults.add(sentence),
+                }
                 continue;
             };
             if !overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
-            } else if let Err(sentence) = options.set(&mut wish, *key, name, value) {
+            } else if overlay && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4) {
+                faults.add(format!("option {name} is for bridge networks; leave it out"));
+            } else if let Err(sentence) = parsed.set(*key, name, value) {
                 faults.add(sentence);
             }
         }
-        (options, wish)
+        parsed
     }
 
     /// Whether the MTU is large enough for IPv6.
@@ -118,30 +181,37 @@ impl NetworkOptions {
             _ => Ok(()),
         }
     }
+}
 
-    fn set(&mut self, wish: &mut OverlayWish, key: Key, name: &str, value: &str) -> Result<(), String> {
+impl ParsedOptions {
+    fn set(&mut self, key: Key, name: &str, value: &str) -> Result<(), String> {
+        let ParsedOptions { options, wish, warnings } = self;
         match key {
             Key::Vni => wish.set_vni(name, value)?,
             Key::Vtep => wish.set_vtep(name, value)?,
             Key::EncapChecksum => wish.checksum = Some(parse_bool(name, value)?),
             Key::Mtu => {
-                self.mtu = parse_mtu(name, value)?;
+                options.mtu = parse_mtu(name, value)?;
                 // Docker's zero is no wish.
-                self.mtu_given = value.parse() != Ok(0);
+                options.mtu_given = value.parse() != Ok(0);
             }
-            Key::Icc => self.icc = parse_bool(name, value)?,
-            Key::AntiSpoof => self.anti_spoof = parse_bool(name, value)?,
-            Key::Masquerade => self.masquerade = parse_bool(name, value)?,
+            Key::Icc => options.icc = parse_bool(name, value)?,
+            Key::AntiSpoof => options.anti_spoof = parse_bool(name, value)?,
+            Key::Masquerade => options.masquerade = parse_bool(name, value)?,
             Key::HostBinding => {
                 let address = value.parse().ok().filter(IpAddr::is_ipv4);
-                self.host_binding = Some(address.ok_or_else(|| {
+                options.host_binding = Some(address.ok_or_else(|| {
                     format!("failed to parse {name} value: {value} (write an IPv4 address of the host)")
                 })?);
             }
-            Key::BridgeName => self.bridge_name = Some(value.to_owned()),
+            Key::InterfacePrefix => options.interface_prefix = Some(parse_prefix(name, value)?),
+            Key::GatewayIpv4 => options.gateway_ipv4 = parse_gateway_mode(name, value, warnings)?,
+            Key::GatewayIpv6 => options.gateway_ipv6 = parse_gateway_mode(name, value, warnings)?,
+            Key::InhibitIpv4 => options.inhibit_ipv4 = parse_bool(name, value)?,
+            Key::BridgeName => options.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);
-                self.mac_limit = Some(limit.ok_or_else(|| {
+                options.mac_limit = Some(limit.ok_or_else(|| {
                     format!("failed to parse {name} value: {value} (write a number of addresses, at least 1)")
                 })?);
             }
@@ -159,6 +229,33 @@ fn parse_bool(name: &str, value: &str) -> Result<bool, String> {
     }
 }
 
+fn parse_gateway_mode(name: &str, value: &str, warnings: &mut Vec<String>) -> Result<GatewayMode, String> {
+    match value {
+        "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => {
+            warnings.push(format!("{name}={value} is taken for nat: from outside, published ports alone are reached"));
+            Ok(GatewayMode::Nat)
+        }
+        "routed" => Ok(GatewayMode::Routed),
+        "isolated" => Ok(GatewayMode::Isolated),
+        _ => Err(format!(
+            "failed to parse {name} value: {value} (unknown gateway mode {value}; write nat, nat-unprotected, routed or \
+             isolated)"
+        )),
+    }
+}
+
+/// With room for a number behind it, in the 15 bytes that an interface's name has.
+fn parse_prefix(name: &str, value: &str) -> Result<String, String> {
+    let good = (1..=11).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        && value.bytes().any(|byte| byte.is_ascii_alphabetic());
+    match good {
+        true => Ok(value.to_owned()),
+        false => Err(format!("failed to parse {name} value: {value} (write 1 to 11 letters, digits, '_', '.' or '-')")),
+    }
+}
+
 fn parse_mtu(name: &str, value: &str) -> Result<u32, String> {
     let number: i64 = value
         .parse()
@@ -170,11 +267,27 @@ fn parse_mtu(name: &str, value: &str) -> Result<u32, String> {
     }
 }
 
-fn unknown(key: &str) -> String {
+/// A warning about a key that is kept, or why it is not: it asks for what would be dangerous to believe, or is misspelt.
+fn unknown(key: &str) -> Result<String, String> {
+    if key == "encrypted" {
+        return Err(
+            "option encrypted is not available: tunnels are not encrypted; leave it out, and let the hosts' network \
+                    do that (WireGuard, IPsec)"
+                .to_owned(),
+        );
+    }
+    if let Some((_, why)) = NEEDLESS.iter().find(|(name, _)| *name == key) {
+        return Ok(format!("network option {key} is of no effect: {why}"));
+    }
     let known: Vec<&str> = KEYS[..TOLD_KEYS].iter().map(|(name, _)| *name).collect();
-    let nearest = closest(key, known.iter().copied());
-    let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    format!("unknown network option {key}{hint} (known options: {})", known.join(", "))
+    // Keys of other programs may end in the same words.
+    let ours = !key.contains('.') || key.starts_with("com.docker.network.");
+    match closest(key, known.iter().copied()).filter(|_| ours) {
+        Some(near) => {
+            Err(format!("unknown network option {key}; did you mean {near}? (known options: {})", known.join(", ")))
+        }
+        None => Ok(format!("network option {key} is not known here; it is kept and of no effect")),
+    }
 }
 
 /// The candidate that differs least from `text`, if it is near enough to be meant.
@@ -213,8 +326,8 @@ mod tests {
     fn parse(pairs: &[(&str, &str)]) -> Result<NetworkOptions, String> {
         let mut faults = Faults::new("");
         let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (options, _) = NetworkOptions::parse(&map, false, &mut faults);
-        faults.finish(options).map_err(|faults| faults.to_string())
+        let parsed = NetworkOptions::parse(&map, false, &mut faults);
+        faults.finish(parsed.options).map_err(|faults| faults.to_string())
     }
 
     /// Short and Docker's long spellings set the same things.
@@ -232,15 +345,48 @@ mod tests {
         assert_eq!(parse(&[("mac-limit", "8"), ("anti-spoof", "false")]).unwrap().mac_limit, Some(8));
     }
 
-    /// An unknown key is refused with the list of known ones and the closest.
+    /// A misspelt key is refused with the list of known ones and the closest; one that is nobody's is kept with a warning, and
+    /// so is one of Docker's that there is no use for.
     #[test]
     fn unknown_keys() {
         let error = parse(&[("mut", "9000")]).unwrap_err();
         assert!(error.contains("did you mean mtu?") && error.contains("mac-limit"), "{error}");
         let error = parse(&[("com.docker.network.bridge.enable-ic", "x")]).unwrap_err();
         assert!(error.contains("did you mean com.docker.network.bridge.enable_icc?"), "{error}");
-        let error = parse(&[("frobnicate", "x")]).unwrap_err();
-        assert!(!error.contains("did you mean") && error.contains("known options: mtu, icc"), "{error}");
+        assert!(parse(&[("encrypted", "")]).unwrap_err().contains("not encrypted"));
+        let warnings = |key: &str| {
+            let mut faults = Faults::new("");
+            let parsed = NetworkOptions::parse(&[(key.to_owned(), "x".to_owned())].into(), false, &mut faults);
+            faults.finish(parsed.warnings).unwrap().join(" ")
+        };
+        assert_eq!(warnings("foo"), "network option foo is not known here; it is kept and of no effect");
+        assert!(warnings("org.example.mtu").contains("of no effect"));
+        assert!(warnings("com.docker.network.bridge.trusted_host_interfaces").contains("no bridge of the host"));
+    }
+
+    /// Docker's modes of a gateway, prefix of interfaces and addresses are understood; what they are not is refused.
+    #[test]
+    fn docker_s_bridge_options() {
+        let options = parse(&[
+            ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
+            ("com.docker.network.bridge.gateway_mode_ipv6", "nat-unprotected"),
+            ("com.docker.network.bridge.inhibit_ipv4", "true"),
+            ("com.docker.network.bridge.host_binding_ipv4", "127.0.0.1"),
+            ("com.docker.network.container_iface_prefix", "bds"),
+        ])
+        .unwrap();
+        assert_eq!((options.gateway_ipv4, options.gateway_ipv6), (GatewayMode::Routed, GatewayMode::Nat));
+        assert_eq!((options.inhibit_ipv4, options.interface_prefix.as_deref()), (true, Some("bds")));
+        assert_eq!(options.host_binding.unwrap().to_string(), "127.0.0.1");
+        for (key, bad) in [
+            ("com.docker.network.bridge.gateway_mode_ipv4", "open"),
+            ("com.docker.network.bridge.host_binding_ipv4", "::1"),
+            ("com.docker.network.bridge.host_binding_ipv4", "eth0"),
+            ("com.docker.network.container_iface_prefix", "a/b"),
+            ("com.docker.network.container_iface_prefix", "123456789012"),
+        ] {
+            assert!(parse(&[(key, bad)]).unwrap_err().contains("failed to parse"), "{key}={bad}");
+        }
     }
 
     /// What is for tunnels is for overlay networks only, in both spellings.
@@ -250,8 +396,8 @@ mod tests {
         assert!(error.contains("add --driver overlay"), "{error}");
         let wish = |key: &str, value: &str| {
             let mut faults = Faults::new("");
-            let (_, wish) = NetworkOptions::parse(&[(key.to_owned(), value.to_owned())].into(), true, &mut faults);
-            faults.finish(wish).map_err(|faults| faults.to_string())
+            let parsed = NetworkOptions::parse(&[(key.to_owned(), value.to_owned())].into(), true, &mut faults);
+            faults.finish(parsed.wish).map_err(|faults| faults.to_string())
         };
         let long = wish("com.docker.network.driver.overlay.vxlanid_list", "4097").unwrap();
         assert_eq!((long, long.vni.map(vswitch_frame::Vni::value)), (wish("vni", "4097").unwrap(), Some(4097)));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use vswitch_api::network::IpamConfig;
 
 use super::Faults;
-use crate::ipam::{Leases, SubnetPlan, default_gateway};
+use crate::ipam::{GatewayLeg, Leases, SubnetPlan, default_gateway};
 
 /// Which addresses of one family a network should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn parse(config: &IpamConfig, faults: &mut Faults) -> Option<SubnetWi
         faults.add(no_room(net));
         return None;
     };
-    let plan = SubnetPlan { net, range, gateway, aux, given: true };
+    let plan = SubnetPlan { net, range, gateway, leg: GatewayLeg::Switch, aux, given: true };
     if faults.len() == before && !Leases::new(&plan).has_room() {
         faults.add(no_room(range.unwrap_or(net)));
     }

@@ -19,6 +19,21 @@ pub struct PublishSpec {
     pub target_port: u16,
 }
 
+/// A port of a container that somebody else may want to know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Exposed {
+    /// The protocol.
+    pub transport: Transport,
+    /// The container's own port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Exposed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.port, self.transport.protocol())
+    }
+}
+
 /// Docker's words, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
@@ -42,6 +57,26 @@ pub enum PublishError {
     Ranges(String, String),
 }
 
+/// The ports that one `--expose` names.
+///
+/// # Errors
+/// One sentence, in Docker's words.
+pub fn parse_exposed(raw: &str) -> Result<Vec<Exposed>, PublishError> {
+    let (ports, protocol) = raw.split_once('/').unwrap_or((raw, ""));
+    let transport = parse_transport(protocol)?;
+    let ports: PortRange = ports.parse().map_err(|_| PublishError::ContainerPort(ports.to_owned()))?;
+    Ok((ports.first()..=ports.last()).map(|port| Exposed { transport, port }).collect())
+}
+
+fn parse_transport(protocol: &str) -> Result<Transport, PublishError> {
+    match protocol.to_ascii_lowercase().as_str() {
+        "" | "tcp" => Ok(Transport::Tcp),
+        "udp" => Ok(Transport::Udp),
+        "sctp" => Ok(Transport::Sctp),
+        _ => Err(PublishError::Protocol(protocol.to_owned())),
+    }
+}
+
 /// The ports that one `-p` names.
 ///
 /// # Errors
@@ -61,12 +96,7 @@ pub fn parse(raw: &str) -> Result<Vec<PublishSpec>, PublishError> {
     if container.is_empty() {
         return Err(PublishError::NoPort(raw.to_owned()));
     }
-    let transport = match protocol.to_ascii_lowercase().as_str() {
-        "" | "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        "sctp" => Transport::Sctp,
-        _ => return Err(PublishError::Protocol(protocol.to_owned())),
-    };
+    let transport = parse_transport(protocol)?;
     let targets: PortRange = container.parse().map_err(|_| PublishError::ContainerPort(container.to_owned()))?;
     let hosts: Option<PortRange> = match host {
         "" => None,
@@ -91,7 +121,8 @@ fn parse_address(text: &str) -> Result<IpAddr, PublishError> {
         Some(rest) => rest.strip_suffix(']').ok_or_else(invalid)?,
         None => text,
     };
-    bare.parse().map_err(|_| invalid())
+    // `::ffff:127.0.0.1` is the host's 127.0.0.1.
+    bare.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(|_| invalid())
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ fn network(name: &str) -> Network {
         raw_options: [("mtu".to_owned(), "1500".to_owned())].into(),
         labels: Default::default(),
         overlay: None,
+        settings: None,
+        config_from: String::new(),
     }
 }
 

@@ -49,10 +49,16 @@ pub fn plan<'a>(
     let mut routes = uplink_routes(uplink);
     let mut networks = Vec::new();
     for (index, network) in inside {
-        let translation = if network.options.masquerade { Translation::Masquerade } else { Translation::Routed };
+        let translation = |plan: &SubnetPlan| match network.masquerades(plan) {
+            true => Translation::Masquerade,
+            false => Translation::Routed,
+        };
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
-        let subnets =
-            network.subnets().map(|plan| SubnetSpec { net: plan.net, gateway: Some(plan.gateway), translation });
+        let subnets = network.subnets().map(|plan| SubnetSpec {
+            net: plan.net,
+            gateway: plan.own(),
+            translation: translation(plan),
+        });
         routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
         networks.push(NetworkSpec { index, subnets: subnets.collect(), reach });
     }
@@ -90,11 +96,8 @@ pub fn plan_sockets<'a>(
     let mut networks = Vec::new();
     for (index, network) in inside {
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
-        let subnet = |plan: &SubnetPlan| SubnetSpec {
-            net: plan.net,
-            gateway: Some(plan.gateway),
-            translation: Translation::Routed,
-        };
+        let subnet =
+            |plan: &SubnetPlan| SubnetSpec { net: plan.net, gateway: plan.own(), translation: Translation::Routed };
         routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
         networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach });
     }
@@ -184,6 +187,8 @@ mod tests {
             raw_options: std::collections::BTreeMap::new(),
             labels: std::collections::BTreeMap::new(),
             overlay: None,
+            settings: None,
+            config_from: String::new(),
         };
         change(&mut network);
         network

@@ -46,6 +46,16 @@ pub struct ContainerSummary {
     pub mounts: Vec<String>,
 }
 
+/// Answer of `POST /containers/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainersPruned {
+    /// Ids.
+    pub containers_deleted: Vec<String>,
+    /// Bytes: vswitch counts none.
+    pub space_reclaimed: u64,
+}
+
 /// What `docker wait` is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -238,10 +248,23 @@ pub struct HostConfig {
     pub dns_search: Vec<String>,
     /// Lines of /etc/hosts as asked.
     pub extra_hosts: Vec<String>,
-    /// Always `false`.
+    /// Exposed ports are published, at any free port of the host.
     pub publish_all_ports: bool,
+    /// Where its output goes.
+    pub log_config: LogConfig,
     /// Always `false`.
     pub privileged: bool,
+}
+
+/// Part of a [`HostConfig`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct LogConfig {
+    /// `json-file`: output is kept, and shown by `docker logs`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// `max-size` and `max-file`, where they differ from the defaults.
+    pub config: BTreeMap<String, String>,
 }
 
 /// Part of a [`HostConfig`].
@@ -280,7 +303,10 @@ pub struct Config {
     pub domainname: String,
     /// Empty.
     pub user: String,
-    /// Ports that are published, `80/tcp` each.
+    /// MAC address that was asked for on its first network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Ports that are exposed or published, `80/tcp` each.
     pub exposed_ports: BTreeMap<String, Empty>,
     /// The streams are a terminal.
     pub tty: bool,

@@ -62,6 +62,12 @@ pub(crate) struct RunArgs {
     /// Publish a port on the host
     #[arg(short, long, value_name = "[IP:][HOST]:PORT[/PROTO]")]
     publish: Vec<String>,
+    /// A port that others may want to know of: linked containers with --icc=false reach it, and -P publishes it
+    #[arg(long, value_name = "PORT[-PORT][/PROTO]")]
+    expose: Vec<String>,
+    /// Publish every port that is exposed, at any free port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// Nameserver instead of the host's (repeat for more)
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<String>,
@@ -177,6 +183,8 @@ impl RunArgs {
             privileged: self.privileged,
             volumes: self.volumes,
             publish: self.publish,
+            expose: self.expose,
+            publish_all: self.publish_all,
             labels: self.labels.into_iter().collect(),
             log_options: self.log_options.into_iter().collect(),
         })

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
-use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, WaitAnswer};
+use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, ContainersPruned, WaitAnswer};
 
 use super::filters;
 use crate::api::App;
@@ -230,6 +230,25 @@ pub(in crate::api) async fn wait(
     };
     let body = Body::from_stream(futures_util::stream::once(answer));
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Query of a prune.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::api) struct Pruning {
+    filters: String,
+}
+
+/// Removes all containers that do not run.
+#[utoipa::path(post, path = "/containers/prune",
+    params(("filters" = Option<String>, Query, description = "JSON, as Docker's")),
+    responses((status = 200, body = ContainersPruned), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn prune(
+    State(app): State<App>,
+    Asked(query): Asked<Pruning>,
+) -> Answer<Json<ContainersPruned>> {
+    let containers_deleted = app.controller.prune_containers(filters::parse(&query.filters)?).await?;
+    Ok(Json(ContainersPruned { containers_deleted, space_reclaimed: 0 }))
 }
 
 /// Query of a removal.

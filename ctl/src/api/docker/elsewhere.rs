@@ -29,6 +29,17 @@ pub(in crate::api) async fn plugin(Segments(name): Segments<String>) -> Refusal 
 pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
     let mut segments = path.trim_start_matches('/').split('/');
     let first = segments.next().unwrap_or_default();
+    if SWARM_PATHS.contains(&first) {
+        // Docker's words where no swarm was joined, which its clients know.
+        let sentence = match segments.next() {
+            Some("leave") => "This node is not part of a swarm; vswitch has no swarm mode",
+            _ => {
+                "This node is not a swarm manager; vswitch has no swarm mode. For networks that span hosts use the driver \
+                  overlay"
+            }
+        };
+        return Some(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, sentence));
+    }
     DOCKER_PATHS.contains(&first).then(|| {
         Refusal::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -44,7 +55,6 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
 pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Option<Refusal> {
     let (folder, name) = path.trim_matches('/').split_once('/')?;
     let docker_has = match folder {
-        "containers" => method == Method::POST && name == "prune",
         "volumes" => {
             method == Method::PUT
                 || method == Method::DELETE
@@ -55,24 +65,21 @@ pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Opt
     docker_has.then(|| not_implemented(path))?
 }
 
+/// First path segments that belong to swarm mode.
+const SWARM_PATHS: [&str; 6] = ["configs", "nodes", "secrets", "services", "swarm", "tasks"];
+
 /// First path segments of the Docker Engine API that are Docker's own, altogether or in part.
-const DOCKER_PATHS: [&str; 18] = [
+const DOCKER_PATHS: [&str; 12] = [
     "auth",
     "build",
     "commit",
-    "configs",
     "containers",
     "distribution",
     "exec",
     "grpc",
     "images",
-    "nodes",
     "plugins",
-    "secrets",
-    "services",
     "session",
-    "swarm",
     "system",
-    "tasks",
     "volumes",
 ];

@@ -40,6 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::kill))
         .routes(routes!(containers::rename))
         .routes(routes!(containers::wait))
+        .routes(routes!(containers::prune))
         .routes(routes!(containers::remove))
         .routes(routes!(create::create))
         .routes(routes!(images::list))

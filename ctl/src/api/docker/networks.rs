@@ -12,7 +12,7 @@ use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Body, Flag, Segments};
 use crate::controller::NetworkFilter;
-use crate::model::{parse_endpoint, parse_network};
+use crate::model::{apply_settings, parse_endpoint, parse_network};
 
 /// Docker's `filters` parameter.
 #[derive(Debug, Default, Deserialize)]
@@ -65,8 +65,12 @@ pub(in crate::api) async fn create(
     Body(mut wire): Body<NetworkCreate>,
 ) -> Answer<(StatusCode, Json<NetworkCreated>)> {
     app.controller.defaults().complete(&mut wire);
+    if !wire.config_from.network.is_empty() {
+        let settings = app.controller.settings_of(&wire.config_from.network)?;
+        wire = apply_settings(wire, &settings)?;
+    }
     let spec = parse_network(wire)?;
-    let warning = spec.warning().unwrap_or_default().to_owned();
+    let warning = spec.warning().unwrap_or_default();
     let id = app.controller.create_network(spec)?.to_string();
     Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning })))
 }

@@ -131,7 +131,7 @@ fn parse_options(settings: &DockerSettings, ipv6: bool, faults: &mut Faults) -> 
     if let Some(masquerade) = settings.ip_masq {
         given.insert("masquerade".to_owned(), masquerade.to_string());
     }
-    let (options, _) = NetworkOptions::parse(&given, false, faults);
+    let options = NetworkOptions::parse(&given, false, faults).options;
     if ipv6 {
         faults.take(options.check_ipv6());
     }

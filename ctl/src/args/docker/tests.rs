@@ -58,9 +58,12 @@ fn file_and_flags() {
     let Family::Given(ipv4) = &defaults.bridge.ipv4 else { panic!("{defaults:?}") };
     assert_eq!((ipv4.plan.net.to_string(), ipv4.plan.gateway.to_string()), ("10.7.0.0/16".into(), "10.7.0.5".into()));
     assert_eq!(ipv4.plan.range.unwrap().to_string(), "10.7.9.0/24");
-    assert_eq!(ipv4.plan.router().to_string(), "10.7.0.9");
+    assert_eq!(ipv4.plan.router().unwrap().to_string(), "10.7.0.9");
     let Family::Given(ipv6) = &defaults.bridge.ipv6 else { panic!("{defaults:?}") };
-    assert_eq!((ipv6.plan.net.to_string(), ipv6.plan.router().to_string()), ("fd07::/64".into(), "fd07::9".into()));
+    assert_eq!(
+        (ipv6.plan.net.to_string(), ipv6.plan.router().unwrap().to_string()),
+        ("fd07::/64".into(), "fd07::9".into())
+    );
     assert_eq!(
         (ipv6.plan.gateway.to_string(), ipv6.plan.range.unwrap().to_string()),
         ("fd07::5".into(), "fd07::/80".into())

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use clap::{ArgAction, Args};
 use vswitch_api::Client;
-use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
+use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, NetworkCreate};
 
 use crate::{output, values};
 
@@ -55,6 +55,12 @@ pub(crate) struct CreateArgs {
     /// An option of the address driver
     #[arg(long = "ipam-opt", value_name = "KEY=VALUE", value_parser = values::key_value)]
     ipam_options: Vec<(String, String)>,
+    /// Make no network, but keep these settings for others, which name it with --config-from
+    #[arg(long)]
+    config_only: bool,
+    /// Take the settings of this network, which was made with --config-only
+    #[arg(long, value_name = "NETWORK")]
+    config_from: Option<String>,
     /// Accepted for Docker's sake
     #[arg(long, hide = true)]
     attachable: bool,
@@ -91,6 +97,8 @@ impl CreateArgs {
             enable_ipv4: self.ipv4,
             enable_ipv6: self.ipv6,
             ipam: Some(ipam),
+            config_only: self.config_only,
+            config_from: ConfigFrom { network: self.config_from.unwrap_or_default() },
             options: self.options.into_iter().collect(),
             labels: self.labels.into_iter().collect(),
             ..NetworkCreate::default()
