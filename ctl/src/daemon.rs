@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
-use vswitch_switch::sys::scheduling;
+use vswitch_switch::sys::{datagram, scheduling};
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
 use crate::agent::protocol::{Policy, Request};
@@ -28,7 +28,7 @@ use crate::overlay::underlay::{Monitor, UnderlayError};
 use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
-use crate::uplink::{PacketUplink, Uplink};
+use crate::uplink::{PacketUplink, SocketsUplink, Uplink};
 use crate::vital;
 
 /// Why vswitchd did not start, or ended.
@@ -263,6 +263,7 @@ async fn open_uplink(
     let uplink = match &options.uplink {
         Uplink::None => return Ok(None),
         Uplink::Sockets(uplink) => {
+            warn_of_limits(uplink);
             return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings })));
         }
         Uplink::Packet(uplink) => uplink,
@@ -277,6 +278,29 @@ async fn open_uplink(
                 let _ = agent.call(Request::Shutdown, Vec::new()).await;
             }
             Err(error)
+        }
+    }
+}
+
+/// Says once what containers will not have over the host's sockets, and what to type.
+fn warn_of_limits(uplink: &SocketsUplink) {
+    let denied = |ipv6| {
+        let opened = datagram::open(datagram::Speech::Ping, ipv6);
+        opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if denied(false) {
+        tracing::warn!(
+            "containers cannot ping what is outside, for the host lets nobody of this group do so; to allow it, type as root: \
+             sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
+        );
+    }
+    for source in uplink.sources() {
+        let bound =
+            datagram::open(datagram::Speech::Udp, source.is_ipv6()).and_then(|socket| datagram::bind(&socket, source));
+        if let Err(error) = bound {
+            tracing::warn!(
+                "nothing leaves from {source} ({error}) before the host has that address; see outbound-address"
+            );
         }
     }
 }

@@ -108,3 +108,45 @@ fn flows() {
         .post("/networks/create", &json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.99.0.0/25"}]}}).to_string());
     assert_eq!(status, 403, "{answer}");
 }
+
+/// Ports are published and taken back while the container runs, all of a request or none, and are the container's over a
+/// restart; one that is had by somebody else is refused and changes nothing.
+#[test]
+fn changed_while_it_runs() {
+    let daemon = daemon();
+    assert_eq!((create(&daemon, "one", &["8080:80"]).0, start(&daemon, "one").0), (201, 204));
+    assert_eq!((create(&daemon, "two", &["9000:90"]).0, start(&daemon, "two").0), (201, 204));
+    let change = |method: &str, publish: &[&str]| {
+        let body = json!({"publish": publish}).to_string();
+        common::request(&daemon.path(), method, "/vswitch/v1/containers/one/ports", &body)
+    };
+    let (status, answer) = change("POST", &["127.0.0.1:8081:81", "53/udp"]);
+    assert_eq!((status, answer["ports"].as_array().unwrap().len()), (200, 3), "{answer}");
+    let host = "0.0.0.0".to_owned();
+    assert_eq!(ports(&daemon, "one")[..2], [(host.clone(), 8080, 80), ("127.0.0.1".to_owned(), 8081, 81)]);
+    for (publish, says) in [
+        (&["7000:70", "9000:80"][..], "port is already allocated"),
+        (&["8080:80"], "is published already"),
+        (&["x"], "invalid containerPort: x"),
+        (&[], "no port specified"),
+    ] {
+        let (status, answer) = change("POST", publish);
+        assert!(status >= 400 && answer["message"].as_str().unwrap().contains(says), "{answer}");
+        assert_eq!(ports(&daemon, "one").len(), 3);
+    }
+    // What was leased before the refusal is free.
+    assert_eq!((create(&daemon, "three", &["7000:70"]).0, start(&daemon, "three").0), (201, 204));
+    assert_eq!(change("DELETE", &["81", "8080:80"]).0, 204);
+    let (status, answer) = change("DELETE", &["8080:80"]);
+    assert!(status == 400 && answer["message"].as_str().unwrap().contains("is not published"), "{answer}");
+    assert_eq!(ports(&daemon, "one").iter().map(|port| port.2).collect::<Vec<_>>(), [53]);
+    assert_eq!((create(&daemon, "four", &["8080:80"]).0, start(&daemon, "four").0), (201, 204));
+    let (dir, agent) = daemon.crash();
+    let daemon = Daemon::start_with(dir, agent, Some(UPLINK));
+    assert_eq!(daemon.inspect("one")["publish"], json!(["53/udp"]));
+    // One that does not run is only told.
+    assert_eq!(daemon.post("/vswitch/v1/containers/one/stop?timeout=0", "").0, 204);
+    let (status, _) = daemon.post("/vswitch/v1/containers/one/ports", r#"{"publish": ["8088:80"]}"#);
+    assert_eq!((status, ports(&daemon, "one").len(), start(&daemon, "one").0), (200, 0, 204));
+    assert_eq!(ports(&daemon, "one").len(), 2);
+}

@@ -45,6 +45,28 @@ fn from_outside() {
     });
 }
 
+/// Ports are published and taken back while the container runs: reached at once, refused at once, and the host's own again.
+#[test]
+fn added_and_removed() {
+    guard(|| {
+        let site = Rootless::start();
+        let _a = web(&site, "a", "");
+        let page = || site.outside.sh(&format!("{CURL} http://10.99.0.1:8080/page"));
+        assert_ne!(page().code, 0);
+        assert!(site.vs.ok("port add a 8080:80 127.0.0.1:8081:80").contains("80/tcp -> 127.0.0.1:8081"));
+        assert_eq!(fetch(page()), "page-of-a");
+        assert_eq!(fetch(site.host.sh(&format!("{CURL} http://127.0.0.1:8081/page"))), "page-of-a");
+        site.vs.words("port add a 8080:80").exits(1).says("is published already");
+        site.vs.words("port add a").exits(2).says("needs a container and its ports");
+        site.vs.ok("port rm a 8080:80");
+        assert_eq!(page().code, 7, "refused");
+        assert_eq!(site.vs.ok("port a"), "80/tcp -> 127.0.0.1:8081\n");
+        site.vs.words("port rm a 8080:80").exits(1).says("is not published");
+        let _b = web(&site, "b", "-p 8080:80");
+        assert_eq!(fetch(page()), "page-of-b");
+    });
+}
+
 /// A container of an overlay network has the same way out, and its ports are published in the same way.
 #[test]
 fn of_an_overlay() {

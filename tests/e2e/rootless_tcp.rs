@@ -27,6 +27,35 @@ fn a_page_from_outside() {
     });
 }
 
+/// What leaves has the address of the host that was named, of each family: connections, datagrams and echo requests.
+#[test]
+fn outbound_address() {
+    guard(|| {
+        let uplink = "sockets,outbound-address=10.99.0.3,outbound-address=fd99::3";
+        let site = Rootless::without_daemon(&[], &["--uplink", uplink]);
+        site.host.ok("ip addr add 10.99.0.3/24 dev up0; ip addr add fd99::3/64 dev up0 nodad");
+        site.vs.up();
+        let _nginx = site.nginx(&[]);
+        site.vs.ok("network create --ipv6 six");
+        let a = site.vs.container("a", "--network six");
+        for address in ["10.99.0.2", "[fd99::2]"] {
+            a.ok(&format!("curl -sS -m 30 http://{address}:8000/page"));
+        }
+        let log = std::fs::read_to_string("/tmp/nginx.log").unwrap();
+        let clients: Vec<_> = log.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(clients, ["10.99.0.3", "fd99::3"], "{log}");
+        let seen = site
+            .outside
+            .spawn("timeout 60 tcpdump -l -n -i out0 'dst host 10.99.0.2 and (icmp or udp port 7010)' 2>&1");
+        eventually("tcpdump listens", 20, || seen.output().contains("listening on"));
+        let _echo = site.play(&site.outside, "udp_echo 7010");
+        assert_eq!(site.says(&a, "udp 10.99.0.2 7010 100"), "same 10.99.0.2 7010");
+        a.pings("10.99.0.2");
+        eventually("both were seen", 20, || seen.output().matches("IP 10.99.0.3").count() >= 2);
+        assert!(!seen.output().contains("IP 10.99.0.1"), "{}", seen.output());
+    });
+}
+
 /// A gigabyte each way, by hash: nginx to curl, and curl-like sending to a server that hashes what it reads.
 #[test]
 fn a_gigabyte_by_hash() {

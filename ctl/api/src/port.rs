@@ -15,3 +15,21 @@ pub struct PortBinding {
     /// The port there.
     pub host_port: u16,
 }
+
+/// Body of `POST` and `DELETE /containers/{id}/ports`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortChange {
+    /// `[IP:][HOST]:CONTAINER[/PROTO]` each.
+    pub publish: Vec<String>,
+}
+
+/// Answer of `POST /containers/{id}/ports`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortsChanged {
+    /// Published ports as they are now, while it runs.
+    pub ports: Vec<PortBinding>,
+    /// Sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}

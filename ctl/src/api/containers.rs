@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
 use vswitch_api::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
+use vswitch_api::port::{PortChange, PortsChanged};
 
 use super::answer::{Answer, Refusal};
 use super::extract::{Asked, Body, Flag, Segments};
@@ -71,6 +72,30 @@ pub(super) async fn rename(
     Asked(query): Asked<Renaming>,
 ) -> Answer<StatusCode> {
     app.controller.rename_container(&id, &query.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Publishes further ports, at once if the container runs.
+#[utoipa::path(post, path = "/vswitch/v1/containers/{id}/ports", params(("id" = String, Path)),
+    request_body = PortChange, responses((status = 200, body = PortsChanged), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn publish(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(wire): Body<PortChange>,
+) -> Answer<Json<PortsChanged>> {
+    let warnings = app.controller.publish(&id, &wire.publish).await?;
+    Ok(Json(PortsChanged { ports: app.controller.inspect_container(&id)?.ports, warnings }))
+}
+
+/// Publishes ports no more. One without a port of the host stands for all that lead there.
+#[utoipa::path(delete, path = "/vswitch/v1/containers/{id}/ports", params(("id" = String, Path)),
+    request_body = PortChange, responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn unpublish(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(wire): Body<PortChange>,
+) -> Answer<StatusCode> {
+    app.controller.unpublish(&id, &wire.publish).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

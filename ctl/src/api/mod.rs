@@ -104,6 +104,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::stop))
         .routes(routes!(containers::kill))
         .routes(routes!(containers::exec))
+        .routes(routes!(containers::publish, containers::unpublish))
         .routes(routes!(containers::logs))
         .routes(routes!(endpoints::list, endpoints::attach))
         .routes(routes!(endpoints::inspect, endpoints::detach))

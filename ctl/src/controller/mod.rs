@@ -39,6 +39,7 @@ mod network_filter;
 mod networks;
 mod overlay;
 mod ports;
+mod publish;
 mod reconcile;
 mod rename;
 mod routes;

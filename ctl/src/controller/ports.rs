@@ -76,20 +76,26 @@ impl Controller {
     /// Leases the host ports of a container that is being started, and takes them from the host where the uplink consists of
     /// its sockets. The rules are not changed yet.
     pub(super) async fn lease_ports(&self, id: &Id) -> Result<(), ControlError> {
+        let specs = all_specs(&self.state().container_by_id(id)?.container.spec);
+        let leased = self.lease_further(id, &specs).await;
+        if leased.is_err() {
+            self.give_back(&mut self.state(), id);
+        }
+        leased
+    }
+
+    /// The same for some of them. After an error some may be leased.
+    pub(super) async fn lease_further(&self, id: &Id, specs: &[PublishSpec]) -> Result<(), ControlError> {
         let (refused, deferred) = {
             let mut state = self.state();
-            let Some((refused, lease)) = self.prepare_lease(&mut state, id)? else { return Ok(()) };
+            let Some((refused, lease)) = self.prepare_lease(&mut state, id, specs)? else { return Ok(()) };
             match self.lease(&mut state, id, &lease) {
                 Ok(deferred) => (refused, deferred),
-                Err(detail) => {
-                    self.give_back(&mut state, id);
-                    return Err(refused.with(detail));
-                }
+                Err(detail) => return Err(refused.with(detail)),
             }
         };
         for binding in deferred {
             if let Err(error) = self.ask_for_port(binding).await {
-                self.give_back(&mut self.state(), id);
                 return Err(match error {
                     ControlError::NotPermitted(detail) | ControlError::Conflict(detail) => refused.with(detail),
                     ControlError::Internal(detail) => refused.with(detail),
@@ -123,9 +129,14 @@ impl Controller {
         }
     }
 
-    fn prepare_lease(&self, state: &mut State, id: &Id) -> Result<Option<(Refused, Lease)>, ControlError> {
+    fn prepare_lease(
+        &self,
+        state: &mut State,
+        id: &Id,
+        specs: &[PublishSpec],
+    ) -> Result<Option<(Refused, Lease)>, ControlError> {
         let container = &state.container_by_id(id)?.container;
-        let (name, mut specs) = (container.name.clone(), all_specs(&container.spec));
+        let (name, mut specs) = (container.name.clone(), specs.to_vec());
         let Some(first) = specs.first().copied().filter(|_| container.mode == NetworkMode::Networks) else {
             return Ok(None);
         };

@@ -9,7 +9,7 @@ mod leases;
 mod spec;
 
 pub use leases::{Claim, Families, LeaseError, PortLeases};
-pub use spec::{Exposed, PublishError, PublishSpec, parse, parse_exposed};
+pub use spec::{Exposed, PublishError, PublishSpec, parse, parse_exposed, text};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -115,6 +115,22 @@ pub fn parse(raw: &str) -> Result<Vec<PublishSpec>, PublishError> {
     }
 }
 
+/// A `-p` that says the same.
+#[must_use]
+pub fn text(spec: &PublishSpec) -> String {
+    let host = match spec.host {
+        None => String::new(),
+        Some(host) if host.is_ipv4() => format!("{host}:"),
+        Some(host) => format!("[{host}]:"),
+    };
+    let ports = match (&spec.host_ports, host.is_empty()) {
+        (Some(ports), _) => format!("{ports}:"),
+        (None, true) => String::new(),
+        (None, false) => ":".to_owned(),
+    };
+    format!("{host}{ports}{}/{}", spec.target_port, spec.transport.protocol())
+}
+
 fn parse_address(text: &str) -> Result<IpAddr, PublishError> {
     let invalid = || PublishError::Address(text.to_owned());
     let bare = match text.strip_prefix('[') {
@@ -130,6 +146,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// What is said of a spec is one that says the same.
+    #[test]
+    fn texts() {
+        for raw in ["80/tcp", "8080:80/tcp", "8000-8010:80/udp", "127.0.0.1::80/tcp", "[::1]:53:53/udp"] {
+            assert_eq!(text(&one(raw)), raw);
+        }
+    }
 
     fn one(raw: &str) -> PublishSpec {
         let all = parse(raw).unwrap();

@@ -1,4 +1,4 @@
-//! `sockets[,host-loopback=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
+//! `sockets[,host-loopback=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +13,10 @@ pub struct SocketsUplink {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// What leaves by IPv4 has this address of the host.
+    pub source_v4: Option<Ipv4Addr>,
+    /// What leaves by IPv6 has this address of the host.
+    pub source_v6: Option<Ipv6Addr>,
     /// As whom clients of published ports are shown.
     pub source: PublishSource,
     /// Who may write to a container's UDP sockets, beside published ports.
@@ -48,6 +52,7 @@ impl SocketsUplink {
             let (key, value) = part.split_once('=').ok_or_else(|| UplinkError::SocketsNoValue(part.to_owned()))?;
             match key {
                 "host-loopback" => uplink.share_loopback(value)?,
+                "outbound-address" => uplink.leave_from(value)?,
                 "publish-source" if source_given => return Err(UplinkError::Twice("publish-source")),
                 "publish-source" => {
                     source_given = true;
@@ -88,9 +93,27 @@ impl SocketsUplink {
         before.map_or(Ok(()), |before| Err(UplinkError::LoopbackTwice(before, address)))
     }
 
+    /// Lets what leaves have an address of the host that the user chose.
+    fn leave_from(&mut self, text: &str) -> Result<(), UplinkError> {
+        let address: IpAddr = text.parse().map_err(|_| UplinkError::Outbound(text.to_owned()))?;
+        if address.is_unspecified() || address.is_multicast() {
+            return Err(UplinkError::Outbound(text.to_owned()));
+        }
+        let twice = match address {
+            IpAddr::V4(address) => self.source_v4.replace(address).is_some(),
+            IpAddr::V6(address) => self.source_v6.replace(address).is_some(),
+        };
+        if twice { Err(UplinkError::Twice("outbound-address")) } else { Ok(()) }
+    }
+
     /// The addresses that lead to the host's loopback, IPv4 first.
     pub fn loopbacks(&self) -> impl Iterator<Item = IpAddr> {
         self.loopback_v4.map(IpAddr::V4).into_iter().chain(self.loopback_v6.map(IpAddr::V6))
+    }
+
+    /// The addresses of the host that what leaves has, IPv4 first; a family without one has the host's own choice.
+    pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        self.source_v4.map(IpAddr::V4).into_iter().chain(self.source_v6.map(IpAddr::V6))
     }
 
     /// The address within `net` that leads to the host's loopback, if one does.
@@ -122,6 +145,9 @@ impl std::fmt::Display for SocketsUplink {
         for address in self.loopbacks() {
             write!(f, ",host-loopback={address}")?;
         }
+        for address in self.sources() {
+            write!(f, ",outbound-address={address}")?;
+        }
         if self.source == PublishSource::Gateway {
             f.write_str(",publish-source=gateway")?;
         }
@@ -144,6 +170,7 @@ mod tests {
             "sockets,host-loopback=10.0.2.2",
             "sockets,host-loopback=fd00::2,publish-source=gateway",
             "sockets,publish-source=gateway,udp-filter=endpoint-independent",
+            "sockets,outbound-address=192.0.2.1,outbound-address=2001:db8::1",
         ] {
             assert_eq!(text.parse::<Uplink>().unwrap().to_string(), text);
         }
@@ -168,6 +195,9 @@ mod tests {
             ("sockets,host-loopback=fe80::1", "cannot stand for the host's loopback"),
             ("sockets,host-loopback=::ffff:10.0.2.2", "cannot stand for the host's loopback"),
             ("sockets,host-loopback=10.0.2.2,host-loopback=10.0.2.3", "10.0.2.2 and 10.0.2.3"),
+            ("sockets,outbound-address=eth0", "outbound-address eth0 is no address of the host"),
+            ("sockets,outbound-address=0.0.0.0", "no address of the host"),
+            ("sockets,outbound-address=192.0.2.1,outbound-address=192.0.2.2", "twice"),
             ("sockets,publish-source=me", "client or gateway"),
             ("sockets,publish-source=client,publish-source=client", "twice"),
             ("sockets,udp-filter=open", "address-and-port-dependent or endpoint-independent"),

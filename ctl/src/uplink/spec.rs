@@ -68,12 +68,15 @@ pub enum UplinkError {
     Kind(String),
     /// Not a key of `sockets`.
     #[error(
-        "--uplink sockets has no key {0}; the keys are host-loopback, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
+        "--uplink sockets has no key {0}; the keys are host-loopback, outbound-address, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
     )]
     SocketsKey(String),
     /// A key without a value.
     #[error("--uplink sockets has {0:?} where KEY=VALUE should be; write {SOCKETS_EXAMPLE}")]
     SocketsNoValue(String),
+    /// Not an address.
+    #[error("--uplink outbound-address {0} is no address of the host; write one that 'ip address' shows")]
+    Outbound(String),
     /// Neither of the two.
     #[error("--uplink publish-source {0} is not known; use client or gateway")]
     PublishSource(String),

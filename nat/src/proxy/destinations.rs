@@ -9,6 +9,10 @@ pub struct Destinations {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// What leaves by IPv4 has this address of the host.
+    pub source_v4: Option<Ipv4Addr>,
+    /// What leaves by IPv6 has this address of the host.
+    pub source_v6: Option<Ipv6Addr>,
 }
 
 impl Destinations {
@@ -20,6 +24,16 @@ impl Destinations {
             IpAddr::V4(address) if Some(address) == self.loopback_v4 => Some(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(address) if Some(address) == self.loopback_v6 => Some(Ipv6Addr::LOCALHOST.into()),
             other => is_outside(other).then_some(other),
+        }
+    }
+
+    /// The address of the host that what goes to `to` has; `None` leaves it to the host. Its loopback is reached from itself.
+    #[must_use]
+    pub fn source(&self, to: IpAddr) -> Option<IpAddr> {
+        match to {
+            to if to.is_loopback() => None,
+            IpAddr::V4(_) => self.source_v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.source_v6.map(IpAddr::V6),
         }
     }
 
@@ -83,10 +97,19 @@ mod tests {
             assert_eq!((closed.outside(address), closed.inside(address)), (Some(address), Some(address)));
         }
         let (v4, v6): (Ipv4Addr, Ipv6Addr) = ("192.0.2.9".parse().unwrap(), "fd00::9".parse().unwrap());
-        let open = Destinations { loopback_v4: Some(v4), loopback_v6: Some(v6) };
+        let open = Destinations { loopback_v4: Some(v4), loopback_v6: Some(v6), ..Destinations::default() };
         assert_eq!(open.outside(v4.into()), Some(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(open.inside(Ipv6Addr::LOCALHOST.into()), Some(v6.into()));
         assert_eq!(open.outside(Ipv4Addr::LOCALHOST.into()), None);
         assert_eq!(open.inside("127.0.0.53".parse().unwrap()), None);
+    }
+
+    /// What leaves has the address that was named for its family; what goes to the host's loopback has none of them.
+    #[test]
+    fn sources() {
+        let named = Destinations { source_v4: Some(Ipv4Addr::new(192, 0, 2, 1)), ..Destinations::default() };
+        assert_eq!(named.source(Ipv4Addr::new(198, 51, 100, 1).into()), Some(Ipv4Addr::new(192, 0, 2, 1).into()));
+        assert_eq!(named.source(Ipv4Addr::LOCALHOST.into()), None);
+        assert_eq!(named.source("2001:db8::1".parse().unwrap()), None);
     }
 }

@@ -147,6 +147,22 @@ pub fn report_errors(socket: BorrowedFd<'_>, ipv6: bool) -> io::Result<()> {
     switch_on(socket, level, option)
 }
 
+/// Lets the kernel choose the port of a bound socket when it connects, not before.
+///
+/// # Errors
+/// What the kernel says.
+pub fn choose_port_late(socket: BorrowedFd<'_>) -> io::Result<()> {
+    switch_on(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)
+}
+
+/// Binds a socket that [`open`] made to an address of the host, at any port.
+///
+/// # Errors
+/// What the kernel says: mostly that the host does not have the address.
+pub fn bind(socket: &OwnedFd, address: IpAddr) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind(&SocketAddr::new(address, 0).into())
+}
+
 fn switch_on(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let (one, length) = (1 as libc::c_int, size_of::<libc::c_int>());
     let length = libc::socklen_t::try_from(length).map_err(io::Error::other)?;

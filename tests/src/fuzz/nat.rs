@@ -169,7 +169,7 @@ pub(super) fn datagram(bytes: &[u8]) {
     let limits = DatagramLimits { flows: 16, per_endpoint: 8, ..DatagramLimits::default() };
     let loopback_v4 = Some(Ipv4Addr::new(10, 0, 2, 2));
     let filter = input.pick(&[Filter::AddressAndPortDependent, Filter::EndpointIndependent]);
-    let mut engine = Datagrams::new(limits, Destinations { loopback_v4, loopback_v6: None }, filter, 7);
+    let mut engine = Datagrams::new(limits, Destinations { loopback_v4, ..Destinations::default() }, filter, 7);
     let mut now = Timestamp::ZERO;
     let (mut out, mut slots) = (FrameBuf::new(), Vec::new());
     while !input.is_empty() {

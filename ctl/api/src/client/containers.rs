@@ -9,6 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use super::transport::escape;
 use super::{ANSWER_TIMEOUT, Client, Session, Streams};
 use crate::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
+use crate::port::{PortChange, PortsChanged};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -34,6 +35,22 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn create_container(&self, request: &ContainerCreate) -> Result<ContainerCreated, ClientError> {
         self.call(Method::POST, format!("{PREFIX}/containers")).json(request).answer().await
+    }
+
+    /// Publish further ports of a container.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn publish(&self, container: &str, change: &PortChange) -> Result<PortsChanged, ClientError> {
+        self.call(Method::POST, path(container, "/ports")).json(change).answer().await
+    }
+
+    /// Publish ports of a container no more.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn unpublish(&self, container: &str, change: &PortChange) -> Result<(), ClientError> {
+        self.call(Method::DELETE, path(container, "/ports")).json(change).done().await
     }
 
     /// Start a container without streams: its output goes to its log.

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use vswitch_api::Client;
-use vswitch_api::port::PortBinding;
+use vswitch_api::port::{PortBinding, PortChange};
 
 use crate::failure::Usage;
 use crate::output;
@@ -12,17 +12,21 @@ const EXAMPLES: &str = "\
 Examples:
   vswitchctl port web             80/tcp -> 0.0.0.0:10080
   vswitchctl port web 80          0.0.0.0:10080
-  vswitchctl port web 53/udp";
+  vswitchctl port web 53/udp
+  vswitchctl port add web 8080:80     publish one more, at once if it runs
+  vswitchctl port rm web 8080:80      no more (80 stands for all that lead there)
+A container whose name is add or rm is named by its id.";
 
 /// Arguments of `port`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PortArgs {
-    /// The container, by name or id
+    /// The container, by name or id; or add or rm, and then the container
+    #[arg(value_name = "[add|rm] CONTAINER")]
     container: String,
-    /// One of its ports; tcp unless said otherwise
+    /// One of its ports; tcp unless said otherwise. With add and rm: [IP:][HOST:]PORT[/PROTO] each
     #[arg(value_name = "PORT[/PROTO]")]
-    port: Option<String>,
+    ports: Vec<String>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -30,8 +34,16 @@ pub(crate) struct PortArgs {
 
 impl PortArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        if matches!(self.container.as_str(), "add" | "rm") {
+            return self.change(client).await;
+        }
+        if let [_, second, ..] = &self.ports[..] {
+            return Err(
+                Usage(format!("one port at a time: leave {second} out, or write 'port add' or 'port rm'")).into()
+            );
+        }
         let container = client.container(&self.container).await?;
-        let Some(port) = &self.port else {
+        let Some(port) = self.ports.first() else {
             if self.json {
                 return output::json(&container.ports);
             }
@@ -53,6 +65,28 @@ impl PortArgs {
             return output::json(&found);
         }
         Ok(output::print(&found.iter().map(|one| host(one) + "\n").collect::<String>())?)
+    }
+
+    /// `port add` and `port rm`.
+    async fn change(&self, client: &Client) -> anyhow::Result<()> {
+        let Some((container, publish)) = self.ports.split_first().filter(|(_, publish)| !publish.is_empty()) else {
+            return Err(Usage(format!(
+                "port {} needs a container and its ports, such as: web 8080:80",
+                self.container
+            ))
+            .into());
+        };
+        let change = PortChange { publish: publish.to_vec() };
+        if self.container == "rm" {
+            return Ok(client.unpublish(container, &change).await?);
+        }
+        let changed = client.publish(container, &change).await?;
+        changed.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+        if self.json {
+            return output::json(&changed.ports);
+        }
+        let lines = changed.ports.iter().map(|one| format!("{} -> {}\n", target(one), host(one)));
+        Ok(output::print(&lines.collect::<String>())?)
     }
 }
 

@@ -54,7 +54,12 @@ impl SocketsState {
         let of_host = HostGatewaySettings {
             datagrams,
             streams,
-            destinations: Destinations { loopback_v4: uplink.loopback_v4, loopback_v6: uplink.loopback_v6 },
+            destinations: Destinations {
+                loopback_v4: uplink.loopback_v4,
+                loopback_v6: uplink.loopback_v6,
+                source_v4: uplink.source_v4,
+                source_v6: uplink.source_v6,
+            },
             filter: match uplink.filter {
                 UdpFilter::AddressAndPortDependent => Filter::AddressAndPortDependent,
                 UdpFilter::EndpointIndependent => Filter::EndpointIndependent,

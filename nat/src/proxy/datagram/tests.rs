@@ -395,7 +395,11 @@ fn destinations() {
     let mut all = World::filtering(DatagramLimits::default(), Filter::EndpointIndependent);
     let slot = all.maps(INSIDE, SERVER);
     assert_eq!(all.receives(slot, "127.0.0.1:9", b""), Err(DatagramDrop::Destination));
-    let open = Destinations { loopback_v4: Some("192.0.2.254".parse().unwrap()), loopback_v6: None };
+    let open = Destinations {
+        loopback_v4: Some("192.0.2.254".parse().unwrap()),
+        loopback_v6: None,
+        ..Destinations::default()
+    };
     world.engine = Datagrams::new(DatagramLimits::default(), open, Filter::default(), 7);
     let (slot, _, to) = world.sends(INSIDE, "192.0.2.254:9", b"").unwrap();
     assert_eq!(to, address("127.0.0.1:9"));

@@ -18,7 +18,8 @@ impl DatagramShell {
             _ => {}
         }
         tracing::debug!(%error, kind = ?outgoing.kind, "no socket for a flow");
-        let notice = if errno(error) == Some(Errno::AFNOSUPPORT) { NO_ROUTE } else { PROHIBITED };
+        let no_way = matches!(errno(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL));
+        let notice = if no_way { NO_ROUTE } else { PROHIBITED };
         self.tell_sender(outgoing, notice);
         self.engine.refuse(outgoing.slot);
     }

@@ -54,6 +54,7 @@ pub(crate) struct Setup {
 pub(crate) struct DatagramShell {
     engine: Datagrams,
     reassembly: Reassembly,
+    destinations: Destinations,
     link: Link,
     /// Sockets of flows, by the index of their slot.
     sockets: Vec<Option<Carrier>>,
@@ -151,6 +152,7 @@ impl DatagramShell {
         DatagramShell {
             engine: Datagrams::new(limits, destinations, filter, seed),
             reassembly: Reassembly::new(ReassemblyLimits::default()),
+            destinations,
             link,
             sockets: Vec::new(),
             listeners: BTreeMap::new(),

@@ -46,6 +46,9 @@ impl DatagramShell {
             Kind::Echo => sys::Speech::Ping,
         };
         let socket = sys::open(speech, outgoing.to.is_ipv6())?;
+        if let Some(source) = self.destinations.source(outgoing.to.ip()) {
+            sys::bind(&socket, source)?;
+        }
         let index = outgoing.slot.index();
         registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(FIRST_TOKEN + index), Interest::READABLE)?;
         if self.sockets.len() <= index {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,6 +14,7 @@ use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Slot};
 
 use super::FIRST_TOKEN;
+use crate::sys::datagram as sys;
 
 /// Sockets by the number of their connection.
 #[derive(Debug)]
@@ -83,6 +84,11 @@ pub(super) fn open(ends: &Ends, inside: &[IpNet], destinations: Destinations) ->
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     prepare(&socket)?;
+    if let Some(source) = destinations.source(address) {
+        // Its port is chosen with the destination in mind, so that there are enough for all of them.
+        sys::choose_port_late(socket.as_fd())?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
         _ => Ok(socket),
