@@ -104,7 +104,6 @@ fn refusals() {
         (with(json!({"network": "host", "more_networks": [{"network": "web"}]})), 400, "sharing network namespace"),
         (with(json!({"network": "none", "more_networks": [{"network": "web"}]})), 400, "private (none) mode"),
         (with(json!({"publish": ["80:80"]})), 400, "published ports need an uplink"),
-        (with(json!({"extra_hosts": ["a:host-gateway"]})), 400, "host-gateway is not available"),
         (with(json!({"command": []})), 400, "no command"),
         (with(json!({"colour": "red"})), 400, "unknown field `colour`"),
     ];

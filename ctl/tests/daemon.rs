@@ -82,7 +82,10 @@ fn no_privileges_are_left() {
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     }
     assert!(threads > 2, "the workers and the runtime are running");
-    assert_eq!(daemon.stop(), (Some(0), String::new()));
+    let (status, said) = daemon.stop();
+    // Where the host lets nobody ping, that is all that there is to say.
+    let rest: Vec<&str> = said.lines().filter(|line| !line.contains("net.ipv4.ping_group_range")).collect();
+    assert_eq!((status, rest), (Some(0), Vec::new()));
     assert!(!dir.path().join("v.sock").exists());
 }
 

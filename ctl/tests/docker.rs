@@ -58,7 +58,7 @@ fn listing() {
     assert_eq!(names(&daemon, "limit=0", &none), ["/web"]);
     let (_, answer) = daemon.get("/v1.24/containers/json?size=1");
     let one = &answer[0];
-    assert_eq!((&one["State"], &one["Command"], &one["Image"]), (&"running".into(), &"sleep".into(), &"".into()));
+    assert_eq!((&one["State"], &one["Command"], &one["Image"]), (&"running".into(), &"sleep".into(), &"/".into()));
     assert!(one["Status"].as_str().unwrap().starts_with("Up "), "{one}");
     assert!(one["Created"].as_u64().unwrap() > 1_600_000_000 && one["SizeRw"] == 0, "{one}");
     assert_eq!(one["HostConfig"]["NetworkMode"], "net");
