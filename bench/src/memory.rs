@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::Context;
 use vswitch_frame::{FrameBuf, MacAddr, Offload};
-use vswitch_switch::bridge::{Decision, decide};
+use vswitch_switch::Verdict;
+use vswitch_switch::bridge::decide;
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::fdb::Cache;
 use vswitch_switch::{Identity, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
@@ -61,7 +62,7 @@ pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
         for buffer in &mut buffers[side] {
             let frame = black_box(buffer.parts());
             let decision = decide(frame, &ports[side], network, (&datapath.fdb, &mut cache), now);
-            unicast += u64::from(matches!(black_box(decision), Decision::Unicast(_)));
+            unicast += u64::from(matches!(black_box(decision), Some(Verdict::Forward(_))));
         }
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -99,7 +100,7 @@ pub fn nanoseconds_among(stations: u32) -> anyhow::Result<f64> {
         let ingress = &ports[usize::from(from % 2 == 1)];
         let mut offload = Offload::NONE;
         let frame = black_box((&mut frame[..], &mut offload));
-        matches!(decide(frame, ingress, network, (&datapath.fdb, &mut cache), now), Decision::Unicast(_))
+        matches!(decide(frame, ingress, network, (&datapath.fdb, &mut cache), now), Some(Verdict::Forward(_)))
     };
     for station in 0..stations {
         pass(station, station ^ 1);

@@ -15,7 +15,7 @@ use vswitch_frame::{Headers, NetworkIndex, Offload, Timestamp, checksum, ipv4};
 use vswitch_nat::rules::{Filtering, Mapping, NetworkSpec, Reach, SubnetSpec, Translation};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
-use vswitch_nat::{Context, Decision, Nat, NatDrop, Outcome, Rules, RulesSpec};
+use vswitch_nat::{Context, Decision, Nat, NatDrop, Rules, RulesSpec};
 
 const INSIDE: Leg = Leg::Inside(NetworkIndex::new(1));
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -63,11 +63,8 @@ impl Bench {
         let headers = Headers::parse(frame).expect("a frame");
         let context = Context { rules: &self.rules, ingress, now: self.now };
         match self.nat.lookup(&context, frame, &headers, &Offload::NONE) {
-            Decision::Forward(passage) => {
-                match self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng) {
-                    Outcome::Forward => None,
-                    Outcome::Drop(reason) => Some(reason),
-                }
+            Ok(Decision::Forward(passage)) => {
+                self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng).err()
             }
             other => panic!("{other:?}"),
         }

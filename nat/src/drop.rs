@@ -67,6 +67,3 @@ impl NatDrop {
         matches!(self, NatDrop::NoPort | NatDrop::TableFull | NatDrop::EndpointLimit)
     }
 }
-
-/// How many packets were dropped for each reason.
-pub(crate) type DropCounters = vswitch_frame::reason::SharedTally<NatDrop, { NatDrop::COUNT }>;

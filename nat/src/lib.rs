@@ -14,7 +14,8 @@
 //!   inverse of the other: that is all there is to translation. The tuples never change.
 //! - [`table::FlowKind`]: masquerade, publish, hairpin (both at once), routed out and in (tracked, not translated).
 //! - *endpoint*: the address inside that a flow is accounted to.
-//! - [`NatDrop`], [`route::RouteDrop`]: why a frame went nowhere, each counted and named.
+//! - [`NatDrop`], [`route::RouteDrop`]: why a frame goes nowhere, each named. The shell counts them: deciding is all that is
+//!   done here.
 //!
 //! # Life of a frame
 //! ```text
@@ -22,7 +23,7 @@
 //!             │ martian,       │ ToSelf: the shell answers
 //!             │ spoofed        │ Held: a fragment before its first; comes back from Nat::released
 //!             ▼                ▼
-//!           counted          counted
+//!        RouteDrop          NatDrop
 //!
 //!  Passage ─► RouteTable::lookup, fit, decrement_hops ─► Nat::translate ─► Neighbours::resolve ─► port
 //!               │ an error quotes the frame as it came:      │ makes the flow, tracks,
@@ -101,5 +102,5 @@ mod tuple;
 
 pub use drop::NatDrop;
 pub use rules::{Rules, RulesError, RulesSpec};
-pub use translate::{Context, Decision, Nat, Outcome, PORT_DRAWS, Passage};
+pub use translate::{Context, Decision, Nat, PORT_DRAWS, Passage};
 pub use tuple::{Protocol, Tuple};

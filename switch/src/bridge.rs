@@ -10,29 +10,15 @@
 //! 3. Learn the source; a static entry or the loop guard may object.
 //! 4. Is the destination reserved, a group, the gateway, or a station? Is that station known, elsewhere, and allowed?
 
-use vswitch_frame::{DropReason, Headers, L3, Offload, PortId, Timestamp, addresses, admit};
+use vswitch_frame::{DropReason, Headers, L3, Offload, Timestamp, addresses, admit};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
 use crate::port::Port;
 use crate::snapshot::Network;
+use crate::verdict::Verdict;
 
-/// Where a frame goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// To one port.
-    Unicast(PortId),
-    /// To every other port of the network.
-    Flood,
-    /// To the network's gateway.
-    Gateway,
-    /// Back to its sender, with an ICMP error: it is longer than this MTU of an overlay.
-    TooBig(u32),
-    /// Nowhere.
-    Drop(DropReason),
-}
-
-/// Decides for one frame that `ingress` received at `now`.
+/// Decides for one frame that `ingress` received at `now`; `None`: it is for the network's gateway, which decides.
 #[inline]
 pub fn decide(
     (frame, offload): (&mut [u8], &mut Offload),
@@ -40,61 +26,61 @@ pub fn decide(
     network: &Network,
     (fdb, cache): (&Fdb, &mut Cache),
     now: Timestamp,
-) -> Decision {
+) -> Option<Verdict> {
     let Ok(headers) = Headers::parse(frame) else {
-        return Decision::Drop(if frame.is_empty() { DropReason::BadOffload } else { DropReason::Runt });
+        return Some(if frame.is_empty() { DropReason::BadOffload } else { DropReason::Runt }.into());
     };
     if let Err(reason) = admit(frame, &headers, offload) {
-        return Decision::Drop(reason);
+        return Some(reason.into());
     }
     let (frame, offload) = (&*frame, *offload);
     let (destination, source) = addresses(frame);
     if !source.is_station() {
-        return Decision::Drop(DropReason::InvalidSource);
+        return Some(DropReason::InvalidSource.into());
     }
     let gateway = network.config.gateway.as_ref();
     if gateway.is_some_and(|gateway| gateway.mac == source) {
-        return Decision::Drop(DropReason::SpoofedGateway);
+        return Some(DropReason::SpoofedGateway.into());
     }
     if let Some(identity) = &ingress.config.identity
         && let Err(reason) = anti_spoof::check(frame, &headers, source, identity)
     {
-        return Decision::Drop(reason);
+        return Some(reason.into());
     }
     if let Err(reason) = cache.learn(fdb, FdbKey::new(network.index, source), ingress.id, now) {
-        return Decision::Drop(reason);
+        return Some(reason.into());
     }
-    let decision = if destination.is_multicast() {
+    let verdict = if destination.is_multicast() {
         if destination.is_reserved_multicast() {
-            return Decision::Drop(DropReason::ReservedMulticast);
+            return Some(DropReason::ReservedMulticast.into());
         }
         if gateway.is_some_and(|gateway| gateway.is_asked_for(frame, &headers)) {
             return to_gateway(ingress);
         }
-        Decision::Flood
+        Verdict::Flood
     } else if gateway.is_some_and(|gateway| gateway.mac == destination) {
         return to_gateway(ingress);
     } else {
         match cache.lookup(fdb, FdbKey::new(network.index, destination), now) {
-            Some(port) if port == ingress.id => return Decision::Drop(DropReason::Reflection),
-            Some(port) => Decision::Unicast(port),
-            None => Decision::Flood,
+            Some(port) if port == ingress.id => return Some(DropReason::Reflection.into()),
+            Some(port) => Verdict::Forward(port),
+            None => Verdict::Flood,
         }
     };
     if !network.config.inter_port {
-        return Decision::Drop(DropReason::Isolated);
+        return Some(DropReason::Isolated.into());
     }
     match &network.leg {
-        None if over_mtu(frame, &headers, offload, network.config.mtu) => Decision::Drop(DropReason::OverMtu),
-        Some(leg) => leg.fit((frame, &headers, offload), (ingress.id, decision), network.config.mtu),
-        None => decision,
+        None if over_mtu(frame, &headers, offload, network.config.mtu) => Some(DropReason::OverMtu.into()),
+        Some(leg) => Some(leg.fit((frame, &headers, offload), (ingress.id, verdict), network.config.mtu)),
+        None => Some(verdict),
     }
 }
 
 /// Each host of an overlay network has a gateway of its own with the same addresses, which nobody meets behind a tunnel.
 #[inline]
-fn to_gateway(ingress: &Port) -> Decision {
-    if ingress.overlay().is_some() { Decision::Drop(DropReason::RemoteGateway) } else { Decision::Gateway }
+fn to_gateway(ingress: &Port) -> Option<Verdict> {
+    ingress.overlay().map(|_| DropReason::RemoteGateway.into())
 }
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.

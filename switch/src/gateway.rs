@@ -16,17 +16,7 @@ use vswitch_frame::ndp::{self, Neighbor};
 use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, Headers, L3, Offload, offload};
 
 use crate::Gateway;
-
-/// What the gateway did with a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The buffer now holds a reply for the port that asked.
-    Reply,
-    /// It needs no reply.
-    Silent,
-    /// It cannot be served.
-    Drop(DropReason),
-}
+use crate::verdict::Verdict;
 
 impl Gateway {
     /// Whether a multicast frame asks for this gateway and nobody else: who-has or a solicitation for its address.
@@ -48,44 +38,44 @@ impl Gateway {
 
     /// Serves a frame addressed to the gateway. `routed`: the router has found that the packet is for the switch, though
     /// perhaps not for its address in this network.
-    pub(crate) fn answer(&self, buffer: &mut FrameBuf, routed: bool) -> Answer {
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return Answer::Drop(DropReason::Runt) };
+    pub(crate) fn answer(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
+        let Ok(headers) = Headers::parse(buffer.frame()) else { return DropReason::Runt.into() };
         if headers.vlan_tci().is_some() {
-            return Answer::Drop(DropReason::GatewayUnsupported);
+            return DropReason::GatewayUnsupported.into();
         }
         match headers.l3() {
             L3::Arp => self.answer_arp(buffer, &headers),
             L3::Ipv4 => self.answer_ipv4(buffer, &headers, routed),
             L3::Ipv6 => self.answer_ipv6(buffer, &headers, routed),
-            L3::Other => Answer::Drop(DropReason::GatewayUnsupported),
-            L3::Malformed => Answer::Drop(DropReason::Malformed),
+            L3::Other => DropReason::GatewayUnsupported.into(),
+            L3::Malformed => DropReason::Malformed.into(),
         }
     }
 
-    fn answer_arp(&self, buffer: &mut FrameBuf, headers: &Headers) -> Answer {
+    fn answer_arp(&self, buffer: &mut FrameBuf, headers: &Headers) -> Verdict {
         let Ok(mut packet) = Arp::parse(&mut buffer.frame_mut()[headers.l3_offset()..]) else {
-            return Answer::Drop(DropReason::Malformed);
+            return DropReason::Malformed.into();
         };
         if packet.operation() != arp::REQUEST || !self.owns(packet.target_ip().into()) {
-            return Answer::Silent;
+            return Verdict::Consumed;
         }
         packet.answer(self.mac);
         self.turn_around(buffer)
     }
 
-    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Answer {
+    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Verdict {
         let destination = headers.destination_v4(buffer.frame());
         if !(self.owns(destination.into()) || routed) {
-            return Answer::Drop(DropReason::NotRouted);
+            return DropReason::NotRouted.into();
         }
         if headers.protocol() != protocol::ICMP {
-            return Answer::Drop(DropReason::GatewayUnsupported);
+            return DropReason::GatewayUnsupported.into();
         }
-        if let Err(answer) = turn_echo(buffer, headers, (v4::ECHO_REQUEST, v4::ECHO_REPLY)) {
-            return answer;
+        if let Err(verdict) = turn_echo(buffer, headers, (v4::ECHO_REQUEST, v4::ECHO_REPLY)) {
+            return verdict;
         }
         let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
-        let Ok(mut packet) = Ipv4::parse(packet) else { return Answer::Drop(DropReason::Malformed) };
+        let Ok(mut packet) = Ipv4::parse(packet) else { return DropReason::Malformed.into() };
         let (source, destination) = (packet.source(), packet.destination());
         packet.set_source(destination);
         packet.set_destination(source);
@@ -93,7 +83,7 @@ impl Gateway {
         self.turn_around(buffer)
     }
 
-    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Answer {
+    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Verdict {
         let frame = buffer.frame();
         let (source, destination) = (headers.source_v6(frame), headers.destination_v6(frame));
         if headers.protocol() == protocol::ICMPV6
@@ -103,28 +93,28 @@ impl Gateway {
             let hops = Ipv6::parse(headers.packet(frame)).map(|packet| packet.hop_limit());
             return match (message.is_solicitation(), hops) {
                 // RFC 4861 7.1.1: another hop limit shows that a router passed it on.
-                (_, Ok(hops)) if hops != ndp::HOP_LIMIT => Answer::Drop(DropReason::Malformed),
+                (_, Ok(hops)) if hops != ndp::HOP_LIMIT => DropReason::Malformed.into(),
                 (true, _) if self.owns(message.target().into()) => {
                     let target = message.target();
                     self.advertise(buffer, source, target)
                 }
-                _ => Answer::Silent,
+                _ => Verdict::Consumed,
             };
         }
         if destination.is_multicast() {
-            return Answer::Silent;
+            return Verdict::Consumed;
         }
         if !(self.owns(destination.into()) || routed) {
-            return Answer::Drop(DropReason::NotRouted);
+            return DropReason::NotRouted.into();
         }
         if headers.protocol() != protocol::ICMPV6 {
-            return Answer::Drop(DropReason::GatewayUnsupported);
+            return DropReason::GatewayUnsupported.into();
         }
-        if let Err(answer) = turn_echo(buffer, headers, (v6::ECHO_REQUEST, v6::ECHO_REPLY)) {
-            return answer;
+        if let Err(verdict) = turn_echo(buffer, headers, (v6::ECHO_REQUEST, v6::ECHO_REPLY)) {
+            return verdict;
         }
         let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
-        let Ok(mut packet) = Ipv6::parse(packet) else { return Answer::Drop(DropReason::Malformed) };
+        let Ok(mut packet) = Ipv6::parse(packet) else { return DropReason::Malformed.into() };
         // Swapped addresses leave the pseudo-header's sum as it is.
         packet.set_source(destination);
         packet.set_destination(source);
@@ -132,9 +122,9 @@ impl Gateway {
         self.turn_around(buffer)
     }
 
-    fn advertise(&self, buffer: &mut FrameBuf, asker: Ipv6Addr, target: Ipv6Addr) -> Answer {
+    fn advertise(&self, buffer: &mut FrameBuf, asker: Ipv6Addr, target: Ipv6Addr) -> Verdict {
         const LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + ndp::LEN_WITH_OPTION;
-        let Ok(question) = Ethernet::parse(buffer.frame()) else { return Answer::Drop(DropReason::Runt) };
+        let Ok(question) = Ethernet::parse(buffer.frame()) else { return DropReason::Runt.into() };
         let asker_mac = question.source();
         // A solicitation from the unspecified address is a duplicate address check and answered to all nodes
         // (RFC 4861 7.2.4).
@@ -153,23 +143,23 @@ impl Gateway {
         }
         ndp::write_advertisement(&mut reply[ethernet::HEADER_LEN..], self.mac, target, destination, solicited);
         buffer.fill(&reply, Offload::NONE);
-        Answer::Reply
+        Verdict::Answer
     }
 
     /// Sends the frame back to its source, from the gateway.
-    fn turn_around(&self, buffer: &mut FrameBuf) -> Answer {
-        let Ok(mut ethernet) = Ethernet::parse(buffer.frame_mut()) else { return Answer::Drop(DropReason::Runt) };
+    fn turn_around(&self, buffer: &mut FrameBuf) -> Verdict {
+        let Ok(mut ethernet) = Ethernet::parse(buffer.frame_mut()) else { return DropReason::Runt.into() };
         let asker = ethernet.source();
         ethernet.set_destination(asker);
         ethernet.set_source(self.mac);
-        Answer::Reply
+        Verdict::Answer
     }
 }
 
 /// Turns an echo request into its reply; a later fragment of one stays as it is. `Err`: what to do instead.
-fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8)) -> Result<(), Answer> {
+fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8)) -> Result<(), Verdict> {
     if buffer.offload.gso.is_some() {
-        return Err(Answer::Drop(DropReason::GatewayUnsupported));
+        return Err(DropReason::GatewayUnsupported.into());
     }
     if headers.fragment() == Fragment::Later {
         return Ok(());
@@ -177,12 +167,12 @@ fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8
     let mut work = std::mem::take(&mut buffer.offload);
     offload::complete_checksum(buffer.frame_mut(), &mut work);
     let message = &mut buffer.frame_mut()[headers.l4_offset()..headers.l3_end()];
-    let Ok(mut message) = Icmp::parse(message) else { return Err(Answer::Drop(DropReason::Malformed)) };
+    let Ok(mut message) = Icmp::parse(message) else { return Err(DropReason::Malformed.into()) };
     if message.kind() != request || message.code() != 0 {
         return Err(if icmp::v4::ECHO_REPLY == message.kind() || v6::ECHO_REPLY == message.kind() {
-            Answer::Silent
+            Verdict::Consumed
         } else {
-            Answer::Drop(DropReason::GatewayUnsupported)
+            DropReason::GatewayUnsupported.into()
         });
     }
     let word = |kind: u8| u16::from_be_bytes([kind, 0]);

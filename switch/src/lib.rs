@@ -41,6 +41,7 @@ mod clock;
 mod config;
 mod counters;
 pub mod datapath;
+mod egress;
 pub mod fdb;
 mod gateway;
 mod handle;
@@ -54,6 +55,7 @@ mod stats;
 pub mod supervise;
 pub mod sys;
 mod ticker;
+mod verdict;
 pub mod worker;
 
 pub use clock::Clock;
@@ -70,3 +72,4 @@ pub use port::{
 };
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;
+pub use verdict::{Cause, Verdict};

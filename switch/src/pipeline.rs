@@ -1,7 +1,7 @@
-//! What one worker does with a burst: decide for each frame, collect the frames of each egress port, send them.
+//! What one worker does with a burst: let each frame be decided on, carry the [`Verdict`] out and count it, send what goes out.
 //!
-//! The buffers belong to the burst. An egress list names them by index, so that a flood needs no copy; the next burst may
-//! only begin when every list was sent.
+//! Deciders are asked one after another until one has a verdict: the bridge, a service at the gateway's address, the router, the
+//! gateway. The buffers belong to the burst; the next one may only begin when every list of [`crate::egress`] was sent.
 
 mod service;
 
@@ -11,22 +11,24 @@ use rand::RngCore;
 use rand::rngs::StdRng;
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp, Verdict};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp};
+use vswitch_nat::NatDrop;
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
-use crate::bridge::{Decision, decide};
+use crate::bridge::decide;
 use crate::datapath::Datapath;
+use crate::egress::Egress;
 use crate::fdb::Cache;
-use crate::gateway::Answer;
 use crate::overlay::{VtepId, VtepPlan};
 use crate::port::Port;
-use crate::router::Spare;
-use crate::router::forward::{Routed, Way};
+use crate::router::forward::RouteContext;
 use crate::router::next_hop::{HopCache, hear};
+use crate::router::{BurstFrame, Ingress, Spare};
 use crate::shared::wide;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
+use crate::verdict::{Cause, Verdict};
 
 /// One worker's state.
 #[derive(Debug)]
@@ -38,29 +40,6 @@ pub struct Pipeline {
     hops: HopCache,
     rng: StdRng,
     egress: Egress,
-}
-
-/// Buffer indices by egress port.
-#[derive(Debug, Default)]
-pub(crate) struct Egress {
-    lists: Vec<Vec<u16>>,
-    /// Ports whose list is not empty.
-    dirty: Vec<PortId>,
-}
-
-impl Egress {
-    /// Lets `port` send the frame in buffer `index`.
-    #[inline]
-    pub(crate) fn push(&mut self, port: PortId, index: u16) {
-        if self.lists.len() <= port.index() {
-            self.lists.resize_with(port.index() + 1, Vec::new);
-        }
-        let list = &mut self.lists[port.index()];
-        if list.is_empty() {
-            self.dirty.push(port);
-        }
-        list.push(index);
-    }
 }
 
 impl Pipeline {
@@ -116,7 +95,7 @@ impl Pipeline {
         let mut spare = Spare::new(spare, received);
         cells.received(wide(received), wide(frames.iter().map(FrameBuf::len).sum()));
         if ingress.service().is_some() {
-            return self.answer_by_service((ingress, &snapshot), frames, &mut spare, now);
+            return self.answer_by_service(ingress, &snapshot, frames, &mut spare, now);
         }
         // A port whose network is gone is about to be removed.
         let Some(network) = snapshot.network(ingress.config.network) else {
@@ -130,61 +109,75 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = (&self.datapath.fdb, &mut self.cache);
-            let decision = decide(buffer.parts(), ingress, network, database, now);
+            let verdict = decide(buffer.parts(), ingress, network, database, now);
             if let Some(leg) = leg
-                && leg.duplicates.look(buffer.frame(), decision, now)
+                && leg.duplicates.look(buffer.frame(), verdict, now)
             {
                 tracing::warn!(
                     network = network.config.name,
                     "a local station's address is in use behind the tunnel, too"
                 );
             }
-            match decision {
-                Decision::Unicast(port) if snapshot.port(port).is_some() => {
-                    forwarded += 1;
-                    self.egress.push(port, index);
-                }
-                Decision::Flood if suppressed(ingress, network, buffer) => {
-                    self.egress.push(ingress.id, index);
-                    cells.consumed();
-                }
+            let verdict = match verdict {
+                Some(Verdict::Forward(port)) if snapshot.port(port).is_some() => Verdict::Forward(port),
                 // The entry leads to a port that was just removed.
-                Decision::Unicast(_) | Decision::Flood => self.flood(ingress, network, index),
-                Decision::TooBig(mtu) => {
-                    self.tell_too_big((ingress, network), buffer, mtu, &mut spare, now);
-                    cells.dropped(DropReason::OverMtu, 1);
+                Some(Verdict::Forward(_)) => Verdict::Flood,
+                Some(Verdict::Flood) if suppressed(ingress, network, buffer) => Verdict::Answer,
+                Some(Verdict::Drop(Cause::TooBig(mtu))) => {
+                    self.tell_too_big(ingress, network, buffer, mtu, &mut spare, now);
+                    Cause::TooBig(mtu).into()
                 }
-                Decision::Gateway => {
-                    match self.serve(&snapshot, (ingress, network), (buffer, index), &mut spare, now) {
-                        Verdict::Forwarded => forwarded += 1,
-                        Verdict::Consumed => cells.consumed(),
-                        Verdict::Dropped(reason) => cells.dropped(reason, 1),
-                    }
+                Some(verdict) => verdict,
+                None => {
+                    let ingress = Ingress { port: Some(ingress.id), network };
+                    self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
                 }
-                Decision::Drop(reason) => cells.dropped(reason, 1),
-            }
+            };
+            forwarded += self.settle(verdict, ingress, &network.members, index);
         }
         cells.forwarded(forwarded);
     }
 
-    fn flood(&mut self, ingress: &Port, network: &Network, index: u16) {
+    /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.
+    #[inline]
+    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: &[PortId], index: u16) -> u64 {
         let cells = ingress.counters.of(self.worker);
-        let mut others = network.members.iter().filter(|&&member| member != ingress.id).peekable();
-        if others.peek().is_none() {
-            return cells.dropped(DropReason::NoReceiver, 1);
+        match verdict {
+            Verdict::Forward(port) => self.egress.push(port, index),
+            Verdict::Forwarded => {}
+            Verdict::Flood => {
+                let mut others = members.iter().filter(|&&member| member != ingress.id).peekable();
+                if others.peek().is_none() {
+                    cells.dropped(DropReason::NoReceiver, 1);
+                    return 0;
+                }
+                others.for_each(|&member| self.egress.push(member, index));
+                cells.flooded();
+            }
+            Verdict::Answer => {
+                self.egress.push(ingress.id, index);
+                cells.consumed();
+                return 0;
+            }
+            Verdict::Consumed => {
+                cells.consumed();
+                return 0;
+            }
+            Verdict::Drop(cause) => {
+                self.datapath.router.count(cause);
+                cells.dropped(cause.reason(), 1);
+                return 0;
+            }
         }
-        for &member in others {
-            self.egress.push(member, index);
-        }
-        cells.forwarded(1);
-        cells.flooded();
+        1
     }
 
     /// Tells the sender of a packet that it does not fit an overlay, in the name of its destination: a bridge has no
     /// address of its own (V13).
     fn tell_too_big(
         &mut self,
-        (ingress, network): (&Port, &Network),
+        ingress: &Port,
+        network: &Network,
         buffer: &FrameBuf,
         mtu: u32,
         spare: &mut Spare<'_>,
@@ -215,23 +208,25 @@ impl Pipeline {
     fn serve(
         &mut self,
         snapshot: &Snapshot,
-        (ingress, network): (&Port, &Network),
-        (buffer, index): (&mut FrameBuf, u16),
+        ingress: Ingress<'_>,
+        buffer: &mut FrameBuf,
+        index: u16,
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) -> Verdict {
-        let Some(gateway) = network.config.gateway.as_ref() else { return Verdict::Dropped(DropReason::NotRouted) };
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return Verdict::Dropped(DropReason::Runt) };
+        let network = ingress.network;
+        let Some(gateway) = network.config.gateway.as_ref() else { return DropReason::NotRouted.into() };
+        let Ok(headers) = Headers::parse(buffer.frame()) else { return DropReason::Runt.into() };
         if let Some((port, service)) = snapshot.service()
             && service.is_asked(&network.interface, buffer.frame(), &headers)
             && snapshot.router.as_ref().is_none_or(|plan| plan.uplink != Some(network.index))
         {
-            return self.ask_service((port, network), (buffer, index), &headers);
+            return service::ask(port, network, buffer, &headers);
         }
         let mut to_self = false;
         if let Some(plan) = &snapshot.router {
             let router = &self.datapath.router;
-            let mut way = Way {
+            let mut context = RouteContext {
                 router,
                 plan,
                 snapshot,
@@ -244,40 +239,25 @@ impl Pipeline {
             if is_neighbour_talk(buffer.frame(), &headers) {
                 let (_, source) = vswitch_frame::addresses(buffer.frame());
                 for waiting in hear(router, network, buffer.frame(), &headers, now) {
-                    way.send_waiting(network, source, &waiting, spare);
+                    context.send_waiting(network, source, &waiting, spare);
                 }
             } else if matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) && headers.vlan_tci().is_none() {
-                match way.route((ingress.id, network), (buffer, index), &headers, spare) {
-                    Routed::Forwarded => return Verdict::Forwarded,
-                    Routed::Consumed => return Verdict::Consumed,
-                    Routed::Dropped(reason) => return Verdict::Dropped(reason),
-                    Routed::ToSelf => to_self = true,
+                let mut frame = BurstFrame { buffer, index, headers: &headers };
+                if let Some(verdict) = context.route(ingress, &mut frame, spare) {
+                    return verdict;
                 }
-                if way.refuse_service((ingress.id, network), (buffer.frame(), &headers), spare) {
-                    router.nat.refuse(vswitch_nat::NatDrop::Unsolicited);
-                    return Verdict::Dropped(DropReason::GatewayUnsupported);
+                if context.refuse_service(ingress, &frame, spare) {
+                    return NatDrop::Unsolicited.into();
                 }
+                to_self = true;
             }
         }
-        match gateway.answer(buffer, to_self) {
-            Answer::Reply => {
-                self.egress.push(ingress.id, index);
-                Verdict::Consumed
-            }
-            Answer::Silent => Verdict::Consumed,
-            Answer::Drop(reason) => Verdict::Dropped(reason),
-        }
+        gateway.answer(buffer, to_self)
     }
 
     /// Sends every egress list.
     pub fn flush(&mut self, burst: &mut Burst, buffers: &mut [FrameBuf]) {
-        while let Some(port) = self.egress.dirty.pop() {
-            let list = &mut self.egress.lists[port.index()];
-            if let Some(port) = self.snapshot.port(port) {
-                port.send(burst, buffers, list, port.counters.of(self.worker));
-            }
-            list.clear();
-        }
+        self.egress.flush(&self.snapshot, self.worker, burst, buffers);
     }
 }
 

@@ -25,7 +25,7 @@ use vswitch_frame::{FrameBuf, PortId};
 
 use crate::clock::Clock;
 use crate::datapath::Datapath;
-use crate::overlay::{Inbound, Vtep, VtepId, Works};
+use crate::overlay::{Inbound, RxContext, Vtep, VtepId};
 use crate::pipeline::Pipeline;
 use crate::port::{Left, Port, Received};
 use crate::supervise::OnEnd;
@@ -237,14 +237,14 @@ impl Worker {
         let Some(plan) = self.pipeline.vtep(id).filter(|plan| plan.vtep.worker == self.index) else {
             return Ok(NOTHING);
         };
-        let works = Works {
+        let rx = RxContext {
             pipeline: &mut self.pipeline,
             burst: &mut self.burst,
             buffers: &mut self.buffers,
             most: self.most,
             now: Clock::timestamp(self.time),
         };
-        self.inbound.get_or_insert_default().serve(&plan, works)
+        self.inbound.get_or_insert_default().serve(&plan, rx)
     }
 
     /// Empties the mailbox; `false` when the thread shall end.

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use vswitch_frame::{MacAddr, Offload};
-use vswitch_switch::bridge::{Decision, decide};
+use vswitch_switch::Verdict;
+use vswitch_switch::bridge::decide;
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::fdb::Cache;
 use vswitch_switch::{Identity, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
@@ -47,5 +48,5 @@ fn step(checked: bool) -> Step {
     for _ in 0..STATIONS {
         pass();
     }
-    Box::new(move || assert!(matches!(black_box(pass()), Decision::Unicast(_))))
+    Box::new(move || assert!(matches!(black_box(pass()), Some(Verdict::Forward(_)))))
 }

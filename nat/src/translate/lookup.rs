@@ -17,20 +17,11 @@ use crate::tuple::{Protocol, Tuple, is_mapped, is_query};
 impl Nat {
     /// Says what becomes of a frame that arrived for the gateway: looks its flow up, or plans one. The frame's IP header
     /// checksum and its source are the router's to check (see [`crate::route`]), before this.
-    #[must_use]
-    pub fn lookup(&self, context: &Context<'_>, frame: &[u8], headers: &Headers, offload: &Offload) -> Decision {
-        let decision = self.decide(context, frame, headers, offload);
-        match decision {
-            Ok(decision) => decision,
-            Err(reason) => {
-                self.drops.add(reason, 1);
-                Decision::Drop(reason)
-            }
-        }
-    }
-
+    ///
+    /// # Errors
+    /// Why the frame goes nowhere.
     #[inline]
-    fn decide(
+    pub fn lookup(
         &self,
         context: &Context<'_>,
         frame: &[u8],

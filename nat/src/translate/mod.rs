@@ -21,7 +21,6 @@ pub use ports::PORT_DRAWS;
 use rand::RngCore;
 use vswitch_frame::{Headers, Offload, Timestamp};
 
-use crate::drop::DropCounters;
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::rewrite;
 use crate::table::tcp::Segment;
@@ -36,7 +35,6 @@ use crate::{NatDrop, Rules};
 pub struct Nat {
     table: Table,
     fragments: Mutex<Fragments>,
-    drops: DropCounters,
 }
 
 /// What a call needs beside the frame.
@@ -50,18 +48,15 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
-/// What a lookup says of a frame.
+/// What a lookup says of a frame that does not end there.
 #[derive(Debug)]
 pub enum Decision {
     /// It goes on, by way of [`Nat::translate`].
     Forward(Passage),
-    /// It is for the switch itself. The shell answers it, or counts it by [`Nat::refuse`] with
-    /// [`NatDrop::Unsolicited`].
+    /// It is for the switch itself. The shell answers it, or drops it as [`NatDrop::Unsolicited`].
     ToSelf,
     /// It is a fragment whose first has not come yet. It was copied and comes back from [`Nat::released`].
     Held,
-    /// It goes nowhere, and is counted.
-    Drop(NatDrop),
 }
 
 /// A frame's way through the translator, between lookup and translation.
@@ -100,15 +95,6 @@ struct Opening {
     source: Option<IpAddr>,
 }
 
-/// What became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was rewritten and leaves by [`Passage::egress`].
-    Forward,
-    /// It goes nowhere, and is counted.
-    Drop(NatDrop),
-}
-
 impl Passage {
     /// Where the frame leaves.
     #[must_use]
@@ -139,28 +125,13 @@ impl Nat {
     /// A translator without flows. `seed` makes its hashing unpredictable to those who choose ports and addresses.
     #[must_use]
     pub fn new(limits: Limits, fragments: FragmentLimits, seed: u64) -> Self {
-        Nat {
-            table: Table::new(limits, seed),
-            fragments: Mutex::new(Fragments::new(fragments, seed.rotate_left(47))),
-            drops: DropCounters::new(),
-        }
+        Nat { table: Table::new(limits, seed), fragments: Mutex::new(Fragments::new(fragments, seed.rotate_left(47))) }
     }
 
     /// The connection table, to list, flush and listen to.
     #[must_use]
     pub const fn table(&self) -> &Table {
         &self.table
-    }
-
-    /// How many packets were dropped for `reason`.
-    #[must_use]
-    pub fn dropped(&self, reason: NatDrop) -> u64 {
-        self.drops.of(reason)
-    }
-
-    /// Counts a drop that the shell decided on.
-    pub fn refuse(&self, reason: NatDrop) {
-        self.drops.add(reason, 1);
     }
 
     /// What has happened to fragments.
@@ -203,13 +174,11 @@ impl Nat {
         [self.table.next_timeout(), fragments].into_iter().flatten().min()
     }
 
-    /// Forgets what has outlived its time. Any worker may call it, at any time.
-    pub fn handle_timeout(&self, now: Timestamp) {
+    /// Forgets what has outlived its time, and returns how many fragments were lost with it ([`NatDrop::FragmentTimeout`]). Any
+    /// worker may call it, at any time.
+    pub fn handle_timeout(&self, now: Timestamp) -> u64 {
         self.table.handle_timeout(now);
-        let lost = self.fragments().handle_timeout(now);
-        if lost > 0 {
-            self.drops.add(NatDrop::FragmentTimeout, lost);
-        }
+        self.fragments().handle_timeout(now)
     }
 
     fn fragments(&self) -> MutexGuard<'_, Fragments> {
@@ -218,6 +187,9 @@ impl Nat {
 
     /// Tracks and rewrites a frame that [`Nat::lookup`] let through, in place. `frame`, `headers` and `offload` are those
     /// of the lookup (but for the TTL, which the router may have changed); they stay right, as no length changes.
+    ///
+    /// # Errors
+    /// Why the frame goes nowhere; it is as it was then.
     pub fn translate(
         &self,
         context: &Context<'_>,
@@ -226,7 +198,7 @@ impl Nat {
         headers: &Headers,
         offload: &Offload,
         rng: &mut dyn RngCore,
-    ) -> Outcome {
+    ) -> Result<(), NatDrop> {
         let bytes = headers.l3_end() - headers.l3_offset();
         let Passage { kind, egress, fragment, .. } = passage;
         let result = match kind {
@@ -239,27 +211,20 @@ impl Nat {
             }),
             Kind::Error { flow, direction, quotation } => {
                 errors::rewrite(frame, headers, offload, &flow, direction, &quotation);
-                return Outcome::Forward;
+                return Ok(());
             }
             Kind::Fragment { from, to } => {
                 rewrite_addresses(&mut frame[headers.l3_offset()..headers.l3_end()], &from, &to);
-                return Outcome::Forward;
+                return Ok(());
             }
-            Kind::Untracked => return Outcome::Forward,
+            Kind::Untracked => return Ok(()),
         };
         if let Some(key) = fragment {
             self.fragments().establish(key, result.map(|(from, to)| fragments::Route::Forward { from, to, egress }));
         }
-        match result {
-            Ok((from, to)) => {
-                rewrite(frame, headers, offload, &from, &to);
-                Outcome::Forward
-            }
-            Err(reason) => {
-                self.drops.add(reason, 1);
-                Outcome::Drop(reason)
-            }
-        }
+        let (from, to) = result?;
+        rewrite(frame, headers, offload, &from, &to);
+        Ok(())
     }
 
     /// Lets the flow take note of a packet.

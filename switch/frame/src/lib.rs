@@ -12,7 +12,7 @@
 //!   virtio-net header carries it. [`admit`] holds it against the frame, once, at ingress;
 //!   [`offload::complete_checksum`] and [`segment::segment`] do that work in software.
 //! - [`FrameBuf`]: a reusable buffer with headroom, so that a tag or an outer header is put in front without a copy.
-//! - [`Verdict`] and [`DropReason`]: the end of every frame.
+//! - [`DropReason`]: why a frame goes nowhere; [`reason`] is how such sets are made and counted.
 //!
 //! # Life of a frame here
 //! `FrameBuf` is filled by a port → [`Headers::parse`] → [`admit`] → engines read views and rewrite them in place, adjusting
@@ -32,6 +32,7 @@ pub mod arp;
 pub mod buffer;
 pub mod checksum;
 pub mod crc32c;
+mod drop;
 pub mod ethernet;
 mod headers;
 pub mod icmp;
@@ -47,18 +48,17 @@ pub mod tcp;
 mod time;
 pub mod train;
 pub mod udp;
-mod verdict;
 pub mod vlan;
 
 pub use admit::admit;
 pub use buffer::FrameBuf;
+pub use drop::DropReason;
 pub use ethernet::EtherType;
 pub use headers::{Fragment, Headers, L3, addresses};
 pub use ids::{Generation, InvalidVni, NetworkIndex, PortId, Vni};
 pub use mac::{MacAddr, MacParseError};
 pub use offload::{Gso, Offload};
 pub use time::Timestamp;
-pub use verdict::{DropReason, Verdict};
 
 /// Why bytes could not be viewed as a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -14,8 +14,8 @@ use vswitch_frame::ipv4::protocol;
 use vswitch_frame::ndp::Neighbor;
 use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, Timestamp, addresses};
 
-use crate::bridge::Decision;
 use crate::shared::lock;
+use crate::verdict::Verdict;
 
 /// Most duplicates that are remembered; the one that was silent longest makes room.
 const CAPACITY: usize = 64;
@@ -72,8 +72,8 @@ impl Duplicates {
     /// Looks at a frame that came out of the tunnel, and at what was decided about it. `true`: a duplicate that was not
     /// known.
     #[inline]
-    pub(crate) fn look(&self, frame: &[u8], decision: Decision, now: Timestamp) -> bool {
-        let taken = decision == Decision::Drop(DropReason::StaticEntry);
+    pub(crate) fn look(&self, frame: &[u8], verdict: Option<Verdict>, now: Timestamp) -> bool {
+        let taken = verdict == Some(DropReason::StaticEntry.into());
         (taken || may_claim(frame)) && self.examine(frame, taken, now)
     }
 
@@ -185,15 +185,15 @@ mod tests {
     fn addresses_of_two() {
         let duplicates = Duplicates::default();
         duplicates.watch([10, 0, 0, 1].into(), LOCAL);
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 2]), Decision::Flood, seconds(1)));
-        assert!(!duplicates.look(&arp(LOCAL, [10, 0, 0, 1]), Decision::Flood, seconds(1)));
-        assert!(duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Decision::Flood, seconds(2)));
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Decision::Flood, seconds(3)));
+        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 2]), Some(Verdict::Flood), seconds(1)));
+        assert!(!duplicates.look(&arp(LOCAL, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(1)));
+        assert!(duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(2)));
+        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(3)));
         let one = Duplicate { claimed: Claimed::Ip([10, 0, 0, 1].into()), by: OTHER, count: 2, age_seconds: 4 };
         assert_eq!(duplicates.list(seconds(7)), [one]);
         duplicates.unwatch([10, 0, 0, 1].into(), LOCAL);
         assert_eq!(duplicates.list(seconds(7)), []);
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Decision::Flood, seconds(8)));
+        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(8)));
     }
 
     /// A frame that was dropped because its source is a local station's shows a MAC address that two have.
@@ -201,8 +201,8 @@ mod tests {
     fn one_mac_address() {
         let duplicates = Duplicates::default();
         let frame = [[2; 6].as_slice(), &LOCAL.octets(), &[8, 0], &[0; 20]].concat();
-        assert!(!duplicates.look(&frame, Decision::Flood, seconds(1)));
-        assert!(duplicates.look(&frame, Decision::Drop(DropReason::StaticEntry), seconds(1)));
+        assert!(!duplicates.look(&frame, Some(Verdict::Flood), seconds(1)));
+        assert!(duplicates.look(&frame, Some(DropReason::StaticEntry.into()), seconds(1)));
         assert_eq!(duplicates.list(seconds(1))[0].claimed, Claimed::Mac(LOCAL));
     }
 
@@ -213,7 +213,7 @@ mod tests {
         duplicates.watch([10, 0, 0, 1].into(), LOCAL);
         for last in 0..200 {
             let other = MacAddr::new([2, 9, 0, 0, 0, last]);
-            duplicates.look(&arp(other, [10, 0, 0, 1]), Decision::Flood, seconds(u64::from(last)));
+            duplicates.look(&arp(other, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(u64::from(last)));
         }
         let all = duplicates.list(seconds(200));
         assert_eq!((all.len(), all[0].by), (CAPACITY, MacAddr::new([2, 9, 0, 0, 0, 199])));

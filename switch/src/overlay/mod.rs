@@ -25,13 +25,14 @@ use arc_swap::ArcSwap;
 use vswitch_frame::{Headers, L3, MacAddr, NetworkIndex, Offload, PortId};
 use vswitch_tunnel::{Overlay, OverlayStats};
 
-use crate::bridge::{Decision, over_mtu};
+use crate::bridge::over_mtu;
+use crate::verdict::{Cause, Verdict};
 
 use duplicates::Duplicates;
 
 pub(crate) use control::{check_leg, join, part, stats};
 pub use duplicates::{Claimed, Duplicate};
-pub(crate) use receive::{Inbound, Works};
+pub(crate) use receive::{Inbound, RxContext};
 pub(crate) use send::Outbound;
 pub(crate) use tick::tick;
 pub use vtep::VtepPlan;
@@ -74,18 +75,18 @@ pub struct NetworkLeg {
 }
 
 impl NetworkLeg {
-    /// The decision for a frame that may be too long: for the network's MTU, or for a path that it may take through the
+    /// The verdict on a frame that may be too long: for the network's MTU, or for a path that it may take through the
     /// tunnel. A packet that may be fragmented goes on, and the underlay does that.
     pub(crate) fn fit(
         &self,
         (frame, headers, offload): (&[u8], &Headers, Offload),
-        (ingress, decision): (PortId, Decision),
+        (ingress, verdict): (PortId, Verdict),
         mtu: u32,
-    ) -> Decision {
-        let through = match decision {
-            Decision::Unicast(port) => port == self.port,
-            Decision::Flood => ingress != self.port,
-            Decision::Gateway | Decision::TooBig(_) | Decision::Drop(_) => false,
+    ) -> Verdict {
+        let through = match verdict {
+            Verdict::Forward(port) => port == self.port,
+            Verdict::Flood => ingress != self.port,
+            Verdict::Forwarded | Verdict::Answer | Verdict::Consumed | Verdict::Drop(_) => false,
         };
         let mtu = if through { mtu.min(self.leg.overlay.path_limit()) } else { mtu };
         let whole = match headers.l3() {
@@ -93,7 +94,7 @@ impl NetworkLeg {
             L3::Ipv6 => true,
             _ => false,
         };
-        if whole && over_mtu(frame, headers, offload, mtu) { Decision::TooBig(mtu) } else { decision }
+        if whole && over_mtu(frame, headers, offload, mtu) { Cause::TooBig(mtu).into() } else { verdict }
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Inbound {
 }
 
 /// A worker's means to process frames.
-pub(crate) struct Works<'w> {
+pub(crate) struct RxContext<'w> {
     pub(crate) pipeline: &'w mut Pipeline,
     pub(crate) burst: &'w mut Burst,
     /// Those of a burst, and behind them the spare ones.
@@ -42,10 +42,10 @@ impl Inbound {
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn serve(&mut self, plan: &VtepPlan, works: Works<'_>) -> io::Result<Received> {
+    pub(crate) fn serve(&mut self, plan: &VtepPlan, rx: RxContext<'_>) -> io::Result<Received> {
         let Inbound { receiver, coalescer } = self;
         let received = receiver.receive(plan.vtep.socket.as_fd())?;
-        let mut entry = Entry { plan, works, coalescer, port: None, mtu: 0, datagram: None, filled: 0 };
+        let mut entry = Entry { plan, rx, coalescer, port: None, mtu: 0, datagram: None, filled: 0 };
         let mut packets = 0;
         for index in 0..received {
             match receiver.message(index) {
@@ -62,7 +62,7 @@ impl Inbound {
 /// The burst that is being collected for one port.
 struct Entry<'r, 'w> {
     plan: &'r VtepPlan,
-    works: Works<'w>,
+    rx: RxContext<'w>,
     coalescer: &'r mut Coalescer,
     port: Option<(Vni, Arc<Port>)>,
     /// The MTU of its network.
@@ -109,8 +109,8 @@ impl Entry<'_, '_> {
         if self.port.as_ref().is_none_or(|(current, _)| *current != vni) {
             self.flush();
             let id = self.plan.networks.get(&vni);
-            self.port = id.and_then(|&id| self.works.pipeline.port(id)).map(|port| (vni, port));
-            self.mtu = self.port.as_ref().map_or(0, |(_, port)| self.works.pipeline.mtu(port));
+            self.port = id.and_then(|&id| self.rx.pipeline.port(id)).map(|port| (vni, port));
+            self.mtu = self.port.as_ref().map_or(0, |(_, port)| self.rx.pipeline.mtu(port));
         }
         let Some((_, port)) = self.port.clone() else {
             let count = bytes.chunks_mut(size).take_while(same).count();
@@ -118,7 +118,7 @@ impl Entry<'_, '_> {
             return count;
         };
         let Some(leg) = port.overlay() else { return bytes.len().div_ceil(size) };
-        let mut intake = match Intake::new(&leg.overlay, source, tos, self.works.now) {
+        let mut intake = match Intake::new(&leg.overlay, source, tos, self.rx.now) {
             Ok(intake) => intake,
             Err(reason) => {
                 let count = bytes.chunks_mut(size).take_while(same).count();
@@ -141,15 +141,15 @@ impl Entry<'_, '_> {
     /// Joins an inner frame to the last one, or puts it into a buffer of its own.
     fn add(&mut self, leg: &OverlayLeg, inner: &[u8]) {
         if let Some(last) = self.filled.checked_sub(1) {
-            if self.coalescer.join(&mut self.works.buffers[last], inner) {
+            if self.coalescer.join(&mut self.rx.buffers[last], inner) {
                 return;
             }
-            leg.overlay.count_coalesced(self.coalescer.finish(&mut self.works.buffers[last]));
+            leg.overlay.count_coalesced(self.coalescer.finish(&mut self.rx.buffers[last]));
         }
-        if self.filled == self.works.most {
+        if self.filled == self.rx.most {
             self.flush();
         }
-        let buffer = &mut self.works.buffers[self.filled];
+        let buffer = &mut self.rx.buffers[self.filled];
         buffer.fill(inner, left_undone(inner, self.mtu, self.datagram));
         self.coalescer.begin(buffer);
         self.filled += 1;
@@ -158,7 +158,7 @@ impl Entry<'_, '_> {
     /// Lets the pipeline have what was collected.
     fn flush(&mut self) {
         let Some((_, port)) = self.port.as_ref().filter(|_| self.filled > 0) else { return };
-        let Works { pipeline, burst, buffers, now, .. } = &mut self.works;
+        let RxContext { pipeline, burst, buffers, now, .. } = &mut self.rx;
         let joined = self.coalescer.finish(&mut buffers[self.filled - 1]);
         if let Some(leg) = port.overlay() {
             leg.overlay.count_coalesced(joined);

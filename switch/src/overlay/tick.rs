@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use vswitch_frame::{FrameBuf, PortId, Timestamp};
+use vswitch_frame::{PortId, Timestamp};
 use vswitch_tunnel::{Rebound, suppress};
 
 use super::{OverlayLeg, Vtep};
 use crate::datapath::Datapath;
+use crate::egress::Outlet;
 use crate::snapshot::Snapshot;
-use crate::sys::burst::Burst;
 use crate::sys::udp;
 
 /// Seconds between two looks at entries that grow old, for each tenth of the ageing time, and their bounds.
@@ -55,12 +55,9 @@ pub(crate) fn announce(datapath: &Datapath, leg: PortId, rebounds: &[Rebound], s
     let snapshot = datapath.snapshot();
     let Some(port) = snapshot.port(leg) else { return };
     let Some(network) = snapshot.network(port.config.network) else { return };
-    let (mut burst, mut buffers) = (Burst::new(1), [FrameBuf::new()]);
+    let mut outlet = Outlet::new(sender);
     for &rebound in rebounds {
-        suppress::announce(rebound, &mut buffers[0]);
-        let others = network.members.iter().filter(|&&member| member != leg);
-        for port in others.filter_map(|&member| snapshot.port(member)) {
-            port.send(&mut burst, &mut buffers, &[0], port.counters.of(sender));
-        }
+        suppress::announce(rebound, outlet.buffer());
+        outlet.send(&snapshot, network.members.iter().copied().filter(|&member| member != leg));
     }
 }

@@ -1,7 +1,7 @@
 //! The way to the service at a gateway's address and back, past the router ([`crate::port::services`]).
 
 use rand::RngCore;
-use vswitch_frame::{DropReason, FrameBuf, Headers, Offload, PortId, Timestamp, Verdict};
+use vswitch_frame::{DropReason, FrameBuf, Headers, Offload, PortId, Timestamp};
 use vswitch_nat::proxy::datagram::wire;
 use vswitch_nat::route::{Fit, check, fit};
 
@@ -10,50 +10,44 @@ use crate::fdb::FdbKey;
 use crate::port::{Port, services};
 use crate::router::Spare;
 use crate::snapshot::{Network, Snapshot};
+use crate::verdict::Verdict;
+
+/// The verdict on a packet for the service at a gateway's address: to the service's `port`, if a router would believe it.
+pub(super) fn ask(port: PortId, network: &Network, buffer: &mut FrameBuf, headers: &Headers) -> Verdict {
+    if let Err(reason) = check(&network.interface, buffer.frame(), headers) {
+        return reason.into();
+    }
+    let (_, station) = vswitch_frame::addresses(buffer.frame());
+    services::set_addresses(buffer.frame_mut(), services::mac_of(network.index), station);
+    Verdict::Forward(port)
+}
 
 impl Pipeline {
-    /// A packet for the service at a gateway's address, from whom a router would believe it.
-    pub(super) fn ask_service(
-        &mut self,
-        (port, network): (PortId, &Network),
-        (buffer, index): (&mut FrameBuf, u16),
-        headers: &Headers,
-    ) -> Verdict {
-        if let Err(reason) = check(&network.interface, buffer.frame(), headers) {
-            self.datapath.router.refuse(reason);
-            return Verdict::Dropped(DropReason::Unroutable);
-        }
-        let (_, station) = vswitch_frame::addresses(buffer.frame());
-        services::set_addresses(buffer.frame_mut(), services::mac_of(network.index), station);
-        self.egress.push(port, index);
-        Verdict::Forwarded
-    }
-
     /// Sends what a service answered to the stations that asked.
     pub(super) fn answer_by_service(
         &mut self,
-        (ingress, snapshot): (&Port, &Snapshot),
+        ingress: &Port,
+        snapshot: &Snapshot,
         frames: &mut [FrameBuf],
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) {
-        let cells = ingress.counters.of(self.worker);
+        let mut forwarded = 0;
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
-            match self.answer_to_station(snapshot, (buffer, index), spare, now) {
-                Ok(()) => cells.forwarded(1),
-                Err(reason) => cells.dropped(reason, 1),
-            }
+            let verdict = self.answer_to_station(snapshot, buffer, spare, now).unwrap_or_else(Verdict::from);
+            forwarded += self.settle(verdict, ingress, &[], index);
         }
+        ingress.counters.of(self.worker).forwarded(forwarded);
     }
 
     fn answer_to_station(
         &mut self,
         snapshot: &Snapshot,
-        (buffer, index): (&mut FrameBuf, u16),
+        buffer: &mut FrameBuf,
         spare: &mut Spare<'_>,
         now: Timestamp,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Verdict, DropReason> {
         let headers = Headers::parse(buffer.frame()).map_err(|_| DropReason::Runt)?;
         let (station, from) = vswitch_frame::addresses(buffer.frame());
         let (source, _) = headers.ip_addresses(buffer.frame());
@@ -67,8 +61,7 @@ impl Pipeline {
         let port = port.ok_or(DropReason::NoReceiver)?;
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
         if fit(buffer.frame(), &headers, &buffer.offload, mtu) == Fit::Fits {
-            self.egress.push(port, index);
-            return Ok(());
+            return Ok(Verdict::Forward(port));
         }
         let parts = wire::fragments(buffer.frame(), &headers, &buffer.offload, mtu, self.rng.next_u32());
         if parts.is_empty() {
@@ -79,6 +72,6 @@ impl Pipeline {
             buffer.fill(&part, Offload::NONE);
             self.egress.push(port, index);
         }
-        Ok(())
+        Ok(Verdict::Forwarded)
     }
 }

@@ -7,22 +7,23 @@ use rand::RngCore;
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, PortId, Timestamp};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, Timestamp};
 use vswitch_nat::route::{
     Fit, Hop, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
 };
 use vswitch_nat::table::Leg;
-use vswitch_nat::{Context, Decision, Outcome};
+use vswitch_nat::{Context, Decision, NatDrop};
 
 use super::next_hop::{HopCache, Known, solicit};
-use super::{Plan, Router, Spare, Waiting};
+use super::{BurstFrame, Ingress, Plan, Router, Spare, Waiting};
+use crate::egress::Egress;
 use crate::fdb::{Fdb, FdbKey};
-use crate::pipeline::Egress;
 use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
+use crate::verdict::{Cause, Verdict};
 
 /// What a frame's way through the router needs.
-pub(crate) struct Way<'a> {
+pub(crate) struct RouteContext<'a> {
     pub(crate) router: &'a Router,
     pub(crate) plan: &'a Plan,
     pub(crate) snapshot: &'a Snapshot,
@@ -33,89 +34,82 @@ pub(crate) struct Way<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Routed {
-    /// It is on its way.
-    Forwarded,
-    /// It waits, or was answered with an ICMP error that is on its way.
-    Consumed,
-    /// It is for the switch itself.
-    ToSelf,
-    /// It goes nowhere.
-    Dropped(DropReason),
+/// A frame that goes no further.
+struct Refusal {
+    cause: Cause,
+    /// What its sender is told, if it is told something.
+    told: Option<IcmpError>,
 }
 
-/// Why a frame goes no further.
-enum Stop {
-    Route(RouteDrop),
-    /// Longer than this MTU.
-    TooBig(u16),
-    Nat(vswitch_nat::NatDrop),
-    /// From one endpoint to another of a network that isolates them.
-    Isolated,
-    NoBuffer,
+impl From<RouteDrop> for Refusal {
+    fn from(reason: RouteDrop) -> Refusal {
+        Refusal { cause: reason.into(), told: IcmpError::for_route(reason, 0) }
+    }
 }
 
-impl Way<'_> {
-    /// Routes the frame in `buffer`, which `ingress` received in `network`; `index` is the buffer's in the egress lists.
+impl From<NatDrop> for Refusal {
+    fn from(reason: NatDrop) -> Refusal {
+        Refusal { cause: reason.into(), told: IcmpError::for_nat(reason) }
+    }
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Refusal {
+        Refusal { cause: reason.into(), told: None }
+    }
+}
+
+/// The addresses of a frame that leaves.
+#[derive(Clone, Copy)]
+struct Addresses {
+    from: MacAddr,
+    to: MacAddr,
+}
+
+impl RouteContext<'_> {
+    /// Routes a frame; `None`: it is for the switch itself.
     pub(crate) fn route(
         &mut self,
-        (ingress, network): (PortId, &Network),
-        (buffer, index): (&mut FrameBuf, u16),
-        headers: &Headers,
+        ingress: Ingress<'_>,
+        frame: &mut BurstFrame<'_>,
         spare: &mut Spare<'_>,
-    ) -> Routed {
-        let offload = buffer.offload;
-        let (reason, error) = match self.pass((ingress, network), (buffer, index), (headers, offload), spare) {
-            Ok(routed) => {
-                if headers.fragment() == Fragment::First {
+    ) -> Option<Verdict> {
+        let Refusal { cause, told } = match self.pass(ingress, frame, spare) {
+            Ok(verdict) => {
+                if frame.headers.fragment() == Fragment::First {
                     self.released(spare);
                 }
-                return routed;
+                return verdict;
             }
-            Err(Stop::Route(reason)) => {
-                self.router.refuse(reason);
-                (DropReason::Unroutable, IcmpError::for_route(reason, 0))
-            }
-            Err(Stop::TooBig(mtu)) => {
-                self.router.refuse(RouteDrop::TooBig);
-                (DropReason::Unroutable, IcmpError::for_route(RouteDrop::TooBig, mtu))
-            }
-            // RFC 5508 REQ-8 is about senders inside; strangers are not told how full the table is.
-            Err(Stop::Nat(reason)) if self.plan.leg(network.index) != Leg::Uplink => {
-                (DropReason::Untranslated, IcmpError::for_nat(reason))
-            }
-            Err(Stop::Nat(_)) => (DropReason::Untranslated, None),
-            Err(Stop::Isolated) => (DropReason::Isolated, None),
-            Err(Stop::NoBuffer) => (DropReason::NoBuffer, None),
+            Err(refusal) => refusal,
         };
-        if let Some(error) = error {
-            self.answer(error, (ingress, network), (buffer.frame(), headers), spare);
+        // RFC 5508 REQ-8 is about senders inside; strangers are not told how full the table is.
+        let stranger = matches!(cause, Cause::Nat(_)) && self.plan.leg(ingress.network.index) == Leg::Uplink;
+        if let Some(error) = told.filter(|_| !stranger) {
+            self.answer(error, ingress, frame, spare);
         }
-        Routed::Dropped(reason)
+        Some(cause.into())
     }
 
     fn pass(
         &mut self,
-        (ingress, network): (PortId, &Network),
-        (buffer, index): (&mut FrameBuf, u16),
-        (headers, offload): (&Headers, Offload),
+        ingress: Ingress<'_>,
+        frame: &mut BurstFrame<'_>,
         spare: &mut Spare<'_>,
-    ) -> Result<Routed, Stop> {
-        check(&network.interface, buffer.frame(), headers).map_err(Stop::Route)?;
+    ) -> Result<Option<Verdict>, Refusal> {
+        let (headers, offload, network) = (frame.headers, frame.buffer.offload, ingress.network);
+        check(&network.interface, frame.buffer.frame(), headers)?;
         let context = Context { rules: &self.plan.rules, ingress: self.plan.leg(network.index), now: self.now };
-        let passage = match self.router.nat.lookup(&context, buffer.frame(), headers, &offload) {
+        let passage = match self.router.nat.lookup(&context, frame.buffer.frame(), headers, &offload)? {
             Decision::Forward(passage) => passage,
-            Decision::ToSelf => return Ok(Routed::ToSelf),
-            Decision::Held => return Ok(Routed::Consumed),
-            Decision::Drop(reason) => return Err(Stop::Nat(reason)),
+            Decision::ToSelf => return Ok(None),
+            Decision::Held => return Ok(Some(Verdict::Consumed)),
         };
         // The way through the gateway is no way round the bridge's own isolation. A published port is open to everybody, as
         // with Docker.
         let isolates = passage.egress() == context.ingress && !network.config.inter_port;
         if isolates && !passage.is_by_published_port(&self.plan.rules) {
-            return Err(Stop::Isolated);
+            return Err(DropReason::Isolated.into());
         }
         let peer = self.plan.peer.filter(|_| passage.egress() == Leg::Uplink);
         let hop = match peer {
@@ -123,31 +117,29 @@ impl Way<'_> {
             Some(_) => Hop { leg: Leg::Uplink, neighbour: passage.destination() },
             None => {
                 let hop = self.plan.routes.lookup(passage.destination()).filter(|hop| hop.leg == passage.egress());
-                hop.ok_or(Stop::Route(RouteDrop::NoRoute))?
+                hop.ok_or(RouteDrop::NoRoute)?
             }
         };
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
-        let out = out.ok_or(Stop::Route(RouteDrop::NoRoute))?;
-        let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(Stop::Route(RouteDrop::NoRoute))?;
-        if hops_left(buffer.frame(), headers) <= 1 {
-            return Err(Stop::Route(RouteDrop::HopsExceeded));
+        let out = out.ok_or(RouteDrop::NoRoute)?;
+        let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(RouteDrop::NoRoute)?;
+        if hops_left(frame.buffer.frame(), headers) <= 1 {
+            return Err(RouteDrop::HopsExceeded.into());
         }
         let mtu = u16::try_from(out.config.mtu).unwrap_or(u16::MAX);
-        let fits = fit(buffer.frame(), headers, &offload, mtu);
+        let fits = fit(frame.buffer.frame(), headers, &offload, mtu);
         if fits == Fit::TooBig {
-            return Err(Stop::TooBig(mtu));
+            let told = IcmpError::for_route(RouteDrop::TooBig, mtu);
+            return Err(Refusal { cause: RouteDrop::TooBig.into(), told });
         }
         let known = match peer {
             Some(peer) => Known::At(peer),
             None => self.hops.find(out, hop.neighbour, self.now),
         };
         // What has to wait is kept as it came, too: if nobody answers, its sender is told with a quotation.
-        let original: Option<Box<[u8]>> = (known == Known::Unknown).then(|| buffer.frame().into());
-        decrement_hops(buffer.frame_mut(), headers).map_err(Stop::Route)?;
-        match self.router.nat.translate(&context, passage, buffer.frame_mut(), headers, &offload, self.rng) {
-            Outcome::Forward => {}
-            Outcome::Drop(reason) => return Err(Stop::Nat(reason)),
-        }
+        let original: Option<Box<[u8]>> = (known == Known::Unknown).then(|| frame.buffer.frame().into());
+        decrement_hops(frame.buffer.frame_mut(), headers)?;
+        self.router.nat.translate(&context, passage, frame.buffer.frame_mut(), headers, &offload, self.rng)?;
         let mac = match known {
             Known::At(mac) => mac,
             Known::AskAgain(mac) => {
@@ -155,24 +147,32 @@ impl Way<'_> {
                 mac
             }
             Known::Unknown => {
-                let original = original.unwrap_or_default();
-                return self.wait(out, hop.neighbour, (ingress, buffer, original), spare);
+                let ingress = ingress.port.and_then(|port| self.snapshot.port(port)).map(Arc::downgrade);
+                let waiting = Waiting {
+                    frame: frame.buffer.frame().into(),
+                    offload: frame.buffer.offload,
+                    original: original.unwrap_or_default(),
+                    ingress: ingress.unwrap_or_default(),
+                };
+                return self.wait(out, hop.neighbour, waiting, spare).map(Some);
             }
         };
+        let addresses = Addresses { from: gateway, to: mac };
         if fits == Fit::Fragment {
-            for part in fragment(buffer.frame(), headers, &offload, mtu) {
-                let (buffer, index) = spare.take().ok_or(Stop::NoBuffer)?;
+            for part in fragment(frame.buffer.frame(), headers, &offload, mtu) {
+                let (buffer, index) = spare.take().ok_or(DropReason::NoBuffer)?;
                 buffer.fill(&part, Offload::NONE);
-                self.send(out, (gateway, mac), buffer, index);
+                self.send(out, addresses, buffer, index);
             }
         } else {
-            self.send(out, (gateway, mac), buffer, index);
+            self.send(out, addresses, frame.buffer, frame.index);
         }
-        Ok(Routed::Forwarded)
+        Ok(Some(Verdict::Forwarded))
     }
 
-    /// Puts a finished frame on its way to `mac` in `network`.
-    fn send(&mut self, network: &Network, (from, to): (MacAddr, MacAddr), buffer: &mut FrameBuf, index: u16) {
+    /// Puts a finished frame on its way in `network`.
+    fn send(&mut self, network: &Network, addresses: Addresses, buffer: &mut FrameBuf, index: u16) {
+        let Addresses { from, to } = addresses;
         if let Ok(mut header) = Ethernet::parse(buffer.frame_mut()) {
             header.set_source(from);
             header.set_destination(to);
@@ -205,28 +205,26 @@ impl Way<'_> {
         &mut self,
         network: &Network,
         neighbour: IpAddr,
-        (ingress, buffer, original): (PortId, &FrameBuf, Box<[u8]>),
+        waiting: Waiting,
         spare: &mut Spare<'_>,
-    ) -> Result<Routed, Stop> {
-        let ingress = self.snapshot.port(ingress).map(Arc::downgrade).unwrap_or_default();
-        let waiting = Waiting { frame: buffer.frame().into(), offload: buffer.offload, original, ingress };
+    ) -> Result<Verdict, Refusal> {
         let resolution = lock(&network.neighbours).resolve(neighbour, waiting, self.now);
         match resolution {
             // Another worker heard of it meanwhile.
             Resolution::Known { packet, mac, .. } => {
                 self.send_waiting(network, mac, &packet, spare);
-                Ok(Routed::Forwarded)
+                Ok(Verdict::Forwarded)
             }
             Resolution::Queued { ask, dropped } => {
                 if dropped.is_some() {
-                    self.router.refuse(RouteDrop::QueueFull);
+                    self.router.count(RouteDrop::QueueFull.into());
                 }
                 if ask {
                     self.ask(network, neighbour, None, spare);
                 }
-                Ok(Routed::Consumed)
+                Ok(Verdict::Consumed)
             }
-            Resolution::Refused(_) => Err(Stop::Route(RouteDrop::QueueFull)),
+            Resolution::Refused(_) => Err(RouteDrop::QueueFull.into()),
         }
     }
 
@@ -242,9 +240,9 @@ impl Way<'_> {
         };
         let whole = parts.is_empty().then_some((&waiting.frame[..], offload));
         for (part, offload) in parts.iter().map(|part| (&part[..], Offload::NONE)).chain(whole) {
-            let Some((buffer, index)) = spare.take() else { return self.router.refuse(RouteDrop::QueueFull) };
+            let Some((buffer, index)) = spare.take() else { return self.router.count(RouteDrop::QueueFull.into()) };
             buffer.fill(part, offload);
-            self.send(network, (gateway, mac), buffer, index);
+            self.send(network, Addresses { from: gateway, to: mac }, buffer, index);
         }
     }
 
@@ -261,23 +259,14 @@ impl Way<'_> {
         for held in self.router.nat.released() {
             let network = self.plan.network(held.ingress).and_then(|index| self.snapshot.network(index));
             let Some(network) = network else { continue };
-            let Some(index) = spare.take().map(|(buffer, index)| {
-                buffer.fill(&held.frame, Offload::NONE);
-                index
-            }) else {
-                return self.router.refuse(RouteDrop::QueueFull);
+            let Some((buffer, index)) = spare.take() else {
+                return self.router.count(RouteDrop::QueueFull.into());
             };
+            buffer.fill(&held.frame, Offload::NONE);
             let Ok(headers) = Headers::parse(&held.frame) else { continue };
-            // A later fragment needs no spare buffer of its own, so the one that it lies in can be lent out.
-            let mut buffer = std::mem::take(&mut spare.buffers[usize::from(index) - spare.base]);
-            let port = network.members.first().copied().unwrap_or(PortId::new(0));
-            let passed = self.pass((port, network), (&mut buffer, index), (&headers, Offload::NONE), spare);
-            spare.buffers[usize::from(index) - spare.base] = buffer;
-            match passed {
-                Ok(_) => {}
-                Err(Stop::Route(reason)) => self.router.refuse(reason),
-                Err(Stop::TooBig(_)) => self.router.refuse(RouteDrop::TooBig),
-                Err(Stop::Nat(_) | Stop::Isolated | Stop::NoBuffer) => {}
+            let mut frame = BurstFrame { buffer, index, headers: &headers };
+            if let Err(refusal) = self.pass(Ingress { port: None, network }, &mut frame, spare) {
+                self.router.count(refusal.cause);
             }
         }
     }
@@ -286,24 +275,24 @@ impl Way<'_> {
     /// for the rest (G16). `false` for what the gateway answers.
     pub(crate) fn refuse_service(
         &mut self,
-        (ingress, network): (PortId, &Network),
-        (frame, headers): (&[u8], &Headers),
+        ingress: Ingress<'_>,
+        frame: &BurstFrame<'_>,
         spare: &mut Spare<'_>,
     ) -> bool {
-        let error = match (headers.l3(), headers.protocol()) {
+        let error = match (frame.headers.l3(), frame.headers.protocol()) {
             (L3::Ipv4, protocol::ICMP) | (L3::Ipv6, protocol::ICMPV6) => return false,
             (_, protocol::TCP) => {
-                if let Some((buffer, index)) = spare.take()
-                    && refuse_connection(frame, headers, buffer)
+                if let (Some(port), Some((buffer, index))) = (ingress.port, spare.take())
+                    && refuse_connection(frame.buffer.frame(), frame.headers, buffer)
                 {
-                    self.egress.push(ingress, index);
+                    self.egress.push(port, index);
                 }
                 return true;
             }
             (_, protocol::UDP | protocol::SCTP) => IcmpError::PortUnreachable,
             _ => IcmpError::ProtocolUnreachable,
         };
-        self.answer(error, (ingress, network), (frame, headers), spare);
+        self.answer(error, ingress, frame, spare);
         true
     }
 
@@ -311,23 +300,22 @@ impl Way<'_> {
     pub(crate) fn answer(
         &mut self,
         error: IcmpError,
-        (ingress, network): (PortId, &Network),
-        (frame, headers): (&[u8], &Headers),
+        ingress: Ingress<'_>,
+        frame: &BurstFrame<'_>,
         spare: &mut Spare<'_>,
     ) {
-        let (source, sender) = match headers.l3() {
-            L3::Ipv4 => (IpAddr::V4(headers.source_v4(frame)), network.gateway_address(true)),
-            L3::Ipv6 => (IpAddr::V6(headers.source_v6(frame)), network.gateway_address(false)),
-            _ => return,
-        };
-        let Some((mac, address)) = sender else { return };
-        if !vswitch_nat::route::may_be_answered(frame, headers) || !self.router.error_allowed(source, self.now) {
+        let (bytes, headers) = (frame.buffer.frame(), frame.headers);
+        if !vswitch_nat::route::may_be_answered(bytes, headers) {
             return;
         }
-        if let Some((buffer, index)) = spare.take()
-            && error.build(frame, headers, Sender { mac, address }, buffer)
+        let (source, _) = headers.ip_addresses(bytes);
+        let sender = ingress.network.gateway_address(source.is_ipv4());
+        let (Some(port), Some((mac, address))) = (ingress.port, sender) else { return };
+        if self.router.error_allowed(source, self.now)
+            && let Some((buffer, index)) = spare.take()
+            && error.build(bytes, headers, Sender { mac, address }, buffer)
         {
-            self.egress.push(ingress, index);
+            self.egress.push(port, index);
         }
     }
 }

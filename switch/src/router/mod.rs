@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, Weak};
 
 use vswitch_frame::reason::SharedTally;
-use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, Timestamp};
+use vswitch_frame::{FrameBuf, Headers, MacAddr, NetworkIndex, Offload, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
@@ -31,6 +31,8 @@ use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 use crate::Gateway;
 use crate::port::Port;
 use crate::shared::lock;
+use crate::snapshot::Network;
+use crate::verdict::Cause;
 
 /// What control asks of the router.
 #[derive(Debug, Clone, Default)]
@@ -105,6 +107,7 @@ pub struct Router {
     pub(crate) nat: Nat,
     limiter: Mutex<ErrorLimiter>,
     drops: SharedTally<RouteDrop, { RouteDrop::COUNT }>,
+    nat_drops: SharedTally<NatDrop, { NatDrop::COUNT }>,
     /// Counts the changes of neighbours that a cached next hop may not survive.
     epoch: AtomicU64,
 }
@@ -128,22 +131,32 @@ impl Router {
             nat: Nat::new(limits, vswitch_nat::translate::FragmentLimits::default(), seed),
             limiter: Mutex::new(ErrorLimiter::new(seed.rotate_left(7))),
             drops: SharedTally::new(),
+            nat_drops: SharedTally::new(),
             epoch: AtomicU64::new(1),
         }
     }
 
-    pub(crate) fn refuse(&self, reason: RouteDrop) {
-        self.drops.add(reason, 1);
+    /// Counts a frame, or a part of one that was held, that goes nowhere for a reason of the router's or the translator's.
+    pub(crate) fn count(&self, cause: Cause) {
+        match cause {
+            Cause::Route(reason) => self.drops.add(reason, 1),
+            Cause::Nat(reason) => self.nat_drops.add(reason, 1),
+            Cause::Switch(_) | Cause::TooBig(_) => {}
+        }
+    }
+
+    /// Counts fragments whose first never came.
+    pub(crate) fn count_lost_fragments(&self, count: u64) {
+        self.nat_drops.add(NatDrop::FragmentTimeout, count);
     }
 
     /// Everything that is counted.
     #[must_use]
     pub fn stats(&self) -> RouterStats {
-        let nat = NatDrop::ALL.into_iter().map(|reason| (reason, self.nat.dropped(reason)));
         RouterStats {
             flows: self.nat.table().counters(),
             route_drops: self.drops.happened().collect(),
-            nat_drops: nat.filter(|(_, count)| *count > 0).collect(),
+            nat_drops: self.nat_drops.happened().collect(),
             errors_held_back: lock(&self.limiter).held_back(),
         }
     }
@@ -173,25 +186,45 @@ impl Router {
     }
 }
 
+/// Where a frame came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ingress<'a> {
+    /// By which port; `None` for what was kept since, and whose sender is not told what becomes of it.
+    pub(crate) port: Option<PortId>,
+    pub(crate) network: &'a Network,
+}
+
+/// A frame of a burst.
+#[derive(Debug)]
+pub(crate) struct BurstFrame<'b> {
+    pub(crate) buffer: &'b mut FrameBuf,
+    /// The buffer's index in the egress lists.
+    pub(crate) index: u16,
+    pub(crate) headers: &'b Headers,
+}
+
 /// Buffers behind those of a burst, for frames of the router's own making.
 #[derive(Debug)]
 pub(crate) struct Spare<'b> {
     buffers: &'b mut [FrameBuf],
     /// Index of the first in the egress lists.
-    base: usize,
-    used: usize,
+    next: u16,
 }
 
 impl<'b> Spare<'b> {
+    /// # Panics
+    /// When the indices of the buffers do not fit 16 bits.
     pub(crate) fn new(buffers: &'b mut [FrameBuf], base: usize) -> Self {
-        Spare { buffers, base, used: 0 }
+        assert!(base + buffers.len() <= usize::from(u16::MAX), "a burst is small");
+        Spare { buffers, next: u16::try_from(base).expect("checked above") }
     }
 
     /// A buffer and its index for the egress lists.
-    pub(crate) fn take(&mut self) -> Option<(&mut FrameBuf, u16)> {
-        let index = u16::try_from(self.base + self.used).ok()?;
-        let buffer = self.buffers.get_mut(self.used)?;
-        self.used += 1;
+    pub(crate) fn take(&mut self) -> Option<(&'b mut FrameBuf, u16)> {
+        let (buffer, rest) = std::mem::take(&mut self.buffers).split_first_mut()?;
+        let index = self.next;
+        self.buffers = rest;
+        self.next += 1;
         Some((buffer, index))
     }
 }

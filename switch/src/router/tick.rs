@@ -2,30 +2,25 @@
 
 use std::sync::Arc;
 
-use vswitch_frame::{FrameBuf, Headers, Timestamp};
+use vswitch_frame::{Headers, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
 
 use super::Waiting;
 use super::next_hop::solicit;
 use crate::datapath::Datapath;
+use crate::egress::Outlet;
 use crate::fdb::FdbKey;
 use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
-use crate::sys::burst::Burst;
 
-/// Who does it: the switch's ticker, or a simulation. It has a buffer and arrays for sending of its own.
-pub struct Chores {
-    buffers: [FrameBuf; 1],
-    burst: Burst,
-    /// Its index among those who count on a port.
-    sender: usize,
-}
+/// Who does it: the switch's ticker, or a simulation.
+pub struct Chores(Outlet);
 
 impl Chores {
     /// For this data path, after its workers.
     #[must_use]
     pub fn new(datapath: &Datapath) -> Self {
-        Chores { buffers: [FrameBuf::new()], burst: Burst::new(1), sender: datapath.workers }
+        Chores(Outlet::new(datapath.workers))
     }
 
     /// Does what is due; whether more will be soon.
@@ -35,7 +30,7 @@ impl Chores {
         if snapshot.router.is_none() {
             return false;
         }
-        router.nat.handle_timeout(now);
+        router.count_lost_fragments(router.nat.handle_timeout(now));
         let mut busy = router.nat.next_timeout().is_some();
         for network in snapshot.networks.iter().flatten() {
             let mut neighbours = lock(&network.neighbours);
@@ -45,14 +40,14 @@ impl Chores {
             drop(neighbours);
             let Some(actions) = actions else { continue };
             for (target, to) in actions.ask {
-                if solicit(network, target, to, &mut self.buffers[0]) {
+                if solicit(network, target, to, self.0.buffer()) {
                     self.send(datapath, &snapshot, network, to.map(|mac| FdbKey::new(network.index, mac)), now);
                 }
             }
             for (_, waiting) in actions.given_up {
                 router.neighbours_changed();
                 for packet in &waiting {
-                    router.refuse(RouteDrop::Unresolved);
+                    router.count(RouteDrop::Unresolved.into());
                     self.tell_unreachable(datapath, &snapshot, packet, now);
                 }
             }
@@ -69,11 +64,10 @@ impl Chores {
         key: Option<FdbKey>,
         now: Timestamp,
     ) {
-        let known = key.and_then(|key| datapath.fdb.lookup(key, now)).and_then(|port| snapshot.port(port));
-        let members = network.members.iter().filter_map(|&member| snapshot.port(member));
-        let all: Vec<_> = known.map_or_else(|| members.collect(), |port| vec![port]);
-        for port in all {
-            port.send(&mut self.burst, &mut self.buffers, &[0], port.counters.of(self.sender));
+        let known = key.and_then(|key| datapath.fdb.lookup(key, now)).filter(|&port| snapshot.port(port).is_some());
+        match known {
+            Some(port) => self.0.send(snapshot, [port]),
+            None => self.0.send(snapshot, network.members.iter().copied()),
         }
     }
 
@@ -92,14 +86,9 @@ impl Chores {
         }
         let Some((mac, address)) = network.gateway_address(is_v4) else { return };
         if datapath.router.error_allowed(source, now)
-            && IcmpError::HostUnreachable.build(
-                &packet.original,
-                &headers,
-                Sender { mac, address },
-                &mut self.buffers[0],
-            )
+            && IcmpError::HostUnreachable.build(&packet.original, &headers, Sender { mac, address }, self.0.buffer())
         {
-            port.send(&mut self.burst, &mut self.buffers, &[0], port.counters.of(self.sender));
+            self.0.send(snapshot, [port.id]);
         }
     }
 }
@@ -111,10 +100,11 @@ mod tests {
     use super::*;
     use crate::pipeline::Pipeline;
     use crate::router::RouterConfig;
+    use crate::sys::burst::Burst;
     use crate::{
         Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
     };
-    use vswitch_frame::{MacAddr, NetworkIndex, Offload, PortId};
+    use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, PortId};
     use vswitch_nat::route::Route;
     use vswitch_nat::rules::{NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
     use vswitch_nat::table::Leg;

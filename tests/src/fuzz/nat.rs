@@ -16,7 +16,7 @@ use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamL
 use vswitch_nat::rules::{NetworkSpec, Publish, Reach, Rules, RulesSpec, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
-use vswitch_nat::{Context, Decision, Nat, Outcome};
+use vswitch_nat::{Context, Decision, Nat};
 
 use super::frames::{Answer, Frame, USUAL};
 use super::input::Input;
@@ -98,10 +98,10 @@ pub(super) fn nat(bytes: &[u8]) {
         let ingress = rules.network_of(source).map_or(Leg::Uplink, Leg::Inside);
         let context = Context { rules: &rules, ingress, now };
         let mut bytes = frame.bytes.clone();
-        if let Decision::Forward(passage) = nat.lookup(&context, &bytes, &headers, &frame.offload) {
+        if let Ok(Decision::Forward(passage)) = nat.lookup(&context, &bytes, &headers, &frame.offload) {
             let (egress, target) = (passage.egress(), passage.destination());
             let outcome = nat.translate(&context, passage, &mut bytes, &headers, &frame.offload, &mut random);
-            if outcome == Outcome::Forward {
+            if outcome.is_ok() {
                 let after = Headers::parse(&bytes).expect("a frame stays one");
                 let (source, destination) = ends(&after, &bytes).expect("a packet stays one");
                 assert_eq!((bytes.len(), destination), (frame.bytes.len(), target));

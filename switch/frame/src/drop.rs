@@ -1,15 +1,4 @@
-//! The end of every frame.
-
-/// What became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was handed to at least one egress port.
-    Forwarded,
-    /// The switch itself was the receiver (ARP for the gateway, an echo request to it) or holds it for later.
-    Consumed,
-    /// It went nowhere.
-    Dropped(DropReason),
-}
+//! Why the switch drops frames.
 
 crate::reasons! {
     /// Why a frame was dropped. Counters are indexed by it, and the command line prints [`DropReason::name`].

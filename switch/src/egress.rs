@@ -1,0 +1,70 @@
+//! The exit: whoever has a frame to send, a worker's pipeline, the router, its timers, a service or an overlay's control, puts its
+//! buffer on the list of a port here, and the lists leave by [`Egress::flush`] and in no other way. What is to be done to frames
+//! on their way out, or to be told of them, belongs there.
+
+use vswitch_frame::{FrameBuf, PortId};
+
+use crate::snapshot::Snapshot;
+use crate::sys::burst::Burst;
+
+/// Frames to send, by egress port: the indices of their buffers, so that a flood needs no copy.
+#[derive(Debug, Default)]
+pub(crate) struct Egress {
+    lists: Vec<Vec<u16>>,
+    /// Ports whose list is not empty.
+    dirty: Vec<PortId>,
+}
+
+impl Egress {
+    /// Lets `port` send the frame in buffer `index`.
+    #[inline]
+    pub(crate) fn push(&mut self, port: PortId, index: u16) {
+        if self.lists.len() <= port.index() {
+            self.lists.resize_with(port.index() + 1, Vec::new);
+        }
+        let list = &mut self.lists[port.index()];
+        if list.is_empty() {
+            self.dirty.push(port);
+        }
+        list.push(index);
+    }
+
+    /// Sends every list. `sender` is the caller's index among those who count on a port. What is for a port that is gone goes
+    /// nowhere.
+    #[inline]
+    pub(crate) fn flush(&mut self, snapshot: &Snapshot, sender: usize, burst: &mut Burst, buffers: &mut [FrameBuf]) {
+        while let Some(port) = self.dirty.pop() {
+            let list = &mut self.lists[port.index()];
+            if let Some(port) = snapshot.port(port) {
+                port.send(burst, buffers, list, port.counters.of(sender));
+            }
+            list.clear();
+        }
+    }
+}
+
+/// The means to send frames one by one, for those who are no worker.
+pub(crate) struct Outlet {
+    egress: Egress,
+    burst: Burst,
+    buffers: [FrameBuf; 1],
+    sender: usize,
+}
+
+impl Outlet {
+    /// `sender` is the caller's index among those who count on a port.
+    pub(crate) fn new(sender: usize) -> Self {
+        Outlet { egress: Egress::default(), burst: Burst::new(1), buffers: [FrameBuf::new()], sender }
+    }
+
+    /// The buffer, to make a frame in.
+    pub(crate) const fn buffer(&mut self) -> &mut FrameBuf {
+        &mut self.buffers[0]
+    }
+
+    /// Sends the frame in the buffer to each of `ports`.
+    pub(crate) fn send(&mut self, snapshot: &Snapshot, ports: impl IntoIterator<Item = PortId>) {
+        ports.into_iter().for_each(|port| self.egress.push(port, 0));
+        self.egress.flush(snapshot, self.sender, &mut self.burst, &mut self.buffers);
+    }
+}

@@ -1,0 +1,109 @@
+//! The fate of a frame.
+//!
+//! Deciders say it and count nothing: [`crate::bridge`], the router ([`crate::router`]), the gateway, the services. Each answers
+//! with a [`Verdict`], or says that the next one is to be asked. [`crate::pipeline`] is the one place where a verdict is carried
+//! out and counted, on the frame's ingress port and, by its [`Cause`], among the reasons of the engine that had it.
+
+use std::fmt;
+
+use vswitch_frame::{DropReason, PortId};
+use vswitch_nat::NatDrop;
+use vswitch_nat::route::RouteDrop;
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to one port.
+    Forward(PortId),
+    /// It goes to every other port of its network.
+    Flood,
+    /// It is on its way already: to ports that its decider chose, or in other buffers.
+    Forwarded,
+    /// Its buffer holds the answer to it, which goes back to where it came from.
+    Answer,
+    /// The switch itself was the receiver, or holds it for later.
+    Consumed,
+    /// It goes nowhere.
+    Drop(Cause),
+}
+
+/// Why a frame goes nowhere, in the words of whoever said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The switch.
+    Switch(DropReason),
+    /// The bridge: it is longer than this MTU of an overlay, and its sender is to be told.
+    TooBig(u32),
+    /// The router.
+    Route(RouteDrop),
+    /// The translator.
+    Nat(NatDrop),
+}
+
+impl Cause {
+    /// The reason that is counted on the ingress port.
+    #[inline]
+    #[must_use]
+    pub const fn reason(self) -> DropReason {
+        match self {
+            Cause::Switch(reason) => reason,
+            Cause::TooBig(_) => DropReason::OverMtu,
+            Cause::Route(_) => DropReason::Unroutable,
+            // For the switch itself, which serves nothing of the kind.
+            Cause::Nat(NatDrop::Unsolicited) => DropReason::GatewayUnsupported,
+            Cause::Nat(_) => DropReason::Untranslated,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Switch(reason) => reason.fmt(f),
+            Cause::TooBig(mtu) => write!(f, "{} ({mtu} bytes)", self.reason()),
+            Cause::Route(reason) => write!(f, "{} ({reason})", self.reason()),
+            Cause::Nat(reason) => write!(f, "{} ({reason})", self.reason()),
+        }
+    }
+}
+
+impl From<DropReason> for Cause {
+    fn from(reason: DropReason) -> Cause {
+        Cause::Switch(reason)
+    }
+}
+
+impl From<RouteDrop> for Cause {
+    fn from(reason: RouteDrop) -> Cause {
+        Cause::Route(reason)
+    }
+}
+
+impl From<NatDrop> for Cause {
+    fn from(reason: NatDrop) -> Cause {
+        Cause::Nat(reason)
+    }
+}
+
+impl<C: Into<Cause>> From<C> for Verdict {
+    fn from(cause: C) -> Verdict {
+        Verdict::Drop(cause.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an engine says is counted under one reason of the switch and shown with both names. A verdict fits a register.
+    #[test]
+    fn causes() {
+        let shown = |cause: Cause| (cause.reason(), cause.to_string());
+        assert_eq!(shown(DropReason::Runt.into()), (DropReason::Runt, "runt".to_owned()));
+        assert_eq!(shown(Cause::TooBig(1450)), (DropReason::OverMtu, "over-mtu (1450 bytes)".to_owned()));
+        assert_eq!(shown(RouteDrop::NoRoute.into()), (DropReason::Unroutable, "unroutable (no-route)".to_owned()));
+        assert_eq!(shown(NatDrop::NoPort.into()), (DropReason::Untranslated, "untranslated (no-port)".to_owned()));
+        assert_eq!(Cause::from(NatDrop::Unsolicited).reason(), DropReason::GatewayUnsupported);
+        assert_eq!(size_of::<Option<Verdict>>(), 8);
+    }
+}
