@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Context;
-use vswitch_frame::{FrameBuf, MacAddr, Offload};
+use vswitch_frame::{FrameBuf, MacAddr, Offload, PacketMut};
 use vswitch_switch::Verdict;
-use vswitch_switch::bridge::decide;
+use vswitch_switch::bridge::{Database, decide};
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::fdb::Cache;
 use vswitch_switch::{Identity, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
@@ -60,8 +60,9 @@ pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
         let now = clock.now();
         cache.begin(&datapath.fdb, now);
         for buffer in &mut buffers[side] {
-            let frame = black_box(buffer.parts());
-            let decision = decide(frame, &ports[side], network, (&datapath.fdb, &mut cache), now);
+            let packet = black_box(buffer).admit().map_err(|reason| anyhow::anyhow!("{reason}"))?;
+            let database = Database { fdb: &datapath.fdb, cache: &mut cache };
+            let decision = decide(&packet, &ports[side], network, database, now);
             unicast += u64::from(matches!(black_box(decision), Some(Verdict::Forward(_))));
         }
     }
@@ -98,9 +99,9 @@ pub fn nanoseconds_among(stations: u32) -> anyhow::Result<f64> {
         frame[..6].copy_from_slice(&mac(to));
         frame[6..12].copy_from_slice(&mac(from));
         let ingress = &ports[usize::from(from % 2 == 1)];
-        let mut offload = Offload::NONE;
-        let frame = black_box((&mut frame[..], &mut offload));
-        matches!(decide(frame, ingress, network, (&datapath.fdb, &mut cache), now), Some(Verdict::Forward(_)))
+        let Ok(packet) = PacketMut::admit(black_box(&mut frame), Offload::NONE) else { return false };
+        let database = Database { fdb: &datapath.fdb, cache: &mut cache };
+        matches!(decide(&packet.view(), ingress, network, database, now), Some(Verdict::Forward(_)))
     };
     for station in 0..stations {
         pass(station, station ^ 1);

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::ensure;
-use vswitch_frame::{FrameBuf, Headers, MacAddr, Offload, Timestamp, Vni};
+use vswitch_frame::{FrameBuf, MacAddr, Offload, Timestamp, Vni};
 use vswitch_switch::tunnel::coalesce::Coalescer;
 use vswitch_switch::tunnel::decap::{Intake, open};
-use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed};
+use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed, Route};
 use vswitch_switch::tunnel::undone::left_undone;
 use vswitch_switch::tunnel::{Overlay, OverlaySpec, ecn, flow, header};
 
@@ -74,15 +74,14 @@ fn encapsulations() -> anyhow::Result<f64> {
         packer.begin(vni, Joining::Trains);
         let view = overlay.view();
         for (index, buffer) in black_box(&buffers).iter().enumerate() {
-            let frame = buffer.frame();
-            let headers = Headers::parse(frame)?;
-            let way = (header::path(flow::hash(frame, &headers)), ecn::encapsulate(ecn::tos(frame, &headers)));
-            let (destination, _) = vswitch_frame::addresses(frame);
+            let packet = buffer.packet();
+            let tos = ecn::encapsulate(ecn::tos(packet.frame(), packet.headers()));
+            let route = Route { path: header::path(flow::hash(&packet)), tos };
+            let (destination, _) = packet.addresses();
             let index = u16::try_from(index)?;
             for remote in view.towards(destination) {
-                let offload = buffer.offload;
-                let job = Job { frame, headers: &headers, offload, index, remote, counted: true };
-                ensure!(packer.push(&job, way, 0)? == Pushed::Done, "a burst fits");
+                let job = Job { packet, index, remote, counted: true };
+                ensure!(packer.push(&job, route, 0)? == Pushed::Done, "a burst fits");
             }
         }
         packets += black_box(packer.trains()).iter().map(|train| train.amount.packets).sum::<u64>();
@@ -110,12 +109,12 @@ fn decapsulations() -> anyhow::Result<f64> {
             ensure!(number == vni, "another network");
             let mut intake = Intake::new(&overlay, source, 0, now)?;
             let inner = &mut packet[at..];
-            intake.accept(inner)?;
+            let headers = intake.accept(inner)?;
             if let Some(last) = index.checked_sub(1) {
                 ensure!(!coalescer.join(&mut buffers[last], inner), "UDP stays apart");
                 coalescer.finish(&mut buffers[last]);
             }
-            buffers[index].fill(inner, left_undone(inner, MTU, None));
+            buffers[index].fill(inner, left_undone(inner, &headers, MTU, None));
             coalescer.begin(&buffers[index]);
             taken += u64::from(black_box(&buffers[index]).len() == 64);
         }

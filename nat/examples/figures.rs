@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Headers, NetworkIndex, Offload, Timestamp, checksum, ipv4};
+use vswitch_frame::{NetworkIndex, Offload, PacketMut, Timestamp, checksum, ipv4};
 use vswitch_nat::rules::{Filtering, Mapping, NetworkSpec, Reach, SubnetSpec, Translation};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
@@ -60,12 +60,10 @@ impl Bench {
 
     /// Sends a frame and says why it was dropped, if it was.
     fn offer(&mut self, ingress: Leg, frame: &mut [u8]) -> Option<NatDrop> {
-        let headers = Headers::parse(frame).expect("a frame");
+        let mut packet = PacketMut::admit(frame, Offload::NONE).expect("a frame");
         let context = Context { rules: &self.rules, ingress, now: self.now };
-        match self.nat.lookup(&context, frame, &headers, &Offload::NONE) {
-            Ok(Decision::Forward(passage)) => {
-                self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng).err()
-            }
+        match self.nat.lookup(&context, &packet.view()) {
+            Ok(Decision::Forward(passage)) => self.nat.translate(&context, passage, &mut packet, &mut self.rng).err(),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 use vswitch_frame::crc32c::crc32c;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::udp::Udp;
-use vswitch_frame::{Fragment, Headers, L3, Offload, checksum};
+use vswitch_frame::{Fragment, L3, Packet, checksum};
 
 use crate::NatDrop;
 use crate::quotation::Quotation;
@@ -21,11 +21,11 @@ pub(crate) enum Class {
 
 /// Reads the L4 header of a whole datagram or of a first fragment.
 #[inline]
-pub(crate) fn classify(frame: &[u8], headers: &Headers, offload: &Offload) -> Result<Class, NatDrop> {
-    let (source, destination) = headers.ip_addresses(frame);
-    let protocol = Protocol(headers.protocol());
-    let l4 = headers.l4(frame);
-    let is_first = headers.fragment() == Fragment::First;
+pub(crate) fn classify(packet: &Packet<'_>) -> Result<Class, NatDrop> {
+    let (source, destination) = packet.ip_addresses();
+    let protocol = Protocol(packet.protocol());
+    let l4 = packet.l4();
+    let is_first = packet.fragment() == Fragment::First;
     if protocol.has_ports() {
         if is_first && l4.len() < header_len(protocol) {
             return Err(NatDrop::FragmentTiny);
@@ -39,7 +39,7 @@ pub(crate) fn classify(frame: &[u8], headers: &Headers, offload: &Offload) -> Re
             _ if l4.len() < header_len(protocol) => return Err(NatDrop::Malformed),
             _ => None,
         };
-        verify(frame, headers, offload, protocol)?;
+        verify(packet, protocol)?;
         let port = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
         let (from, to) = (port(0), port(2));
         if from == 0 || to == 0 || (source, from) == (destination, to) {
@@ -59,7 +59,7 @@ pub(crate) fn classify(frame: &[u8], headers: &Headers, offload: &Offload) -> Re
         return Ok(Class::Flow { tuple: Tuple::addresses(protocol, source, destination), segment: None });
     }
     let message = Icmp::parse(l4).map_err(|_| if is_first { NatDrop::FragmentTiny } else { NatDrop::Malformed })?;
-    verify(frame, headers, offload, protocol)?;
+    verify(packet, protocol)?;
     let kind = message.kind();
     if is_query(protocol, kind) || is_query_reply(protocol, kind) {
         if message.code() != 0 {
@@ -88,23 +88,11 @@ const fn header_len(protocol: Protocol) -> usize {
 /// RFC 9260 section 3.1: ports, verification tag, checksum.
 pub(crate) const SCTP_HEADER_LEN: usize = 12;
 
-/// Whether the sender left this packet's checksum partial.
+/// Checks the L4 checksum where there is a finished one over a whole datagram. A partial one is this packet's own.
 #[inline]
-pub(crate) fn is_partial(offload: &Offload) -> bool {
-    offload.checksum.is_some()
-}
-
-/// Checks the L4 checksum where there is a finished one over a whole datagram. A partial one is checked to be this
-/// packet's.
-#[inline]
-fn verify(frame: &[u8], headers: &Headers, offload: &Offload, protocol: Protocol) -> Result<(), NatDrop> {
-    let l4 = headers.l4(frame);
-    if let Some(partial) = offload.checksum {
-        let field = checksum_offset(protocol);
-        let fits = usize::from(partial.start) == headers.l4_offset() && Some(usize::from(partial.offset)) == field;
-        return if fits && headers.fragment() == Fragment::None { Ok(()) } else { Err(NatDrop::BadOffload) };
-    }
-    if headers.fragment() != Fragment::None {
+fn verify(packet: &Packet<'_>, protocol: Protocol) -> Result<(), NatDrop> {
+    let l4 = packet.l4();
+    if packet.is_verified() || packet.fragment() != Fragment::None {
         return Ok(());
     }
     let good = match protocol {
@@ -114,22 +102,22 @@ fn verify(frame: &[u8], headers: &Headers, offload: &Offload, protocol: Protocol
             let stored = [l4[8], l4[9], l4[10], l4[11]];
             crc32c(&[&l4[..8], &[0; 4], &l4[SCTP_HEADER_LEN..]]).to_le_bytes() == stored
         }
-        Protocol::UDP if l4[6..8] == [0, 0] => headers.l3() == L3::Ipv4,
+        Protocol::UDP if l4[6..8] == [0, 0] => packet.l3() == L3::Ipv4,
         Protocol::UDP => {
             let length = usize::from(u16::from_be_bytes([l4[4], l4[5]]));
-            pseudo_sum_is_right(frame, headers, protocol, &l4[..length])
+            pseudo_sum_is_right(packet, protocol, &l4[..length])
         }
-        _ => pseudo_sum_is_right(frame, headers, protocol, l4),
+        _ => pseudo_sum_is_right(packet, protocol, l4),
     };
     if good { Ok(()) } else { Err(NatDrop::BadChecksum) }
 }
 
 #[inline]
-fn pseudo_sum_is_right(frame: &[u8], headers: &Headers, protocol: Protocol, l4: &[u8]) -> bool {
-    let pseudo = if headers.l3() == L3::Ipv4 {
-        checksum::pseudo_header_v4(headers.source_v4(frame), headers.destination_v4(frame), protocol.0, l4.len())
+fn pseudo_sum_is_right(packet: &Packet<'_>, protocol: Protocol, l4: &[u8]) -> bool {
+    let pseudo = if packet.l3() == L3::Ipv4 {
+        checksum::pseudo_header_v4(packet.source_v4(), packet.destination_v4(), protocol.0, l4.len())
     } else {
-        checksum::pseudo_header_v6(headers.source_v6(frame), headers.destination_v6(frame), protocol.0, l4.len())
+        checksum::pseudo_header_v6(packet.source_v6(), packet.destination_v6(), protocol.0, l4.len())
     };
     checksum::fold(pseudo + checksum::sum(l4)) == 0xffff
 }

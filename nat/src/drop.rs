@@ -5,8 +5,6 @@ vswitch_frame::reasons! {
     pub enum NatDrop {
         /// A header contradicts its standard or the packet's length.
         Malformed = "malformed",
-        /// The offload does not fit the packet that it came with.
-        BadOffload = "bad-offload",
         /// The L4 checksum, or an ICMP message's, is wrong (T17, I5).
         BadChecksum = "bad-checksum",
         /// Source and destination are the same, or a port is zero.

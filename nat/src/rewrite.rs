@@ -4,9 +4,9 @@ use vswitch_frame::checksum::Update;
 use vswitch_frame::crc32c::crc32c;
 use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::tcp::replace_word;
-use vswitch_frame::{Fragment, Headers, Offload};
+use vswitch_frame::{Fragment, PacketMut};
 
-use crate::classify::{SCTP_HEADER_LEN, checksum_offset, is_partial};
+use crate::classify::{SCTP_HEADER_LEN, checksum_offset};
 use crate::quotation::rewrite_addresses;
 use crate::tuple::{Protocol, Tuple};
 
@@ -25,15 +25,15 @@ pub(crate) enum Quoted {
 
 /// Rewrites a packet from tuple `from`, which it has, to tuple `to`. Only what differs is touched.
 #[inline]
-pub(crate) fn rewrite(frame: &mut [u8], headers: &Headers, offload: &Offload, from: &Tuple, to: &Tuple) {
-    let update = rewrite_addresses(&mut frame[headers.l3_offset()..headers.l3_end()], from, to);
-    let kind = match headers.fragment() {
+pub(crate) fn rewrite(packet: &mut PacketMut<'_>, from: &Tuple, to: &Tuple) {
+    let update = rewrite_addresses(packet.ip_packet_mut(), from, to);
+    let kind = match packet.fragment() {
         Fragment::Later => return,
         Fragment::First => Quoted::FirstFragment,
-        Fragment::None if is_partial(offload) => Quoted::Partial,
+        Fragment::None if packet.view().offload().checksum.is_some() => Quoted::Partial,
         Fragment::None => Quoted::Finished,
     };
-    rewrite_l4(&mut frame[headers.l4_offset()..headers.l3_end()], from.protocol(), from, to, update, kind);
+    rewrite_l4(packet.l4_mut(), from.protocol(), from, to, update, kind);
 }
 
 /// Rewrites ports or identifier and corrects the checksum, of whatever is there of the L4 header. `addresses` is the
@@ -92,18 +92,16 @@ fn finish_sctp(l4: &mut [u8]) {
 }
 
 /// Computes an ICMP message's checksum anew, after the packet it quotes was rewritten.
-pub(crate) fn finish_icmp(frame: &mut [u8], headers: &Headers) {
+pub(crate) fn finish_icmp(packet: &mut PacketMut<'_>) {
     use vswitch_frame::{L3, checksum};
-    let pseudo = match headers.l3() {
-        L3::Ipv6 => checksum::pseudo_header_v6(
-            headers.source_v6(frame),
-            headers.destination_v6(frame),
-            headers.protocol(),
-            headers.l3_end() - headers.l4_offset(),
-        ),
+    let view = packet.view();
+    let pseudo = match view.l3() {
+        L3::Ipv6 => {
+            checksum::pseudo_header_v6(view.source_v6(), view.destination_v6(), view.protocol(), view.l4().len())
+        }
         _ => 0,
     };
-    let message = &mut frame[headers.l4_offset()..headers.l3_end()];
+    let message = packet.l4_mut();
     let sum = |message: &[u8]| !checksum::fold(pseudo + checksum::sum(message));
     if let Ok(mut view) = Icmp::parse(&mut message[..]) {
         view.set_checksum(0);

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use vswitch_frame::arp::Arp;
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ndp::Neighbor;
-use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, icmp, ipv4, tcp, udp};
+use vswitch_frame::{DropReason, Fragment, L3, MacAddr, Packet, icmp, ipv4, tcp, udp};
 
 use crate::Identity;
 
@@ -16,15 +16,15 @@ use crate::Identity;
 ///
 /// # Errors
 /// The reason to drop the frame.
-pub(crate) fn check(frame: &[u8], headers: &Headers, source: MacAddr, identity: &Identity) -> Result<(), DropReason> {
+pub(crate) fn check(packet: &Packet<'_>, source: MacAddr, identity: &Identity) -> Result<(), DropReason> {
     if source != identity.mac {
         return Err(DropReason::SpoofedMac);
     }
-    match headers.l3() {
-        L3::Ipv4 if identity.ipv4 == Some(headers.source_v4(frame)) => Ok(()),
+    match packet.l3() {
+        L3::Ipv4 if identity.ipv4 == Some(packet.source_v4()) => Ok(()),
         L3::Ipv4 => Err(DropReason::SpoofedIp),
-        L3::Ipv6 => check_ipv6(frame, headers, identity),
-        L3::Arp => check_arp(headers.packet(frame), identity),
+        L3::Ipv6 => check_ipv6(packet, identity),
+        L3::Arp => check_arp(packet.ip_packet(), identity),
         L3::Other => Ok(()),
         L3::Malformed => Err(DropReason::Malformed),
     }
@@ -37,22 +37,22 @@ fn check_arp(packet: &[u8], identity: &Identity) -> Result<(), DropReason> {
     if own && arp.sender_mac() == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
 }
 
-fn check_ipv6(frame: &[u8], headers: &Headers, identity: &Identity) -> Result<(), DropReason> {
-    let source = headers.source_v6(frame);
+fn check_ipv6(packet: &Packet<'_>, identity: &Identity) -> Result<(), DropReason> {
+    let source = packet.source_v6();
     let own = |address: Ipv6Addr| Some(address) == identity.ipv6 || address == identity.mac.link_local_ipv6();
-    let icmp = headers.protocol() == ipv4::protocol::ICMPV6 && headers.fragment() != Fragment::Later;
-    let kind = if icmp { headers.l4(frame).first().copied() } else { None };
+    let icmp = packet.protocol() == ipv4::protocol::ICMPV6 && packet.fragment() != Fragment::Later;
+    let kind = if icmp { packet.l4().first().copied() } else { None };
     match kind {
         _ if !own(source) && source != Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
-        _ if headers.fragment() != Fragment::None && source == Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
-        _ if headers.fragment() == Fragment::First => check_first_fragment(headers, kind),
+        _ if packet.fragment() != Fragment::None && source == Ipv6Addr::UNSPECIFIED => Err(DropReason::SpoofedIp),
+        _ if packet.fragment() == Fragment::First => check_first_fragment(packet, kind),
         Some(v6::NEIGHBOR_ADVERTISEMENT) => {
-            let message = Neighbor::parse(headers.l4(frame)).map_err(|_| DropReason::Malformed)?;
+            let message = Neighbor::parse(packet.l4()).map_err(|_| DropReason::Malformed)?;
             let mac = message.link_layer_address().unwrap_or(identity.mac);
             if own(message.target()) && mac == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
         }
         Some(v6::NEIGHBOR_SOLICITATION) => {
-            let message = Neighbor::parse(headers.l4(frame)).map_err(|_| DropReason::Malformed)?;
+            let message = Neighbor::parse(packet.l4()).map_err(|_| DropReason::Malformed)?;
             let mac = message.link_layer_address().unwrap_or(identity.mac);
             if mac == identity.mac { Ok(()) } else { Err(DropReason::SpoofedArp) }
         }
@@ -68,14 +68,14 @@ fn check_ipv6(frame: &[u8], headers: &Headers, identity: &Identity) -> Result<()
 /// A first fragment must show all of the header chain (RFC 7112 section 5), and no Neighbor Discovery comes in fragments (RFC
 /// 6980 section 5): else what is checked here could be hidden in the second one. Without their first, later fragments are
 /// nothing.
-fn check_first_fragment(headers: &Headers, kind: Option<u8>) -> Result<(), DropReason> {
-    let least = match headers.protocol() {
+fn check_first_fragment(packet: &Packet<'_>, kind: Option<u8>) -> Result<(), DropReason> {
+    let least = match packet.protocol() {
         ipv4::protocol::ICMPV6 => icmp::HEADER_LEN,
         ipv4::protocol::TCP => tcp::MIN_HEADER_LEN,
         ipv4::protocol::UDP => udp::HEADER_LEN,
         _ => 1,
     };
-    if headers.l3_end() - headers.l4_offset() < least {
+    if packet.l3_end() - packet.l4_offset() < least {
         return Err(DropReason::Malformed);
     }
     match kind {

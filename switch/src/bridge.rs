@@ -1,16 +1,14 @@
 //! The decision: where does a frame go? IEEE 802.1Q clause 8.6, and what containers need on top.
 //!
-//! Pure: it reads the frame, the snapshot and the FDB and says what to do. (Of the frame it completes checksums that nobody
-//! else could, before it reads what they lie in.) The order of its questions is the order of
-//! the drop reasons that a frame can meet:
+//! Pure: it reads the frame, which ingress has checked, the snapshot and the FDB and says what to do. The order of its questions
+//! is the order of the drop reasons that a frame can meet:
 //!
-//! 1. Is it a frame, with nothing left undone but what a later stage can do, from a station, and not from the gateway's own
-//!    address?
+//! 1. Is it from a station, and not from the gateway's own address?
 //! 2. Is it from whom it says (anti-spoofing)?
 //! 3. Learn the source; a static entry or the loop guard may object.
 //! 4. Is the destination reserved, a group, the gateway, or a station? Is that station known, elsewhere, and allowed?
 
-use vswitch_frame::{DropReason, Headers, L3, Offload, Timestamp, addresses, admit};
+use vswitch_frame::{DropReason, L3, Packet, Timestamp};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
@@ -18,23 +16,26 @@ use crate::port::Port;
 use crate::snapshot::Network;
 use crate::verdict::Verdict;
 
+/// Where stations are.
+#[derive(Debug)]
+pub struct Database<'d> {
+    /// What all workers know.
+    pub fdb: &'d Fdb,
+    /// What this one remembers of it.
+    pub cache: &'d mut Cache,
+}
+
 /// Decides for one frame that `ingress` received at `now`; `None`: it is for the network's gateway, which decides.
 #[inline]
 pub fn decide(
-    (frame, offload): (&mut [u8], &mut Offload),
+    packet: &Packet<'_>,
     ingress: &Port,
     network: &Network,
-    (fdb, cache): (&Fdb, &mut Cache),
+    database: Database<'_>,
     now: Timestamp,
 ) -> Option<Verdict> {
-    let Ok(headers) = Headers::parse(frame) else {
-        return Some(if frame.is_empty() { DropReason::BadOffload } else { DropReason::Runt }.into());
-    };
-    if let Err(reason) = admit(frame, &headers, offload) {
-        return Some(reason.into());
-    }
-    let (frame, offload) = (&*frame, *offload);
-    let (destination, source) = addresses(frame);
+    let Database { fdb, cache } = database;
+    let (destination, source) = packet.addresses();
     if !source.is_station() {
         return Some(DropReason::InvalidSource.into());
     }
@@ -43,7 +44,7 @@ pub fn decide(
         return Some(DropReason::SpoofedGateway.into());
     }
     if let Some(identity) = &ingress.config.identity
-        && let Err(reason) = anti_spoof::check(frame, &headers, source, identity)
+        && let Err(reason) = anti_spoof::check(packet, source, identity)
     {
         return Some(reason.into());
     }
@@ -54,7 +55,7 @@ pub fn decide(
         if destination.is_reserved_multicast() {
             return Some(DropReason::ReservedMulticast.into());
         }
-        if gateway.is_some_and(|gateway| gateway.is_asked_for(frame, &headers)) {
+        if gateway.is_some_and(|gateway| gateway.is_asked_for(packet)) {
             return to_gateway(ingress);
         }
         Verdict::Flood
@@ -71,8 +72,8 @@ pub fn decide(
         return Some(DropReason::Isolated.into());
     }
     match &network.leg {
-        None if over_mtu(frame, &headers, offload, network.config.mtu) => Some(DropReason::OverMtu.into()),
-        Some(leg) => Some(leg.fit((frame, &headers, offload), (ingress.id, verdict), network.config.mtu)),
+        None if over_mtu(packet, network.config.mtu) => Some(DropReason::OverMtu.into()),
+        Some(leg) => Some(leg.fit(packet, ingress.id, verdict, network.config.mtu)),
         None => Some(verdict),
     }
 }
@@ -85,15 +86,15 @@ fn to_gateway(ingress: &Port) -> Option<Verdict> {
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.
 #[inline]
-pub(crate) fn over_mtu(frame: &[u8], headers: &Headers, offload: Offload, mtu: u32) -> bool {
+pub(crate) fn over_mtu(packet: &Packet<'_>, mtu: u32) -> bool {
     /// The least L4 header a segment has: UDP's.
     const MIN_L4_HEADER: usize = 8;
-    let length = match (offload.gso, headers.l3()) {
+    let length = match (packet.offload().gso, packet.l3()) {
         (Some(gso), L3::Ipv4 | L3::Ipv6) => {
-            headers.l4_offset() - headers.l3_offset() + MIN_L4_HEADER + usize::from(gso.size)
+            packet.l4_offset() - packet.l3_offset() + MIN_L4_HEADER + usize::from(gso.size)
         }
-        (_, L3::Ipv4 | L3::Ipv6) => headers.l3_end() - headers.l3_offset(),
-        _ => frame.len() - headers.l3_offset(),
+        (_, L3::Ipv4 | L3::Ipv6) => packet.l3_end() - packet.l3_offset(),
+        _ => packet.frame().len() - packet.l3_offset(),
     };
     u32::try_from(length).is_ok_and(|length| length > mtu)
 }

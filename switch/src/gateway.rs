@@ -13,7 +13,7 @@ use vswitch_frame::icmp::{self, Icmp, v4, v6};
 use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::ipv6::{self, Ipv6};
 use vswitch_frame::ndp::{self, Neighbor};
-use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, Headers, L3, Offload, offload};
+use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, L3, Offload, Packet};
 
 use crate::Gateway;
 use crate::verdict::Verdict;
@@ -21,15 +21,15 @@ use crate::verdict::Verdict;
 impl Gateway {
     /// Whether a multicast frame asks for this gateway and nobody else: who-has or a solicitation for its address.
     #[must_use]
-    pub fn is_asked_for(&self, frame: &[u8], headers: &Headers) -> bool {
-        if headers.vlan_tci().is_some() {
+    pub fn is_asked_for(&self, packet: &Packet<'_>) -> bool {
+        if packet.vlan_tci().is_some() {
             return false;
         }
-        match headers.l3() {
-            L3::Arp => Arp::parse(headers.packet(frame))
+        match packet.l3() {
+            L3::Arp => Arp::parse(packet.ip_packet())
                 .is_ok_and(|arp| arp.operation() == arp::REQUEST && self.owns(arp.target_ip().into())),
-            L3::Ipv6 if headers.protocol() == protocol::ICMPV6 && headers.fragment() == Fragment::None => {
-                Neighbor::parse(headers.l4(frame))
+            L3::Ipv6 if packet.protocol() == protocol::ICMPV6 && packet.fragment() == Fragment::None => {
+                Neighbor::parse(packet.l4())
                     .is_ok_and(|message| message.is_solicitation() && self.owns(message.target().into()))
             }
             _ => false,
@@ -39,21 +39,21 @@ impl Gateway {
     /// Serves a frame addressed to the gateway. `routed`: the router has found that the packet is for the switch, though
     /// perhaps not for its address in this network.
     pub(crate) fn answer(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return DropReason::Runt.into() };
-        if headers.vlan_tci().is_some() {
+        let packet = buffer.packet();
+        if packet.vlan_tci().is_some() {
             return DropReason::GatewayUnsupported.into();
         }
-        match headers.l3() {
-            L3::Arp => self.answer_arp(buffer, &headers),
-            L3::Ipv4 => self.answer_ipv4(buffer, &headers, routed),
-            L3::Ipv6 => self.answer_ipv6(buffer, &headers, routed),
+        match packet.l3() {
+            L3::Arp => self.answer_arp(buffer),
+            L3::Ipv4 => self.answer_ipv4(buffer, routed),
+            L3::Ipv6 => self.answer_ipv6(buffer, routed),
             L3::Other => DropReason::GatewayUnsupported.into(),
             L3::Malformed => DropReason::Malformed.into(),
         }
     }
 
-    fn answer_arp(&self, buffer: &mut FrameBuf, headers: &Headers) -> Verdict {
-        let Ok(mut packet) = Arp::parse(&mut buffer.frame_mut()[headers.l3_offset()..]) else {
+    fn answer_arp(&self, buffer: &mut FrameBuf) -> Verdict {
+        let Ok(mut packet) = Arp::parse(buffer.packet_mut().into_ip_packet()) else {
             return DropReason::Malformed.into();
         };
         if packet.operation() != arp::REQUEST || !self.owns(packet.target_ip().into()) {
@@ -63,19 +63,21 @@ impl Gateway {
         self.turn_around(buffer)
     }
 
-    fn answer_ipv4(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Verdict {
-        let destination = headers.destination_v4(buffer.frame());
+    fn answer_ipv4(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
+        let packet = buffer.packet();
+        let destination = packet.destination_v4();
         if !(self.owns(destination.into()) || routed) {
             return DropReason::NotRouted.into();
         }
-        if headers.protocol() != protocol::ICMP {
+        if packet.protocol() != protocol::ICMP {
             return DropReason::GatewayUnsupported.into();
         }
-        if let Err(verdict) = turn_echo(buffer, headers, (v4::ECHO_REQUEST, v4::ECHO_REPLY)) {
+        if let Err(verdict) = turn_echo(buffer, Echo { request: v4::ECHO_REQUEST, reply: v4::ECHO_REPLY }) {
             return verdict;
         }
-        let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
-        let Ok(mut packet) = Ipv4::parse(packet) else { return DropReason::Malformed.into() };
+        let Ok(mut packet) = Ipv4::parse(buffer.packet_mut().into_ip_packet()) else {
+            return DropReason::Malformed.into();
+        };
         let (source, destination) = (packet.source(), packet.destination());
         packet.set_source(destination);
         packet.set_destination(source);
@@ -83,14 +85,14 @@ impl Gateway {
         self.turn_around(buffer)
     }
 
-    fn answer_ipv6(&self, buffer: &mut FrameBuf, headers: &Headers, routed: bool) -> Verdict {
-        let frame = buffer.frame();
-        let (source, destination) = (headers.source_v6(frame), headers.destination_v6(frame));
-        if headers.protocol() == protocol::ICMPV6
-            && headers.fragment() == Fragment::None
-            && let Ok(message) = Neighbor::parse(headers.l4(frame))
+    fn answer_ipv6(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
+        let packet = buffer.packet();
+        let (source, destination) = (packet.source_v6(), packet.destination_v6());
+        if packet.protocol() == protocol::ICMPV6
+            && packet.fragment() == Fragment::None
+            && let Ok(message) = Neighbor::parse(packet.l4())
         {
-            let hops = Ipv6::parse(headers.packet(frame)).map(|packet| packet.hop_limit());
+            let hops = Ipv6::parse(packet.ip_packet()).map(|packet| packet.hop_limit());
             return match (message.is_solicitation(), hops) {
                 // RFC 4861 7.1.1: another hop limit shows that a router passed it on.
                 (_, Ok(hops)) if hops != ndp::HOP_LIMIT => DropReason::Malformed.into(),
@@ -107,14 +109,15 @@ impl Gateway {
         if !(self.owns(destination.into()) || routed) {
             return DropReason::NotRouted.into();
         }
-        if headers.protocol() != protocol::ICMPV6 {
+        if packet.protocol() != protocol::ICMPV6 {
             return DropReason::GatewayUnsupported.into();
         }
-        if let Err(verdict) = turn_echo(buffer, headers, (v6::ECHO_REQUEST, v6::ECHO_REPLY)) {
+        if let Err(verdict) = turn_echo(buffer, Echo { request: v6::ECHO_REQUEST, reply: v6::ECHO_REPLY }) {
             return verdict;
         }
-        let packet = &mut buffer.frame_mut()[headers.l3_offset()..headers.l3_end()];
-        let Ok(mut packet) = Ipv6::parse(packet) else { return DropReason::Malformed.into() };
+        let Ok(mut packet) = Ipv6::parse(buffer.packet_mut().into_ip_packet()) else {
+            return DropReason::Malformed.into();
+        };
         // Swapped addresses leave the pseudo-header's sum as it is.
         packet.set_source(destination);
         packet.set_destination(source);
@@ -156,19 +159,23 @@ impl Gateway {
     }
 }
 
+/// The types of a family's echo messages.
+#[derive(Clone, Copy)]
+struct Echo {
+    request: u8,
+    reply: u8,
+}
+
 /// Turns an echo request into its reply; a later fragment of one stays as it is. `Err`: what to do instead.
-fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8)) -> Result<(), Verdict> {
+fn turn_echo(buffer: &mut FrameBuf, echo: Echo) -> Result<(), Verdict> {
     if buffer.offload.gso.is_some() {
         return Err(DropReason::GatewayUnsupported.into());
     }
-    if headers.fragment() == Fragment::Later {
+    if buffer.packet().fragment() == Fragment::Later {
         return Ok(());
     }
-    let mut work = std::mem::take(&mut buffer.offload);
-    offload::complete_checksum(buffer.frame_mut(), &mut work);
-    let message = &mut buffer.frame_mut()[headers.l4_offset()..headers.l3_end()];
-    let Ok(mut message) = Icmp::parse(message) else { return Err(DropReason::Malformed.into()) };
-    if message.kind() != request || message.code() != 0 {
+    let Ok(mut message) = Icmp::parse(buffer.packet_mut().into_l4()) else { return Err(DropReason::Malformed.into()) };
+    if message.kind() != echo.request || message.code() != 0 {
         return Err(if icmp::v4::ECHO_REPLY == message.kind() || v6::ECHO_REPLY == message.kind() {
             Verdict::Consumed
         } else {
@@ -176,8 +183,8 @@ fn turn_echo(buffer: &mut FrameBuf, headers: &Headers, (request, reply): (u8, u8
         });
     }
     let word = |kind: u8| u16::from_be_bytes([kind, 0]);
-    let checksum = Update::new().word(word(request), word(reply)).finished(message.checksum());
-    message.set_kind(reply);
+    let checksum = Update::new().word(word(echo.request), word(echo.reply)).finished(message.checksum());
+    message.set_kind(echo.reply);
     message.set_checksum(checksum);
     Ok(())
 }

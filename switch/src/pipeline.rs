@@ -11,12 +11,12 @@ use rand::RngCore;
 use rand::rngs::StdRng;
 use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, PortId, Timestamp};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, L3, Packet, PortId, Timestamp};
 use vswitch_nat::NatDrop;
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
-use crate::bridge::decide;
+use crate::bridge::{Database, decide};
 use crate::datapath::Datapath;
 use crate::egress::Egress;
 use crate::fdb::Cache;
@@ -108,10 +108,13 @@ impl Pipeline {
         let leg = ingress.overlay();
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
-            let database = (&self.datapath.fdb, &mut self.cache);
-            let verdict = decide(buffer.parts(), ingress, network, database, now);
+            let database = Database { fdb: &self.datapath.fdb, cache: &mut self.cache };
+            let verdict = match buffer.admit() {
+                Ok(packet) => decide(&packet, ingress, network, database, now),
+                Err(reason) => Some(reason.into()),
+            };
             if let Some(leg) = leg
-                && leg.duplicates.look(buffer.frame(), verdict, now)
+                && leg.duplicates.look(&buffer.packet(), verdict, now)
             {
                 tracing::warn!(
                     network = network.config.name,
@@ -183,19 +186,18 @@ impl Pipeline {
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) {
-        let frame = buffer.frame();
-        let Ok(headers) = Headers::parse(frame) else { return };
-        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+        let packet = buffer.packet();
+        if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) {
             return;
         }
-        let (source, address) = headers.ip_addresses(frame);
-        let sender = vswitch_nat::route::Sender { mac: vswitch_frame::addresses(frame).0, address };
+        let (source, address) = packet.ip_addresses();
+        let sender = vswitch_nat::route::Sender { mac: packet.addresses().0, address };
         let error = IcmpError::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX) };
-        if headers.vlan_tci().is_none()
-            && vswitch_nat::route::may_be_answered(frame, &headers)
+        if packet.vlan_tci().is_none()
+            && vswitch_nat::route::may_be_answered(&packet)
             && self.datapath.router.error_allowed(source, now)
             && let Some((out, index)) = spare.take()
-            && error.build(frame, &headers, sender, out)
+            && error.build(&packet, sender, out)
         {
             self.egress.push(ingress.id, index);
             if let Some(leg) = &network.leg {
@@ -216,12 +218,12 @@ impl Pipeline {
     ) -> Verdict {
         let network = ingress.network;
         let Some(gateway) = network.config.gateway.as_ref() else { return DropReason::NotRouted.into() };
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return DropReason::Runt.into() };
+        let packet = buffer.packet();
         if let Some((port, service)) = snapshot.service()
-            && service.is_asked(&network.interface, buffer.frame(), &headers)
+            && service.is_asked(&network.interface, &packet)
             && snapshot.router.as_ref().is_none_or(|plan| plan.uplink != Some(network.index))
         {
-            return service::ask(port, network, buffer, &headers);
+            return service::ask(port, network, buffer);
         }
         let mut to_self = false;
         if let Some(plan) = &snapshot.router {
@@ -236,13 +238,13 @@ impl Pipeline {
                 rng: &mut self.rng,
                 now,
             };
-            if is_neighbour_talk(buffer.frame(), &headers) {
-                let (_, source) = vswitch_frame::addresses(buffer.frame());
-                for waiting in hear(router, network, buffer.frame(), &headers, now) {
+            if is_neighbour_talk(&packet) {
+                let (_, source) = packet.addresses();
+                for waiting in hear(router, network, &packet, now) {
                     context.send_waiting(network, source, &waiting, spare);
                 }
-            } else if matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) && headers.vlan_tci().is_none() {
-                let mut frame = BurstFrame { buffer, index, headers: &headers };
+            } else if matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) && packet.vlan_tci().is_none() {
+                let mut frame = BurstFrame { buffer, index };
                 if let Some(verdict) = context.route(ingress, &mut frame, spare) {
                     return verdict;
                 }
@@ -267,14 +269,14 @@ fn suppressed(ingress: &Port, network: &Network, buffer: &mut FrameBuf) -> bool 
 }
 
 /// Whether a frame is ARP or Neighbor Discovery, which the router hears and never forwards.
-fn is_neighbour_talk(frame: &[u8], headers: &Headers) -> bool {
+fn is_neighbour_talk(packet: &Packet<'_>) -> bool {
     let discovery = || {
-        let kind = headers.l4(frame).first().copied();
-        headers.protocol() == protocol::ICMPV6
-            && headers.fragment() == Fragment::None
+        let kind = packet.l4().first().copied();
+        packet.protocol() == protocol::ICMPV6
+            && packet.fragment() == Fragment::None
             && kind.is_some_and(|kind| (v6::ROUTER_SOLICITATION..=v6::REDIRECT).contains(&kind))
     };
-    match headers.l3() {
+    match packet.l3() {
         L3::Arp => true,
         L3::Ipv6 => discovery(),
         _ => false,

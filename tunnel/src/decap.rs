@@ -47,12 +47,12 @@ impl<'o> Intake<'o> {
         Ok(Intake { overlay, remote, outer_tos, now, amount: Amount::default(), heard: None })
     }
 
-    /// Checks an inner frame, carries a congestion mark into it and learns its source.
+    /// Checks an inner frame, carries a congestion mark into it and learns its source. Returns where its headers lie.
     ///
     /// # Errors
     /// The reason to drop it.
     #[inline]
-    pub fn accept(&mut self, inner: &mut [u8]) -> Result<(), TunnelDrop> {
+    pub fn accept(&mut self, inner: &mut [u8]) -> Result<Headers, TunnelDrop> {
         self.amount.packets += 1;
         self.amount.bytes += u64::try_from(inner.len()).unwrap_or(0);
         if inner.len() < ethernet::HEADER_LEN {
@@ -62,17 +62,17 @@ impl<'o> Intake<'o> {
         if !source.is_station() {
             return Err(TunnelDrop::InvalidSource);
         }
-        self.check_headers(inner)?;
+        let headers = self.check_headers(inner)?;
         if self.heard != Some(source) {
             self.overlay.heard(source, &self.remote, self.now)?;
             self.heard = Some(source);
         }
-        Ok(())
+        Ok(headers)
     }
 
     /// What needs a look behind the Ethernet header.
     #[inline]
-    fn check_headers(&self, inner: &mut [u8]) -> Result<(), TunnelDrop> {
+    fn check_headers(&self, inner: &mut [u8]) -> Result<Headers, TunnelDrop> {
         let Ok(headers) = Headers::parse(inner) else { return Err(TunnelDrop::Runt) };
         if headers.vlan_tci().is_some() && self.overlay.spec().inner_vlan == InnerVlan::Drop {
             return Err(TunnelDrop::Tagged);
@@ -84,11 +84,11 @@ impl<'o> Intake<'o> {
                 if goes_on != tos & 0b11 {
                     ecn::mark(inner, &headers, goes_on);
                 }
-                Ok(())
+                Ok(headers)
             }
             // The congestion mark cannot be carried into half a header.
             L3::Malformed if inner.len() < headers.l3_offset() + least_header(&headers) => Err(TunnelDrop::Runt),
-            _ => Ok(()),
+            _ => Ok(headers),
         }
     }
 }

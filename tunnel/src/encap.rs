@@ -11,7 +11,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vswitch_frame::{Headers, Offload, Vni, checksum, segment};
+use vswitch_frame::{Packet, Vni, checksum, segment};
 
 use crate::drop::TunnelDrop;
 use crate::header::{self, LEN};
@@ -79,18 +79,23 @@ pub struct Train {
 /// A frame to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'f> {
-    /// Its bytes.
-    pub frame: &'f [u8],
-    /// Its headers.
-    pub headers: &'f Headers,
-    /// The work that its sender left undone.
-    pub offload: Offload,
+    /// It itself.
+    pub packet: Packet<'f>,
     /// The name that pieces give it.
     pub index: u16,
     /// Where it goes.
     pub remote: &'f Arc<Remote>,
     /// Whether it is to be counted among the frames: of a flood, only the first copy is.
     pub counted: bool,
+}
+
+/// How the packets of a frame travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Which path they take ([`header::source_ports`]).
+    pub path: u16,
+    /// The outer TOS or traffic class.
+    pub tos: u8,
 }
 
 /// Whether packets may be joined.
@@ -190,11 +195,11 @@ impl Packer {
     /// # Errors
     /// When the frame cannot be sent at all.
     #[inline]
-    pub fn push(&mut self, job: &Job<'_>, (path, tos): (u16, u8), from: usize) -> Result<Pushed, TunnelDrop> {
-        if job.offload.gso.is_some() {
-            return self.push_segments(job, (path, tos), from);
+    pub fn push(&mut self, job: &Job<'_>, route: Route, from: usize) -> Result<Pushed, TunnelDrop> {
+        if job.packet.offload().gso.is_some() {
+            return self.push_segments(job, route, from);
         }
-        let length = LEN + job.frame.len();
+        let length = LEN + job.packet.frame().len();
         if length > MAX_BYTES {
             return Err(TunnelDrop::TooBig);
         }
@@ -203,17 +208,17 @@ impl Packer {
         }
         let start = self.arena.len();
         self.arena.extend_from_slice(&self.header);
-        let copied = if job.frame.len() <= SHORT { job.frame.len() } else { self.head_of(job) };
-        self.arena.extend_from_slice(&job.frame[..copied]);
+        let copied = if job.packet.frame().len() <= SHORT { job.packet.frame().len() } else { self.head_of(job) };
+        self.arena.extend_from_slice(&job.packet.frame()[..copied]);
         self.finish_checksum(job, start + LEN, copied);
         let counted = if job.counted { 1 } else { 0 };
-        let frames = Amount { packets: counted, bytes: counted * wide(job.frame.len()) };
-        self.add(job, (path, tos), start, copied..job.frame.len(), frames);
+        let frames = Amount { packets: counted, bytes: counted * wide(job.packet.frame().len()) };
+        self.add(job, route, start, copied..job.packet.frame().len(), frames);
         Ok(Pushed::Done)
     }
 
-    fn push_segments(&mut self, job: &Job<'_>, way: (u16, u8), from: usize) -> Result<Pushed, TunnelDrop> {
-        let segments = segment::segment(job.frame, job.offload).map_err(|_| TunnelDrop::BadOffload)?;
+    fn push_segments(&mut self, job: &Job<'_>, route: Route, from: usize) -> Result<Pushed, TunnelDrop> {
+        let segments = segment::segment(&job.packet).map_err(|_| TunnelDrop::BadOffload)?;
         if LEN + segments.max_len() > MAX_BYTES || segments.header_len() > MAX_HEADERS {
             return Err(TunnelDrop::TooBig);
         }
@@ -226,33 +231,36 @@ impl Packer {
             self.arena.resize(start + LEN + segments.header_len(), 0);
             let payload = segments.write_headers(index, &mut self.arena[start + LEN..]);
             let payload = if payload.len() <= SHORT / 2 {
-                self.arena.extend_from_slice(&job.frame[payload.clone()]);
+                self.arena.extend_from_slice(&job.packet.frame()[payload.clone()]);
                 payload.end..payload.end
             } else {
                 payload
             };
             let counted = if job.counted && index == 0 { 1 } else { 0 };
-            let frames = Amount { packets: counted, bytes: counted * wide(job.frame.len()) };
-            self.add(job, way, start, payload, frames);
+            let frames = Amount { packets: counted, bytes: counted * wide(job.packet.frame().len()) };
+            self.add(job, route, start, payload, frames);
         }
         Ok(Pushed::Done)
     }
 
     /// How much of a long frame goes into the arena: nothing, or as much as holds the checksum to finish.
     fn head_of(&self, job: &Job<'_>) -> usize {
-        let field =
-            job.offload.checksum.map_or(0, |partial| usize::from(partial.start) + usize::from(partial.offset) + 2);
-        field.min(job.frame.len()).min(MAX_HEADERS)
+        let field = job
+            .packet
+            .offload()
+            .checksum
+            .map_or(0, |partial| usize::from(partial.start) + usize::from(partial.offset) + 2);
+        field.min(job.packet.frame().len()).min(MAX_HEADERS)
     }
 
     /// Finishes a partial checksum in the copy of a frame's first bytes at `at`.
     fn finish_checksum(&mut self, job: &Job<'_>, at: usize, copied: usize) {
-        let Some(partial) = job.offload.checksum else { return };
+        let Some(partial) = job.packet.offload().checksum else { return };
         let field = usize::from(partial.start) + usize::from(partial.offset);
         if field + 2 > copied {
             return;
         }
-        let value = !checksum::fold(checksum::sum(&job.frame[usize::from(partial.start)..]));
+        let value = !checksum::fold(checksum::sum(&job.packet.frame()[usize::from(partial.start)..]));
         let is_udp = usize::from(partial.offset) == vswitch_frame::udp::CHECKSUM_OFFSET;
         let value = if value == 0 && is_udp { 0xffff } else { value };
         self.arena[at + field..at + field + 2].copy_from_slice(&value.to_be_bytes());
@@ -260,7 +268,8 @@ impl Packer {
 
     /// Adds a packet: the arena from `start` on, and a range of the frame. It joins the last train if it fits there.
     #[inline]
-    fn add(&mut self, job: &Job<'_>, (path, tos): (u16, u8), start: usize, payload: Range<usize>, frames: Amount) {
+    fn add(&mut self, job: &Job<'_>, route: Route, start: usize, payload: Range<usize>, frames: Amount) {
+        let Route { path, tos } = route;
         let own = start..self.arena.len();
         let length = own.len() + payload.len();
         let fragmented = length > job.remote.longest_packet();

@@ -1,7 +1,7 @@
 //! The hash that keeps a flow on one path of the underlay.
 
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{Fragment, Headers, L3};
+use vswitch_frame::{Fragment, L3, Packet};
 
 /// Mixes another word in: multiply and fold, as fast hashes do.
 #[inline]
@@ -16,16 +16,17 @@ const fn mix(hash: u64, word: u64) -> u64 {
 /// VLAN tag makes another flow.
 #[inline]
 #[must_use]
-pub fn hash(frame: &[u8], headers: &Headers) -> u32 {
+pub fn hash(packet: &Packet<'_>) -> u32 {
+    let frame = packet.frame();
     let word = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&frame[at..at + 8]);
         u64::from_ne_bytes(bytes)
     };
-    let l3 = headers.l3_offset();
-    let tag = headers.vlan_tci().map_or(0, |tci| u64::from(tci) | 1 << 16);
-    let seed = tag << 8 | u64::from(headers.protocol());
-    let addresses = match headers.l3() {
+    let l3 = packet.l3_offset();
+    let tag = packet.vlan_tci().map_or(0, |tci| u64::from(tci) | 1 << 16);
+    let seed = tag << 8 | u64::from(packet.protocol());
+    let addresses = match packet.l3() {
         L3::Ipv4 => mix(seed, word(l3 + 12)),
         L3::Ipv6 => [8, 16, 24, 32].iter().fold(seed, |hash, at| mix(hash, word(l3 + at))),
         _ => mix(
@@ -33,10 +34,10 @@ pub fn hash(frame: &[u8], headers: &Headers) -> u32 {
             u64::from_be_bytes([0, 0, frame[8], frame[9], frame[10], frame[11], frame[12], frame[13]]),
         ),
     };
-    let l4 = headers.l4(frame);
-    let has_ports = matches!(headers.l3(), L3::Ipv4 | L3::Ipv6)
-        && headers.fragment() == Fragment::None
-        && matches!(headers.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP);
+    let l4 = packet.l4();
+    let has_ports = matches!(packet.l3(), L3::Ipv4 | L3::Ipv6)
+        && packet.fragment() == Fragment::None
+        && matches!(packet.protocol(), protocol::TCP | protocol::UDP | protocol::SCTP);
     let ports = match l4.first_chunk::<4>() {
         Some(ports) if has_ports => u64::from(u32::from_be_bytes(*ports)),
         _ => 0,

@@ -11,7 +11,7 @@ use vswitch_frame::arp::{self, Arp};
 use vswitch_frame::ethernet::{self, Ethernet};
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::ndp::{self, Neighbor};
-use vswitch_frame::{EtherType, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, ipv6};
+use vswitch_frame::{EtherType, Fragment, FrameBuf, L3, MacAddr, Offload, ipv6};
 
 use crate::overlay::{Overlay, Rebound};
 
@@ -30,26 +30,26 @@ impl Overlay {
     }
 
     fn answer_here(&self, buffer: &mut FrameBuf) -> Option<()> {
-        let headers = Headers::parse(buffer.frame()).ok()?;
-        let (_, asker) = vswitch_frame::addresses(buffer.frame());
-        if headers.vlan_tci().is_some() {
+        let packet = buffer.packet();
+        let (_, asker) = packet.addresses();
+        if packet.vlan_tci().is_some() {
             return None;
         }
-        match headers.l3() {
+        match packet.l3() {
             L3::Arp => {
-                let question = Arp::parse(headers.packet(buffer.frame())).ok()?;
+                let question = Arp::parse(packet.ip_packet()).ok()?;
                 let target = question.target_ip();
                 let mac = self.binding(target.into()).filter(|&mac| mac != asker)?;
                 if question.operation() != arp::REQUEST || question.sender_ip() == target {
                     return None;
                 }
-                Arp::parse(&mut buffer.frame_mut()[headers.l3_offset()..]).ok()?.answer(mac);
+                Arp::parse(buffer.packet_mut().ip_packet_mut()).ok()?.answer(mac);
                 address(buffer.frame_mut(), asker, mac);
             }
-            L3::Ipv6 if headers.protocol() == protocol::ICMPV6 && headers.fragment() == Fragment::None => {
-                let question = Neighbor::parse(headers.l4(buffer.frame())).ok()?;
+            L3::Ipv6 if packet.protocol() == protocol::ICMPV6 && packet.fragment() == Fragment::None => {
+                let question = Neighbor::parse(packet.l4()).ok()?;
                 let target = question.target();
-                let from = headers.source_v6(buffer.frame());
+                let from = packet.source_v6();
                 let mac = self.binding(target.into()).filter(|&mac| mac != asker)?;
                 if !question.is_solicitation() || from == target {
                     return None;

@@ -25,17 +25,16 @@ pub fn is_one_packet(payload: &[u8]) -> bool {
         .is_ok_and(|headers| matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) && headers.l3_end() == frame.len())
 }
 
-/// What is left to do on an inner frame, in a network with this MTU; `datagram`: the size of the datagrams that a UDP
+/// What is left to do on an inner frame with these headers, in a network with this MTU; `datagram`: the size of the datagrams that a UDP
 /// super-frame is to be cut into, if the kernel told it.
 #[inline]
 #[must_use]
-pub fn left_undone(frame: &[u8], mtu: u32, datagram: Option<usize>) -> Offload {
-    find(frame, mtu, datagram).unwrap_or(Offload::NONE)
+pub fn left_undone(frame: &[u8], headers: &Headers, mtu: u32, datagram: Option<usize>) -> Offload {
+    find(frame, headers, mtu, datagram).unwrap_or(Offload::NONE)
 }
 
 #[inline]
-fn find(frame: &[u8], mtu: u32, datagram: Option<usize>) -> Option<Offload> {
-    let headers = Headers::parse(frame).ok()?;
+fn find(frame: &[u8], headers: &Headers, mtu: u32, datagram: Option<usize>) -> Option<Offload> {
     let (offset, least) = match headers.protocol() {
         protocol::TCP => (tcp::CHECKSUM_OFFSET, tcp::MIN_HEADER_LEN),
         protocol::UDP => (udp::CHECKSUM_OFFSET, udp::HEADER_LEN),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use vswitch_frame::offload::{Gso, GsoKind, PartialChecksum};
 use vswitch_frame::segment::segment;
 use vswitch_frame::train::Train;
-use vswitch_frame::{Headers, L3, Offload, checksum, ipv4};
+use vswitch_frame::{FrameBuf, Headers, L3, Offload, checksum, ipv4};
 
 use super::{Cases, Step};
 
@@ -69,8 +69,11 @@ pub(super) fn super_frame(segments: u16, size: u16) -> (Vec<u8>, Offload) {
 fn segment_45() -> Step {
     let (frame, offload) = super_frame(45, 1448);
     let mut out = vec![0; 2048];
+    let mut buffer = FrameBuf::from_frame(&frame, offload);
+    buffer.admit().expect("a sound frame");
     Box::new(move || {
-        let segments = segment(black_box(&frame), offload).expect("a super-frame");
+        let packet = black_box(&buffer).packet();
+        let segments = segment(&packet).expect("a super-frame");
         assert_eq!(segments.count(), 45);
         for index in 0..segments.count() {
             black_box(segments.write(index, &mut out));
@@ -81,9 +84,11 @@ fn segment_45() -> Step {
 fn train_64() -> Step {
     let datagrams: Vec<_> = (1..=64).map(|identification| datagram(identification, 18)).collect();
     let offload = Offload { checksum: Some(PartialChecksum { start: 34, offset: 6 }), gso: None };
+    let mut first = FrameBuf::from_frame(&datagrams[0], offload);
+    first.admit().expect("a sound frame");
     let mut out = [0; 64];
     Box::new(move || {
-        let mut train = Train::begin(black_box(&datagrams[0]), &offload).expect("a datagram");
+        let mut train = Train::begin(&black_box(&first).packet()).expect("a datagram");
         for pair in datagrams.windows(2) {
             assert!(train.add(&pair[0], &pair[1], &offload));
         }

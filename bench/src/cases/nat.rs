@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use vswitch_frame::{Headers, NetworkIndex, Offload, Timestamp, checksum, ipv4};
+use vswitch_frame::{NetworkIndex, Offload, PacketMut, Timestamp, checksum, ipv4};
 use vswitch_nat::rules::{NetworkSpec, Reach, SubnetSpec, Translation};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
@@ -43,12 +43,12 @@ impl Translator {
     }
 
     fn send(&mut self, frame: &mut [u8]) {
-        let headers = Headers::parse(frame).expect("a frame");
+        let mut packet = PacketMut::admit(frame, Offload::NONE).expect("a frame");
         let context = Context { rules: &self.rules, ingress: INSIDE, now: Timestamp::from_millis(1000) };
-        let Ok(Decision::Forward(passage)) = self.nat.lookup(&context, frame, &headers, &Offload::NONE) else {
+        let Ok(Decision::Forward(passage)) = self.nat.lookup(&context, &packet.view()) else {
             unreachable!("it has a way out")
         };
-        let outcome = self.nat.translate(&context, passage, frame, &headers, &Offload::NONE, &mut self.rng);
+        let outcome = self.nat.translate(&context, passage, &mut packet, &mut self.rng);
         assert!(outcome.is_ok());
     }
 }

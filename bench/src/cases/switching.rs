@@ -2,9 +2,9 @@
 
 use std::hint::black_box;
 
-use vswitch_frame::{MacAddr, Offload};
+use vswitch_frame::{MacAddr, Offload, PacketMut};
 use vswitch_switch::Verdict;
-use vswitch_switch::bridge::decide;
+use vswitch_switch::bridge::{Database, decide};
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::fdb::Cache;
 use vswitch_switch::{Identity, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
@@ -41,9 +41,9 @@ fn step(checked: bool) -> Step {
         from = (from + 1) % STATIONS;
         let network = snapshot.network(network).expect("it is there");
         cache.begin(&datapath.fdb, now);
-        let mut offload = Offload::NONE;
-        let frame = black_box((&mut frame[..], &mut offload));
-        decide(frame, &ports[usize::from(side)], network, (&datapath.fdb, &mut cache), now)
+        let packet = PacketMut::admit(black_box(&mut frame), Offload::NONE).expect("a sound frame");
+        let database = Database { fdb: &datapath.fdb, cache: &mut cache };
+        decide(&packet.view(), &ports[usize::from(side)], network, database, now)
     };
     for _ in 0..STATIONS {
         pass();

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use vswitch_frame::{FrameBuf, Headers, MacAddr, Offload, Timestamp, Vni};
+use vswitch_frame::{FrameBuf, MacAddr, Offload, Timestamp, Vni};
 use vswitch_switch::tunnel::decap::{Intake, open};
-use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed};
+use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed, Route};
 use vswitch_switch::tunnel::undone::left_undone;
 use vswitch_switch::tunnel::{Overlay, OverlaySpec, ecn, flow, header};
 
@@ -40,19 +40,20 @@ fn overlay(station: MacAddr) -> (Overlay, Vni) {
     (overlay, vni)
 }
 
-fn encapsulate(buffer: FrameBuf, packets: u64) -> Step {
+fn encapsulate(mut buffer: FrameBuf, packets: u64) -> Step {
+    buffer.admit().expect("a sound frame");
     let (destination, _) = vswitch_frame::addresses(buffer.frame());
     let (overlay, vni) = overlay(destination);
     let mut packer = Packer::default();
     Box::new(move || {
         packer.begin(vni, Joining::Trains);
         let view = overlay.view();
-        let frame = black_box(buffer.frame());
-        let headers = Headers::parse(frame).expect("a whole frame");
-        let way = (header::path(flow::hash(frame, &headers)), ecn::encapsulate(ecn::tos(frame, &headers)));
+        let packet = black_box(&buffer).packet();
+        let tos = ecn::encapsulate(ecn::tos(packet.frame(), packet.headers()));
+        let route = Route { path: header::path(flow::hash(&packet)), tos };
         for remote in view.towards(destination) {
-            let job = Job { frame, headers: &headers, offload: buffer.offload, index: 0, remote, counted: true };
-            assert_eq!(packer.push(&job, way, 0), Ok(Pushed::Done));
+            let job = Job { packet, index: 0, remote, counted: true };
+            assert_eq!(packer.push(&job, route, 0), Ok(Pushed::Done));
         }
         assert_eq!(black_box(packer.trains()).iter().map(|train| train.amount.packets).sum::<u64>(), packets);
     })
@@ -69,8 +70,8 @@ fn decapsulate() -> Step {
         let (number, at) = open(black_box(&packet)).expect("a packet of ours");
         let frame = &mut packet[at..];
         let intake = Intake::new(&overlay, REMOTE, 0, Timestamp::ZERO);
-        intake.and_then(|mut intake| intake.accept(frame)).expect("a frame of a remote");
-        buffer.fill(frame, left_undone(frame, MTU, None));
+        let headers = intake.and_then(|mut intake| intake.accept(frame)).expect("a frame of a remote");
+        buffer.fill(frame, left_undone(frame, &headers, MTU, None));
         assert_eq!((number, black_box(&buffer).len()), (vni, inner.len()));
     })
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use vswitch_frame::ipv4::{self, Ipv4};
 use vswitch_frame::ipv6::{self, Ipv6, Walk};
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, Offload, Timestamp, ethernet};
+use vswitch_frame::{Fragment, FrameBuf, L3, Offload, Packet, Timestamp, ethernet};
 
 use super::shares::Owner;
 
@@ -137,14 +137,8 @@ impl Reassembly {
     }
 
     /// Takes a fragment that somebody sent; `out` holds the datagram when this says [`Joined::Whole`] and is untouched otherwise.
-    pub fn take(
-        &mut self,
-        (frame, headers): (&[u8], &Headers),
-        owner: Owner,
-        now: Timestamp,
-        out: &mut FrameBuf,
-    ) -> Joined {
-        let Some(piece) = Piece::of(frame, headers) else { return Joined::Refused };
+    pub fn take(&mut self, packet: &Packet<'_>, owner: Owner, now: Timestamp, out: &mut FrameBuf) -> Joined {
+        let Some(piece) = Piece::of(packet) else { return Joined::Refused };
         if !self.datagrams.contains_key(&piece.key) && !self.make_room(piece.key, owner, now) {
             return Joined::Refused;
         }
@@ -264,24 +258,24 @@ impl Reassembly {
 
 impl<'f> Piece<'f> {
     /// `None` when it contradicts itself.
-    fn of(frame: &'f [u8], headers: &Headers) -> Option<Piece<'f>> {
-        let (source, destination) = headers.ip_addresses(frame);
-        let packet = headers.packet(frame);
-        let is_first = headers.fragment() == Fragment::First;
+    fn of(packet: &Packet<'f>) -> Option<Piece<'f>> {
+        let (source, destination) = packet.ip_addresses();
+        let bytes = packet.ip_packet();
+        let is_first = packet.fragment() == Fragment::First;
         let mut link = [0; ethernet::HEADER_LEN];
-        link.copy_from_slice(frame.get(..ethernet::HEADER_LEN)?);
+        link.copy_from_slice(packet.frame().get(..ethernet::HEADER_LEN)?);
         // Tags are not for the far side; what is joined has none.
-        link[12..].copy_from_slice(&headers.ether_type().0.to_be_bytes());
-        let (protocol, identification, offset, more, tos, hops, dont_fragment) = match headers.l3() {
+        link[12..].copy_from_slice(&packet.ether_type().0.to_be_bytes());
+        let (protocol, identification, offset, more, tos, hops, dont_fragment) = match packet.l3() {
             L3::Ipv4 => {
-                let packet = Ipv4::parse(packet).ok()?;
+                let packet = Ipv4::parse(bytes).ok()?;
                 let (offset, more) = (packet.fragment_offset(), packet.more_fragments());
                 let identification = u32::from(packet.identification());
                 let dont_fragment = packet.dont_fragment();
                 (packet.protocol(), identification, offset, more, packet.tos(), packet.ttl(), dont_fragment)
             }
             L3::Ipv6 => {
-                let packet = Ipv6::parse(packet).ok()?;
+                let packet = Ipv6::parse(bytes).ok()?;
                 let Walk::Upper { protocol, fragment, offset } = packet.upper_layer() else { return None };
                 let header = fragment?;
                 // Extension headers behind the fragment header are not for a datagram that ends here.
@@ -293,7 +287,7 @@ impl<'f> Piece<'f> {
             }
             _ => return None,
         };
-        let payload = headers.l4(frame);
+        let payload = packet.l4();
         let end = offset + payload.len();
         let whole_words = !more || payload.len().is_multiple_of(8);
         if payload.is_empty() || end > MAX_PAYLOAD || !whole_words {
@@ -409,12 +403,11 @@ mod tests {
     }
 
     fn cut(frame: &FrameBuf, mtu: u16) -> Vec<Vec<u8>> {
-        let headers = Headers::parse(frame.frame()).unwrap();
-        wire::fragments(frame.frame(), &headers, &frame.offload, mtu, 77)
+        wire::fragments(&frame.packet(), mtu, 77)
     }
 
-    fn parsed(frame: &[u8]) -> Headers {
-        Headers::parse(frame).unwrap()
+    fn parsed(frame: &[u8]) -> Packet<'_> {
+        Packet::finished(frame)
     }
 
     proptest! {
@@ -435,15 +428,15 @@ mod tests {
             let mut out = FrameBuf::new();
             let last = pieces.len() - 1;
             for (at, piece) in pieces.iter().enumerate() {
-                let joined = reassembly.take((piece, &parsed(piece)), ONE, Timestamp::ZERO, &mut out);
+                let joined = reassembly.take(&parsed(piece), ONE, Timestamp::ZERO, &mut out);
                 prop_assert_eq!(joined, if at == last { Joined::Whole } else { Joined::Waiting });
                 if at < last {
-                    prop_assert_eq!(reassembly.take((piece, &parsed(piece)), ONE, Timestamp::ZERO, &mut out), Joined::Waiting);
+                    prop_assert_eq!(reassembly.take(&parsed(piece), ONE, Timestamp::ZERO, &mut out), Joined::Waiting);
                 }
             }
             let headers = parsed(out.frame());
             prop_assert_eq!(headers.fragment(), Fragment::None);
-            prop_assert_eq!(&headers.l4(out.frame())[8..], &payload[..]);
+            prop_assert_eq!(&headers.l4()[8..], &payload[..]);
             let counters = reassembly.counters();
             prop_assert_eq!((counters.waiting, counters.bytes, counters.whole), (0, 0, 1));
         }
@@ -477,7 +470,7 @@ mod tests {
                 };
                 let headers = parsed(&piece);
                 if headers.fragment() != Fragment::None {
-                    reassembly.take((&piece, &headers), ONE, Timestamp::ZERO, &mut out);
+                    reassembly.take(&headers, ONE, Timestamp::ZERO, &mut out);
                 }
                 let counters = reassembly.counters();
                 prop_assert!(counters.waiting <= 3 && counters.bytes <= 200 + 48);
@@ -492,8 +485,7 @@ mod tests {
         let pieces = cut(&frame, 1500);
         let mut reassembly = Reassembly::new(ReassemblyLimits::default());
         let mut out = FrameBuf::new();
-        let mut take =
-            |piece: &[u8], now| reassembly.take((piece, &parsed(piece)), ONE, Timestamp::from_millis(now), &mut out);
+        let mut take = |piece: &[u8], now| reassembly.take(&parsed(piece), ONE, Timestamp::from_millis(now), &mut out);
         assert_eq!(take(&pieces[0], 0), Joined::Waiting);
         let mut overlapping = pieces[1].clone();
         let mut packet = Ipv4::parse(&mut overlapping[14..]).unwrap();
@@ -514,7 +506,7 @@ mod tests {
         let limits = ReassemblyLimits { bytes: 64 << 10, ..ReassemblyLimits::default() };
         let (mut reassembly, mut out) = (Reassembly::new(limits), FrameBuf::new());
         let modest = cut(&datagram(true, &[1; 4000]), 1500).swap_remove(0);
-        assert_eq!(reassembly.take((&modest, &parsed(&modest)), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
+        assert_eq!(reassembly.take(&parsed(&modest), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
         let small = datagram(false, &[]);
         for (identification, offset) in (0..60).flat_map(|number| (0..50).map(move |offset| (number, offset))) {
             let mut piece = small.frame().to_vec();
@@ -522,7 +514,7 @@ mod tests {
             packet.set_fragment(false, true, offset * 8);
             packet.set_identification(identification);
             packet.fill_checksum();
-            let joined = reassembly.take((&piece, &parsed(&piece)), ONE, Timestamp::ZERO, &mut out);
+            let joined = reassembly.take(&parsed(&piece), ONE, Timestamp::ZERO, &mut out);
             assert_eq!(joined, Joined::Waiting);
             assert!(reassembly.memory <= limits.bytes);
         }
@@ -542,11 +534,11 @@ mod tests {
             let mut packet = Ipv4::parse(&mut piece[14..]).unwrap();
             packet.set_identification(identification);
             packet.fill_checksum();
-            let joined = reassembly.take((&piece, &parsed(&piece)), ONE, Timestamp::ZERO, &mut out);
+            let joined = reassembly.take(&parsed(&piece), ONE, Timestamp::ZERO, &mut out);
             assert_eq!(joined, if identification < 2 { Joined::Waiting } else { Joined::Refused });
         }
         let other = cut(&datagram(true, &[1; 4000]), 1500).swap_remove(0);
-        assert_eq!(reassembly.take((&other, &parsed(&other)), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
+        assert_eq!(reassembly.take(&parsed(&other), OTHER, Timestamp::ZERO, &mut out), Joined::Waiting);
         assert_eq!((reassembly.counters().waiting, reassembly.counters().given_up), (2, 1));
     }
 }

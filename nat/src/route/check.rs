@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vswitch_frame::ipv4::Ipv4;
-use vswitch_frame::{Headers, L3, addresses};
+use vswitch_frame::{L3, Packet};
 
 vswitch_frame::reasons! {
     /// Why the router dropped a frame. Counters are indexed by it.
@@ -76,13 +76,13 @@ impl Interface {
 ///
 /// # Errors
 /// Why it is to be dropped, without an answer.
-pub fn check(interface: &Interface, frame: &[u8], headers: &Headers) -> Result<(), RouteDrop> {
-    match headers.l3() {
-        L3::Ipv4 => check_ipv4(headers.packet(frame))?,
+pub fn check(interface: &Interface, packet: &Packet<'_>) -> Result<(), RouteDrop> {
+    match packet.l3() {
+        L3::Ipv4 => check_ipv4(packet.ip_packet())?,
         L3::Ipv6 => {}
         L3::Arp | L3::Other | L3::Malformed => return Err(RouteDrop::Malformed),
     }
-    let (source, destination) = headers.ip_addresses(frame);
+    let (source, destination) = packet.ip_addresses();
     let class_e = matches!(source, IpAddr::V4(address) if address.octets()[0] >= 240);
     if !is_host(source) || class_e || interface.has(source) || interface.is_subnet_broadcast(source) {
         return Err(RouteDrop::Martian);
@@ -97,7 +97,7 @@ pub fn check(interface: &Interface, frame: &[u8], headers: &Headers) -> Result<(
             return Err(RouteDrop::NotForwardable);
         }
     }
-    if addresses(frame).0.is_multicast() {
+    if packet.addresses().0.is_multicast() {
         return Err(RouteDrop::LinkBroadcast);
     }
     Ok(())

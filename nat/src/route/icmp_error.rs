@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use vswitch_frame::icmp::{self, Icmp, v4, v6};
 use vswitch_frame::ipv4::{self, protocol};
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, Offload, checksum, ethernet, ipv6};
+use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, Offload, Packet, checksum, ethernet, ipv6};
 
 use super::RouteDrop;
 use crate::NatDrop;
@@ -63,13 +63,13 @@ impl IcmpError {
     /// Builds the error about `frame` into `out`, ready to leave by the port that the frame came from: it quotes the packet
     /// as it arrived, so this is to be called with a frame that is not rewritten yet. Returns false, and leaves `out` as
     /// it was, for a frame that must not be answered (see [`may_be_answered`]) and where families differ.
-    pub fn build(self, frame: &[u8], headers: &Headers, sender: Sender, out: &mut FrameBuf) -> bool {
-        let (source, _) = headers.ip_addresses(frame);
-        if !may_be_answered(frame, headers) {
+    pub fn build(self, about: &Packet<'_>, sender: Sender, out: &mut FrameBuf) -> bool {
+        let (source, _) = about.ip_addresses();
+        if !may_be_answered(about) {
             return false;
         }
-        let packet = headers.packet(frame);
-        let l3 = headers.l3_offset();
+        let packet = about.ip_packet();
+        let l3 = about.l3_offset();
         let length = match (sender.address, source) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let quoted = packet.len().min(MAX_V4 - ipv4::MIN_HEADER_LEN - icmp::HEADER_LEN);
@@ -101,8 +101,8 @@ impl IcmpError {
         };
         // The frame's own Ethernet header and tags, turned round.
         let area = out.receive_area();
-        area[..l3].copy_from_slice(&frame[..l3]);
-        let asker = vswitch_frame::addresses(frame).1;
+        area[..l3].copy_from_slice(&about.frame()[..l3]);
+        let asker = about.addresses().1;
         if let Ok(mut header) = ethernet::Ethernet::parse(&mut area[..l3]) {
             header.set_destination(asker);
             header.set_source(sender.mac);
@@ -141,11 +141,11 @@ impl IcmpError {
 /// Whether an error may answer a packet at all (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e; G6): not an ICMP error, not
 /// a later fragment, not one to many, not one from nobody in particular.
 #[must_use]
-pub fn may_be_answered(frame: &[u8], headers: &Headers) -> bool {
-    if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) || headers.fragment() == Fragment::Later {
+pub fn may_be_answered(packet: &Packet<'_>) -> bool {
+    if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) || packet.fragment() == Fragment::Later {
         return false;
     }
-    let (source, destination) = headers.ip_addresses(frame);
+    let (source, destination) = packet.ip_addresses();
     let from_somebody = match source {
         IpAddr::V4(address) => {
             let first = address.octets()[0];
@@ -154,13 +154,13 @@ pub fn may_be_answered(frame: &[u8], headers: &Headers) -> bool {
         IpAddr::V6(address) => !address.is_unspecified() && !address.is_multicast() && !address.is_loopback(),
     };
     let to_many = destination.is_multicast() || matches!(destination, IpAddr::V4(address) if address.is_broadcast());
-    let about_error = Icmp::parse(headers.l4(frame)).is_ok_and(|message| match headers.protocol() {
+    let about_error = Icmp::parse(packet.l4()).is_ok_and(|message| match packet.protocol() {
         // Of ICMP only queries and their answers may be answered: an unknown type could be an error.
         protocol::ICMP => !matches!(message.kind(), 0 | 8 | 13..=18),
         protocol::ICMPV6 => icmp::is_error_v6(message.kind()) || message.kind() == v6::REDIRECT,
         _ => false,
     });
-    from_somebody && !to_many && !about_error && !vswitch_frame::addresses(frame).0.is_multicast()
+    from_somebody && !to_many && !about_error && !packet.addresses().0.is_multicast()
 }
 
 fn finish(message: &mut [u8], pseudo: u64) {

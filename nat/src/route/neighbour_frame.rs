@@ -7,7 +7,7 @@ use vswitch_frame::ethernet::{Ethernet, HEADER_LEN};
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::ipv6::{self, Ipv6};
 use vswitch_frame::ndp::{self, Neighbor};
-use vswitch_frame::{EtherType, FrameBuf, Headers, L3, MacAddr, Offload, checksum};
+use vswitch_frame::{EtherType, FrameBuf, L3, MacAddr, Offload, Packet, checksum};
 
 use super::News;
 
@@ -53,21 +53,21 @@ impl Solicitation {
 /// What an ARP packet or a Neighbor Discovery message says of a neighbour: its address, its MAC address, and how it was
 /// said. Nothing for other frames, for probes, and for messages that do not hold (RFC 4861 section 7.1).
 #[must_use]
-pub fn heard(frame: &[u8], headers: &Headers) -> Option<(IpAddr, MacAddr, News)> {
-    match headers.l3() {
+pub fn heard(packet: &Packet<'_>) -> Option<(IpAddr, MacAddr, News)> {
+    match packet.l3() {
         L3::Arp => {
-            let packet = Arp::parse(headers.packet(frame)).ok()?;
-            let news = if packet.operation() == arp::REPLY { News::Answer } else { News::Hint };
-            let sender = packet.sender_ip();
-            (!sender.is_unspecified()).then(|| (sender.into(), packet.sender_mac(), news))
+            let arp = Arp::parse(packet.ip_packet()).ok()?;
+            let news = if arp.operation() == arp::REPLY { News::Answer } else { News::Hint };
+            let sender = arp.sender_ip();
+            (!sender.is_unspecified()).then(|| (sender.into(), arp.sender_mac(), news))
         }
-        L3::Ipv6 if headers.protocol() == protocol::ICMPV6 => {
-            let packet = Ipv6::parse(headers.packet(frame)).ok()?;
-            let (source, destination) = (packet.source(), packet.destination());
-            let l4 = headers.l4(frame);
+        L3::Ipv6 if packet.protocol() == protocol::ICMPV6 => {
+            let hops = Ipv6::parse(packet.ip_packet()).ok()?.hop_limit();
+            let (source, destination) = (packet.source_v6(), packet.destination_v6());
+            let l4 = packet.l4();
             let pseudo = checksum::pseudo_header_v6(source, destination, protocol::ICMPV6, l4.len());
-            let direct = headers.l4_offset() - headers.l3_offset() == ipv6::HEADER_LEN;
-            if packet.hop_limit() != ndp::HOP_LIMIT || !direct || checksum::fold(pseudo + checksum::sum(l4)) != 0xffff {
+            let direct = packet.l4_offset() - packet.l3_offset() == ipv6::HEADER_LEN;
+            if hops != ndp::HOP_LIMIT || !direct || checksum::fold(pseudo + checksum::sum(l4)) != 0xffff {
                 return None;
             }
             let message = Neighbor::parse(l4).ok()?;

@@ -7,18 +7,18 @@ use vswitch_frame::checksum::{self, Update};
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::{self, protocol};
 use vswitch_frame::tcp::{self, Tcp, flag, option, options};
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, Offload, ipv6};
+use vswitch_frame::{Fragment, FrameBuf, L3, Offload, Packet, PacketMut, ipv6};
 
 use crate::table::tcp::Segment;
 
-/// Builds the reset that refuses the segment in `frame`, which was sent to one of the switch's own addresses, into `out`,
+/// Builds the reset that refuses a segment that was sent to one of the switch's own addresses, into `out`,
 /// ready to leave by the port that the frame came from (G17). Returns false for what must not be answered: a reset, a
 /// fragment, another protocol.
-pub fn refuse_connection(frame: &[u8], headers: &Headers, out: &mut FrameBuf) -> bool {
-    if headers.protocol() != protocol::TCP || headers.fragment() != Fragment::None {
+pub fn refuse_connection(refused: &Packet<'_>, out: &mut FrameBuf) -> bool {
+    if refused.protocol() != protocol::TCP || refused.fragment() != Fragment::None {
         return false;
     }
-    let Ok(segment) = Segment::parse(headers.l4(frame)) else { return false };
+    let Ok(segment) = Segment::parse(refused.l4()) else { return false };
     if segment.is_rst() {
         return false;
     }
@@ -27,12 +27,12 @@ pub fn refuse_connection(frame: &[u8], headers: &Headers, out: &mut FrameBuf) ->
     } else {
         (0, segment.end(), flag::RST | flag::ACK)
     };
-    let l3 = headers.l3_offset();
-    let (asker, asked) = headers.ip_addresses(frame);
-    let ip_header = if headers.l3() == L3::Ipv4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+    let l3 = refused.l3_offset();
+    let (asker, asked) = refused.ip_addresses();
+    let ip_header = if refused.l3() == L3::Ipv4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
     let area = out.receive_area();
-    area[..l3].copy_from_slice(&frame[..l3]);
-    let (to, from) = vswitch_frame::addresses(frame);
+    area[..l3].copy_from_slice(&refused.frame()[..l3]);
+    let (to, from) = refused.addresses();
     if let Ok(mut header) = Ethernet::parse(&mut area[..l3]) {
         header.set_destination(from);
         header.set_source(to);
@@ -47,7 +47,7 @@ pub fn refuse_connection(frame: &[u8], headers: &Headers, out: &mut FrameBuf) ->
     }
     let l4 = &mut packet[ip_header..];
     l4.fill(0);
-    let ports = headers.l4(frame);
+    let ports = refused.l4();
     l4[..2].copy_from_slice(&ports[2..4]);
     l4[2..4].copy_from_slice(&ports[..2]);
     l4[4..8].copy_from_slice(&sequence.to_be_bytes());
@@ -64,14 +64,15 @@ pub fn refuse_connection(frame: &[u8], headers: &Headers, out: &mut FrameBuf) ->
 
 /// Lowers the maximum segment size that a SYN or SYN-ACK offers to what fits through `mtu` (G24). Returns whether it did.
 /// A partial checksum covers no option, so it stays; a finished one is corrected.
-pub fn clamp_mss(frame: &mut [u8], headers: &Headers, offload: &Offload, mtu: u16) -> bool {
-    if headers.protocol() != protocol::TCP || headers.fragment() != Fragment::None {
+pub fn clamp_mss(packet: &mut PacketMut<'_>, mtu: u16) -> bool {
+    if packet.protocol() != protocol::TCP || packet.fragment() != Fragment::None {
         return false;
     }
-    let ip_header = if headers.l3() == L3::Ipv4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+    let ip_header = if packet.l3() == L3::Ipv4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
     let room = usize::from(mtu).saturating_sub(ip_header + tcp::MIN_HEADER_LEN);
     let Ok(most) = u16::try_from(room) else { return false };
-    let l4 = &mut frame[headers.l4_offset()..headers.l3_end()];
+    let finished = packet.view().offload().checksum.is_none();
+    let l4 = packet.l4_mut();
     let Ok(segment) = Tcp::parse(&*l4) else { return false };
     if segment.flags() & flag::SYN == 0 {
         return false;
@@ -84,7 +85,7 @@ pub fn clamp_mss(frame: &mut [u8], headers: &Headers, offload: &Offload, mtu: u1
     }
     let field = segment.checksum();
     l4[at..at + 2].copy_from_slice(&most.to_be_bytes());
-    if offload.checksum.is_none() {
+    if finished {
         // At an odd offset the two bytes lie in the other halves of two words (RFC 1071 section 2 B).
         let update = if at.is_multiple_of(2) {
             Update::new().word(offered, most)

@@ -17,7 +17,7 @@ use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::{self, Ipv6, Walk};
-use vswitch_frame::{Fragment, Headers, L3, Timestamp};
+use vswitch_frame::{Fragment, L3, OwnedPacket, Packet, Timestamp};
 
 use crate::NatDrop;
 use crate::table::Leg;
@@ -57,12 +57,12 @@ pub struct FragmentCounters {
 }
 
 /// A fragment that was held until its first came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HeldFrame {
     /// Where it came from.
     pub ingress: Leg,
     /// The frame, as it came.
-    pub frame: Box<[u8]>,
+    pub packet: OwnedPacket,
 }
 
 /// What groups the fragments of a datagram (RFC 791, RFC 8200 section 4.5).
@@ -128,16 +128,16 @@ pub(super) struct Fragments {
 
 impl FragmentKey {
     /// The key and the part of a frame that is a fragment; `None` when it contradicts itself.
-    pub(super) fn of(ingress: Leg, frame: &[u8], headers: &Headers) -> Option<(FragmentKey, Span)> {
-        let (source, destination) = headers.ip_addresses(frame);
-        let packet = headers.packet(frame);
-        let length = headers.l3_end().checked_sub(headers.l4_offset())?;
-        let (protocol, identification, offset, more) = if headers.l3() == L3::Ipv4 {
-            let packet = Ipv4::parse(packet).ok()?;
+    pub(super) fn of(ingress: Leg, packet: &Packet<'_>) -> Option<(FragmentKey, Span)> {
+        let (source, destination) = packet.ip_addresses();
+        let (length, is_first) = (packet.l4().len(), packet.fragment() == Fragment::First);
+        let bytes = packet.ip_packet();
+        let (protocol, identification, offset, more) = if packet.l3() == L3::Ipv4 {
+            let packet = Ipv4::parse(bytes).ok()?;
             let identification = u32::from(packet.identification());
             (packet.protocol(), identification, packet.fragment_offset(), packet.more_fragments())
         } else {
-            let Walk::Upper { fragment, protocol, offset } = Ipv6::parse(packet).ok()?.upper_layer() else {
+            let Walk::Upper { fragment, protocol, offset } = Ipv6::parse(bytes).ok()?.upper_layer() else {
                 return None;
             };
             let header = fragment?;
@@ -153,7 +153,6 @@ impl FragmentKey {
         if length == 0 || end > usize::from(u16::MAX) || more && !length.is_multiple_of(8) {
             return None;
         }
-        let is_first = headers.fragment() == Fragment::First;
         let key = FragmentKey { ingress, source, destination, protocol, identification };
         Some((key, Span { bytes: offset..end, is_first, is_last: !more }))
     }
@@ -181,7 +180,7 @@ impl Fragments {
         &mut self,
         key: FragmentKey,
         span: &Span,
-        frame: &[u8],
+        packet: &Packet<'_>,
         now: Timestamp,
     ) -> Result<Noted, NatDrop> {
         // RFC 3128: a TCP header's flags lie in bytes 8 to 15; no honest sender cuts there.
@@ -220,12 +219,12 @@ impl Fragments {
             }
             Some(Err(reason)) => Err(reason),
             None => {
-                if self.counters.held_bytes + frame.len() as u64 > self.limits.held_bytes as u64 {
+                if self.counters.held_bytes + packet.frame().len() as u64 > self.limits.held_bytes as u64 {
                     return Err(NatDrop::FragmentOverflow);
                 }
-                self.counters.held_bytes += frame.len() as u64;
+                self.counters.held_bytes += packet.frame().len() as u64;
                 self.counters.held += 1;
-                datagram.held.push((span.bytes.start, HeldFrame { ingress: key.ingress, frame: frame.into() }));
+                datagram.held.push((span.bytes.start, HeldFrame { ingress: key.ingress, packet: packet.keep() }));
                 Ok(Noted::Held)
             }
         }
@@ -241,7 +240,7 @@ impl Fragments {
         let mut held = std::mem::take(&mut datagram.held);
         held.sort_by_key(|(offset, _)| *offset);
         for (_, frame) in held {
-            self.counters.held_bytes -= frame.frame.len() as u64;
+            self.counters.held_bytes -= frame.packet.view().frame().len() as u64;
             self.released.push(frame);
         }
     }
@@ -296,7 +295,7 @@ impl Fragments {
             release_source(&mut self.per_source, key.source);
         }
         for (_, held) in &datagram.held {
-            self.counters.held_bytes -= held.frame.len() as u64;
+            self.counters.held_bytes -= held.packet.view().frame().len() as u64;
         }
         datagram.held.len() as u64
     }

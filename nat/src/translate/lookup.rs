@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use vswitch_frame::{Fragment, Headers, L3, NetworkIndex, Offload};
+use vswitch_frame::{Fragment, L3, NetworkIndex, Packet};
 
 use super::fragments::{FragmentKey, Noted, Route};
 use super::{Context, Decision, Kind, Nat, Opening, Passage};
@@ -21,31 +21,22 @@ impl Nat {
     /// # Errors
     /// Why the frame goes nowhere.
     #[inline]
-    pub fn lookup(
-        &self,
-        context: &Context<'_>,
-        frame: &[u8],
-        headers: &Headers,
-        offload: &Offload,
-    ) -> Result<Decision, NatDrop> {
-        match headers.l3() {
+    pub fn lookup(&self, context: &Context<'_>, packet: &Packet<'_>) -> Result<Decision, NatDrop> {
+        match packet.l3() {
             L3::Ipv4 => {}
             // Tuples hold IPv4 addresses in this form: as IPv6 the packet would be taken for one of an IPv4 flow.
-            L3::Ipv6 if [headers.source_v6(frame), headers.destination_v6(frame)].into_iter().any(is_mapped) => {
+            L3::Ipv6 if [packet.source_v6(), packet.destination_v6()].into_iter().any(is_mapped) => {
                 return Err(NatDrop::BadTuple);
             }
             L3::Ipv6 => {}
             _ => return Err(NatDrop::Malformed),
         }
-        if headers.fragment() == Fragment::None {
-            return self.whole(context, frame, headers, offload, None);
+        if packet.fragment() == Fragment::None {
+            return self.whole(context, packet, None);
         }
-        if offload.checksum.is_some() || offload.gso.is_some() {
-            return Err(NatDrop::BadOffload);
-        }
-        let (key, span) = FragmentKey::of(context.ingress, frame, headers).ok_or(NatDrop::Malformed)?;
-        let noted = self.fragments().note(key, &span, frame, context.now)?;
-        match (headers.fragment(), noted) {
+        let (key, span) = FragmentKey::of(context.ingress, packet).ok_or(NatDrop::Malformed)?;
+        let noted = self.fragments().note(key, &span, packet, context.now)?;
+        match (packet.fragment(), noted) {
             (Fragment::Later, Noted::Known(Route::Forward { from, to, egress })) => {
                 let kind = Kind::Fragment { from, to };
                 Ok(Decision::Forward(Passage { kind, egress, destination: to.destination(), fragment: None }))
@@ -53,7 +44,7 @@ impl Nat {
             (Fragment::Later, Noted::Known(Route::ToSelf)) => Ok(Decision::ToSelf),
             (Fragment::Later, Noted::Held) => Ok(Decision::Held),
             _ => {
-                let decision = self.whole(context, frame, headers, offload, Some(key));
+                let decision = self.whole(context, packet, Some(key));
                 match &decision {
                     Ok(Decision::ToSelf) => self.fragments().establish(key, Ok(Route::ToSelf)),
                     Err(reason) => self.fragments().establish(key, Err(*reason)),
@@ -69,12 +60,10 @@ impl Nat {
     fn whole(
         &self,
         context: &Context<'_>,
-        frame: &[u8],
-        headers: &Headers,
-        offload: &Offload,
+        packet: &Packet<'_>,
         fragment: Option<FragmentKey>,
     ) -> Result<Decision, NatDrop> {
-        match classify(frame, headers, offload)? {
+        match classify(packet)? {
             Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
                 Some((flow, direction)) => {
                     check_leg(context, &flow, direction)?;
@@ -91,7 +80,7 @@ impl Nat {
             },
             Class::Error(_) if fragment.is_some() => Err(NatDrop::BadQuotation),
             Class::Error(quotation) => {
-                let (source, destination) = headers.ip_addresses(frame);
+                let (source, destination) = packet.ip_addresses();
                 if context.ingress == Leg::Uplink && is_inside(context, source) {
                     return Err(NatDrop::SpoofedSource);
                 }

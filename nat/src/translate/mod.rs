@@ -19,7 +19,7 @@ pub use fragments::{FragmentCounters, FragmentLimits, HeldFrame};
 use fragments::{FragmentKey, Fragments};
 pub use ports::PORT_DRAWS;
 use rand::RngCore;
-use vswitch_frame::{Headers, Offload, Timestamp};
+use vswitch_frame::{PacketMut, Timestamp};
 
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::rewrite;
@@ -185,8 +185,8 @@ impl Nat {
         self.fragments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tracks and rewrites a frame that [`Nat::lookup`] let through, in place. `frame`, `headers` and `offload` are those
-    /// of the lookup (but for the TTL, which the router may have changed); they stay right, as no length changes.
+    /// Tracks and rewrites a frame that [`Nat::lookup`] let through, in place; no length changes. The packet is that of
+    /// the lookup, but for the TTL, which the router may have changed.
     ///
     /// # Errors
     /// Why the frame goes nowhere; it is as it was then.
@@ -194,12 +194,10 @@ impl Nat {
         &self,
         context: &Context<'_>,
         passage: Passage,
-        frame: &mut [u8],
-        headers: &Headers,
-        offload: &Offload,
+        packet: &mut PacketMut<'_>,
         rng: &mut dyn RngCore,
     ) -> Result<(), NatDrop> {
-        let bytes = headers.l3_end() - headers.l3_offset();
+        let bytes = packet.l3_end() - packet.l3_offset();
         let Passage { kind, egress, fragment, .. } = passage;
         let result = match kind {
             Kind::Known { flow, direction, segment } => self
@@ -210,11 +208,11 @@ impl Nat {
                 Ok((*flow.arriving(direction), flow.leaving(direction)))
             }),
             Kind::Error { flow, direction, quotation } => {
-                errors::rewrite(frame, headers, offload, &flow, direction, &quotation);
+                errors::rewrite(packet, &flow, direction, &quotation);
                 return Ok(());
             }
             Kind::Fragment { from, to } => {
-                rewrite_addresses(&mut frame[headers.l3_offset()..headers.l3_end()], &from, &to);
+                rewrite_addresses(packet.ip_packet_mut(), &from, &to);
                 return Ok(());
             }
             Kind::Untracked => return Ok(()),
@@ -223,7 +221,7 @@ impl Nat {
             self.fragments().establish(key, result.map(|(from, to)| fragments::Route::Forward { from, to, egress }));
         }
         let (from, to) = result?;
-        rewrite(frame, headers, offload, &from, &to);
+        rewrite(packet, &from, &to);
         Ok(())
     }
 

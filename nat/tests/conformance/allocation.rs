@@ -4,7 +4,7 @@ use std::sync::Barrier;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Headers, Timestamp};
+use vswitch_frame::{PacketMut, Timestamp};
 use vswitch_nat::rules::{Filtering, Mapping};
 use vswitch_nat::table::Limits;
 use vswitch_nat::{Context, Decision};
@@ -118,14 +118,13 @@ fn x4_race_of_first_packets() {
                 let run = |seed: u64| {
                     move || {
                         let mut sent = frame(&format!("udp 10.9.0.{}:5000 > S:7000", 10 + round));
-                        let headers = Headers::parse(&sent.bytes).unwrap();
+                        let mut packet = PacketMut::admit(&mut sent.bytes, sent.offload).unwrap();
                         let context = Context { rules: &world.rules, ingress: NET, now: world.now };
                         let mut rng = StdRng::seed_from_u64(seed);
                         barrier.wait();
-                        let decision = world.nat.lookup(&context, &sent.bytes, &headers, &sent.offload);
+                        let decision = world.nat.lookup(&context, &packet.view());
                         let Ok(Decision::Forward(passage)) = decision else { panic!("{decision:?}") };
-                        let outcome =
-                            world.nat.translate(&context, passage, &mut sent.bytes, &headers, &sent.offload, &mut rng);
+                        let outcome = world.nat.translate(&context, passage, &mut packet, &mut rng);
                         assert_eq!(outcome, Ok(()));
                         describe(&sent.bytes)
                     }

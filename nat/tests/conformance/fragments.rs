@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vswitch_frame::{Headers, Timestamp};
+use vswitch_frame::Timestamp;
 use vswitch_nat::rules::Mapping;
 use vswitch_nat::table::Limits;
 use vswitch_nat::translate::FragmentLimits;
@@ -22,7 +22,7 @@ fn release(world: &mut World) -> Vec<String> {
     let mut outcomes = Vec::new();
     for held in world.nat.released() {
         let mut sent = frame("udp A:1 > S:1");
-        sent.bytes = held.frame.into_vec();
+        sent.bytes = held.packet.view().frame().to_vec();
         outcomes.push(world.send_frame(held.ingress, &mut sent));
     }
     outcomes
@@ -210,9 +210,8 @@ fn lookup_alone_makes_no_flow() {
     spec.settings.mapping = Mapping::PortPreserving;
     let world = World::with(spec);
     let sent = frame("udp A:5000 > S:7000");
-    let headers = Headers::parse(&sent.bytes).unwrap();
     let context = Context { rules: &world.rules, ingress: NET, now: Timestamp::ZERO };
-    let decision = world.nat.lookup(&context, &sent.bytes, &headers, &sent.offload);
+    let decision = world.nat.lookup(&context, &sent.admitted().packet());
     assert!(matches!(decision, Ok(Decision::Forward(_))), "{}", describe(&sent.bytes));
     assert_eq!(world.count(), 0);
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use vswitch_frame::offload::PartialChecksum;
-use vswitch_frame::{EtherType, Headers, L3, Offload, checksum};
+use vswitch_frame::{EtherType, FrameBuf, Headers, L3, Offload, checksum};
 
 /// The names that packets are written with.
 pub(crate) const ADDRESSES: [(&str, &str); 20] = [
@@ -38,6 +38,15 @@ pub(crate) const ADDRESSES: [(&str, &str); 20] = [
 pub(crate) struct Frame {
     pub(crate) bytes: Vec<u8>,
     pub(crate) offload: Offload,
+}
+
+impl Frame {
+    /// As ingress hands it over.
+    pub(crate) fn admitted(&self) -> FrameBuf {
+        let mut buffer = FrameBuf::from_frame(&self.bytes, self.offload);
+        buffer.admit().unwrap();
+        buffer
+    }
 }
 
 pub(crate) fn address(name: &str) -> IpAddr {

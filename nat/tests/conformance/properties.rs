@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Headers, Offload, Timestamp, offload::PartialChecksum};
+use vswitch_frame::{Headers, Offload, PacketMut, Timestamp, offload::PartialChecksum};
 use vswitch_nat::rules::{Filtering, Hairpin, Mapping};
 use vswitch_nat::table::Leg;
 use vswitch_nat::{Context, Decision};
@@ -119,14 +119,14 @@ proptest! {
             sent.offload = Offload { checksum: Some(PartialChecksum { start, offset: 16 }), gso: None };
         }
         let ingress = [NET, NET2, Leg::Uplink][leg];
-        let Ok(headers) = Headers::parse(&sent.bytes) else { return Ok(()) };
+        let Ok(mut packet) = PacketMut::admit(&mut sent.bytes, sent.offload) else { return Ok(()) };
         let context = Context { rules: &world.rules, ingress, now: Timestamp::from_millis(1_000_500) };
         let mut rng = StdRng::seed_from_u64(1);
-        if let Ok(Decision::Forward(passage)) = world.nat.lookup(&context, &sent.bytes, &headers, &sent.offload) {
+        if let Ok(Decision::Forward(passage)) = world.nat.lookup(&context, &packet.view()) {
             let egress = passage.egress();
-            let outcome = world.nat.translate(&context, passage, &mut sent.bytes, &headers, &sent.offload, &mut rng);
+            let outcome = world.nat.translate(&context, passage, &mut packet, &mut rng);
             if outcome.is_ok() && egress == Leg::Uplink {
-                let (source, _) = headers.ip_addresses(&sent.bytes);
+                let (source, _) = packet.view().ip_addresses();
                 let routed = super::notation::address("OPEN");
                 prop_assert!(world.rules.network_of(source).is_none() || source == routed, "{} leaves", source);
             }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vswitch_frame::offload::{Gso, GsoKind};
-use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, NetworkIndex, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, Packet, PacketMut, Timestamp};
 use vswitch_nat::route::{
     Actions, ErrorLimiter, Fit, IcmpError, Interface, NeighbourLimits, NeighbourState, Neighbours, News, Resolution,
     Route, RouteDrop, RouteTable, Sender, Solicitation, Sources, check, clamp_mss, decrement_hops, fit, fragment,
@@ -26,16 +26,16 @@ fn checked(text: &str) -> Result<(), RouteDrop> {
 }
 
 fn check_frame(sent: &Frame) -> Result<(), RouteDrop> {
-    check(&inside(), &sent.bytes, &Headers::parse(&sent.bytes).unwrap())
+    check(&inside(), &sent.admitted().packet())
 }
 
 /// The error about a packet, as text, and its bytes.
 fn error(kind: IcmpError, sent: &Frame) -> Option<(String, Vec<u8>)> {
-    let headers = Headers::parse(&sent.bytes).unwrap();
-    let from = if headers.l3() == L3::Ipv4 { "GW" } else { "GW6" };
+    let sent = sent.admitted();
+    let from = if sent.packet().l3() == L3::Ipv4 { "GW" } else { "GW6" };
     let sender = Sender { mac: MacAddr::new([2, 0, 0, 0, 0, 1]), address: address(from) };
     let mut out = FrameBuf::new();
-    kind.build(&sent.bytes, &headers, sender, &mut out).then(|| (describe(out.frame()), out.frame().to_vec()))
+    kind.build(&sent.packet(), sender, &mut out).then(|| (describe(out.frame()), out.frame().to_vec()))
 }
 
 // G1
@@ -46,8 +46,7 @@ fn g1_hops() {
         for ends in ["A:5000 > S:7000", "A6:5000 > S6:7000"] {
             let mut sent = frame(&format!("udp {ends} ip-id=77 ttl={ttl} df"));
             let before = sent.bytes.clone();
-            let headers = Headers::parse(&sent.bytes).unwrap();
-            let outcome = decrement_hops(&mut sent.bytes, &headers);
+            let outcome = decrement_hops(&mut PacketMut::admit(&mut sent.bytes, sent.offload).unwrap());
             if passes {
                 assert_eq!(outcome, Ok(()));
                 let expected = frame(&format!("udp {ends} ip-id=77 ttl={} df", ttl - 1));
@@ -89,17 +88,15 @@ fn g2_broken_headers() {
 #[test]
 fn g4_path_mtu() {
     let sent = frame("udp A:5000 > S:7000 len=1450 df");
-    let headers = Headers::parse(&sent.bytes).unwrap();
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1478), Fit::Fits);
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1400), Fit::TooBig);
+    assert_eq!(fit(&sent.admitted().packet(), 1478), Fit::Fits);
+    assert_eq!(fit(&sent.admitted().packet(), 1400), Fit::TooBig);
     let (text, bytes) = error(IcmpError::TooBig { mtu: 1400 }, &sent).unwrap();
     assert_eq!(text, "icmp GW > A type=3 code=4 quoting udp A:5000 > S:7000");
     assert_eq!(bytes.len(), 14 + 576);
     assert_eq!(bytes[38..42], 1400u32.to_be_bytes());
 
     let sent = frame("udp A6:5000 > S6:7000 len=1450");
-    let headers = Headers::parse(&sent.bytes).unwrap();
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1400), Fit::TooBig);
+    assert_eq!(fit(&sent.admitted().packet(), 1400), Fit::TooBig);
     let (text, bytes) = error(IcmpError::TooBig { mtu: 600 }, &sent).unwrap();
     assert_eq!(text, "icmp GW6 > A6 type=2 code=0 quoting udp A6:5000 > S6:7000");
     assert_eq!((bytes.len(), &bytes[58..62]), (14 + 1280, &1280u32.to_be_bytes()[..]));
@@ -110,9 +107,8 @@ fn g4_path_mtu() {
 #[test]
 fn g5_fragmentation() {
     let sent = frame("udp A:5000 > S:7000 len=1450 ip-id=9 partial");
-    let headers = Headers::parse(&sent.bytes).unwrap();
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1400), Fit::Fragment);
-    let pieces = fragment(&sent.bytes, &headers, &sent.offload, 1400);
+    assert_eq!(fit(&sent.admitted().packet(), 1400), Fit::Fragment);
+    let pieces = fragment(&sent.admitted().packet(), 1400);
     assert_eq!(pieces.iter().map(|piece| piece.len() - 14).collect::<Vec<_>>(), [1396, 102]);
     assert_eq!(describe(&pieces[1]), "frag=1376 A > S");
     let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece[34..].to_vec()).collect();
@@ -120,8 +116,7 @@ fn g5_fragmentation() {
 
     // A fragment is cut further, and a last one stays the last.
     let last = frame("udp A:5000 > S:7000 len=3000 ip-id=9 frag=2000");
-    let headers = Headers::parse(&last.bytes).unwrap();
-    let pieces = fragment(&last.bytes, &headers, &last.offload, 600);
+    let pieces = fragment(&last.admitted().packet(), 600);
     assert_eq!(describe(&pieces[1]), "frag=2576 A > S");
     let more: Vec<bool> = pieces.iter().map(|piece| piece[20] & 0x20 != 0).collect();
     assert_eq!(more, [true, false]);
@@ -150,7 +145,7 @@ fn g6_unanswerable() {
     assert_eq!(error(IcmpError::HopsExceeded, &broadcast), None);
     for text in ["icmp A > S echo id=1 ttl=1", "udp A:1 > S:2 len=90 part=48 more", "icmp A6 > S6 echo id=1"] {
         let sent = frame(text);
-        assert!(may_be_answered(&sent.bytes, &Headers::parse(&sent.bytes).unwrap()), "{text}");
+        assert!(may_be_answered(&sent.admitted().packet()), "{text}");
     }
 }
 
@@ -187,7 +182,7 @@ fn g8_g9_sources() {
     assert_eq!(checked("udp S6:1 > T6:2"), Err(RouteDrop::SpoofedSource));
     let uplink = Interface { addresses: vec!["203.0.113.1/24".parse().unwrap()], sources: Sources::Any };
     let sent = frame("udp 1.1.1.1:1 > EXT:2");
-    assert_eq!(check(&uplink, &sent.bytes, &Headers::parse(&sent.bytes).unwrap()), Ok(()));
+    assert_eq!(check(&uplink, &sent.admitted().packet()), Ok(()));
 }
 
 // G10, G13, G14
@@ -296,20 +291,20 @@ fn neighbour_frames() {
     };
     assert!(is_arp(out.frame()));
     assert_eq!(out.frame()[..6], [0xff; 6]);
-    assert_eq!(heard(out.frame(), &Headers::parse(out.frame()).unwrap()), Some((address("EXT"), mac, News::Hint)));
+    assert_eq!(heard(&out.packet()), Some((address("EXT"), mac, News::Hint)));
 
     assert!(ask("EXT6", "S6", None).build(&mut out));
     assert_eq!(out.frame()[..6], [0x33, 0x33, 0xff, 0, 0, 2]);
-    assert_eq!(heard(out.frame(), &Headers::parse(out.frame()).unwrap()), Some((address("EXT6"), mac, News::Hint)));
+    assert_eq!(heard(&out.packet()), Some((address("EXT6"), mac, News::Hint)));
     assert!(!ask("EXT", "S6", None).build(&mut out));
 
     let mut bytes = vec![0u8; 14 + 72];
     bytes[12..14].copy_from_slice(&[0x86, 0xdd]);
     let (IpAddr::V6(target), IpAddr::V6(asker)) = (address("S6"), address("EXT6")) else { panic!("IPv6") };
     vswitch_frame::ndp::write_advertisement(&mut bytes[14..], mac, target, asker, true);
-    assert_eq!(heard(&bytes, &Headers::parse(&bytes).unwrap()), Some((address("S6"), mac, News::Answer)));
+    assert_eq!(heard(&Packet::finished(&bytes)), Some((address("S6"), mac, News::Answer)));
     bytes[14 + 7] = 254;
-    assert_eq!(heard(&bytes, &Headers::parse(&bytes).unwrap()), None, "a hop limit below 255 came from afar");
+    assert_eq!(heard(&Packet::finished(&bytes)), None, "a hop limit below 255 came from afar");
 }
 
 // G15
@@ -332,11 +327,10 @@ fn g15_source_route() {
 #[test]
 fn c26_super_frames() {
     let mut sent = frame("tcp A:4000 > S:80 A len=7240 df partial");
-    let headers = Headers::parse(&sent.bytes).unwrap();
     sent.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size: 1448, header_len: 54, ecn: false });
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1500), Fit::Fits);
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1488), Fit::Fits);
-    assert_eq!(fit(&sent.bytes, &headers, &sent.offload, 1487), Fit::TooBig);
+    assert_eq!(fit(&sent.admitted().packet(), 1500), Fit::Fits);
+    assert_eq!(fit(&sent.admitted().packet(), 1488), Fit::Fits);
+    assert_eq!(fit(&sent.admitted().packet(), 1487), Fit::TooBig);
 }
 
 // G17
@@ -346,8 +340,7 @@ fn g17_reset() {
     let mut out = FrameBuf::new();
     let mut refuse = |text: &str| {
         let sent = frame(text);
-        let headers = Headers::parse(&sent.bytes).unwrap();
-        refuse_connection(&sent.bytes, &headers, &mut out).then(|| out.frame().to_vec())
+        refuse_connection(&sent.admitted().packet(), &mut out).then(|| out.frame().to_vec())
     };
     for (sent, expected) in [
         ("tcp A:4000 > GW:80 S seq=1000", "tcp GW:80 > A:4000 RA seq=0 ack=1001 win=0 df"),
@@ -370,16 +363,16 @@ fn g24_mss_clamp() {
         for place in ["", "odd"] {
             for (ends, expected) in [("A:4000 > S:80", 1410), ("A6:4000 > S6:80", 1390)] {
                 let mut sent = frame(&format!("tcp {ends} S mss=1460 {place} {sum}"));
-                let headers = Headers::parse(&sent.bytes).unwrap();
-                assert!(clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450));
+                let offload = sent.offload;
+                let clamp = |bytes: &mut [u8]| clamp_mss(&mut PacketMut::admit(bytes, offload).unwrap(), 1450);
+                assert!(clamp(&mut sent.bytes));
                 assert_eq!(sent.bytes, frame(&format!("tcp {ends} S mss={expected} {place} {sum}")).bytes);
-                assert!(!clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450));
+                assert!(!clamp(&mut sent.bytes));
             }
         }
     }
     for text in ["tcp A:4000 > S:80 A mss=1460", "tcp A:4000 > S:80 S", "udp A:4000 > S:80"] {
-        let mut sent = frame(text);
-        let headers = Headers::parse(&sent.bytes).unwrap();
-        assert!(!clamp_mss(&mut sent.bytes, &headers, &sent.offload, 1450), "{text}");
+        let sent = frame(text);
+        assert!(!clamp_mss(&mut sent.admitted().packet_mut(), 1450), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Fragment, Headers, NetworkIndex, Timestamp, checksum, offload};
+use vswitch_frame::{Fragment, Headers, NetworkIndex, PacketMut, Timestamp, checksum, offload};
 use vswitch_nat::rules::{NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, Limits, Timeouts};
 use vswitch_nat::translate::FragmentLimits;
@@ -120,16 +120,19 @@ impl World {
     }
 
     pub(crate) fn send_frame(&mut self, leg: Leg, sent: &mut Frame) -> String {
-        let headers = Headers::parse(&sent.bytes).unwrap();
+        let mut packet = match PacketMut::admit(&mut sent.bytes, sent.offload) {
+            Ok(packet) => packet,
+            Err(reason) => return reason.name().to_owned(),
+        };
+        sent.offload = packet.view().offload();
         let context = Context { rules: &self.rules, ingress: leg, now: self.now };
-        match self.nat.lookup(&context, &sent.bytes, &headers, &sent.offload) {
+        match self.nat.lookup(&context, &packet.view()) {
             Ok(Decision::ToSelf) => "self".to_owned(),
             Ok(Decision::Held) => "held".to_owned(),
             Err(reason) => reason.name().to_owned(),
             Ok(Decision::Forward(passage)) => {
                 let (egress, destination) = (passage.egress(), passage.destination());
-                let outcome =
-                    self.nat.translate(&context, passage, &mut sent.bytes, &headers, &sent.offload, &mut self.rng);
+                let outcome = self.nat.translate(&context, passage, &mut packet, &mut self.rng);
                 match outcome {
                     Err(reason) => reason.name().to_owned(),
                     Ok(()) => {

@@ -14,14 +14,25 @@ use crate::ipv4::protocol;
 use crate::offload::{GsoKind, MAX_SEGMENTS, MIN_TCP_SEGMENT, PartialChecksum};
 use crate::{DropReason, Fragment, Gso, Headers, L3, Offload, checksum, put16, tcp, udp};
 
-/// Verifies the work that a frame's sender left undone, and does what no later stage can. Behind it, a partial checksum is the
+/// Checks a frame that came in: finds its headers, verifies the work that its sender left undone, and does what no later stage can.
+/// Behind it, a partial checksum is the
 /// one of the packet's own TCP or UDP header, and a super-frame is what its type says and becomes at most [`MAX_SEGMENTS`]
-/// segments. `headers` stay right: nothing in front of the L4 header is written.
+/// segments.
 ///
 /// # Errors
 /// The reason to drop the frame.
 #[inline]
-pub fn admit(frame: &mut [u8], headers: &Headers, offload: &mut Offload) -> Result<(), DropReason> {
+pub(crate) fn admit(frame: &mut [u8], offload: &mut Offload) -> Result<Headers, DropReason> {
+    let Ok(headers) = Headers::parse(frame) else {
+        // An ingress that could make no sense of a frame leaves it empty.
+        return Err(if frame.is_empty() { DropReason::BadOffload } else { DropReason::Runt });
+    };
+    verify(frame, &headers, offload).map(|()| headers)
+}
+
+/// The headers stay right: nothing in front of the L4 header is written.
+#[inline]
+fn verify(frame: &mut [u8], headers: &Headers, offload: &mut Offload) -> Result<(), DropReason> {
     let Some(partial) = offload.checksum else {
         return if offload.gso.is_none() { Ok(()) } else { Err(DropReason::BadOffload) };
     };
@@ -132,7 +143,7 @@ mod tests {
 
     fn admitted(frame: &mut [u8], mut offload: Offload) -> Result<Offload, DropReason> {
         let headers = Headers::parse(frame).unwrap();
-        admit(frame, &headers, &mut offload).map(|()| offload)
+        verify(frame, &headers, &mut offload).map(|()| offload)
     }
 
     /// What Linux leaves undone of TCP and UDP stays undone, and the frame as it is.
@@ -256,7 +267,7 @@ mod tests {
             let gso = size.map(|size| Gso { kind, size, header_len: 0, ecn: false });
             let mut offload = Offload { checksum: Some(PartialChecksum { start, offset }), gso };
             let mut frame = template.clone();
-            let outcome = admit(&mut frame, &headers, &mut offload);
+            let outcome = verify(&mut frame, &headers, &mut offload);
             let untouched = match headers.l3() {
                 L3::Other => headers.l3_offset(),
                 _ => headers.l4_offset(),

@@ -1,8 +1,9 @@
 //! The buffer that a frame lives in from ingress to egress.
 
-use crate::Malformed;
+use crate::admit::admit;
 use crate::offload::{Offload, VNET_HEADER_LEN};
 use crate::vlan::{TAG_LEN, VlanTag};
+use crate::{DropReason, Headers, Malformed, Packet, PacketMut};
 
 /// Bytes kept free in front of a received frame: room for a VLAN tag or the outer headers of a tunnel (outer IPv6,
 /// UDP, VXLAN and Ethernet need 70) without moving the frame.
@@ -27,6 +28,10 @@ pub struct FrameBuf {
     len: usize,
     /// The work that the sender left undone.
     pub offload: Offload,
+    /// Those of the frame, once it was checked.
+    headers: Option<Headers>,
+    /// The L4 checksum is right.
+    verified: bool,
 }
 
 impl FrameBuf {
@@ -34,7 +39,7 @@ impl FrameBuf {
     #[must_use]
     pub fn new() -> Self {
         let storage = vec![0; BUFFER_LEN].into_boxed_slice();
-        FrameBuf { storage, start: HEADROOM, len: 0, offload: Offload::NONE }
+        FrameBuf { storage, start: HEADROOM, len: 0, offload: Offload::NONE, headers: None, verified: false }
     }
 
     /// A buffer that holds a copy of `frame`.
@@ -58,11 +63,67 @@ impl FrameBuf {
         self.received(frame.len(), offload);
     }
 
+    /// Replaces the content by a copy of a checked frame.
+    ///
+    /// # Panics
+    /// When it is longer than [`MAX_FRAME_LEN`].
+    #[inline]
+    pub fn fill_with(&mut self, packet: &Packet<'_>) {
+        self.fill(packet.frame, packet.offload);
+        self.headers = Some(packet.headers);
+        self.verified = packet.verified;
+    }
+
+    /// Checks the frame that came in, once: behind it, [`FrameBuf::packet`] says what was found.
+    ///
+    /// # Errors
+    /// The reason to drop the frame.
+    #[inline]
+    pub fn admit(&mut self) -> Result<Packet<'_>, DropReason> {
+        let frame = &mut self.storage[self.start..self.start + self.len];
+        let headers = admit(frame, &mut self.offload)?;
+        self.headers = Some(headers);
+        self.verified = false;
+        Ok(Packet { frame, headers, offload: self.offload, verified: false })
+    }
+
+    /// The frame as it was checked. One that was not is of the switch's own making, and looked at here.
+    #[inline]
+    #[must_use]
+    pub fn packet(&self) -> Packet<'_> {
+        let frame = self.frame();
+        let headers = self.headers.unwrap_or_else(|| Headers::of_any(frame));
+        Packet { frame, headers, offload: self.offload, verified: self.verified }
+    }
+
+    /// The frame as it was checked, to rewrite in place.
+    #[inline]
+    #[must_use]
+    pub fn packet_mut(&mut self) -> PacketMut<'_> {
+        let frame = &mut self.storage[self.start..self.start + self.len];
+        let headers = self.headers.unwrap_or_else(|| Headers::of_any(frame));
+        PacketMut { frame, headers, offload: self.offload, verified: self.verified }
+    }
+
+    /// Takes note that the L4 checksum is right, so that nobody has to look again.
+    #[inline]
+    pub const fn mark_verified(&mut self) {
+        self.verified = true;
+    }
+
+    /// The content is another one, or of another length.
+    #[inline]
+    const fn forget(&mut self) {
+        self.headers = None;
+        self.verified = false;
+    }
+
     /// Empties the buffer and returns the [`MAX_FRAME_LEN`] bytes into which a frame is received.
     #[inline]
     pub fn receive_area(&mut self) -> &mut [u8] {
         self.start = HEADROOM;
         self.len = 0;
+        self.forget();
         &mut self.storage[HEADROOM..HEADROOM + MAX_FRAME_LEN]
     }
 
@@ -72,6 +133,7 @@ impl FrameBuf {
         self.start = HEADROOM;
         self.len = len.min(MAX_FRAME_LEN);
         self.offload = offload;
+        self.forget();
     }
 
     /// Empties the buffer and returns the bytes into which a virtio-net header and the frame behind it are received.
@@ -79,6 +141,7 @@ impl FrameBuf {
     pub fn vnet_receive_area(&mut self) -> &mut [u8] {
         self.start = HEADROOM;
         self.len = 0;
+        self.forget();
         &mut self.storage[HEADROOM - VNET_HEADER_LEN..HEADROOM + MAX_FRAME_LEN]
     }
 
@@ -90,6 +153,7 @@ impl FrameBuf {
     pub fn vnet_received(&mut self, len: usize) -> Result<(), Malformed> {
         self.start = HEADROOM;
         self.offload = Offload::NONE;
+        self.forget();
         let Some(frame_len) = len.checked_sub(VNET_HEADER_LEN) else {
             self.len = 0;
             return Err(Malformed::Truncated("virtio-net"));
@@ -121,12 +185,6 @@ impl FrameBuf {
         &mut self.storage[self.start..self.start + self.len]
     }
 
-    /// The frame, to rewrite in place, and its offload.
-    #[inline]
-    pub fn parts(&mut self) -> (&mut [u8], &mut Offload) {
-        (&mut self.storage[self.start..self.start + self.len], &mut self.offload)
-    }
-
     /// Frame length in bytes.
     #[inline]
     #[must_use]
@@ -151,12 +209,14 @@ impl FrameBuf {
         };
         room.copy_from_slice(bytes);
         self.len += bytes.len();
+        self.forget();
         true
     }
 
     /// Cuts the frame to `len` bytes; a shorter frame stays as it is.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.forget();
     }
 
     /// Puts a VLAN tag behind the addresses, using four bytes of headroom, and moves the offload's offsets with the
@@ -171,6 +231,7 @@ impl FrameBuf {
         self.storage.copy_within(old..old + 12, self.start);
         self.storage[self.start + 12..self.start + 16].copy_from_slice(&tag.to_bytes());
         self.offload = self.offload.moved_back(TAG_LEN);
+        self.forget();
         true
     }
 }

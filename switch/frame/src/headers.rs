@@ -90,6 +90,26 @@ impl Headers {
         })
     }
 
+    /// Parses any bytes; a runt is opaque and has nothing in it.
+    #[inline]
+    pub(crate) fn of_any(frame: &[u8]) -> Headers {
+        Headers::parse(frame).unwrap_or(Headers {
+            l3: L3::Other,
+            fragment: Fragment::None,
+            protocol: 0,
+            vlan_tci: None,
+            ether_type: EtherType(0),
+            l3_offset: frame.len(),
+            l4_offset: frame.len(),
+            l3_end: frame.len(),
+        })
+    }
+
+    /// The same headers of a packet that ends at `l3_end`.
+    pub(crate) const fn ending_at(self, l3_end: usize) -> Headers {
+        Headers { l3_end, ..self }
+    }
+
     #[inline]
     fn ipv4(self, frame: &[u8]) -> Headers {
         let Ok(packet) = Ipv4::parse(&frame[self.l3_offset..]) else {

@@ -5,17 +5,19 @@
 //!
 //! # Nouns
 //! - [`MacAddr`], [`PortId`], [`NetworkIndex`], [`Vni`], [`Generation`], [`Timestamp`]: newtypes used as units.
-//! - [`Headers`]: one parse of a frame into header offsets. A frame is checked once; what follows cannot fail.
+//! - [`Headers`]: one parse of a frame into header offsets.
+//! - [`Packet`], [`PacketMut`]: a frame that was checked, with its headers. That happens once, at ingress ([`FrameBuf::admit`]);
+//!   what follows cannot fail.
 //! - Views ([`ethernet`], [`arp`], [`ipv4`], [`ipv6`], [`tcp`], [`udp`], [`icmp`], [`ndp`]): a byte slice whose length
 //!   has been checked, with accessors that cannot fail and, over `&mut [u8]`, setters that keep checksums right.
 //! - [`Offload`]: the work that the sender left undone (checksum, segmentation), carried with every frame as the
-//!   virtio-net header carries it. [`admit`] holds it against the frame, once, at ingress;
+//!   virtio-net header carries it. Ingress holds it against the frame;
 //!   [`offload::complete_checksum`] and [`segment::segment`] do that work in software.
 //! - [`FrameBuf`]: a reusable buffer with headroom, so that a tag or an outer header is put in front without a copy.
 //! - [`DropReason`]: why a frame goes nowhere; [`reason`] is how such sets are made and counted.
 //!
 //! # Life of a frame here
-//! `FrameBuf` is filled by a port → [`Headers::parse`] → [`admit`] → engines read views and rewrite them in place, adjusting
+//! `FrameBuf` is filled by a port → [`FrameBuf::admit`] → engines take a [`Packet`], read views and rewrite them in place, adjusting
 //! checksums by RFC 1624 for a finished checksum and by plain one's complement addition for a *partial* one (the field
 //! then holds only the pseudo-header sum; see [`offload`]) → the frame leaves with its `Offload`, or is finished in
 //! software where the egress cannot take it.
@@ -42,6 +44,7 @@ pub mod ipv6;
 mod mac;
 pub mod ndp;
 pub mod offload;
+mod packet;
 pub mod reason;
 pub mod segment;
 pub mod tcp;
@@ -50,7 +53,6 @@ pub mod train;
 pub mod udp;
 pub mod vlan;
 
-pub use admit::admit;
 pub use buffer::FrameBuf;
 pub use drop::DropReason;
 pub use ethernet::EtherType;
@@ -58,6 +60,7 @@ pub use headers::{Fragment, Headers, L3, addresses};
 pub use ids::{Generation, InvalidVni, NetworkIndex, PortId, Vni};
 pub use mac::{MacAddr, MacParseError};
 pub use offload::{Gso, Offload};
+pub use packet::{OwnedPacket, Packet, PacketMut};
 pub use time::Timestamp;
 
 /// Why bytes could not be viewed as a header.

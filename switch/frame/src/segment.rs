@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::offload::{Gso, GsoKind, Offload};
 use crate::tcp::{Tcp, flag};
 use crate::udp;
-use crate::{Headers, L3, Malformed, checksum, ipv4, ipv6, put16, tcp};
+use crate::{Headers, L3, Malformed, Packet, PacketMut, checksum, ipv4, ipv6, put16, tcp};
 
 /// A super-frame that has been checked and can be written out segment by segment.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub struct Segments<'f> {
 /// Checks a super-frame.
 ///
 /// # Errors
-/// When `offload` names no segmentation, or the frame does not carry what its segmentation type says.
-pub fn segment(frame: &[u8], offload: Offload) -> Result<Segments<'_>, Malformed> {
-    let Some(Gso { kind, size, .. }) = offload.gso else {
+/// When its offload names no segmentation, or the frame does not carry what its segmentation type says.
+pub fn segment<'f>(packet: &Packet<'f>) -> Result<Segments<'f>, Malformed> {
+    let (frame, headers) = (packet.frame, packet.headers);
+    let Some(Gso { kind, size, .. }) = packet.offload.gso else {
         return Err(Malformed::Field("virtio-net", "segmentation type"));
     };
-    let headers = Headers::parse(frame)?;
     let (family, protocol) = match kind {
         GsoKind::TcpV4 => (headers.l3() == L3::Ipv4, ipv4::protocol::TCP),
         GsoKind::TcpV6 => (headers.l3() == L3::Ipv6, ipv4::protocol::TCP),
@@ -60,15 +60,12 @@ const MAX_HEADERS: usize = crate::ethernet::HEADER_LEN + 2 * crate::vlan::TAG_LE
 /// # Errors
 /// As [`segment`]; when the frame's checksum is not partial, its headers are longer than IPv4's can be, or not one segment
 /// fits.
-pub fn shorten(
-    frame: &mut [u8],
-    offload: Offload,
-    longest: usize,
-    mut each: impl FnMut(&[u8], Offload),
-) -> Result<(), Malformed> {
-    let whole = segment(frame, offload)?;
+pub fn shorten(packet: &mut PacketMut<'_>, longest: usize, mut each: impl FnMut(&Packet<'_>)) -> Result<(), Malformed> {
+    let whole = segment(&packet.view())?;
     let Segments { headers, kind, header_len, size, .. } = whole;
     let end = headers.l3_end();
+    let (offload, verified) = (packet.offload, packet.verified);
+    let frame = &mut *packet.frame;
     if kind == GsoKind::Udp || offload.checksum.is_none() || header_len > MAX_HEADERS {
         return Err(Malformed::Field("super-frame", "kind"));
     }
@@ -92,7 +89,9 @@ pub fn shorten(
         pieces.number(index, &mut piece[headers.l4_offset()..header_len]);
         let pseudo = pieces.pseudo(ipv4::protocol::TCP, header_len - headers.l4_offset() + payload);
         put16(piece, headers.l4_offset() + tcp::CHECKSUM_OFFSET, checksum::fold(pseudo));
-        each(piece, Offload { gso: offload.gso.filter(|_| payload > size), ..offload });
+        let left = Offload { gso: offload.gso.filter(|_| payload > size), ..offload };
+        let headers = headers.ending_at(header_len + payload);
+        each(&Packet { frame: piece, headers, offload: left, verified });
         piece[..header_len].copy_from_slice(&covered[..header_len]);
     }
     Ok(())
@@ -261,11 +260,17 @@ mod tests {
         frame.truncate(66);
         frame.extend_from_slice(&payload);
         frame[16..18].copy_from_slice(&[0, 0]);
-        assert_eq!(segment(&frame, offload).unwrap().count(), 104);
+        assert_eq!(segment(&Packet::unchecked(&frame, offload)).unwrap().count(), 104);
         let mut joined = Vec::new();
-        shorten(&mut frame, offload, 65_535, |piece, offload| {
+        let mut packet = PacketMut::admit(&mut frame, offload).unwrap();
+        shorten(&mut packet, 65_535, |packet| {
+            let (piece, offload) = (packet.frame(), packet.offload());
             let headers = Headers::parse(piece).unwrap();
             assert_eq!((headers.l3(), headers.l3_end()), (L3::Ipv4, piece.len()));
+            assert_eq!(
+                (packet.l3(), packet.l4_offset(), packet.l3_end()),
+                (L3::Ipv4, headers.l4_offset(), piece.len())
+            );
             let packet = crate::ipv4::Ipv4::parse(headers.packet(piece)).unwrap();
             assert!(packet.checksum_ok());
             let segment = Tcp::parse(headers.l4(piece)).unwrap();
@@ -289,7 +294,7 @@ mod tests {
         ) {
             prop_assume!(payload.len() / usize::from(size) < 200);
             let (frame, offload) = super_frame(v6, udp, flags, &payload, size);
-            let segments = segment(&frame, offload).unwrap();
+            let segments = segment(&Packet::unchecked(&frame, offload)).unwrap();
             let mut joined = Vec::new();
             for index in 0..segments.count() {
                 let mut out = vec![0u8; segments.max_len()];
@@ -343,14 +348,18 @@ mod tests {
             let (frame, offload) = super_frame(v6, false, flags, &payload, size);
             let header_len = if v6 { 72 } else { 52 };
             let finished = |frame: &[u8], offload| {
-                let segments = segment(frame, offload).unwrap();
+                let segments = segment(&Packet::unchecked(frame, offload)).unwrap();
                 let mut out = vec![0; segments.max_len()];
                 (0..segments.count()).map(|index| { let length = segments.write(index, &mut out); out[..length].to_vec() })
                     .collect::<Vec<_>>()
             };
             let mut pieces = Vec::new();
             let mut cut = frame.clone();
-            let shortened = shorten(&mut cut, offload, longest, |piece, offload| {
+            let headers = Headers::parse(&frame).unwrap();
+            let mut packet = PacketMut { frame: &mut cut, headers, offload, verified: false };
+            let shortened = shorten(&mut packet, longest, |packet| {
+                let (piece, offload) = (packet.frame(), packet.offload());
+                assert_eq!(packet.l4(), Headers::parse(piece).unwrap().l4(piece));
                 assert!(piece.len() - 14 <= longest);
                 if offload.gso.is_some() {
                     pieces.extend(finished(piece, offload));
@@ -375,7 +384,7 @@ mod tests {
             if bytes.len() > 14 { bytes[12..15].copy_from_slice(&[8, 0, 0x45]); }
             let kind = [GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::Udp][kind];
             let offload = Offload { checksum: None, gso: Some(Gso { kind, size, header_len: 0, ecn: false }) };
-            if let Ok(segments) = segment(&bytes, offload) {
+            if let Ok(segments) = segment(&Packet::unchecked(&bytes, offload)) {
                 let mut out = vec![0u8; segments.max_len()];
                 for index in 0..segments.count() {
                     segments.write(index, &mut out);

@@ -7,7 +7,7 @@
 //! header checksum, and the partial UDP checksum that the kernel made. Whatever else comes is no part of a train.
 
 use crate::offload::{Gso, GsoKind, Offload, PartialChecksum};
-use crate::{EtherType, Fragment, Headers, L3, be16, checksum, ethernet, ipv4, ipv6, put16, udp};
+use crate::{EtherType, Fragment, L3, Packet, be16, checksum, ethernet, ipv4, ipv6, put16, udp};
 
 /// The longest headers of a train: Ethernet, IPv6 and UDP.
 pub const MAX_HEADER_LEN: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN + udp::HEADER_LEN;
@@ -39,9 +39,9 @@ impl Train {
     /// A train that begins with this frame, if it may.
     #[inline]
     #[must_use]
-    pub fn begin(frame: &[u8], offload: &Offload) -> Option<Train> {
-        let l4 = plain_udp(frame, offload)?;
-        let headers = Headers::parse(frame).ok()?;
+    pub fn begin(packet: &Packet<'_>) -> Option<Train> {
+        let (frame, headers) = (packet.frame(), packet.headers());
+        let l4 = plain_udp(frame, &packet.offload())?;
         let whole =
             headers.fragment() == Fragment::None && headers.l3_end() == frame.len() && headers.l4_offset() == l4;
         let size = frame.len().checked_sub(l4 + udp::HEADER_LEN).filter(|&size| size > 0)?;
@@ -223,7 +223,7 @@ mod tests {
 
     /// The super-frame of all datagrams, if they are one train.
     fn joined(datagrams: &[(Vec<u8>, Offload)]) -> Option<(Vec<u8>, Offload)> {
-        let mut train = Train::begin(&datagrams[0].0, &datagrams[0].1)?;
+        let mut train = Train::begin(&Packet::unchecked(&datagrams[0].0, datagrams[0].1))?;
         for pair in datagrams.windows(2) {
             if !train.add(&pair[0].0, &pair[1].0, &pair[1].1) {
                 return None;
@@ -251,7 +251,7 @@ mod tests {
             let datagrams: Vec<_> =
                 (0..count).map(|index| datagram(v6, identification(index), &payload(index))).collect();
             let (frame, offload) = joined(&datagrams).expect("one train");
-            let segments = segment(&frame, offload).unwrap();
+            let segments = segment(&Packet::unchecked(&frame, offload)).unwrap();
             prop_assert_eq!(segments.count(), count);
             for (index, datagram) in datagrams.iter().enumerate() {
                 let mut out = vec![0; segments.max_len()];
@@ -275,7 +275,7 @@ mod tests {
         #[test]
         fn noise(bytes in proptest::collection::vec(any::<u8>(), 0..100), start in 0u16..120, offset in 0u16..8) {
             let offload = Offload { checksum: Some(PartialChecksum { start, offset }), gso: None };
-            if let Some(mut train) = Train::begin(&bytes, &offload) {
+            if let Some(mut train) = Train::begin(&Packet::unchecked(&bytes, offload)) {
                 let _ = train.add(&bytes, &bytes, &offload);
             }
         }
@@ -290,15 +290,15 @@ mod tests {
         assert!(joined(&[one.clone(), two.clone()]).is_some());
         let finished = (two.0.clone(), Offload::NONE);
         assert_eq!(joined(&[one.clone(), finished.clone()]), None);
-        assert!(Train::begin(&finished.0, &finished.1).is_none());
-        let gso = Offload { gso: Train::begin(&one.0, &one.1).unwrap().offload().gso, ..one.1 };
-        assert!(Train::begin(&one.0, &gso).is_none());
+        assert!(Train::begin(&Packet::unchecked(&finished.0, finished.1)).is_none());
+        let gso = Offload { gso: Train::begin(&Packet::unchecked(&one.0, one.1)).unwrap().offload().gso, ..one.1 };
+        assert!(Train::begin(&Packet::unchecked(&one.0, gso)).is_none());
         let short = datagram(false, 2, &[2; 99]);
         assert!(joined(&[one.clone(), short.clone()]).is_some());
         assert_eq!(joined(&[one.clone(), short.clone(), datagram(false, 3, &[3; 99])]), None);
         assert_eq!(joined(&[short, datagram(false, 3, &[3; 100])]), None);
         assert_eq!(joined(&[one.clone(), datagram(false, 3, &[3; 100])]), None);
-        assert!(Train::begin(&datagram(false, 1, &[]).0, &one.1).is_none());
+        assert!(Train::begin(&Packet::unchecked(&datagram(false, 1, &[]).0, one.1)).is_none());
         let many: Vec<_> = (1..=65).map(|index| datagram(true, index, &[1; 10])).collect();
         assert!(joined(&many[..64]).is_some() && joined(&many).is_none());
         let large: Vec<_> = (1..=50).map(|index| datagram(true, index, &[1; 1400])).collect();

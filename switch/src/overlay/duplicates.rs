@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use vswitch_frame::arp::Arp;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::ndp::Neighbor;
-use vswitch_frame::{DropReason, Fragment, Headers, L3, MacAddr, Timestamp, addresses};
+use vswitch_frame::{DropReason, Fragment, L3, MacAddr, Packet, Timestamp};
 
 use crate::shared::lock;
 use crate::verdict::Verdict;
@@ -72,19 +72,18 @@ impl Duplicates {
     /// Looks at a frame that came out of the tunnel, and at what was decided about it. `true`: a duplicate that was not
     /// known.
     #[inline]
-    pub(crate) fn look(&self, frame: &[u8], verdict: Option<Verdict>, now: Timestamp) -> bool {
+    pub(crate) fn look(&self, packet: &Packet<'_>, verdict: Option<Verdict>, now: Timestamp) -> bool {
         let taken = verdict == Some(DropReason::StaticEntry.into());
-        (taken || may_claim(frame)) && self.examine(frame, taken, now)
+        (taken || may_claim(packet.frame())) && self.examine(packet, taken, now)
     }
 
     #[cold]
-    fn examine(&self, frame: &[u8], taken: bool, now: Timestamp) -> bool {
-        let Ok(headers) = Headers::parse(frame) else { return false };
-        let (_, source) = addresses(frame);
+    fn examine(&self, packet: &Packet<'_>, taken: bool, now: Timestamp) -> bool {
+        let (_, source) = packet.addresses();
         if taken {
             return self.note(Claimed::Mac(source), source, now);
         }
-        let Some((address, mac)) = claim(frame, &headers) else { return false };
+        let Some((address, mac)) = claim(packet) else { return false };
         let local = self.local.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let other = local.get(&address).is_some_and(|own| *own != mac);
         drop(local);
@@ -134,18 +133,18 @@ fn may_claim(frame: &[u8]) -> bool {
 }
 
 /// The IP address that the frame's sender says is its own.
-fn claim(frame: &[u8], headers: &Headers) -> Option<(IpAddr, MacAddr)> {
-    let (_, source) = addresses(frame);
-    match headers.l3() {
+fn claim(packet: &Packet<'_>) -> Option<(IpAddr, MacAddr)> {
+    let (_, source) = packet.addresses();
+    match packet.l3() {
         L3::Arp => {
-            let arp = Arp::parse(headers.packet(frame)).ok()?;
+            let arp = Arp::parse(packet.ip_packet()).ok()?;
             // A question before the sender has an address (RFC 5227) claims nothing.
             let address = Some(arp.sender_ip()).filter(|address| !address.is_unspecified())?;
             Some((address.into(), arp.sender_mac()))
         }
-        L3::Ipv6 if headers.protocol() == protocol::ICMPV6 && headers.fragment() == Fragment::None => {
-            let message = Neighbor::parse(headers.l4(frame)).ok()?;
-            let sender = headers.source_v6(frame);
+        L3::Ipv6 if packet.protocol() == protocol::ICMPV6 && packet.fragment() == Fragment::None => {
+            let message = Neighbor::parse(packet.l4()).ok()?;
+            let sender = packet.source_v6();
             let own = match message.is_solicitation() {
                 // Duplicate address detection asks for the address that it wants to have (RFC 4862 section 5.4).
                 true if sender.is_unspecified() => message.target(),
@@ -185,15 +184,15 @@ mod tests {
     fn addresses_of_two() {
         let duplicates = Duplicates::default();
         duplicates.watch([10, 0, 0, 1].into(), LOCAL);
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 2]), Some(Verdict::Flood), seconds(1)));
-        assert!(!duplicates.look(&arp(LOCAL, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(1)));
-        assert!(duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(2)));
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(3)));
+        assert!(!duplicates.look(&Packet::finished(&arp(OTHER, [10, 0, 0, 2])), Some(Verdict::Flood), seconds(1)));
+        assert!(!duplicates.look(&Packet::finished(&arp(LOCAL, [10, 0, 0, 1])), Some(Verdict::Flood), seconds(1)));
+        assert!(duplicates.look(&Packet::finished(&arp(OTHER, [10, 0, 0, 1])), Some(Verdict::Flood), seconds(2)));
+        assert!(!duplicates.look(&Packet::finished(&arp(OTHER, [10, 0, 0, 1])), Some(Verdict::Flood), seconds(3)));
         let one = Duplicate { claimed: Claimed::Ip([10, 0, 0, 1].into()), by: OTHER, count: 2, age_seconds: 4 };
         assert_eq!(duplicates.list(seconds(7)), [one]);
         duplicates.unwatch([10, 0, 0, 1].into(), LOCAL);
         assert_eq!(duplicates.list(seconds(7)), []);
-        assert!(!duplicates.look(&arp(OTHER, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(8)));
+        assert!(!duplicates.look(&Packet::finished(&arp(OTHER, [10, 0, 0, 1])), Some(Verdict::Flood), seconds(8)));
     }
 
     /// A frame that was dropped because its source is a local station's shows a MAC address that two have.
@@ -201,8 +200,8 @@ mod tests {
     fn one_mac_address() {
         let duplicates = Duplicates::default();
         let frame = [[2; 6].as_slice(), &LOCAL.octets(), &[8, 0], &[0; 20]].concat();
-        assert!(!duplicates.look(&frame, Some(Verdict::Flood), seconds(1)));
-        assert!(duplicates.look(&frame, Some(DropReason::StaticEntry.into()), seconds(1)));
+        assert!(!duplicates.look(&Packet::finished(&frame), Some(Verdict::Flood), seconds(1)));
+        assert!(duplicates.look(&Packet::finished(&frame), Some(DropReason::StaticEntry.into()), seconds(1)));
         assert_eq!(duplicates.list(seconds(1))[0].claimed, Claimed::Mac(LOCAL));
     }
 
@@ -213,7 +212,11 @@ mod tests {
         duplicates.watch([10, 0, 0, 1].into(), LOCAL);
         for last in 0..200 {
             let other = MacAddr::new([2, 9, 0, 0, 0, last]);
-            duplicates.look(&arp(other, [10, 0, 0, 1]), Some(Verdict::Flood), seconds(u64::from(last)));
+            duplicates.look(
+                &Packet::finished(&arp(other, [10, 0, 0, 1])),
+                Some(Verdict::Flood),
+                seconds(u64::from(last)),
+            );
         }
         let all = duplicates.list(seconds(200));
         assert_eq!((all.len(), all[0].by), (CAPACITY, MacAddr::new([2, 9, 0, 0, 0, 199])));

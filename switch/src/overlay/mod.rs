@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
-use vswitch_frame::{Headers, L3, MacAddr, NetworkIndex, Offload, PortId};
+use vswitch_frame::{L3, MacAddr, NetworkIndex, Packet, PortId};
 use vswitch_tunnel::{Overlay, OverlayStats};
 
 use crate::bridge::over_mtu;
@@ -77,24 +77,19 @@ pub struct NetworkLeg {
 impl NetworkLeg {
     /// The verdict on a frame that may be too long: for the network's MTU, or for a path that it may take through the
     /// tunnel. A packet that may be fragmented goes on, and the underlay does that.
-    pub(crate) fn fit(
-        &self,
-        (frame, headers, offload): (&[u8], &Headers, Offload),
-        (ingress, verdict): (PortId, Verdict),
-        mtu: u32,
-    ) -> Verdict {
+    pub(crate) fn fit(&self, packet: &Packet<'_>, ingress: PortId, verdict: Verdict, mtu: u32) -> Verdict {
         let through = match verdict {
             Verdict::Forward(port) => port == self.port,
             Verdict::Flood => ingress != self.port,
             Verdict::Forwarded | Verdict::Answer | Verdict::Consumed | Verdict::Drop(_) => false,
         };
         let mtu = if through { mtu.min(self.leg.overlay.path_limit()) } else { mtu };
-        let whole = match headers.l3() {
-            L3::Ipv4 => frame[headers.l3_offset() + 6] & DONT_FRAGMENT != 0,
+        let whole = match packet.l3() {
+            L3::Ipv4 => packet.ip_packet()[6] & DONT_FRAGMENT != 0,
             L3::Ipv6 => true,
             _ => false,
         };
-        if whole && over_mtu(frame, headers, offload, mtu) { Cause::TooBig(mtu).into() } else { verdict }
+        if whole && over_mtu(packet, mtu) { Cause::TooBig(mtu).into() } else { verdict }
     }
 }
 

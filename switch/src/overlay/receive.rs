@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use vswitch_frame::{FrameBuf, Timestamp, Vni};
+use vswitch_frame::{FrameBuf, Headers, Timestamp, Vni};
 use vswitch_tunnel::TunnelDrop;
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::decap::{Intake, open};
@@ -131,7 +131,7 @@ impl Entry<'_, '_> {
             count += 1;
             let inner = &mut packet[LEN..];
             match intake.accept(inner) {
-                Ok(()) => self.add(leg, inner),
+                Ok(headers) => self.add(leg, inner, &headers),
                 Err(reason) => leg.overlay.drops.add(reason, 1),
             }
         }
@@ -139,7 +139,7 @@ impl Entry<'_, '_> {
     }
 
     /// Joins an inner frame to the last one, or puts it into a buffer of its own.
-    fn add(&mut self, leg: &OverlayLeg, inner: &[u8]) {
+    fn add(&mut self, leg: &OverlayLeg, inner: &[u8], headers: &Headers) {
         if let Some(last) = self.filled.checked_sub(1) {
             if self.coalescer.join(&mut self.rx.buffers[last], inner) {
                 return;
@@ -150,7 +150,7 @@ impl Entry<'_, '_> {
             self.flush();
         }
         let buffer = &mut self.rx.buffers[self.filled];
-        buffer.fill(inner, left_undone(inner, self.mtu, self.datagram));
+        buffer.fill(inner, left_undone(inner, headers, self.mtu, self.datagram));
         self.coalescer.begin(buffer);
         self.filled += 1;
     }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
-use vswitch_frame::{DropReason, FrameBuf, Headers, MacAddr};
-use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed, Train};
+use vswitch_frame::{DropReason, FrameBuf, MacAddr, Packet};
+use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed, Route, Train};
 use vswitch_tunnel::{Amount, InnerVlan, OuterChecksum, Remote, TunnelDrop, View, ecn, flow, header};
 
 use super::{OverlayLeg, Vtep};
@@ -48,14 +48,13 @@ impl OverlayLeg {
     /// The remotes that a frame goes to.
     fn destinations<'v>(
         &self,
-        frame: &[u8],
-        headers: &Headers,
+        packet: &Packet<'_>,
         view: &'v View<'_>,
     ) -> Result<&'v [std::sync::Arc<Remote>], TunnelDrop> {
-        if headers.vlan_tci().is_some() && self.overlay.spec().inner_vlan == InnerVlan::Drop {
+        if packet.vlan_tci().is_some() && self.overlay.spec().inner_vlan == InnerVlan::Drop {
             return Err(TunnelDrop::Tagged);
         }
-        let (destination, source) = vswitch_frame::addresses(frame);
+        let (destination, source) = packet.addresses();
         if destination.is_multicast() && source != MacAddr::ZERO && source.to_u64() == self.gateway.load(Relaxed) {
             return Err(TunnelDrop::GatewayFlood);
         }
@@ -83,13 +82,16 @@ impl Exit<'_> {
         buffer: &FrameBuf,
         index: u16,
     ) -> Result<(), TunnelDrop> {
-        let frame = buffer.frame();
-        let headers = Headers::parse(frame).map_err(|_| TunnelDrop::Runt)?;
-        let way = (header::path(flow::hash(frame, &headers)), ecn::encapsulate(ecn::tos(frame, &headers)));
-        for (copy, remote) in self.leg.destinations(frame, &headers, view)?.iter().enumerate() {
-            let job = Job { frame, headers: &headers, offload: buffer.offload, index, remote, counted: copy == 0 };
+        let packet = buffer.packet();
+        if packet.frame().is_empty() {
+            return Err(TunnelDrop::Runt);
+        }
+        let tos = ecn::encapsulate(ecn::tos(packet.frame(), packet.headers()));
+        let route = Route { path: header::path(flow::hash(&packet)), tos };
+        for (copy, remote) in self.leg.destinations(&packet, view)?.iter().enumerate() {
+            let job = Job { packet, index, remote, counted: copy == 0 };
             let mut from = 0;
-            while let Pushed::Full(next) = outbound.packer.push(&job, way, from)? {
+            while let Pushed::Full(next) = outbound.packer.push(&job, route, from)? {
                 self.flush(outbound);
                 from = next;
             }

@@ -1,7 +1,7 @@
 //! The way to the service at a gateway's address and back, past the router ([`crate::port::services`]).
 
 use rand::RngCore;
-use vswitch_frame::{DropReason, FrameBuf, Headers, Offload, PortId, Timestamp};
+use vswitch_frame::{DropReason, FrameBuf, Offload, PortId, Timestamp};
 use vswitch_nat::proxy::datagram::wire;
 use vswitch_nat::route::{Fit, check, fit};
 
@@ -13,8 +13,8 @@ use crate::snapshot::{Network, Snapshot};
 use crate::verdict::Verdict;
 
 /// The verdict on a packet for the service at a gateway's address: to the service's `port`, if a router would believe it.
-pub(super) fn ask(port: PortId, network: &Network, buffer: &mut FrameBuf, headers: &Headers) -> Verdict {
-    if let Err(reason) = check(&network.interface, buffer.frame(), headers) {
+pub(super) fn ask(port: PortId, network: &Network, buffer: &mut FrameBuf) -> Verdict {
+    if let Err(reason) = check(&network.interface, &buffer.packet()) {
         return reason.into();
     }
     let (_, station) = vswitch_frame::addresses(buffer.frame());
@@ -48,9 +48,9 @@ impl Pipeline {
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) -> Result<Verdict, DropReason> {
-        let headers = Headers::parse(buffer.frame()).map_err(|_| DropReason::Runt)?;
-        let (station, from) = vswitch_frame::addresses(buffer.frame());
-        let (source, _) = headers.ip_addresses(buffer.frame());
+        let packet = buffer.admit()?;
+        let (station, from) = packet.addresses();
+        let (source, _) = packet.ip_addresses();
         // The network may be gone, and its index another's.
         let network = services::network_of(from).and_then(|index| snapshot.network(index));
         let network = network.filter(|network| network.interface.has(source)).ok_or(DropReason::NoReceiver)?;
@@ -60,10 +60,10 @@ impl Pipeline {
         let port = port.filter(|port| snapshot.port(*port).is_some_and(|port| port.overlay().is_none()));
         let port = port.ok_or(DropReason::NoReceiver)?;
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
-        if fit(buffer.frame(), &headers, &buffer.offload, mtu) == Fit::Fits {
+        if fit(&buffer.packet(), mtu) == Fit::Fits {
             return Ok(Verdict::Forward(port));
         }
-        let parts = wire::fragments(buffer.frame(), &headers, &buffer.offload, mtu, self.rng.next_u32());
+        let parts = wire::fragments(&buffer.packet(), mtu, self.rng.next_u32());
         if parts.is_empty() {
             return Err(DropReason::OverMtu);
         }

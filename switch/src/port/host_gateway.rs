@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::datagram::{DatagramLimits, Filter, Listener};
 use vswitch_nat::proxy::destinations::Destinations;
@@ -205,15 +205,13 @@ impl HostGateway {
         let mut state = inner.state.lock();
         for &index in indices {
             let buffer = &mut buffers[usize::from(index)];
-            let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
-            if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+            if !matches!(buffer.packet().l3(), L3::Ipv4 | L3::Ipv6) {
                 continue;
             }
-            if headers.protocol() == protocol::TCP {
-                in_packets(buffer, &headers, |packet| state.streams.send(packet, now));
+            if buffer.packet().protocol() == protocol::TCP {
+                in_packets(buffer, |packet| state.streams.send(packet, now));
             } else {
-                let packet = (buffer.frame(), &headers, &buffer.offload);
-                state.datagrams.send(inner.reactor.registry(), packet, now);
+                state.datagrams.send(inner.reactor.registry(), &buffer.packet(), now);
             }
         }
         let output = state.has_output();

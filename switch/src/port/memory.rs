@@ -105,7 +105,7 @@ impl MemoryDevice {
             return self.push(finished, Offload::NONE);
         }
         let invalid = |_| io::Error::from(rustix::io::Errno::INVAL);
-        let segments = segment::segment(buffer.frame(), buffer.offload).map_err(invalid)?;
+        let segments = segment::segment(&buffer.packet()).map_err(invalid)?;
         let mut out = vec![0; segments.max_len()];
         for index in 0..segments.count() {
             let length = segments.write(index, &mut out);

@@ -7,7 +7,7 @@ use rand::RngCore;
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, Headers, L3, MacAddr, Offload, Timestamp};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, L3, MacAddr, Offload, Packet, Timestamp};
 use vswitch_nat::route::{
     Fit, Hop, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
 };
@@ -76,7 +76,7 @@ impl RouteContext<'_> {
     ) -> Option<Verdict> {
         let Refusal { cause, told } = match self.pass(ingress, frame, spare) {
             Ok(verdict) => {
-                if frame.headers.fragment() == Fragment::First {
+                if frame.buffer.packet().fragment() == Fragment::First {
                     self.released(spare);
                 }
                 return verdict;
@@ -97,10 +97,10 @@ impl RouteContext<'_> {
         frame: &mut BurstFrame<'_>,
         spare: &mut Spare<'_>,
     ) -> Result<Option<Verdict>, Refusal> {
-        let (headers, offload, network) = (frame.headers, frame.buffer.offload, ingress.network);
-        check(&network.interface, frame.buffer.frame(), headers)?;
+        let (packet, network) = (frame.buffer.packet(), ingress.network);
+        check(&network.interface, &packet)?;
         let context = Context { rules: &self.plan.rules, ingress: self.plan.leg(network.index), now: self.now };
-        let passage = match self.router.nat.lookup(&context, frame.buffer.frame(), headers, &offload)? {
+        let passage = match self.router.nat.lookup(&context, &packet)? {
             Decision::Forward(passage) => passage,
             Decision::ToSelf => return Ok(None),
             Decision::Held => return Ok(Some(Verdict::Consumed)),
@@ -123,11 +123,11 @@ impl RouteContext<'_> {
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
         let out = out.ok_or(RouteDrop::NoRoute)?;
         let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(RouteDrop::NoRoute)?;
-        if hops_left(frame.buffer.frame(), headers) <= 1 {
+        if hops_left(&packet) <= 1 {
             return Err(RouteDrop::HopsExceeded.into());
         }
         let mtu = u16::try_from(out.config.mtu).unwrap_or(u16::MAX);
-        let fits = fit(frame.buffer.frame(), headers, &offload, mtu);
+        let fits = fit(&packet, mtu);
         if fits == Fit::TooBig {
             let told = IcmpError::for_route(RouteDrop::TooBig, mtu);
             return Err(Refusal { cause: RouteDrop::TooBig.into(), told });
@@ -137,9 +137,14 @@ impl RouteContext<'_> {
             None => self.hops.find(out, hop.neighbour, self.now),
         };
         // What has to wait is kept as it came, too: if nobody answers, its sender is told with a quotation.
-        let original: Option<Box<[u8]>> = (known == Known::Unknown).then(|| frame.buffer.frame().into());
-        decrement_hops(frame.buffer.frame_mut(), headers)?;
-        self.router.nat.translate(&context, passage, frame.buffer.frame_mut(), headers, &offload, self.rng)?;
+        let original = (known == Known::Unknown).then(|| packet.keep());
+        if packet.fragment() == Fragment::None {
+            // The translator has looked at the checksum, and keeps it right.
+            frame.buffer.mark_verified();
+        }
+        let mut packet = frame.buffer.packet_mut();
+        decrement_hops(&mut packet)?;
+        self.router.nat.translate(&context, passage, &mut packet, self.rng)?;
         let mac = match known {
             Known::At(mac) => mac,
             Known::AskAgain(mac) => {
@@ -149,8 +154,7 @@ impl RouteContext<'_> {
             Known::Unknown => {
                 let ingress = ingress.port.and_then(|port| self.snapshot.port(port)).map(Arc::downgrade);
                 let waiting = Waiting {
-                    frame: frame.buffer.frame().into(),
-                    offload: frame.buffer.offload,
+                    packet: frame.buffer.packet().keep(),
                     original: original.unwrap_or_default(),
                     ingress: ingress.unwrap_or_default(),
                 };
@@ -159,7 +163,7 @@ impl RouteContext<'_> {
         };
         let addresses = Addresses { from: gateway, to: mac };
         if fits == Fit::Fragment {
-            for part in fragment(frame.buffer.frame(), headers, &offload, mtu) {
+            for part in fragment(&frame.buffer.packet(), mtu) {
                 let (buffer, index) = spare.take().ok_or(DropReason::NoBuffer)?;
                 buffer.fill(&part, Offload::NONE);
                 self.send(out, addresses, buffer, index);
@@ -232,16 +236,15 @@ impl RouteContext<'_> {
     pub(crate) fn send_waiting(&mut self, network: &Network, mac: MacAddr, waiting: &Waiting, spare: &mut Spare<'_>) {
         let Some(gateway) = network.config.gateway.as_ref().map(|gateway| gateway.mac) else { return };
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
-        let Ok(headers) = Headers::parse(&waiting.frame) else { return };
-        let offload = waiting.offload;
-        let parts = match fit(&waiting.frame, &headers, &offload, mtu) {
-            Fit::Fragment => fragment(&waiting.frame, &headers, &offload, mtu),
+        let packet = waiting.packet.view();
+        let parts = match fit(&packet, mtu) {
+            Fit::Fragment => fragment(&packet, mtu),
             Fit::Fits | Fit::TooBig => Vec::new(),
         };
-        let whole = parts.is_empty().then_some((&waiting.frame[..], offload));
-        for (part, offload) in parts.iter().map(|part| (&part[..], Offload::NONE)).chain(whole) {
+        let whole = parts.is_empty().then_some(packet);
+        for part in parts.iter().map(|part| Packet::finished(part)).chain(whole) {
             let Some((buffer, index)) = spare.take() else { return self.router.count(RouteDrop::QueueFull.into()) };
-            buffer.fill(part, offload);
+            buffer.fill_with(&part);
             self.send(network, Addresses { from: gateway, to: mac }, buffer, index);
         }
     }
@@ -262,9 +265,8 @@ impl RouteContext<'_> {
             let Some((buffer, index)) = spare.take() else {
                 return self.router.count(RouteDrop::QueueFull.into());
             };
-            buffer.fill(&held.frame, Offload::NONE);
-            let Ok(headers) = Headers::parse(&held.frame) else { continue };
-            let mut frame = BurstFrame { buffer, index, headers: &headers };
+            buffer.fill_with(&held.packet.view());
+            let mut frame = BurstFrame { buffer, index };
             if let Err(refusal) = self.pass(Ingress { port: None, network }, &mut frame, spare) {
                 self.router.count(refusal.cause);
             }
@@ -279,11 +281,12 @@ impl RouteContext<'_> {
         frame: &BurstFrame<'_>,
         spare: &mut Spare<'_>,
     ) -> bool {
-        let error = match (frame.headers.l3(), frame.headers.protocol()) {
+        let packet = frame.buffer.packet();
+        let error = match (packet.l3(), packet.protocol()) {
             (L3::Ipv4, protocol::ICMP) | (L3::Ipv6, protocol::ICMPV6) => return false,
             (_, protocol::TCP) => {
                 if let (Some(port), Some((buffer, index))) = (ingress.port, spare.take())
-                    && refuse_connection(frame.buffer.frame(), frame.headers, buffer)
+                    && refuse_connection(&packet, buffer)
                 {
                     self.egress.push(port, index);
                 }
@@ -304,16 +307,16 @@ impl RouteContext<'_> {
         frame: &BurstFrame<'_>,
         spare: &mut Spare<'_>,
     ) {
-        let (bytes, headers) = (frame.buffer.frame(), frame.headers);
-        if !vswitch_nat::route::may_be_answered(bytes, headers) {
+        let packet = frame.buffer.packet();
+        if !vswitch_nat::route::may_be_answered(&packet) {
             return;
         }
-        let (source, _) = headers.ip_addresses(bytes);
+        let (source, _) = packet.ip_addresses();
         let sender = ingress.network.gateway_address(source.is_ipv4());
         let (Some(port), Some((mac, address))) = (ingress.port, sender) else { return };
         if self.router.error_allowed(source, self.now)
             && let Some((buffer, index)) = spare.take()
-            && error.build(bytes, headers, Sender { mac, address }, buffer)
+            && error.build(&packet, Sender { mac, address }, buffer)
         {
             self.egress.push(port, index);
         }
@@ -321,10 +324,9 @@ impl RouteContext<'_> {
 }
 
 /// The time to live, or the hop limit.
-fn hops_left(frame: &[u8], headers: &Headers) -> u8 {
-    let packet = headers.packet(frame);
-    match headers.l3() {
-        L3::Ipv4 => Ipv4::parse(packet).map_or(0, |packet| packet.ttl()),
-        _ => Ipv6::parse(packet).map_or(0, |packet| packet.hop_limit()),
+fn hops_left(packet: &Packet<'_>) -> u8 {
+    match packet.l3() {
+        L3::Ipv4 => Ipv4::parse(packet.ip_packet()).map_or(0, |packet| packet.ttl()),
+        _ => Ipv6::parse(packet.ip_packet()).map_or(0, |packet| packet.hop_limit()),
     }
 }

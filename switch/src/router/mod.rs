@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, Weak};
 
 use vswitch_frame::reason::SharedTally;
-use vswitch_frame::{FrameBuf, Headers, MacAddr, NetworkIndex, Offload, PortId, Timestamp};
+use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, OwnedPacket, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
@@ -90,10 +90,9 @@ pub(crate) fn interface(gateway: Option<&Gateway>, sources: Sources) -> Interfac
 #[derive(Debug)]
 pub(crate) struct Waiting {
     /// As it leaves, but for the MAC addresses.
-    frame: Box<[u8]>,
-    offload: Offload,
+    packet: OwnedPacket,
     /// As it came, for an ICMP error that quotes it.
-    original: Box<[u8]>,
+    original: OwnedPacket,
     /// Where it came from: that very port, as its index is another's once it is gone.
     ingress: Weak<Port>,
 }
@@ -200,7 +199,6 @@ pub(crate) struct BurstFrame<'b> {
     pub(crate) buffer: &'b mut FrameBuf,
     /// The buffer's index in the egress lists.
     pub(crate) index: u16,
-    pub(crate) headers: &'b Headers,
 }
 
 /// Buffers behind those of a burst, for frames of the router's own making.

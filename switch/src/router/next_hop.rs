@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::FixedState;
 use std::hash::BuildHasher;
-use vswitch_frame::{FrameBuf, Headers, MacAddr, NetworkIndex, Timestamp};
+use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Packet, Timestamp};
 use vswitch_nat::route::{Solicitation, heard};
 
 use super::{Router, Waiting};
@@ -88,14 +88,8 @@ pub(crate) fn solicit(network: &Network, target: IpAddr, to: Option<MacAddr>, ou
 }
 
 /// Takes note of what an ARP or ND frame says of a neighbour in `network`, and returns the packets that waited for it.
-pub(crate) fn hear(
-    router: &Router,
-    network: &Network,
-    frame: &[u8],
-    headers: &Headers,
-    now: Timestamp,
-) -> Vec<Waiting> {
-    let Some((address, mac, news)) = heard(frame, headers) else { return Vec::new() };
+pub(crate) fn hear(router: &Router, network: &Network, packet: &Packet<'_>, now: Timestamp) -> Vec<Waiting> {
+    let Some((address, mac, news)) = heard(packet) else { return Vec::new() };
     if !network.interface.addresses.iter().any(|net| net.contains(&address)) {
         return Vec::new();
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vswitch_frame::{Headers, Timestamp};
+use vswitch_frame::Timestamp;
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
 
 use super::Waiting;
@@ -74,19 +74,18 @@ impl Chores {
     /// Tells the sender of a packet that waited in vain, if it still is where the packet came from: the error quotes its
     /// words, which are for nobody else (RFC 792).
     fn tell_unreachable(&mut self, datapath: &Datapath, snapshot: &Snapshot, packet: &Waiting, now: Timestamp) {
-        let Ok(headers) = Headers::parse(&packet.original) else { return };
-        let is_v4 = headers.l3() == vswitch_frame::L3::Ipv4;
-        let (source, _) = headers.ip_addresses(&packet.original);
+        let original = packet.original.view();
+        let (source, _) = original.ip_addresses();
         let Some(port) = packet.ingress.upgrade() else { return };
         let Some(network) = snapshot.network(port.config.network) else { return };
-        let sender = FdbKey::new(network.index, vswitch_frame::addresses(&packet.original).1);
+        let sender = FdbKey::new(network.index, original.addresses().1);
         let is_there = snapshot.port(port.id).is_some_and(|current| Arc::ptr_eq(current, &port));
         if !is_there || datapath.fdb.lookup(sender, now) != Some(port.id) {
             return;
         }
-        let Some((mac, address)) = network.gateway_address(is_v4) else { return };
+        let Some((mac, address)) = network.gateway_address(source.is_ipv4()) else { return };
         if datapath.router.error_allowed(source, now)
-            && IcmpError::HostUnreachable.build(&packet.original, &headers, Sender { mac, address }, self.0.buffer())
+            && IcmpError::HostUnreachable.build(&original, Sender { mac, address }, self.0.buffer())
         {
             self.0.send(snapshot, [port.id]);
         }

@@ -189,7 +189,7 @@ fn train(buffers: &[FrameBuf], first: u16, others: &[u16]) -> Option<Train> {
     if last.offload.checksum != next.offload.checksum {
         return None;
     }
-    let mut train = Train::begin(last.frame(), &last.offload)?;
+    let mut train = Train::begin(&last.packet())?;
     for &index in others {
         let next = &buffers[usize::from(index)];
         if !train.add(last.frame(), next.frame(), &next.offload) {
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(apart.len(), 8);
         let joined = sent(&mut burst(), Trains::Joined);
         assert_eq!(joined.len(), 4);
-        let segments = segment(joined[1].frame(), joined[1].offload).unwrap();
+        let segments = segment(&joined[1].packet()).unwrap();
         assert_eq!(segments.count(), 5);
         for (index, single) in apart[1..6].iter().enumerate() {
             let mut out = vec![0; segments.max_len()];

@@ -71,12 +71,12 @@ pub const LONGEST_ELSEWHERE: usize = 65_536 - 320;
 /// # Errors
 /// `InvalidInput` when it cannot be cut up; otherwise what the kernel says of the first piece that it does not take.
 pub fn send_in_pieces(socket: BorrowedFd<'_>, buffer: &mut FrameBuf) -> io::Result<()> {
-    let (offload, link) = (buffer.offload, ethernet::HEADER_LEN + 2 * vlan::TAG_LEN);
+    let link = ethernet::HEADER_LEN + 2 * vlan::TAG_LEN;
     let mut outcome = Ok(());
-    let cut = segment::shorten(buffer.frame_mut(), offload, LONGEST_ELSEWHERE - link, |piece, offload| {
+    let cut = segment::shorten(&mut buffer.packet_mut(), LONGEST_ELSEWHERE - link, |piece| {
         if outcome.is_ok() {
-            let header = offload.encode();
-            let message = [IoSlice::new(&header), IoSlice::new(piece)];
+            let header = piece.offload().encode();
+            let message = [IoSlice::new(&header), IoSlice::new(piece.frame())];
             let sent = sendmsg(socket, &message, &mut SendAncillaryBuffer::default(), SendFlags::DONTWAIT);
             outcome = sent.map(|_| ());
         }

@@ -9,7 +9,7 @@ use vswitch_frame::tcp::{self, Tcp};
 use vswitch_frame::train::Train;
 use vswitch_frame::udp::Udp;
 use vswitch_frame::vlan::VlanTag;
-use vswitch_frame::{EtherType, FrameBuf, Headers, L3, Offload, buffer, checksum, offload, segment};
+use vswitch_frame::{EtherType, FrameBuf, Headers, L3, Offload, Packet, PacketMut, buffer, checksum, offload, segment};
 
 use super::frames::{Frame, USUAL};
 use super::input::Input;
@@ -101,16 +101,26 @@ pub(super) fn segment(bytes: &[u8]) {
         if frame.bytes.len() > buffer::MAX_FRAME_LEN {
             continue;
         }
-        cut(&frame);
+        let mut bytes = frame.bytes.clone();
+        let Ok(mut packet) = PacketMut::admit(&mut bytes, frame.offload) else { continue };
+        let before = packet.view().frame().to_vec();
+        cut(&packet.view());
         for longest in [0, 60, 576, 1500, 9000, 65_535] {
-            let mut copy = frame.bytes.clone();
-            let _ = segment::shorten(&mut copy, frame.offload, longest, |piece, left| {
-                assert!(piece.len() <= longest + 22, "longer than asked for, tags and Ethernet header aside");
+            let _ = segment::shorten(&mut packet, longest, |piece| {
+                assert!(piece.frame().len() <= longest + 22, "longer than asked for, tags and Ethernet header aside");
                 // A piece of one segment is no super-frame any more.
-                assert!(left.gso.is_none() || segment::segment(piece, left).is_ok());
+                assert!(piece.offload().gso.is_none() || segment::segment(piece).is_ok());
+                let again =
+                    FrameBuf::from_frame(piece.frame(), piece.offload()).admit().map(|packet| *packet.headers());
+                assert_eq!(
+                    again.map(|headers| headers.l3_end()),
+                    Ok(piece.l3_end()),
+                    "a piece is as good as what it was cut of"
+                );
             });
-            assert_eq!(copy, frame.bytes);
+            assert_eq!(packet.view().frame(), before);
         }
+        let begun = Train::begin(&packet.view());
         if let Some((train, last)) = &mut train
             && train.add(&last.bytes, &frame.bytes, &frame.offload)
         {
@@ -119,15 +129,14 @@ pub(super) fn segment(bytes: &[u8]) {
             assert!(train.count() > 1 && train.offload().gso.is_some());
             *last = frame;
         } else {
-            train = Train::begin(&frame.bytes, &frame.offload).map(|train| (train, frame));
+            train = begun.map(|train| (train, frame));
         }
     }
 }
 
-fn cut(frame: &Frame) {
-    let Ok(segments) = segment::segment(&frame.bytes, frame.offload) else { return };
-    let headers = Headers::parse(&frame.bytes).expect("it was parsed before");
-    let payload = &frame.bytes[segments.header_len()..headers.l3_end()];
+fn cut(packet: &Packet<'_>) {
+    let Ok(segments) = segment::segment(packet) else { return };
+    let payload = &packet.frame()[segments.header_len()..packet.l3_end()];
     let mut out = vec![0; segments.max_len()];
     let mut done = 0;
     // One byte a segment makes tens of thousands, which are alike.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Timestamp};
+use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Packet, PacketMut, Timestamp};
 use vswitch_nat::proxy::datagram::wire::{self, Link, Notice};
 use vswitch_nat::proxy::datagram::{Arrival, DatagramLimits, Datagrams, Filter, Heard, Listener, Shown};
 use vswitch_nat::proxy::destinations::Destinations;
@@ -98,9 +98,10 @@ pub(super) fn nat(bytes: &[u8]) {
         let ingress = rules.network_of(source).map_or(Leg::Uplink, Leg::Inside);
         let context = Context { rules: &rules, ingress, now };
         let mut bytes = frame.bytes.clone();
-        if let Ok(Decision::Forward(passage)) = nat.lookup(&context, &bytes, &headers, &frame.offload) {
+        let Ok(mut packet) = PacketMut::admit(&mut bytes, frame.offload) else { continue };
+        if let Ok(Decision::Forward(passage)) = nat.lookup(&context, &packet.view()) {
             let (egress, target) = (passage.egress(), passage.destination());
-            let outcome = nat.translate(&context, passage, &mut bytes, &headers, &frame.offload, &mut random);
+            let outcome = nat.translate(&context, passage, &mut packet, &mut random);
             if outcome.is_ok() {
                 let after = Headers::parse(&bytes).expect("a frame stays one");
                 let (source, destination) = ends(&after, &bytes).expect("a packet stays one");
@@ -110,7 +111,7 @@ pub(super) fn nat(bytes: &[u8]) {
             }
         }
         for released in nat.released() {
-            assert!(Headers::parse(&released.frame).is_ok_and(|headers| headers.fragment() == Fragment::Later));
+            assert!(released.packet.view().fragment() == Fragment::Later);
         }
         assert!(nat.table().len() <= 32);
     }
@@ -141,7 +142,7 @@ pub(super) fn reassembly(bytes: &[u8]) {
             continue;
         }
         let owner = Owner::Endpoint(input.below(3) as u64);
-        if engine.take((&frame.bytes, &headers), owner, now, &mut out) == Joined::Whole {
+        if engine.take(&Packet::finished(&frame.bytes), owner, now, &mut out) == Joined::Whole {
             let whole = Headers::parse(out.frame()).expect("it was made");
             assert_eq!((whole.fragment(), whole.l3()), (Fragment::None, headers.l3()));
             assert_eq!((whole.l3_end(), whole.protocol()), (out.len(), headers.protocol()));
@@ -178,8 +179,9 @@ pub(super) fn datagram(bytes: &[u8]) {
         let made = match (kind, slot) {
             (0..=2, _) => {
                 let frame = Frame::new(&mut input, &USUAL);
-                if let Ok(headers) = Headers::parse(&frame.bytes) {
-                    if let Ok(outgoing) = engine.outgoing(&frame.bytes, &headers, &frame.offload, now) {
+                let mut bytes = frame.bytes.clone();
+                if let Ok(packet) = PacketMut::admit(&mut bytes, frame.offload) {
+                    if let Ok(outgoing) = engine.outgoing(&packet.view(), now) {
                         engine.sent(&outgoing);
                         slots.push(outgoing.slot);
                         if input.one_in(8) {
@@ -188,7 +190,7 @@ pub(super) fn datagram(bytes: &[u8]) {
                     }
                     // Only frames of the engine's own making are cut, whose offload is right.
                     if frame.offload == Offload::NONE {
-                        in_fragments(&mut input, &frame, &headers);
+                        in_fragments(&mut input, &packet.view());
                     }
                 }
                 false
@@ -239,9 +241,9 @@ pub(super) fn datagram(bytes: &[u8]) {
     }
 }
 
-fn in_fragments(input: &mut Input<'_>, frame: &Frame, headers: &Headers) {
+fn in_fragments(input: &mut Input<'_>, packet: &Packet<'_>) {
     let mtu = input.pick(&[1500, 576, 1280, 68, 9000]);
-    for piece in wire::fragments(&frame.bytes, headers, &frame.offload, mtu, 1) {
+    for piece in wire::fragments(packet, mtu, 1) {
         let piece = Headers::parse(&piece).expect("it was made");
         // IPv6 has no links below 1,280 bytes.
         assert!(piece.l3_end() - piece.l3_offset() <= usize::from(mtu).max(1280));
@@ -314,10 +316,11 @@ pub(super) fn stream(bytes: &[u8]) {
     let mut seen: Vec<Vec<u8>> = Vec::new();
     while !input.is_empty() {
         let took = |engine: &mut Streams, host: &mut Host, frame: &Frame| {
-            if let Ok(headers) = Headers::parse(&frame.bytes)
-                && ends(&headers, &frame.bytes).is_some()
+            let mut bytes = frame.bytes.clone();
+            if let Ok(packet) = PacketMut::admit(&mut bytes, frame.offload)
+                && ends(&packet, packet.view().frame()).is_some()
             {
-                engine.frame(&frame.bytes, &headers, &frame.offload, now, host);
+                engine.frame(&packet.view(), now, host);
             }
         };
         match input.below(10) {

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use vswitch_frame::{FrameBuf, Headers, MacAddr, Offload, Timestamp, Vni, buffer, segment};
+use vswitch_frame::{FrameBuf, Headers, MacAddr, Offload, Packet, Timestamp, Vni, buffer, segment};
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::decap::{Intake, open};
-use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed};
+use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed, Route};
 use vswitch_tunnel::{EntrySpec, InnerVlan, Origin, Overlay, OverlaySpec, flow, undone};
 
 use super::frames::{Frame, USUAL};
@@ -57,10 +57,10 @@ pub(super) fn tunnel(bytes: &[u8]) {
                 joined.take(&next);
             }
         }
-        if let Ok(headers) = Headers::parse(&frame.bytes) {
+        if let Ok(packet) = FrameBuf::from_frame(&frame.bytes, frame.offload).admit() {
             let joining = if input.one_in(2) { Joining::Alone } else { Joining::Trains };
-            pack(&mut packer, &overlay, (&frame, &headers), joining, tos);
-            let _ = flow::hash(&frame.bytes, &headers);
+            pack(&mut packer, &overlay, packet, joining, tos);
+            let _ = flow::hash(&packet);
         }
         let mut question = FrameBuf::new();
         question.fill(&frame.bytes, frame.offload);
@@ -68,7 +68,8 @@ pub(super) fn tunnel(bytes: &[u8]) {
             assert_eq!(question.frame(), frame.bytes);
         }
         for datagram in [None, Some(usize::from(input.word()))] {
-            let left = undone::left_undone(&frame.bytes, 1450, datagram);
+            let Ok(headers) = Headers::parse(&frame.bytes) else { continue };
+            let left = undone::left_undone(&frame.bytes, &headers, 1450, datagram);
             assert_eq!(Offload::decode(left.encode(), frame.bytes.len()), Ok(left));
         }
         let _ = undone::is_one_packet(&frame.bytes);
@@ -99,7 +100,8 @@ impl Joined {
         let Some(mut buffer) = self.buffer.take() else { return };
         let more = self.coalescer.finish(&mut buffer);
         if more > 0 {
-            let again = segment::segment(buffer.frame(), buffer.offload).expect("it was joined of segments");
+            let again = segment::segment(&buffer.admit().expect("what was joined is sound"))
+                .expect("it was joined of segments");
             assert_eq!(again.count() as u64, more + 1);
         }
     }
@@ -119,12 +121,12 @@ fn successor(frame: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-fn pack(packer: &mut Packer, overlay: &Overlay, (frame, headers): (&Frame, &Headers), joining: Joining, tos: u8) {
+fn pack(packer: &mut Packer, overlay: &Overlay, packet: Packet<'_>, joining: Joining, tos: u8) {
     let (vni, remote) = (overlay.spec().vni, overlay.remote(REMOTE).expect("it is known"));
-    let job = Job { frame: &frame.bytes, headers, offload: frame.offload, index: 0, remote: &remote, counted: true };
+    let job = Job { packet, index: 0, remote: &remote, counted: true };
     packer.begin(vni, joining);
     let mut from = 0;
-    while let Ok(Pushed::Full(next)) = packer.push(&job, (1, tos), from) {
+    while let Ok(Pushed::Full(next)) = packer.push(&job, Route { path: 1, tos }, from) {
         assert!(next > from || !packer.trains().is_empty(), "it does not go on");
         from = next;
         packer.begin(vni, joining);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use vswitch_frame::offload::{Gso, GsoKind, PartialChecksum};
-use vswitch_frame::{FrameBuf, Offload, checksum, segment};
+use vswitch_frame::{FrameBuf, Headers, Offload, PacketMut, checksum, segment};
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::undone::{is_one_packet, left_undone};
 
@@ -37,7 +37,9 @@ fn super_frame(v6: bool, flags: u8, size: u16, payload: &[u8]) -> (Vec<u8>, Offl
 }
 
 fn segments(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
-    let segments = segment::segment(frame, offload).unwrap();
+    let mut frame = frame.to_vec();
+    let packet = PacketMut::admit(&mut frame, offload).unwrap();
+    let segments = segment::segment(&packet.view()).unwrap();
     let one = |index| {
         let mut out = vec![0; segments.max_len()];
         let length = segments.write(index, &mut out);
@@ -45,6 +47,11 @@ fn segments(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
         out
     };
     (0..segments.count()).map(one).collect()
+}
+
+/// What is left to do on a frame in a network with an MTU of 1450 bytes.
+fn left(frame: &[u8]) -> Offload {
+    left_undone(frame, &Headers::parse(frame).unwrap(), 1450, None)
 }
 
 /// What comes out of a row of frames.
@@ -139,11 +146,11 @@ fn c1_checksums_left_undone() {
     for v6 in [false, true] {
         let (frame, offload) = super_frame(v6, ACK, 1000, &[1; 500]);
         let expected = Offload { gso: None, ..offload };
-        assert_eq!(left_undone(&frame, 1450, None), expected);
-        assert_eq!(left_undone(&segments(&frame, offload)[0], 1450, None), Offload::NONE);
+        assert_eq!(left(&frame), expected);
+        assert_eq!(left(&segments(&frame, offload)[0]), Offload::NONE);
         let mut padded = frame.clone();
         padded.push(0);
-        assert_eq!(left_undone(&padded, 1450, None), Offload::NONE);
+        assert_eq!(left(&padded), Offload::NONE);
     }
 }
 
@@ -155,7 +162,7 @@ fn c20_super_frames_left_undone() {
         let (frame, offload) = super_frame(v6, ACK, 1000, &[1; 4000]);
         let headers = if v6 { 40 + 32 } else { 20 + 32 };
         let gso = offload.gso.map(|gso| Gso { size: 1450 - headers, ..gso });
-        assert_eq!(left_undone(&frame, 1450, None), Offload { gso, ..offload });
+        assert_eq!(left(&frame), Offload { gso, ..offload });
         let packet = [&[8, 0, 0, 0, 0, 0x10, 1, 0][..], &frame].concat();
         assert!(is_one_packet(&packet) && !is_one_packet(&[&packet[..], &packet].concat()));
     }

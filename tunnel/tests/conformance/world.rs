@@ -65,7 +65,7 @@ pub fn udp(v6: bool, tos: u8, (from, to): (u8, u8), ports: (u16, u16), payload: 
 
 /// What becomes of an inner frame from `source` with this outer TOS.
 pub fn take(overlay: &Overlay, source: [u8; 4], tos: u8, inner: &mut [u8], seconds: u64) -> Result<(), TunnelDrop> {
-    Intake::new(overlay, source.into(), tos, at(seconds))?.accept(inner)
+    Intake::new(overlay, source.into(), tos, at(seconds))?.accept(inner).map(|_| ())
 }
 
 /// The remotes that a frame to `destination` goes to.

@@ -34,7 +34,7 @@ use vswitch_frame::icmp::{self, Icmp};
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
 use vswitch_frame::offload::GsoKind;
-use vswitch_frame::{FrameBuf, Headers, L3, Offload, Timestamp};
+use vswitch_frame::{FrameBuf, L3, Packet, Timestamp};
 use wire::{Link, Meta, Notice, Quoted};
 
 use super::destinations::Destinations;
@@ -154,14 +154,8 @@ impl Datagrams {
     ///
     /// # Errors
     /// Why it goes nowhere.
-    pub fn outgoing<'f>(
-        &mut self,
-        frame: &'f [u8],
-        headers: &Headers,
-        offload: &Offload,
-        now: Timestamp,
-    ) -> Result<Outgoing<'f>, DatagramDrop> {
-        self.read(frame, headers, offload, now).inspect_err(|&reason| self.counters.dropped(reason))
+    pub fn outgoing<'f>(&mut self, packet: &Packet<'f>, now: Timestamp) -> Result<Outgoing<'f>, DatagramDrop> {
+        self.read(packet, now).inspect_err(|&reason| self.counters.dropped(reason))
     }
 
     /// Says that a packet has left.
@@ -302,24 +296,18 @@ impl Datagrams {
         self.table.expire(now.as_secs());
     }
 
-    fn read<'f>(
-        &mut self,
-        frame: &'f [u8],
-        headers: &Headers,
-        offload: &Offload,
-        now: Timestamp,
-    ) -> Result<Outgoing<'f>, DatagramDrop> {
-        if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) {
+    fn read<'f>(&mut self, packet: &Packet<'f>, now: Timestamp) -> Result<Outgoing<'f>, DatagramDrop> {
+        if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) {
             return Err(DatagramDrop::Malformed);
         }
-        let (source, destination) = headers.ip_addresses(frame);
-        let l4 = headers.l4(frame);
-        let (kind, inside, shown, payload) = match headers.protocol() {
+        let (source, destination) = packet.ip_addresses();
+        let l4 = packet.l4();
+        let (kind, inside, shown, payload) = match packet.protocol() {
             protocol::UDP => {
-                let datagram = wire::read_udp(frame, headers, offload)?;
+                let datagram = wire::read_udp(packet)?;
                 (Kind::Datagram, datagram.source, datagram.destination, datagram.payload)
             }
-            protocol::ICMP | protocol::ICMPV6 if (headers.protocol() == protocol::ICMP) == source.is_ipv4() => {
+            protocol::ICMP | protocol::ICMPV6 if (packet.protocol() == protocol::ICMP) == source.is_ipv4() => {
                 let message = Icmp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
                 let request = if source.is_ipv4() { icmp::v4::ECHO_REQUEST } else { icmp::v6::ECHO_REQUEST };
                 if message.kind() != request || message.code() != 0 {
@@ -329,13 +317,13 @@ impl Datagrams {
             }
             _ => return Err(DatagramDrop::NotCarried),
         };
-        let segment = match offload.gso {
+        let segment = match packet.offload().gso {
             None => None,
             Some(gso) if gso.kind == GsoKind::Udp && kind == Kind::Datagram => Some(gso.size),
             Some(_) => return Err(DatagramDrop::Malformed),
         };
         let (slot, by, to) = self.flow_of(kind, inside, shown, now)?;
-        Ok(Outgoing { slot, by, kind, to, payload, segment, meta: read_ip(frame, headers) })
+        Ok(Outgoing { slot, by, kind, to, payload, segment, meta: read_ip(packet) })
     }
 
     fn flow_of(
@@ -475,12 +463,12 @@ const fn peer(kind: Kind, address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn read_ip(frame: &[u8], headers: &Headers) -> Meta {
-    let packet = headers.packet(frame);
-    if let (L3::Ipv4, Ok(packet)) = (headers.l3(), Ipv4::parse(packet)) {
+fn read_ip(packet: &Packet<'_>) -> Meta {
+    let bytes = packet.ip_packet();
+    if let (L3::Ipv4, Ok(packet)) = (packet.l3(), Ipv4::parse(bytes)) {
         return Meta { hops: packet.ttl(), tos: packet.tos() };
     }
-    Ipv6::parse(packet)
+    Ipv6::parse(bytes)
         .map_or_else(|_| Meta::default(), |packet| Meta { hops: packet.hop_limit(), tos: packet.traffic_class() })
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use vswitch_frame::MacAddr;
 use vswitch_frame::offload::PartialChecksum;
 use vswitch_frame::udp::Udp;
-use vswitch_frame::{Gso, checksum, segment};
+use vswitch_frame::{Gso, Headers, Offload, PacketMut, checksum, segment};
 
 use super::*;
 use crate::table::Seconds;
@@ -38,9 +38,8 @@ impl World {
     /// A datagram from inside; its flow, what carries it, and where it goes.
     fn sends(&mut self, from: &str, to: &str, payload: &[u8]) -> Result<(Slot, By, SocketAddr), DatagramDrop> {
         let frame = datagram(from, to, payload);
-        let headers = Headers::parse(frame.frame()).unwrap();
         let now = self.time();
-        let outgoing = self.engine.outgoing(frame.frame(), &headers, &frame.offload, now)?;
+        let outgoing = self.engine.outgoing(&frame.packet(), now)?;
         assert_eq!(outgoing.payload, payload);
         self.engine.sent(&outgoing);
         Ok((outgoing.slot, outgoing.by, outgoing.to))
@@ -321,8 +320,7 @@ fn echoes() {
     for (from, to, reply) in [("10.0.0.2", "192.0.2.1", 0), ("fd00::2", "2001:db8::1", icmp::v6::ECHO_REPLY)] {
         let mut world = World::new(DatagramLimits::default());
         let frame = echo(from, to, 77);
-        let headers = Headers::parse(frame.frame()).unwrap();
-        let outgoing = world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).unwrap();
+        let outgoing = world.engine.outgoing(&frame.packet(), Timestamp::ZERO).unwrap();
         assert_eq!((outgoing.kind, outgoing.to.ip().to_string()), (Kind::Echo, to.to_owned()));
         assert_eq!(Icmp::parse(outgoing.payload).unwrap().sequence(), 3);
         let slot = outgoing.slot;
@@ -364,7 +362,7 @@ fn errors() {
     let message = Icmp::parse(headers.l4(world.out.frame())).unwrap();
     assert_eq!((message.kind(), message.code(), message.rest()), (3, 4, 1400));
     assert_eq!(checksum::checksum(headers.l4(world.out.frame())), 0);
-    let class = crate::classify::classify(world.out.frame(), &headers, &Offload::NONE).unwrap();
+    let class = crate::classify::classify(&world.out.packet()).unwrap();
     let crate::classify::Class::Error(quotation) = class else { panic!("an error") };
     assert_eq!(quotation.tuple.to_string(), "src=10.0.0.2 dst=192.0.2.1 sport=4000 dport=7");
     // Who sits on a link of the host's is not named.
@@ -412,15 +410,14 @@ fn trains() {
     let mut world = World::new(DatagramLimits::default());
     let mut frame = datagram(INSIDE, SERVER, &[5; 3000]);
     frame.offload.gso = Some(Gso { kind: GsoKind::Udp, size: 1000, header_len: 42, ecn: false });
-    let headers = Headers::parse(frame.frame()).unwrap();
-    let outgoing = world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).unwrap();
+    let outgoing = world.engine.outgoing(&frame.packet(), Timestamp::ZERO).unwrap();
     assert_eq!((outgoing.segment, outgoing.payload.len()), (Some(1000), 3000));
     world.engine.sent(&outgoing);
     let slot = outgoing.slot;
     let now = Timestamp::ZERO;
     let heard = Heard { slot, from: address(SERVER), length: 2500, segment: Some(1000) };
     world.engine.incoming(&heard, LINK, now, &mut world.out, |_| false).unwrap();
-    let segments = segment::segment(world.out.frame(), world.out.offload).unwrap();
+    let segments = segment::segment(&world.out.packet()).unwrap();
     assert_eq!(segments.count(), 3);
     let mut one = vec![0; segments.max_len()];
     let length = segments.write(2, &mut one);
@@ -429,7 +426,7 @@ fn trains() {
     assert_eq!((counters.sent, counters.received), ([3, 3000], [3, 2500]));
     // A train of TCP over a datagram's headers is nobody's.
     frame.offload.gso = Some(Gso { kind: GsoKind::TcpV4, size: 1000, header_len: 42, ecn: false });
-    let forged = world.engine.outgoing(frame.frame(), &headers, &frame.offload, now);
+    let forged = world.engine.outgoing(&frame.packet(), now);
     assert_eq!(forged.unwrap_err(), DatagramDrop::Malformed);
 }
 
@@ -445,8 +442,7 @@ fn forged() {
         );
         frame.offload = Offload::NONE;
         change(&mut frame);
-        let headers = Headers::parse(frame.frame()).unwrap();
-        world.engine.outgoing(frame.frame(), &headers, &frame.offload, Timestamp::ZERO).map(|_| ())
+        world.engine.outgoing(&frame.packet(), Timestamp::ZERO).map(|_| ())
     };
     assert_eq!(try_frame(&|_| ()), Ok(()));
     assert_eq!(try_frame(&|frame| frame.frame_mut()[42] ^= 1), Err(DatagramDrop::BadChecksum));
@@ -518,10 +514,10 @@ proptest! {
             }
         }
         let mut world = World::new(DatagramLimits::default());
-        let headers = Headers::parse(&bytes).unwrap();
         let gso = gso.then_some(Gso { kind: GsoKind::Udp, size: 9, header_len: 0, ecn: false });
         let offload = Offload { checksum: gso.map(|_| PartialChecksum { start: 34, offset: 6 }), gso };
-        let taken = world.engine.outgoing(&bytes, &headers, &offload, Timestamp::ZERO).is_ok();
+        let Ok(packet) = PacketMut::admit(&mut bytes, offload) else { return Ok(()) };
+        let taken = world.engine.outgoing(&packet.view(), Timestamp::ZERO).is_ok();
         let drops: u64 = world.engine.counters().drops().map(|(_, count)| count).sum();
         prop_assert_eq!(drops, u64::from(!taken));
     }

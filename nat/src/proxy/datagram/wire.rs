@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
 use vswitch_frame::udp::Udp;
-use vswitch_frame::{EtherType, FrameBuf, Gso, Headers, L3, MacAddr, Offload, checksum, ethernet, icmp, ipv6, udp};
+use vswitch_frame::{EtherType, FrameBuf, Gso, L3, MacAddr, Offload, Packet, checksum, ethernet, icmp, ipv6, udp};
 
 use super::DatagramDrop;
 use crate::route;
@@ -74,14 +74,14 @@ pub struct Datagram<'f> {
 ///
 /// # Errors
 /// When a header contradicts its standard, a port is zero or the checksum is wrong.
-pub fn read_udp<'f>(frame: &'f [u8], headers: &Headers, offload: &Offload) -> Result<Datagram<'f>, DatagramDrop> {
-    let (source, destination) = headers.ip_addresses(frame);
-    let l4 = headers.l4(frame);
+pub fn read_udp<'f>(packet: &Packet<'f>) -> Result<Datagram<'f>, DatagramDrop> {
+    let (source, destination) = packet.ip_addresses();
+    let l4 = packet.l4();
     let datagram = Udp::parse(l4).map_err(|_| DatagramDrop::Malformed)?;
     if datagram.source_port() == 0 || datagram.destination_port() == 0 {
         return Err(DatagramDrop::Spoofed);
     }
-    let whole = offload.checksum.is_some() || checksum_is_right(source, destination, l4, datagram.length());
+    let whole = packet.is_verified() || checksum_is_right(source, destination, l4, datagram.length());
     if !whole {
         return Err(DatagramDrop::BadChecksum);
     }
@@ -236,33 +236,35 @@ impl Quoted<'_> {
 /// Cuts a frame into fragments that fit through `mtu`, in order, with `identification`; it is finished first. Empty when
 /// nothing fits, or it is no whole packet without a segmentation to do.
 #[must_use]
-pub fn fragments(frame: &[u8], headers: &Headers, offload: &Offload, mtu: u16, identification: u32) -> Vec<Vec<u8>> {
-    if offload.gso.is_some() || headers.fragment() != vswitch_frame::Fragment::None {
+pub fn fragments(packet: &Packet<'_>, mtu: u16, identification: u32) -> Vec<Vec<u8>> {
+    if packet.offload().gso.is_some() || packet.fragment() != vswitch_frame::Fragment::None {
         return Vec::new();
     }
-    match headers.l3() {
+    match packet.l3() {
         L3::Ipv4 => {
-            let mut frame = frame.to_vec();
-            if let Ok(mut packet) = Ipv4::parse(&mut frame[headers.l3_offset()..]) {
-                let [.., high, low] = identification.to_be_bytes();
-                packet.set_identification(u16::from_be_bytes([high, low]));
-                packet.fill_checksum();
+            let mut fragments = route::fragment(packet, mtu);
+            let [.., high, low] = identification.to_be_bytes();
+            for frame in &mut fragments {
+                if let Ok(mut packet) = Ipv4::parse(&mut frame[packet.l3_offset()..]) {
+                    packet.set_identification(u16::from_be_bytes([high, low]));
+                    packet.fill_checksum();
+                }
             }
-            route::fragment(&frame, headers, offload, mtu)
+            fragments
         }
-        L3::Ipv6 => fragments_v6(frame, headers, offload, mtu, identification),
+        L3::Ipv6 => fragments_v6(packet, mtu, identification),
         _ => Vec::new(),
     }
 }
 
 /// RFC 8200 section 4.5; the packet has no extension headers, for it was made here.
-fn fragments_v6(frame: &[u8], headers: &Headers, offload: &Offload, mtu: u16, identification: u32) -> Vec<Vec<u8>> {
-    let mut frame = frame[..headers.l3_end()].to_vec();
-    vswitch_frame::offload::complete_checksum(&mut frame, &mut offload.clone());
-    let behind = headers.l3_offset() + ipv6::HEADER_LEN;
+fn fragments_v6(packet: &Packet<'_>, mtu: u16, identification: u32) -> Vec<Vec<u8>> {
+    let mut frame = packet.frame()[..packet.l3_end()].to_vec();
+    vswitch_frame::offload::complete_checksum(&mut frame, &mut packet.offload());
+    let behind = packet.l3_offset() + ipv6::HEADER_LEN;
     let (head, payload) = frame.split_at(behind);
     let room = usize::from(mtu).saturating_sub(ipv6::HEADER_LEN + ipv6::FRAGMENT_HEADER_LEN) / 8 * 8;
-    if room == 0 || headers.l4_offset() != behind {
+    if room == 0 || packet.l4_offset() != behind {
         return Vec::new();
     }
     let count = payload.len().div_ceil(room);
@@ -270,10 +272,10 @@ fn fragments_v6(frame: &[u8], headers: &Headers, offload: &Offload, mtu: u16, id
         let offset = u16::try_from(index * room).ok()? | u16::from(index + 1 < count);
         let length = u16::try_from(piece.len() + ipv6::FRAGMENT_HEADER_LEN).ok()?;
         let mut out = head.to_vec();
-        let at = headers.l3_offset();
+        let at = packet.l3_offset();
         out[at + 4..at + 6].copy_from_slice(&length.to_be_bytes());
         out[at + 6] = ipv6::next_header::FRAGMENT;
-        out.extend([headers.protocol(), 0]);
+        out.extend([packet.protocol(), 0]);
         out.extend(offset.to_be_bytes());
         out.extend(identification.to_be_bytes());
         out.extend(piece);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vswitch_frame::Timestamp;
+use vswitch_frame::{OwnedPacket, Timestamp};
 
 use super::Outside;
 use super::open::{Open, has_ended, may_close};
@@ -57,7 +57,7 @@ pub(super) enum Rank {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The host connects; the SYN that asked for it waits, without what came behind its headers.
-    Connecting(Box<[u8]>, Arrived),
+    Connecting(OwnedPacket, Arrived),
     /// Both sides have a socket.
     Open(Open),
 }

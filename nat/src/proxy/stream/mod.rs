@@ -52,7 +52,7 @@ use smoltcp::wire::HardwareAddress;
 pub use table::Slot;
 use table::Table;
 use vswitch_frame::tcp::flag;
-use vswitch_frame::{FrameBuf, Headers, Offload, Timestamp};
+use vswitch_frame::{FrameBuf, Offload, Packet, Timestamp};
 use wire::Arrived;
 pub use wire::Ends;
 
@@ -146,43 +146,29 @@ impl Streams {
     }
 
     /// Takes a packet from inside. What goes nowhere is counted.
-    pub fn frame(
-        &mut self,
-        frame: &[u8],
-        headers: &Headers,
-        offload: &Offload,
-        now: Timestamp,
-        outside: &mut impl Outside,
-    ) {
-        if let Err(reason) = self.take(frame, headers, offload, now, outside) {
+    pub fn frame(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl Outside) {
+        if let Err(reason) = self.take(packet, now, outside) {
             self.counters.dropped(reason);
         }
     }
 
-    fn take(
-        &mut self,
-        frame: &[u8],
-        headers: &Headers,
-        offload: &Offload,
-        now: Timestamp,
-        outside: &mut impl Outside,
-    ) -> Result<(), StreamDrop> {
-        let arrived = wire::read(frame, headers, offload)?;
+    fn take(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl Outside) -> Result<(), StreamDrop> {
+        let arrived = wire::read(packet)?;
         if let Some(slot) = self.table.find(&arrived.ends) {
-            self.segment(slot, (frame, headers), arrived, now, outside);
+            self.segment(slot, packet, arrived, now, outside);
             return Ok(());
         }
         if arrived.flags != flag::SYN {
-            self.refuse(frame, headers, None);
+            self.refuse(packet, None);
             return Err(StreamDrop::NoFlow);
         }
         let owner = self.owners.of(arrived.ends.inside.ip());
         if let Err(reason) = self.make_room((owner, Opener::Inside), now, outside) {
-            self.refuse(frame, headers, None);
+            self.refuse(packet, None);
             return Err(reason);
         }
         let mss = arrived.mss.unwrap_or(u16::MAX);
-        let (syn, arrived) = arrived.syn_alone(frame, headers);
+        let (syn, arrived) = arrived.syn_alone(packet);
         let phase = Phase::Connecting(syn, arrived);
         let flow = Flow::new((arrived.ends, owner), mss, phase, Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
@@ -283,7 +269,7 @@ impl Streams {
     fn segment(
         &mut self,
         slot: Slot,
-        (frame, headers): (&[u8], &Headers),
+        packet: &Packet<'_>,
         arrived: Arrived,
         now: Timestamp,
         outside: &mut impl Outside,
@@ -298,7 +284,7 @@ impl Streams {
         };
         flow.mss = arrived.mss.unwrap_or(flow.mss);
         let wire = (flow.ends, flow.mss);
-        let answer = open.ingress(&mut self.interface, (frame, headers, &arrived), &mut self.scratch, now);
+        let answer = open.ingress(&mut self.interface, packet, &arrived, &mut self.scratch, now);
         if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken
             && let Some(open) = flow.open_mut()
         {
@@ -316,13 +302,13 @@ impl Streams {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         let Phase::Connecting(syn, arrived) = &mut flow.phase else { return };
         let (syn, arrived, ends) = (std::mem::take(syn), *arrived, flow.ends);
-        let Ok(headers) = Headers::parse(&syn) else { return };
+        let syn = syn.view();
         let (owner, ring) = (flow.owner, result.as_ref().map_or(0, |()| self.rings.take(flow.owner)));
         let refused = match result {
             Ok(()) => match Open::listening(ends, ring, &self.limits) {
                 Some(mut open) => {
                     self.counters.rings += 2 * open.ring as u64;
-                    open.ingress(&mut self.interface, (&syn, &headers, &arrived), &mut self.scratch, now);
+                    open.ingress(&mut self.interface, &syn, &arrived, &mut self.scratch, now);
                     flow.phase = Phase::Open(open);
                     flow.active = now;
                     self.counters.opened += 1;
@@ -337,7 +323,7 @@ impl Streams {
         };
         if let Some((reason, told)) = refused {
             self.counters.dropped(reason);
-            self.refuse(&syn, &headers, told);
+            self.refuse(&syn, told);
         } else {
             // The endpoint's own patience ends when the host's does.
             self.counters.dropped(StreamDrop::TimedOut);
@@ -424,9 +410,7 @@ impl Streams {
             }
             Phase::Connecting(syn, _) => {
                 let syn = std::mem::take(syn);
-                if let Ok(headers) = Headers::parse(&syn) {
-                    self.refuse(&syn, &headers, None);
-                }
+                self.refuse(&syn.view(), None);
             }
         }
         self.counters.evicted += 1;
@@ -497,12 +481,12 @@ impl Streams {
     }
 
     /// Answers a packet with an ICMP error, or a reset.
-    fn refuse(&mut self, frame: &[u8], headers: &Headers, told: Option<IcmpError>) {
-        let (_, destination) = headers.ip_addresses(frame);
+    fn refuse(&mut self, packet: &Packet<'_>, told: Option<IcmpError>) {
+        let (_, destination) = packet.ip_addresses();
         let sender = Sender { mac: self.link.own, address: destination };
         let built = match told {
-            Some(error) => error.build(frame, headers, sender, &mut self.scratch),
-            None => refuse_connection(frame, headers, &mut self.scratch),
+            Some(error) => error.build(packet, sender, &mut self.scratch),
+            None => refuse_connection(packet, &mut self.scratch),
         };
         if built {
             self.reply();

@@ -17,7 +17,7 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use vswitch_frame::tcp::flag;
-use vswitch_frame::{FrameBuf, Headers, Timestamp};
+use vswitch_frame::{FrameBuf, Packet, Timestamp};
 
 use super::StreamLimits;
 use super::device::{Emitted, OnePacket};
@@ -98,7 +98,8 @@ impl Open {
     pub(super) fn ingress(
         &mut self,
         interface: &mut Interface,
-        (frame, headers, arrived): (&[u8], &Headers, &Arrived),
+        packet: &Packet<'_>,
+        arrived: &Arrived,
         out: &mut FrameBuf,
         now: Timestamp,
     ) -> Option<Emitted> {
@@ -110,7 +111,7 @@ impl Open {
         if repeated && arrived.is_pure_acknowledgment() && owes_fin(self.socket()) {
             return None;
         }
-        let packet = headers.packet(frame);
+        let packet = packet.ip_packet();
         let under_way = arrived.acknowledgment.is_some_and(|number| wire::is_before(number, self.sent));
         if arrived.window == 0 && under_way && !opens {
             self.heard(arrived, false);

@@ -7,7 +7,7 @@ use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::ipv6;
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
 use vswitch_frame::tcp::{self, Tcp, flag};
-use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, Headers, L3, Offload, checksum};
+use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, L3, Offload, OwnedPacket, Packet, checksum};
 
 use super::StreamDrop;
 use super::device::{Emitted, MAX_PACKET};
@@ -51,17 +51,17 @@ const IPV4_LENGTH: usize = 2;
 const IPV6_LENGTH: usize = 4;
 
 /// Reads a segment from inside, and checks what smoltcp is told not to.
-pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result<Arrived, StreamDrop> {
-    if !matches!(headers.l3(), L3::Ipv4 | L3::Ipv6) || headers.protocol() != protocol::TCP {
+pub(super) fn read(packet: &Packet<'_>) -> Result<Arrived, StreamDrop> {
+    if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) || packet.protocol() != protocol::TCP {
         return Err(StreamDrop::Malformed);
     }
-    if headers.fragment() != Fragment::None {
+    if packet.fragment() != Fragment::None {
         return Err(StreamDrop::Fragment);
     }
-    if headers.packet(frame).len() > MAX_PACKET {
+    if packet.ip_packet().len() > MAX_PACKET {
         return Err(StreamDrop::Malformed);
     }
-    let l4 = headers.l4(frame);
+    let l4 = packet.l4();
     let segment = Tcp::parse(l4).map_err(|_| StreamDrop::Malformed)?;
     if segment.source_port() == 0 || segment.destination_port() == 0 {
         return Err(StreamDrop::BadPort);
@@ -73,26 +73,17 @@ pub(super) fn read(frame: &[u8], headers: &Headers, offload: &Offload) -> Result
     if opens || alone || closes {
         return Err(StreamDrop::BadFlags);
     }
-    let (source, destination) = headers.ip_addresses(frame);
-    match (offload.checksum, offload.gso) {
-        (None, None) => {
-            let pseudo = checksum::pseudo_header(source, destination, protocol::TCP, l4.len());
-            let sum = pseudo.ok_or(StreamDrop::Malformed)? + checksum::sum(l4);
-            if checksum::fold(sum) != 0xffff {
-                return Err(StreamDrop::BadChecksum);
-            }
+    let (source, destination) = packet.ip_addresses();
+    if !packet.is_verified() {
+        let pseudo = checksum::pseudo_header(source, destination, protocol::TCP, l4.len());
+        let sum = pseudo.ok_or(StreamDrop::Malformed)? + checksum::sum(l4);
+        if checksum::fold(sum) != 0xffff {
+            return Err(StreamDrop::BadChecksum);
         }
-        (Some(partial), _) => {
-            let there = usize::from(partial.start) == headers.l4_offset();
-            if !there || usize::from(partial.offset) != tcp::CHECKSUM_OFFSET {
-                return Err(StreamDrop::Malformed);
-            }
-        }
-        (None, Some(_)) => return Err(StreamDrop::Malformed),
     }
     let inside = SocketAddr::new(source, segment.source_port());
     let outside = SocketAddr::new(destination, segment.destination_port());
-    let start = headers.l4_offset() - headers.l3_offset();
+    let start = packet.l4_offset() - packet.l3_offset();
     Ok(Arrived {
         ends: Ends { inside, outside },
         flags,
@@ -134,13 +125,13 @@ impl Arrived {
 
     /// The frame of a SYN with nothing behind its headers, and what that is: bytes that come with a SYN need not be kept, and are
     /// sent again.
-    pub(super) fn syn_alone(&self, frame: &[u8], headers: &Headers) -> (Box<[u8]>, Arrived) {
-        let (link, packet) = frame.split_at(headers.l3_offset());
-        let mut bare = self.headers_alone(packet);
+    pub(super) fn syn_alone(&self, packet: &Packet<'_>) -> (OwnedPacket, Arrived) {
+        let link = &packet.frame()[..packet.l3_offset()];
+        let mut bare = self.headers_alone(packet.ip_packet());
         if let Ok(mut packet) = Ipv4::parse(&mut bare[..]) {
             packet.fill_checksum();
         }
-        ([link, &bare].concat().into(), Arrived { length: 0, ..*self })
+        (OwnedPacket::finished([link, &bare].concat().into()), Arrived { length: 0, ..*self })
     }
 
     /// The packet without payload.

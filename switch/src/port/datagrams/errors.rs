@@ -55,15 +55,15 @@ impl DatagramShell {
     }
 
     /// No socket of the host carries this protocol.
-    pub(super) fn refuse_protocol(&mut self, frame: &[u8], headers: &Headers) {
-        if matches!(headers.protocol(), protocol::ICMP | protocol::ICMPV6) {
+    pub(super) fn refuse_protocol(&mut self, packet: &Packet<'_>) {
+        if matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
             return;
         }
         // In the name of the destination, which is not reached this way.
-        let (_, address) = headers.ip_addresses(frame);
+        let (_, address) = packet.ip_addresses();
         let mut buffer = self.told.take().unwrap_or_default();
         let sender = Sender { mac: self.link.own, address };
-        if IcmpError::ProtocolUnreachable.build(frame, headers, sender, &mut buffer) {
+        if IcmpError::ProtocolUnreachable.build(packet, sender, &mut buffer) {
             self.post(&buffer);
         }
         self.told = Some(buffer);

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use vswitch_frame::{Fragment, FrameBuf, Headers, Offload, Timestamp, segment};
+use vswitch_frame::{Fragment, FrameBuf, Offload, Packet, Timestamp, segment};
 use vswitch_nat::proxy::datagram::wire::{self, Link};
 use vswitch_nat::proxy::datagram::{
     Arrival, By, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Filter, Heard, Kind, Listener, Outgoing,
@@ -194,25 +194,17 @@ impl DatagramShell {
     }
 
     /// Takes a packet from inside that is not TCP; a fragment is kept until its datagram is whole.
-    pub(crate) fn send(
-        &mut self,
-        registry: &Registry,
-        (frame, headers, offload): (&[u8], &Headers, &Offload),
-        now: Timestamp,
-    ) {
+    pub(crate) fn send(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) {
         self.now = now;
-        if headers.fragment() == Fragment::None {
-            return self.send_whole(registry, (frame, headers, offload), now);
+        if packet.fragment() == Fragment::None {
+            return self.send_whole(registry, packet, now);
         }
         let mut joined = self.joined.take().unwrap_or_default();
-        let owner = self.engine.owners().of(headers.ip_addresses(frame).0);
-        match self.reassembly.take((frame, headers), owner, now, &mut joined) {
+        let owner = self.engine.owners().of(packet.ip_addresses().0);
+        match self.reassembly.take(packet, owner, now, &mut joined) {
             Joined::Waiting => {}
             Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
-            Joined::Whole => match Headers::parse(joined.frame()) {
-                Ok(headers) => self.send_whole(registry, (joined.frame(), &headers, &Offload::NONE), now),
-                Err(_) => self.engine.dropped(DatagramDrop::Malformed),
-            },
+            Joined::Whole => self.send_whole(registry, &joined.packet(), now),
         }
         self.joined = Some(joined);
     }
@@ -301,12 +293,11 @@ impl DatagramShell {
         self.close_ended(registry);
     }
 
-    fn send_whole(&mut self, registry: &Registry, packet: (&[u8], &Headers, &Offload), now: Timestamp) {
-        let (frame, headers, offload) = packet;
+    fn send_whole(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) {
         // Its drop is counted by the engine.
-        let outgoing = match self.engine.outgoing(frame, headers, offload, now) {
+        let outgoing = match self.engine.outgoing(packet, now) {
             Ok(outgoing) => outgoing,
-            Err(DatagramDrop::NotCarried) => return self.refuse_protocol(frame, headers),
+            Err(DatagramDrop::NotCarried) => return self.refuse_protocol(packet),
             Err(_) => return,
         };
         self.close_ended(registry);
@@ -327,28 +318,27 @@ impl DatagramShell {
         if buffer.offload.gso.is_none() && buffer.len() <= usize::from(self.shortest) {
             return false;
         }
-        let Ok(headers) = Headers::parse(buffer.frame()) else { return false };
-        let mtu = self.mtu_to(buffer.frame(), &headers);
-        let fits = vswitch_nat::route::fit(buffer.frame(), &headers, &buffer.offload, mtu);
+        let packet = buffer.packet();
+        let mtu = self.mtu_to(&packet);
+        let fits = vswitch_nat::route::fit(&packet, mtu);
         if fits == vswitch_nat::route::Fit::Fits {
             return false;
         }
         if buffer.offload.gso.is_none() {
-            self.cut(buffer.frame(), buffer.offload, mtu);
-        } else if let Ok(segments) = segment::segment(buffer.frame(), buffer.offload) {
+            self.cut(&packet, mtu);
+        } else if let Ok(segments) = segment::segment(&packet) {
             let mut one = vec![0; segments.max_len()];
             for index in 0..segments.count() {
                 let length = segments.write(index, &mut one);
-                self.cut(&one[..length], Offload::NONE, mtu);
+                self.cut(&Packet::finished(&one[..length]), mtu);
             }
         }
         true
     }
 
-    fn cut(&mut self, frame: &[u8], offload: Offload, mtu: u16) {
-        let Ok(headers) = Headers::parse(frame) else { return };
+    fn cut(&mut self, packet: &Packet<'_>, mtu: u16) {
         self.identification = self.identification.wrapping_add(1);
-        let pieces = wire::fragments(frame, &headers, &offload, mtu, self.identification);
+        let pieces = wire::fragments(packet, mtu, self.identification);
         let bytes: usize = pieces.iter().map(Vec::len).sum();
         if pieces.is_empty() || self.outbox.len() + pieces.len() > OUTBOX || self.waiting + bytes > OUTBOX_BYTES {
             self.counters.outbox_full += 1;
@@ -358,12 +348,8 @@ impl DatagramShell {
         self.outbox.extend(pieces.into_iter().map(|piece| (piece, Offload::NONE)));
     }
 
-    fn mtu_to(&self, frame: &[u8], headers: &Headers) -> u16 {
-        let to: IpAddr = if headers.l3() == vswitch_frame::L3::Ipv4 {
-            headers.destination_v4(frame).into()
-        } else {
-            headers.destination_v6(frame).into()
-        };
+    fn mtu_to(&self, packet: &Packet<'_>) -> u16 {
+        let (_, to) = packet.ip_addresses();
         self.mtus.iter().find(|(net, _)| net.contains(&to)).map_or(u16::MAX, |(_, mtu)| *mtu)
     }
 

@@ -35,8 +35,7 @@ impl World {
         let (mut frame, to) =
             (FrameBuf::new(), SocketAddr::new(LOOPBACK.into(), self.peer.local_addr().unwrap().port()));
         assert!(wire::write_udp(&mut frame, LINK, from.parse().unwrap(), to, 0, None, Meta::default()));
-        let headers = Headers::parse(frame.frame()).unwrap();
-        self.shell.send(self.poll.registry(), (frame.frame(), &headers, &frame.offload), self.now);
+        self.shell.send(self.poll.registry(), &frame.packet(), self.now);
         self.peer.recv_from(&mut [0; 9]).unwrap().1
     }
 
@@ -55,9 +54,9 @@ impl World {
         let mut buffers: Vec<_> = (0..8).map(|_| FrameBuf::new()).collect();
         let count = self.shell.receive(self.poll.registry(), &mut buffers, reads, self.now);
         let read = |buffer: &FrameBuf| {
-            let headers = Headers::parse(buffer.frame()).unwrap();
-            let datagram = Udp::parse(headers.l4(buffer.frame())).unwrap();
-            let to = SocketAddr::new(headers.destination_v4(buffer.frame()).into(), datagram.destination_port());
+            let packet = buffer.packet();
+            let datagram = Udp::parse(packet.l4()).unwrap();
+            let to = SocketAddr::new(packet.destination_v4().into(), datagram.destination_port());
             (to.to_string(), datagram.payload().to_vec())
         };
         buffers[..count].iter().map(read).collect()

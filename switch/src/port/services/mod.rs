@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, addresses};
+use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkIndex, Packet};
 use vswitch_nat::proxy::datagram::wire::{self, Datagram, Link, Meta};
 use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
@@ -205,16 +205,16 @@ impl ServicePort {
 
     /// Whether a packet that came to a gateway is for the service at one of its own addresses.
     #[inline]
-    pub(crate) fn is_asked(&self, interface: &Interface, frame: &[u8], headers: &Headers) -> bool {
+    pub(crate) fn is_asked(&self, interface: &Interface, packet: &Packet<'_>) -> bool {
         let number = self.0.number.to_be_bytes();
-        let asked = matches!(headers.protocol(), protocol::UDP | protocol::TCP)
-            && headers.fragment() == Fragment::None
-            && headers.vlan_tci().is_none()
-            && headers.l4(frame).get(2..4) == Some(&number[..]);
+        let asked = matches!(packet.protocol(), protocol::UDP | protocol::TCP)
+            && packet.fragment() == Fragment::None
+            && packet.vlan_tci().is_none()
+            && packet.l4().get(2..4) == Some(&number[..]);
         asked
-            && match headers.l3() {
-                L3::Ipv4 => interface.has(headers.destination_v4(frame).into()),
-                L3::Ipv6 => interface.has(headers.destination_v6(frame).into()),
+            && match packet.l3() {
+                L3::Ipv4 => interface.has(packet.destination_v4().into()),
+                L3::Ipv6 => interface.has(packet.destination_v6().into()),
                 _ => false,
             }
     }
@@ -229,17 +229,17 @@ impl ServicePort {
         let mut connections = None;
         for &index in indices {
             let buffer = &mut buffers[usize::from(index)];
-            let Ok(headers) = Headers::parse(buffer.frame()) else { continue };
-            let (to, station) = addresses(buffer.frame());
+            let packet = buffer.packet();
+            let (to, station) = packet.addresses();
             let Some(network) = network_of(to) else { continue };
-            if headers.protocol() == protocol::TCP {
+            if packet.protocol() == protocol::TCP {
                 let state = connections.get_or_insert_with(|| inner.state.lock());
                 let now = inner.clock.now();
-                in_packets(buffer, &headers, |packet| {
+                in_packets(buffer, |packet| {
                     state.streams.send(packet, (network, station), &*inner.service, now);
                 });
             } else {
-                inner.take(buffer, &headers, (network, station));
+                inner.take(&packet, (network, station));
             }
         }
         if let Some(mut state) = connections {
@@ -285,9 +285,9 @@ impl ServicePort {
 
 impl Inner {
     /// Hands a datagram, or each of a train, to the service.
-    fn take(&self, buffer: &FrameBuf, headers: &Headers, (network, station): (NetworkIndex, MacAddr)) {
+    fn take(&self, packet: &Packet<'_>, (network, station): (NetworkIndex, MacAddr)) {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Relaxed);
-        let datagram = match wire::read_udp(buffer.frame(), headers, &buffer.offload) {
+        let datagram = match wire::read_udp(packet) {
             Ok(datagram) if !datagram.payload.is_empty() => datagram,
             Ok(_) | Err(_) => {
                 count(&self.counters.malformed);
@@ -295,7 +295,7 @@ impl Inner {
             }
         };
         let Datagram { source, destination: local, payload } = datagram;
-        let one = buffer.offload.gso.map_or(payload.len(), |gso| usize::from(gso.size).max(1));
+        let one = packet.offload().gso.map_or(payload.len(), |gso| usize::from(gso.size).max(1));
         if one > LONGEST {
             count(&self.counters.malformed);
             return;

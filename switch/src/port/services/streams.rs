@@ -8,7 +8,7 @@ use mio::Registry;
 use mio::event::Event;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::Socket;
-use vswitch_frame::{FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamLimits, Streams};
 
@@ -43,20 +43,14 @@ impl ServiceStreams {
     }
 
     /// Takes a segment.
-    pub(super) fn send(
-        &mut self,
-        (frame, headers, offload): (&[u8], &Headers, &Offload),
-        station: Station,
-        service: &dyn Service,
-        now: Timestamp,
-    ) {
-        let Some((source, _)) = ends(frame, headers) else { return };
+    pub(super) fn send(&mut self, packet: &Packet<'_>, station: Station, service: &dyn Service, now: Timestamp) {
+        let Some((source, _)) = ends(packet) else { return };
         if self.stations.len() >= STATIONS && !self.stations.contains_key(&source) {
             self.stations.clear();
         }
         self.stations.insert(source, station);
         let mut pairs = self.sockets.opening(|ends| open(ends, service, station.0));
-        self.engine.frame(frame, headers, offload, now, &mut pairs);
+        self.engine.frame(packet, now, &mut pairs);
     }
 
     /// Takes what the poll says of a socket.
@@ -91,8 +85,7 @@ impl ServiceStreams {
     pub(super) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
         let filled = self.engine.fill(buffers, now, &mut self.sockets);
         for buffer in &mut buffers[..filled] {
-            let headers = Headers::parse(buffer.frame());
-            let client = headers.ok().and_then(|headers| ends(buffer.frame(), &headers));
+            let client = ends(&buffer.packet());
             match client.and_then(|(_, client)| self.stations.get(&client)) {
                 Some(&(network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
                 // Sent again when its client is heard of again.
@@ -104,8 +97,8 @@ impl ServiceStreams {
 }
 
 /// Source and destination address of a packet.
-fn ends(frame: &[u8], headers: &Headers) -> Option<(IpAddr, IpAddr)> {
-    matches!(headers.l3(), L3::Ipv4 | L3::Ipv6).then(|| headers.ip_addresses(frame))
+fn ends(packet: &Packet<'_>) -> Option<(IpAddr, IpAddr)> {
+    matches!(packet.l3(), L3::Ipv4 | L3::Ipv6).then(|| packet.ip_addresses())
 }
 
 /// A socket that leads to the service.

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use ipnet::IpNet;
 use mio::Registry;
 use mio::event::Event;
-use vswitch_frame::{FrameBuf, Headers, Offload, Timestamp};
+use vswitch_frame::{FrameBuf, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamLimits, StreamRecord, Streams};
@@ -107,9 +107,9 @@ impl StreamShell {
     }
 
     /// Takes a segment from inside.
-    pub(crate) fn send(&mut self, (frame, headers, offload): (&[u8], &Headers, &Offload), now: Timestamp) {
+    pub(crate) fn send(&mut self, packet: &Packet<'_>, now: Timestamp) {
         let mut outside = self.sockets.opening(|ends| sockets::open(ends, &self.inside, self.destinations));
-        self.engine.frame(frame, headers, offload, now, &mut outside);
+        self.engine.frame(packet, now, &mut outside);
     }
 
     /// Takes what the poll says of a socket; `false` when the token is somebody else's.

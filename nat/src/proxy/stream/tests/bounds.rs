@@ -91,7 +91,7 @@ fn large_syns() {
     world.host.pending = true;
     world.inject(&syn([10, 0, 0, 2], 1, &[7; 60_000]), Offload::NONE);
     let waiting = |phase: &Phase| match phase {
-        Phase::Connecting(syn, _) => Some(syn.len()),
+        Phase::Connecting(syn, _) => Some(syn.view().frame().len()),
         Phase::Open(_) => None,
     };
     let kept: Vec<usize> = world.engine.table.iter().filter_map(|(_, flow)| waiting(&flow.phase)).collect();

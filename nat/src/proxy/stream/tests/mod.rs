@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use smoltcp::socket::tcp::State;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::tcp::{Tcp, flag};
-use vswitch_frame::{Headers, L3, Offload, checksum, segment};
+use vswitch_frame::{FrameBuf, Headers, L3, Offload, checksum, segment};
 use world::{INSIDE, SERVER, Wire, World};
 
 use super::open::may_close;
@@ -358,7 +358,8 @@ fn super_frames() {
         let gso = largest.1.gso.expect("a super-frame");
         // Linux's `gso_max_size`: from there on it segments in software.
         assert!((60_000..65_536).contains(&largest.0.len()) && gso.size == mss, "{} bytes, {gso:?}", largest.0.len());
-        let segments = segment::segment(&largest.0, largest.1).unwrap();
+        let mut buffer = FrameBuf::from_frame(&largest.0, largest.1);
+        let segments = segment::segment(&buffer.admit().unwrap()).unwrap();
         let mut out = vec![0; segments.max_len()];
         for index in 0..segments.count() {
             let length = segments.write(index, &mut out);

@@ -15,7 +15,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr};
 use vswitch_frame::ethernet::{self, Ethernet};
 use vswitch_frame::offload::PartialChecksum;
 use vswitch_frame::tcp::{self, Tcp, flag};
-use vswitch_frame::{EtherType, FrameBuf, Headers, MacAddr, Offload, Timestamp, ipv4, ipv6};
+use vswitch_frame::{EtherType, FrameBuf, MacAddr, Offload, Packet, PacketMut, Timestamp, ipv4, ipv6};
 
 use crate::proxy::datagram::wire::Link;
 use crate::proxy::stream::open::{has_ended, owes_fin};
@@ -294,8 +294,9 @@ impl World {
         header.set_source(LINK.peer);
         header.set_ether_type(if packet[0] >> 4 == 4 { EtherType::IPV4 } else { EtherType::IPV6 });
         frame.extend_from_slice(packet);
-        let headers = Headers::parse(&frame).expect("a whole frame");
-        self.engine.frame(&frame, &headers, &offload, self.now, &mut self.host);
+        if let Ok(packet) = PacketMut::admit(&mut frame, offload) {
+            self.engine.frame(&packet.view(), self.now, &mut self.host);
+        }
     }
 
     /// Time passes, and everybody does what is to be done.
@@ -361,13 +362,14 @@ impl World {
         let ether_type = if packet[0] >> 4 == 4 { EtherType::IPV4 } else { EtherType::IPV6 };
         Ethernet::parse(&mut frame[..]).expect("room").set_ether_type(ether_type);
         frame.extend_from_slice(&packet);
-        let headers = Headers::parse(&frame).expect("a whole frame");
-        if headers.protocol() != ipv4::protocol::TCP || has_ended(self.state()) {
+        if Packet::finished(&frame).protocol() != ipv4::protocol::TCP || has_ended(self.state()) {
             return packet;
         }
-        let checksum = PartialChecksum { start: short(headers.l4_offset()), offset: short(tcp::CHECKSUM_OFFSET) };
-        let offload = Offload { checksum: Some(checksum), gso: None };
-        match read(&frame, &headers, &offload) {
+        let start = short(Packet::finished(&frame).l4_offset());
+        let checksum = PartialChecksum { start, offset: short(tcp::CHECKSUM_OFFSET) };
+        let whole =
+            PacketMut::admit(&mut frame, Offload { checksum: Some(checksum), gso: None }).expect("a whole frame");
+        match read(&whole.view()) {
             Ok(arrived) if arrived.flags & flag::FIN != 0 && arrived.length > 0 => {
                 self.fin = Some((arrived.end(), arrived.fin_alone(&packet)));
                 arrived.without_fin(&packet)
