@@ -122,7 +122,8 @@ fn as_found_in_the_world() {
         assert!(log.contains("are dockerd's alone: vswitchd does without them"), "{log}");
         assert!(log.contains("storage-driver") && !log.contains("live-restore is"), "{log}");
         let c = vs.container("c", "-p 18080:80");
-        c.pings(&c.gateway("br0"));
+        let gateway = c.ok("ip route show default").split_whitespace().nth(2).unwrap().to_owned();
+        c.pings(gateway);
         assert_eq!(vs.ok("port c").trim(), "80/tcp -> 127.0.0.1:18080");
         vs.terminate();
         assert!(c.ok("echo still here").contains("still"), "live-restore of the file holds");
