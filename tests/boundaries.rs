@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Package, its folder, and the workspace packages that it may import. `None`: all.
-const PACKAGES: [(&str, &str, Option<&[&str]>); 9] = [
+const PACKAGES: [(&str, &str, Option<&[&str]>); 10] = [
     ("vswitch-frame", "switch/frame", Some(&[])),
     ("vswitch-nat", "nat", Some(&["vswitch-frame"])),
     ("vswitch-tunnel", "tunnel", Some(&["vswitch-frame"])),
@@ -21,6 +21,7 @@ const PACKAGES: [(&str, &str, Option<&[&str]>); 9] = [
     ("vswitch-api", "ctl/api", Some(&["vswitch-frame"])),
     ("vswitch-ctl", "ctl", Some(&["vswitch-api", "vswitch-switch", "vswitch-frame"])),
     ("vswitch-cli", "ctl/cli", Some(&["vswitch-api", "vswitch-frame"])),
+    ("vswitch-engines", "ctl/engines", Some(&["vswitch-api"])),
     ("vswitch-tests", "tests", None),
     ("vswitch-bench", "bench", None),
 ];

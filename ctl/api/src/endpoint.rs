@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::engine::EngineKey;
 use crate::network::EndpointConfig;
 
 /// Body of `POST /endpoints`: give an existing network namespace an endpoint.
@@ -79,6 +80,9 @@ pub struct Endpoint {
     /// Others that it alone reaches by these names, `CONTAINER:ALIAS` each.
     #[serde(default)]
     pub links: Vec<String>,
+    /// Whose it is, if a container engine asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineKey>,
     /// Sentences about an attachment that was just made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -4,7 +4,7 @@
 //!
 //! - `/networks…`, `/containers…`, `/events`, `/info`, `/version`, `/_ping` (each also behind `/v1.NN`) follow the Docker
 //!   Engine API: the shapes are in [`network`] and [`docker`], the field names are Docker's, errors are [`ErrorBody`];
-//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
+//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`engine`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
 //!   [`version`].
 //!   Field names are `snake_case`.
 //!
@@ -18,6 +18,7 @@ pub mod client;
 pub mod container;
 pub mod docker;
 pub mod endpoint;
+pub mod engine;
 mod error;
 pub mod fdb;
 pub mod flow;

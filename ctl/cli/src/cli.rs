@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, completions, containers, endpoint, exec, fdb, flows, inspect, network, port, ps, run, stats, top,
-    tunnel, version,
+    attach, bridge, completions, containers, endpoint, engine, exec, fdb, flows, inspect, network, port, ps, run,
+    stats, top, tunnel, version,
 };
 use crate::demo;
 
@@ -72,6 +72,9 @@ enum Command {
     /// Show endpoints
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Let container engines call vswitch for their networks
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
     /// Show bridges as brctl does
     #[command(subcommand)]
     Bridge(bridge::BridgeCommand),
@@ -130,6 +133,7 @@ impl Cli {
             Command::Attach(args) => args.run(&client).await.map(done),
             Command::Detach(args) => args.run(&client).await,
             Command::Endpoint(command) => command.run(&client).await.map(done),
+            Command::Engine(command) => command.run(&client).await.map(done),
             Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
             Command::Flows(command) => command.run(&client).await.map(done),

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::{Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -44,11 +44,11 @@ impl Porter {
         Ok(Porter { socket })
     }
 
-    /// Asks for a helper in the user namespace that owns a network namespace.
-    async fn helper(&self, netns: &NetnsRef) -> Result<AgentConnection, Failure> {
+    /// Asks for a helper in the user namespace that owns a network namespace: `given`, or the one that is referred to.
+    async fn helper(&self, netns: &NetnsRef, given: Option<BorrowedFd<'_>>) -> Result<AgentConnection, Failure> {
         let failed = |error: io::Error| Failure::io("start a helper for a foreign namespace", &error);
         let channel = Channel::new(self.socket.try_clone().map_err(failed)?).map_err(failed)?;
-        channel.send(netns, &[]).await.map_err(failed)?;
+        channel.send(netns, given.as_slice()).await.map_err(failed)?;
         let Some((bytes, descriptors)) = channel.receive().await.map_err(failed)? else {
             return Err(Failure::other("the agent's porter ended; restart vswitchd"));
         };
@@ -62,8 +62,9 @@ impl Porter {
 pub(crate) fn porter_main() -> io::Result<()> {
     let _ = rustix::process::setsid();
     let socket = take_socket()?;
-    while let Some((bytes, _)) = wire::receive(socket.as_fd())? {
-        let result = serde_json::from_slice(&bytes).map_err(io::Error::from).map(|netns| start_helper(&netns));
+    while let Some((bytes, beside)) = wire::receive(socket.as_fd())? {
+        let given = beside.ok().and_then(|descriptors| descriptors.into_iter().next());
+        let result = serde_json::from_slice(&bytes).map_err(io::Error::from).map(|netns| start_helper(&netns, given));
         let (answer, descriptor) = match result? {
             Ok(descriptor) => (Ok(()), Some(descriptor)),
             Err(failure) => (Err(failure), None),
@@ -74,9 +75,13 @@ pub(crate) fn porter_main() -> io::Result<()> {
     Ok(())
 }
 
-fn start_helper(netns: &NetnsRef) -> Result<OwnedFd, Failure> {
+fn start_helper(netns: &NetnsRef, given: Option<OwnedFd>) -> Result<OwnedFd, Failure> {
     let refused = |error: &io::Error| network::namespace_failure(netns, error);
-    let file = network::open_netns(netns).map_err(|error| refused(&error))?;
+    let file = match given {
+        Some(descriptor) => network::check_netns(&descriptor).map(|()| File::from(descriptor)),
+        None => network::open_netns(netns),
+    };
+    let file = file.map_err(|error| refused(&error))?;
     network::refuse_the_hosts(netns, &file)?;
     let owner = namespace::owner(&file).map_err(|error| refused(&error))?;
     let failed = |error: io::Error| Failure::io("start a helper for a foreign namespace", &error);
@@ -150,16 +155,23 @@ impl Foreign {
         Foreign { porter: tokio::sync::Mutex::new(porter), lost, table: Arc::default() }
     }
 
-    /// Attaches a namespace that the agent itself may not enter, for which `refusal` is the reason.
-    pub(crate) async fn attach(&self, sandbox: String, netns: NetnsRef, refusal: Failure) -> Answer {
+    /// Attaches a namespace that the agent itself may not enter, for which `refusal` is the reason: `given`, or the one that
+    /// is referred to.
+    pub(crate) async fn attach(
+        &self,
+        sandbox: String,
+        netns: NetnsRef,
+        given: Option<OwnedFd>,
+        refusal: Failure,
+    ) -> Answer {
         let connection = match &*self.porter.lock().await {
-            Some(porter) => porter.helper(&netns).await?,
+            Some(porter) => porter.helper(&netns, given.as_ref().map(AsFd::as_fd)).await?,
             None => return Err(refusal),
         };
         let (client, _, events) = AgentClient::connect(connection).await.map_err(failure)?;
         // The host has no network namespace that belongs to such a user namespace.
         let request = Request::SandboxAttach { sandbox: sandbox.clone(), netns, force: false };
-        let answer = client.call(request, Vec::new()).await;
+        let answer = client.call(request, given.into_iter().collect()).await;
         let answer = answer.map_err(failure)?;
         table(&self.table).helpers.insert(sandbox.clone(), client);
         tokio::spawn(watch(sandbox, events, Arc::clone(&self.table), self.lost.clone()));

@@ -5,12 +5,14 @@
 //! away). The connection is one that came by a control socket (its address says so, and vswitchd can make no such) and
 //! its other end is a process that is not vswitchd. The body of `POST /containers` is kept under the id of the container
 //! that vswitchd makes of it, in a folder *beside* the state directory, where vswitchd may write nothing; that of
-//! `POST /containers/X/exec` is used once.
+//! `POST /containers/X/exec` is used once. With `POST /engines/endpoints` comes the descriptor of a network namespace, which
+//! the agent takes itself in the same way.
 
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
-    io::{self, Write},
+    io::{self, IoSliceMut, Write},
+    mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
@@ -23,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{RecvFlags, SocketAddrUnix, getsockname, recv};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, getsockname, recv, recvmsg};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
 use super::protocol::{ExecSpec, Failure, FailureKind, Policy, ProcessSpec};
@@ -42,6 +44,8 @@ pub(crate) enum Order {
     Create(Box<ContainerCreate>),
     /// To run one more process.
     Exec(ExecRequest),
+    /// To attach the network namespace whose descriptor came with the request.
+    Namespace(OwnedFd),
 }
 
 /// The orders that are kept.
@@ -123,6 +127,14 @@ impl Orders {
             Ok(())
         };
         write().map_err(failed)
+    }
+
+    /// The namespace that came with a taken order, which is used up.
+    pub(crate) fn namespace(&self, number: u64) -> Result<OwnedFd, Failure> {
+        match self.table().taken.remove(&number) {
+            Some(Order::Namespace(descriptor)) => Ok(descriptor),
+            _ => Err(unknown()),
+        }
     }
 
     /// Forgets that of a container.
@@ -259,6 +271,9 @@ fn believe(connection: &OwnedFd, policy: &Policy, daemon: Option<u32>) -> Result
 
 /// The request at the head of a connection, once it is there as a whole.
 async fn read(connection: &OwnedFd, images: &Images) -> Result<Order, Failure> {
+    if let Some(descriptor) = beside(connection)? {
+        return Ok(Order::Namespace(descriptor));
+    }
     let failed = |error: io::Error| Failure::io("read the client's request", &error);
     let mut bytes = vec![0; LONGEST];
     let mut encouraged = false;
@@ -288,6 +303,28 @@ async fn read(connection: &OwnedFd, images: &Images) -> Result<Order, Failure> {
     }
 }
 
+/// The descriptor that a client sent with the beginning of a request that hands a namespace over. Peeking copies it.
+fn beside(connection: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    let mut line = [0; LONGEST_LINE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = recvmsg(connection, &mut [IoSliceMut::new(&mut line)], &mut control, flags)
+        .map_err(|error| Failure::io("read the client's request", &error.into()))?;
+    let first = line[..received.bytes].split(|byte| *byte == b'\r').next().unwrap_or_default();
+    if std::str::from_utf8(first).ok().and_then(kind_of) != Some(Kind::Namespace) {
+        return Ok(None);
+    }
+    let mut descriptors = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let given = descriptors.next().and_then(|mut descriptors| descriptors.next());
+    given.map(Some).ok_or_else(|| {
+        refuse("no descriptor of a network namespace came with the beginning of the request; send one by SCM_RIGHTS")
+    })
+}
+
 /// What the head of a request says.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
@@ -307,6 +344,7 @@ enum Kind {
     Exec,
     DockerCreate,
     DockerExec,
+    Namespace,
 }
 
 impl Head {
@@ -347,6 +385,8 @@ impl Head {
                 let wire = serde_json::from_slice(body).map_err(failed)?;
                 exec_from_docker(wire).map(Order::Exec).map_err(|faults| wrong(&faults))
             }
+            // Its order is beside the request, not in it.
+            Kind::Namespace => Err(refuse("the request orders nothing")),
         }
     }
 }
@@ -364,6 +404,7 @@ fn kind_of(line: &str) -> Option<Kind> {
         ["vswitch", "v1", "containers", _, "exec"] => Some(Kind::Exec),
         ["containers", "create"] => Some(Kind::DockerCreate),
         ["containers", _, "exec"] => Some(Kind::DockerExec),
+        ["vswitch", "v1", "engines", "endpoints"] => Some(Kind::Namespace),
         _ => None,
     }
 }
@@ -390,6 +431,9 @@ fn wrong(faults: &Faults) -> Failure {
 
 /// The network mode that needs no sandbox.
 const HOST_NETWORK: &str = "host";
+
+/// Enough for the first line of a request that orders something, bytes.
+const LONGEST_LINE: usize = 512;
 
 /// Longest request, bytes; what it starts must fit a message.
 const LONGEST: usize = super::protocol::MAX_MESSAGE;

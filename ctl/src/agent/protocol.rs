@@ -76,7 +76,8 @@ pub enum Request {
         /// Id of the sandbox (the container's id, or `host-…` for an attached namespace).
         sandbox: String,
     },
-    /// Know the network namespace of a process or path as a sandbox. Answer: [`Reply::Done`].
+    /// Know the network namespace of a process or path as a sandbox. Answer: [`Reply::Done`], or [`Reply::Namespace`] for
+    /// one that came as a descriptor.
     SandboxAttach {
         /// Id that later requests use.
         sandbox: String,
@@ -198,7 +199,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// What the agent lets a vswitchd have done. Everything is refused by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,6 +225,12 @@ pub enum NetnsRef {
     Pid(u32),
     /// Bound at this absolute path.
     Path(String),
+    /// Of whatever process is in it: device and inode of the namespace's file.
+    Inode(u64, u64),
+    /// What came with the order of a client.
+    Ordered(u64),
+    /// What comes with the request.
+    Beside,
 }
 
 /// What becomes of default routes that somebody else made.
@@ -347,6 +354,11 @@ pub enum Reply {
     },
     /// It is done.
     Done,
+    /// The namespace is known; the descriptor that it came by is kept while somebody is in it.
+    Namespace {
+        /// How it is found later.
+        netns: NetnsRef,
+    },
     /// Default routes of somebody else's were kept, so that those that were asked for do not exist.
     Kept {
         /// `FAMILY by GATEWAY (INTERFACE)`, as far as known.

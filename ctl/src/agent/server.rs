@@ -363,6 +363,13 @@ impl Agent {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
             Request::Listen { binding } => super::listen::open(&binding),
+            Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
+                self.attach_given(sandbox, self.orders.namespace(order)?).await
+            }
+            Request::SandboxAttach { sandbox, netns: NetnsRef::Beside, .. } => {
+                let none = || Failure::other("a namespace that is handed over comes with the request");
+                self.attach_given(sandbox, descriptors.into_iter().next().ok_or_else(none)?).await
+            }
             Request::SandboxAttach { sandbox, netns, force } => self.attach(sandbox, netns, force).await,
             request => match self.foreign.request(&request).await {
                 Some(answer) => answer,
@@ -377,7 +384,18 @@ impl Agent {
         let direct = self.network.request(request);
         match direct.await {
             Err(failure) if failure.kind == FailureKind::NotPermitted => {
-                self.foreign.attach(sandbox, netns, failure).await
+                self.foreign.attach(sandbox, netns, None, failure).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// As [`Agent::attach`], of a namespace that somebody opened.
+    async fn attach_given(&self, sandbox: String, descriptor: OwnedFd) -> Answer {
+        let copy = descriptor.try_clone().map_err(|error| Failure::io("copy a namespace's descriptor", &error))?;
+        match self.network.attach_given(&sandbox, copy).await {
+            Err(failure) if failure.kind == FailureKind::NotPermitted => {
+                self.foreign.attach(sandbox, NetnsRef::Beside, Some(descriptor), failure).await
             }
             answer => answer,
         }

@@ -11,6 +11,7 @@ mod answer;
 mod containers;
 mod docker;
 mod endpoints;
+mod engines;
 mod extract;
 mod fdb;
 mod flows;
@@ -108,6 +109,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::logs))
         .routes(routes!(endpoints::list, endpoints::attach))
         .routes(routes!(endpoints::inspect, endpoints::detach))
+        .routes(routes!(engines::attach))
+        .routes(routes!(engines::detach))
+        .routes(routes!(engines::publish))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
         .routes(routes!(flows::list, flows::flush))

@@ -27,11 +27,14 @@ impl Controller {
             let mut state = self.state();
             let network = state.network(&spec.network)?.network.id.clone();
             let name = match spec.name {
-                Some(name) if state.name_taken(&name) => return Err(ControlError::AttachmentExists(name)),
+                // Containers of engines have an endpoint on each of their networks.
+                Some(name) if spec.engine.is_none() && state.name_taken(&name) => {
+                    return Err(ControlError::AttachmentExists(name));
+                }
                 Some(name) => name,
                 None => namegen::generate(&mut rand::rng(), |name| state.name_taken(name)),
             };
-            let owner = Owner::Attached(Attachment { netns: spec.netns.clone() });
+            let owner = Owner::Attached(Attachment { netns: spec.netns.clone(), engine: spec.engine });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
             let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns, force: spec.force };
             // Nobody else knows of it yet, so nobody holds it; whoever detaches it waits for the end of this.
@@ -42,7 +45,13 @@ impl Controller {
             self.state().remove_endpoint(&endpoint.id);
             error
         };
-        self.ask(sandbox_request).await.map_err(undo)?;
+        let known = self.inner.agent.call(sandbox_request, Vec::new()).await;
+        if let (Reply::Namespace { netns: found }, _) = known.map_err(|error| undo(error.into()))?
+            && let Some(one) = self.state().endpoints.get_mut(&endpoint.id)
+            && let Owner::Attached(attachment) = &mut one.endpoint.owner
+        {
+            attachment.netns = found;
+        }
         let kept = match self.bring_attached_up(&endpoint.id, spec.default_route).await {
             Ok(kept) => kept,
             Err(error) => {
@@ -50,7 +59,8 @@ impl Controller {
                 return Err(undo(error));
             }
         };
-        let warnings: Vec<String> = kept.iter().map(|route| kept_route(route)).collect();
+        let of_an_engine = endpoint.engine().is_some();
+        let warnings: Vec<String> = kept.iter().filter(|_| !of_an_engine).map(|route| kept_route(route)).collect();
         for warning in &warnings {
             tracing::warn!(endpoint = endpoint.name, "{warning}");
         }
@@ -63,7 +73,7 @@ impl Controller {
 
     /// Interface, port and default route of an attached namespace, then the commit. Answers what default routes of others
     /// were kept instead.
-    async fn bring_attached_up(&self, id: &Id, take_over: bool) -> Result<Vec<String>, ControlError> {
+    pub(super) async fn bring_attached_up(&self, id: &Id, take_over: bool) -> Result<Vec<String>, ControlError> {
         self.bring_up(id).await?;
         let route = {
             let state = self.state();
@@ -71,12 +81,15 @@ impl Controller {
             let on = state.network(one.endpoint.network.as_str())?;
             // The first endpoint of a namespace gives its default route, a later one only if it names a gateway.
             let first = !state.endpoints.values().any(|other| {
-                other.endpoint.id != *id && other.endpoint.owner == one.endpoint.owner && !other.endpoint.lost
+                other.endpoint.id != *id
+                    && other.endpoint.attached_to() == one.endpoint.attached_to()
+                    && !other.endpoint.lost
             });
             let named = one.endpoint.ipv4.is_some_and(|fixed| fixed.gateway.is_some())
                 || one.endpoint.ipv6.is_some_and(|fixed| fixed.gateway.is_some());
             let others = if take_over { OtherRoutes::Overrule } else { OtherRoutes::Keep };
-            let wanted = first || named || take_over;
+            // The networks of an engine's container are all alike: whichever there is gives the route.
+            let wanted = first || named || take_over || one.endpoint.engine().is_some();
             wanted.then(|| routes::single_route(&one.endpoint, &on.network, others))
         };
         let result = match route {
@@ -121,6 +134,7 @@ impl Controller {
         self.take_down(&endpoint.id).await;
         self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
         let mut state = self.state();
+        self.free_ports(&mut state, &endpoint.id);
         let settled = self.inner.store.settle(&Change::new().drop_endpoints([&endpoint.id]));
         state.remove_endpoint(&endpoint.id);
         tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace detached");

@@ -67,6 +67,12 @@ impl Controller {
             return;
         }
         one.endpoint.lost = true;
+        if one.endpoint.engine().is_some() {
+            // Whoever made it will not come back for it.
+            let controller = self.clone();
+            crate::blocking::spawn(async move { controller.sweep_engines().await });
+            return;
+        }
         tracing::info!(endpoint = one.endpoint.name, "the namespace of an attached endpoint vanished");
         // Whoever is attaching it stores it when it is whole, or not at all; whoever is detaching it drops it.
         let Ok(_held) = one.gate.clone().try_lock_owned() else { return };

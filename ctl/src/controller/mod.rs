@@ -22,6 +22,7 @@ mod container_filter;
 mod containers;
 mod docker_view;
 mod endpoints;
+mod engines;
 mod etc;
 mod events;
 mod fdb;
@@ -58,6 +59,7 @@ use vswitch_switch::Switch;
 
 pub use container_filter::ContainerQuery;
 pub use containers::{Created, Streams, WaitFor};
+pub use engines::PortLease;
 pub use files::HostFiles;
 use flows::FlowFeed;
 pub use flows::FlowWatch;
@@ -149,6 +151,8 @@ struct Inner {
     /// What running containers have in /etc.
     given: etc::Given,
     ephemeral: bool,
+    /// Held by who works for a container engine.
+    engines: tokio::sync::Mutex<()>,
 }
 
 impl Controller {
@@ -197,6 +201,7 @@ impl Controller {
                 names,
                 given: etc::Given::default(),
                 ephemeral,
+                engines: tokio::sync::Mutex::default(),
             }),
         };
         controller.settle_bridge(&hello)?;

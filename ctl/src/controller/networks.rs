@@ -29,22 +29,27 @@ impl Controller {
         if state.networks.values().any(|on| on.network.name == spec.name) {
             return Err(ControlError::NetworkExists(spec.name));
         }
+        self.make_network(&mut state, spec, Id::random(&mut rand::rng()))
+    }
+
+    /// Makes a network with this id, of a name that is free.
+    pub(super) fn make_network(&self, state: &mut State, spec: NetworkSpec, id: Id) -> Result<Id, ControlError> {
         let (overlay, mtu) = match spec.overlay {
-            Some(wish) => self.plan_overlay(&state, wish, &spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
+            Some(wish) => self.plan_overlay(state, wish, &spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
             None => (None, spec.options.mtu),
         };
         let (leg4, leg6) = spec.legs();
         // What only holds settings occupies nothing.
         let off = |family: Family| if spec.settings.is_some() { Family::Off } else { family };
-        let ipv4 = self.plan_ipv4(&state, off(spec.ipv4))?.map(|plan| SubnetPlan { leg: leg4, ..plan });
-        let ipv6 = self.plan_ipv6(&mut state, off(spec.ipv6))?.map(|plan| SubnetPlan { leg: leg6, ..plan });
+        let ipv4 = self.plan_ipv4(state, off(spec.ipv4))?.map(|plan| SubnetPlan { leg: leg4, ..plan });
+        let ipv6 = self.plan_ipv6(state, off(spec.ipv6))?.map(|plan| SubnetPlan { leg: leg6, ..plan });
         let driver = match (&spec.settings, &overlay) {
             (Some(_), _) => Driver::Null,
             (None, Some(_)) => Driver::Overlay,
             (None, None) => Driver::Bridge,
         };
         let network = Network {
-            id: Id::random(&mut rand::rng()),
+            id,
             name: spec.name,
             created: Moment::now(),
             driver,
@@ -60,7 +65,7 @@ impl Controller {
             settings: spec.settings,
             config_from: spec.config_from,
         };
-        self.add_network(&mut state, network)
+        self.add_network(state, network)
     }
 
     /// What a network that holds settings gives to one that is to have them.

@@ -20,6 +20,11 @@ pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
         let bindings = one.container.ports.iter();
         all.extend(bindings.filter_map(|&binding| Some((binding, address(binding.host.is_ipv4())?))));
     }
+    for one in state.endpoints.values() {
+        let bindings = one.endpoint.ports.iter().chain(one.leases.iter().flat_map(|(_, bindings)| bindings));
+        let address = |ipv4| one.endpoint.addresses().find(|address| address.is_ipv4() == ipv4);
+        all.extend(bindings.filter_map(|&binding| Some((binding, address(binding.host.is_ipv4())?))));
+    }
     all
 }
 
@@ -111,8 +116,10 @@ impl Controller {
         let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink else { return };
         let running: Vec<(String, Vec<Binding>)> = {
             let state = self.state();
-            let with_ports = state.containers.values().map(|one| &one.container).filter(|one| !one.ports.is_empty());
-            with_ports.map(|container| (container.name.clone(), container.ports.clone())).collect()
+            let containers = state.containers.values().map(|one| (&one.container.name, &one.container.ports));
+            let endpoints = state.endpoints.values().map(|one| (&one.endpoint.name, &one.endpoint.ports));
+            let with_ports = containers.chain(endpoints).filter(|(_, ports)| !ports.is_empty());
+            with_ports.map(|(name, ports)| (name.clone(), ports.clone())).collect()
         };
         for (name, bindings) in running {
             for binding in bindings {
@@ -154,6 +161,21 @@ impl Controller {
 
     /// Answers what is to be asked of the agent.
     fn lease(&self, state: &mut State, id: &Id, lease: &Lease) -> Result<Vec<Binding>, String> {
+        let mut leased = Vec::new();
+        let result = self.lease_all(state, id, lease, &mut leased);
+        // Also when a later one failed, so that they are given back.
+        state.container_by_id(id).map_err(|error| error.to_string())?.container.ports.extend(leased);
+        result
+    }
+
+    /// Leases into `leased`. Answers what is to be asked of the agent.
+    fn lease_all(
+        &self,
+        state: &mut State,
+        id: &Id,
+        lease: &Lease,
+        leased: &mut Vec<Binding>,
+    ) -> Result<Vec<Binding>, String> {
         let mut deferred = Vec::new();
         for spec in &lease.specs {
             self.check_host(spec, lease.families)?;
@@ -163,9 +185,7 @@ impl Controller {
                 }
                 _ => Ok(()),
             };
-            let leased = state.ports.lease(spec, lease.families, id, &mut claim).map_err(|error| error.to_string())?;
-            // At once, so that what was leased is given back when a later one fails.
-            state.container_by_id(id).map_err(|error| error.to_string())?.container.ports.extend(leased);
+            leased.extend(state.ports.lease(spec, lease.families, id, &mut claim).map_err(|error| error.to_string())?);
         }
         Ok(deferred)
     }
@@ -230,6 +250,49 @@ impl Controller {
         let mut state = self.state();
         if self.give_back(&mut state, id) {
             self.refresh_router_anyway(&state);
+        }
+    }
+
+    /// Leases host ports for an endpoint that is not a container's of vswitch, in the name of `owner`. The rules are not
+    /// changed yet.
+    pub(super) async fn lease_for(
+        &self,
+        endpoint: &Id,
+        owner: &Id,
+        specs: &[PublishSpec],
+    ) -> Result<Vec<Binding>, ControlError> {
+        let Some(first) = specs.first() else { return Ok(Vec::new()) };
+        self.check_uplink(&first.target_port.to_string())?;
+        let (refused, bindings, deferred) = {
+            let mut state = self.state();
+            let one = state.endpoint(endpoint.as_str())?;
+            let refused = Refused { name: one.endpoint.name.clone(), endpoint: endpoint.to_string() };
+            let has = |ipv4: bool| one.endpoint.addresses().any(|address| address.is_ipv4() == ipv4);
+            let inside = Families { ipv4: has(true), ipv6: has(false) };
+            let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
+            let mut bindings = Vec::new();
+            match self.lease_all(&mut state, owner, &Lease { specs: specs.to_vec(), families }, &mut bindings) {
+                Ok(deferred) => (refused, bindings, deferred),
+                Err(detail) => {
+                    self.give_bindings_back(&mut state, owner, &bindings);
+                    return Err(refused.with(detail));
+                }
+            }
+        };
+        for binding in deferred {
+            if let Err(error) = self.ask_for_port(binding).await {
+                self.give_bindings_back(&mut self.state(), owner, &bindings);
+                return Err(refused.with(error.to_string()));
+            }
+        }
+        Ok(bindings)
+    }
+
+    /// Gives back what [`Controller::lease_for`] leased.
+    pub(super) fn give_bindings_back(&self, state: &mut State, owner: &Id, bindings: &[Binding]) {
+        state.ports.release(owner);
+        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+            sockets.release(bindings);
         }
     }
 

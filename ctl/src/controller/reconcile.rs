@@ -47,10 +47,13 @@ impl Controller {
             }
         }
         for id in &attached {
-            if let Err(error) = self.reopen(id).await {
+            if let Err(error) = self.reopen(id).await
+                && !self.attach_again(id).await
+            {
                 self.lose(id, &error);
             }
         }
+        self.sweep_engines().await;
         {
             let mut state = self.state();
             state.restoring = false;
@@ -90,6 +93,27 @@ impl Controller {
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container re-attached");
+    }
+
+    /// An engine's container may have outlived the agent: it gets its endpoint again. Whether it did.
+    async fn attach_again(&self, id: &Id) -> bool {
+        let request = {
+            let state = self.state();
+            let Ok(one) = state.endpoint(id.as_str()) else { return false };
+            let (Some(_), Some(netns)) = (one.endpoint.engine(), one.endpoint.attached_to()) else { return false };
+            Request::SandboxAttach { sandbox: one.endpoint.sandbox(), netns: netns.clone(), force: false }
+        };
+        let again = async {
+            self.ask(request).await?;
+            self.bring_attached_up(id, false).await
+        };
+        match again.await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::debug!("endpoint {} cannot be attached again: {error}", id.short());
+                false
+            }
+        }
     }
 
     fn lose(&self, id: &Id, why: &ControlError) {

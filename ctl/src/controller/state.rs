@@ -16,7 +16,7 @@ use crate::ipam::{ClaimError, Leases, SubnetPlan, random_local};
 use crate::model::{
     Asked, Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress,
 };
-use crate::publish::PortLeases;
+use crate::publish::{Binding, PortLeases};
 use crate::store::Contents;
 
 /// Everything that should exist.
@@ -72,6 +72,8 @@ pub(super) struct EndpointState {
     pub(super) port: Option<PortId>,
     /// Held by who attaches or detaches a namespace; a container's endpoints go by the container's gate.
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
+    /// Ports of the host that lead to it for a while, by lease.
+    pub(super) leases: Vec<(Id, Vec<Binding>)>,
 }
 
 impl State {
@@ -96,6 +98,7 @@ impl State {
                     let _ = on.leases(address).map(|leases| leases.claim(address));
                 }
             }
+            state.ports.keep(&endpoint.ports, &endpoint.id);
             state.insert_endpoint(endpoint);
         }
         state
@@ -281,6 +284,7 @@ impl State {
                 mac: spec.mac.is_some(),
                 driver_opts: spec.driver_opts.clone(),
             },
+            ports: Vec::new(),
         };
         self.sequence += 1;
         self.insert_endpoint(endpoint.clone());
@@ -296,7 +300,7 @@ impl State {
         if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
             container.endpoints.push(id.clone());
         }
-        self.endpoints.insert(id, EndpointState { endpoint, port: None, gate: Arc::default() });
+        self.endpoints.insert(id, EndpointState { endpoint, port: None, gate: Arc::default(), leases: Vec::new() });
     }
 
     /// Forgets an endpoint and gives its addresses back.

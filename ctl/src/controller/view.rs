@@ -120,6 +120,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
         port: one.port.map(vswitch_frame::PortId::value),
         aliases: endpoint.aliases.clone(),
         links: endpoint.links.iter().map(|link| links::text(state, link)).collect(),
+        engine: endpoint.engine().cloned(),
         warnings: Vec::new(),
     }
 }

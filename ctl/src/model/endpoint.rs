@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::endpoint::AttachRequest;
+use vswitch_api::engine::EngineKey;
 use vswitch_api::network::EndpointConfig;
 use vswitch_frame::MacAddr;
 
@@ -12,6 +13,7 @@ use super::{Faults, Link, closest, container_name};
 use crate::agent::protocol::NetnsRef;
 use crate::ids::Id;
 use crate::ipam::parse_station;
+use crate::publish::Binding;
 
 /// What a user wants of an endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +97,9 @@ pub struct Endpoint {
     /// What of this a user named.
     #[serde(default)]
     pub asked: Asked,
+    /// Ports of the host that lead to it, if it is not a container's of vswitch.
+    #[serde(default)]
+    pub ports: Vec<Binding>,
 }
 
 /// Whose an endpoint is.
@@ -111,6 +116,9 @@ pub enum Owner {
 pub struct Attachment {
     /// Where it is.
     pub netns: NetnsRef,
+    /// Whose it is, if a container engine asked for it.
+    #[serde(default)]
+    pub engine: Option<EngineKey>,
 }
 
 impl Endpoint {
@@ -120,6 +128,24 @@ impl Endpoint {
         match &self.owner {
             Owner::Container(id) => Some(id),
             Owner::Attached(_) => None,
+        }
+    }
+
+    /// The namespace that somebody else made, if it is in one.
+    #[must_use]
+    pub const fn attached_to(&self) -> Option<&NetnsRef> {
+        match &self.owner {
+            Owner::Attached(attachment) => Some(&attachment.netns),
+            Owner::Container(_) => None,
+        }
+    }
+
+    /// The engine's container that it belongs to.
+    #[must_use]
+    pub const fn engine(&self) -> Option<&EngineKey> {
+        match &self.owner {
+            Owner::Attached(attachment) => attachment.engine.as_ref(),
+            Owner::Container(_) => None,
         }
     }
 
@@ -153,6 +179,8 @@ pub struct AttachSpec {
     pub default_route: bool,
     /// Even if it is the host's own namespace.
     pub force: bool,
+    /// Whose it is, if a container engine asks.
+    pub engine: Option<EngineKey>,
 }
 
 /// Checks what a user asks of an endpoint.
@@ -239,11 +267,11 @@ pub fn parse_attach(wire: AttachRequest) -> Result<AttachSpec, Faults> {
         endpoint.interface = faults.take(parse_interface(&text));
     }
     let AttachRequest { default_route, force, network, .. } = wire;
-    faults.finish(AttachSpec { name, netns, network, endpoint, default_route, force })
+    faults.finish(AttachSpec { name, netns, network, endpoint, default_route, force, engine: None })
 }
 
 /// Linux takes at most 15 bytes, no slash, colon or space, and neither `.` nor `..`.
-fn parse_interface(text: &str) -> Result<String, String> {
+pub(super) fn parse_interface(text: &str) -> Result<String, String> {
     let good = (1..=15).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%'))
         && !matches!(text, "." | ".." | "lo" | "all" | "default");

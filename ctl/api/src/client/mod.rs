@@ -9,6 +9,7 @@
 
 mod containers;
 mod endpoints;
+mod engines;
 mod flows;
 mod networks;
 mod session;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use containers::ContainerOutput;
+pub use engines::EngineLease;
 pub use flows::FlowEvents;
 pub use networks::Filters;
 pub use session::{Session, Streams};

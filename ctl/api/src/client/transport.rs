@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -14,8 +17,10 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Client};
@@ -38,13 +43,22 @@ pub(super) struct Call<'a> {
     method: Method,
     path: String,
     body: Result<Option<Bytes>, serde_json::Error>,
+    /// Goes with the first bytes.
+    descriptor: Option<OwnedFd>,
     patience: Option<Duration>,
 }
 
 impl Client {
     /// A call of `path`, which is escaped already.
     pub(super) fn call(&self, method: Method, path: impl Into<String>) -> Call<'_> {
-        Call { client: self, method, path: path.into(), body: Ok(None), patience: Some(ANSWER_TIMEOUT) }
+        Call {
+            client: self,
+            method,
+            path: path.into(),
+            body: Ok(None),
+            descriptor: None,
+            patience: Some(ANSWER_TIMEOUT),
+        }
     }
 
     pub(super) fn broken(&self, detail: &dyn Display) -> ClientError {
@@ -77,6 +91,13 @@ impl Call<'_> {
     pub(super) fn json(mut self, value: &impl Serialize) -> Self {
         self.body = serde_json::to_vec(value).map(|bytes| Some(Bytes::from(bytes)));
         self
+    }
+
+    /// With a copy of a descriptor, which goes with the first bytes.
+    pub(super) fn beside(mut self, descriptor: BorrowedFd<'_>) -> Result<Self, ClientError> {
+        let copy = descriptor.try_clone_to_owned().map_err(|error| self.client.broken(&error))?;
+        self.descriptor = Some(copy);
+        Ok(self)
     }
 
     /// With another patience than [`ANSWER_TIMEOUT`]; `None` waits for ever.
@@ -155,11 +176,67 @@ impl Call<'_> {
         }
         let request = request.body(Full::new(body.unwrap_or_default())).map_err(|error| client.broken(&error))?;
         let stream = client.connect().await?;
+        if let Some(descriptor) = self.descriptor {
+            let stream = WithDescriptor { stream, descriptor: Some(descriptor) };
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|error| client.broken(&error))?;
+            tokio::spawn(connection);
+            return sender.send_request(request).await.map_err(|error| client.broken(&error));
+        }
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| client.broken(&error))?;
         // Ends by itself: with the answer, or when the caller drops it.
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| client.broken(&error))
+    }
+}
+
+/// A connection whose first bytes carry a descriptor.
+struct WithDescriptor {
+    stream: UnixStream,
+    descriptor: Option<OwnedFd>,
+}
+
+impl AsyncRead for WithDescriptor {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for WithDescriptor {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        while let Some(descriptor) = &self.descriptor {
+            ready!(self.stream.poll_write_ready(context))?;
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [descriptor.as_fd()];
+            if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+                return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            }
+            let sent = self.stream.try_io(Interest::WRITABLE, || {
+                Ok(sendmsg(&self.stream, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+            });
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => {
+                    self.descriptor = None;
+                    return Poll::Ready(sent);
+                }
+            }
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

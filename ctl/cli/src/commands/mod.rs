@@ -5,6 +5,7 @@ pub(crate) mod bridge;
 pub(crate) mod completions;
 pub(crate) mod containers;
 pub(crate) mod endpoint;
+pub(crate) mod engine;
 pub(crate) mod exec;
 pub(crate) mod fdb;
 pub(crate) mod flows;

@@ -103,6 +103,7 @@ mod tests {
             port: Some(port),
             aliases: Vec::new(),
             links: Vec::new(),
+            engine: None,
             warnings: Vec::new(),
         }
     }

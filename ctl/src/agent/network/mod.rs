@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use interface::Netlink;
 use interface::Removed;
-pub(crate) use namespace::{enter, failure as namespace_failure, open as open_netns, refuse_the_hosts};
+pub(crate) use namespace::{
+    check as check_netns, enter, failure as namespace_failure, open as open_netns, refuse_the_hosts,
+};
 use table::Table;
 
 use super::protocol::{Failure, Reply, Request};
@@ -42,6 +44,7 @@ pub(crate) struct Survey {
 #[derive(Debug)]
 enum Job {
     Request(Request, oneshot::Sender<Answer>),
+    Given(String, OwnedFd, oneshot::Sender<Answer>),
     Netns(String, oneshot::Sender<Result<OwnedFd, Failure>>),
     Adopt(String, OwnedFd, oneshot::Sender<Result<(), Failure>>),
     Survey(oneshot::Sender<Survey>),
@@ -54,7 +57,7 @@ impl Network {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();
         thread::Builder::new().name("network".to_owned()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -81,6 +84,11 @@ impl Network {
     /// Does a request about sandboxes and endpoints.
     pub(crate) async fn request(&self, request: Request) -> Answer {
         self.ask(|answer| Job::Request(request, answer)).await?
+    }
+
+    /// Knows the namespace of a descriptor as a sandbox.
+    pub(crate) async fn attach_given(&self, sandbox: &str, descriptor: OwnedFd) -> Answer {
+        self.ask(|answer| Job::Given(sandbox.to_owned(), descriptor, answer)).await?
     }
 
     /// The network namespace of a sandbox.
@@ -117,11 +125,14 @@ async fn run(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     lost: mpsc::UnboundedSender<String>,
 ) {
+    let mut looks = tokio::time::interval(namespace::LOOK_EVERY);
     loop {
         tokio::select! {
+            _ = looks.tick() => table.look_at_held(),
             job = jobs.recv() => match job {
                 // An asker that went away needs no answer.
                 Some(Job::Request(request, answer)) => drop(answer.send(table.request(request).await)),
+                Some(Job::Given(sandbox, netns, answer)) => drop(answer.send(table.attach_given(sandbox, netns).await)),
                 Some(Job::Netns(sandbox, answer)) => drop(answer.send(table.netns(&sandbox))),
                 Some(Job::Adopt(sandbox, netns, answer)) => drop(answer.send(table.adopt(sandbox, netns).await)),
                 Some(Job::Survey(answer)) => drop(answer.send(table.survey().await)),

@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt,
     },
+    time::Duration,
 };
 
 use rustix::{
@@ -97,25 +98,72 @@ pub(crate) fn sysctl_ipv6(interface: &str, key: &str, value: &str) {
     }
 }
 
-/// Somebody else's namespace. It is not held open, so that it ends when its owner wants it to.
+/// Somebody else's namespace. It is not held open, so that it ends when its owner wants it to; only one that came as a
+/// descriptor is, until somebody was in it.
 #[derive(Debug)]
 pub(crate) struct Attached {
     netns: NetnsRef,
     /// Of the process, so that a reused number is noticed.
     pidfd: Option<OwnedFd>,
     identity: (u64, u64),
+    held: Option<Held>,
 }
+
+/// A namespace that is held open.
+#[derive(Debug)]
+struct Held {
+    file: OwnedFd,
+    /// Looks that found nobody in it.
+    empty: u8,
+}
+
+/// A held namespace in which this many looks, [`LOOK_EVERY`] apart, find nobody is let go: its container is gone, or
+/// never came.
+const EMPTY_LOOKS: u8 = 3;
+
+/// Time between looks at held namespaces.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 impl Attached {
     /// Finds it. The kind `NotPermitted` may mean that another user namespace owns it.
     pub(crate) fn find(netns: NetnsRef) -> Result<Attached, Failure> {
         let pidfd = match &netns {
             NetnsRef::Pid(pid) => Some(pidfd::open(*pid).map_err(|error| failure(&netns, &error))?),
-            NetnsRef::Path(_) => None,
+            _ => None,
         };
         let file = open(&netns).map_err(|error| failure(&netns, &error))?;
         let identity = identity(&file).map_err(|error| failure(&netns, &error))?;
-        Ok(Attached { netns, pidfd, identity })
+        Ok(Attached { netns, pidfd, identity, held: None })
+    }
+
+    /// That of a descriptor, which is kept open.
+    pub(crate) fn given(descriptor: OwnedFd) -> Result<Attached, Failure> {
+        let failed = |error: &io::Error| failure(&NetnsRef::Beside, error);
+        check(&descriptor).map_err(|error| failed(&error))?;
+        let file = File::from(descriptor);
+        let identity = identity(&file).map_err(|error| failed(&error))?;
+        let netns = NetnsRef::Inode(identity.0, identity.1);
+        Ok(Attached { netns, pidfd: None, identity, held: Some(Held { file: file.into(), empty: 0 }) })
+    }
+
+    /// How it is found later.
+    pub(crate) fn reference(&self) -> &NetnsRef {
+        &self.netns
+    }
+
+    /// Lets go of it if nobody is in it for long, or somebody is and so keeps it. Not both at once: between the setup of
+    /// its network and its first process a container's namespace is empty.
+    pub(crate) fn look(&mut self) {
+        let Some(held) = &mut self.held else { return };
+        if find_process(self.identity).is_some() {
+            held.empty = 0;
+            return;
+        }
+        held.empty += 1;
+        if held.empty >= EMPTY_LOOKS {
+            tracing::info!("nobody is in {} any more; it is let go", self.netns);
+            self.held = None;
+        }
     }
 
     /// Whether both are one namespace.
@@ -125,6 +173,9 @@ impl Attached {
 
     /// Opens it once more; the kind is `Gone` when it is not there any more.
     pub(crate) fn open(&self) -> Result<OwnedFd, Failure> {
+        if let Some(held) = &self.held {
+            return held.file.try_clone().map_err(|error| failure(&self.netns, &error));
+        }
         let file = open(&self.netns).map_err(|error| failure(&self.netns, &error))?;
         let alive = self.pidfd.as_ref().is_none_or(|pidfd| !pidfd::ended(pidfd));
         match identity(&file) {
@@ -139,13 +190,32 @@ pub(crate) fn open(netns: &NetnsRef) -> io::Result<File> {
     let path = match netns {
         NetnsRef::Pid(pid) => format!("/proc/{pid}/ns/net"),
         NetnsRef::Path(path) => path.clone(),
+        NetnsRef::Inode(device, inode) => {
+            find_process((*device, *inode)).ok_or_else(|| io::Error::from(rustix::io::Errno::NOENT))?
+        }
+        NetnsRef::Ordered(_) | NetnsRef::Beside => return Err(rustix::io::Errno::INVAL.into()),
     };
     // Names the file and opens nothing; what it names is then what is opened, whatever becomes of the path.
     let named = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    if rustix::fs::fstatfs(&named)?.f_type != NSFS_MAGIC {
-        return Err(rustix::io::Errno::INVAL.into());
-    }
+    check(&named)?;
     File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+}
+
+/// Refuses what is no namespace.
+pub(crate) fn check(file: impl AsFd) -> io::Result<()> {
+    match rustix::fs::fstatfs(file)?.f_type {
+        NSFS_MAGIC => Ok(()),
+        _ => Err(rustix::io::Errno::INVAL.into()),
+    }
+}
+
+/// The namespace's file of a process that is in it, as far as processes may be looked at.
+fn find_process(wanted: (u64, u64)) -> Option<String> {
+    let entries = std::fs::read_dir("/proc").ok()?.filter_map(Result::ok);
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .map(|number| format!("/proc/{number}/ns/net"))
+        .find(|path| std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == wanted))
 }
 
 /// The file system of namespaces, linux/magic.h.
@@ -181,6 +251,8 @@ impl std::fmt::Display for NetnsRef {
         match self {
             NetnsRef::Pid(pid) => write!(f, "the network namespace of process {pid}"),
             NetnsRef::Path(path) => write!(f, "the network namespace at {path}"),
+            NetnsRef::Inode(_, inode) => write!(f, "network namespace net:[{inode}]"),
+            NetnsRef::Ordered(_) | NetnsRef::Beside => f.write_str("the network namespace that was handed over"),
         }
     }
 }

@@ -105,7 +105,32 @@ impl Table {
     }
 
     fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef, force: bool) -> Answer {
-        let attached = Attached::find(netns.clone())?;
+        self.know(sandbox, Attached::find(netns.clone())?, force)?;
+        DONE
+    }
+
+    /// Knows the namespace of a descriptor as a sandbox.
+    pub(crate) async fn attach_given(&mut self, sandbox: String, descriptor: OwnedFd) -> Answer {
+        let attached = Attached::given(descriptor)?;
+        let (netns, opened) = (attached.reference().clone(), attached.open()?);
+        self.know(sandbox, attached, false)?;
+        // Engines leave it to their helper.
+        let inside = self.netlink_in(opened.as_fd())?;
+        inside.up(LOOPBACK).await.map_err(|error| Failure::netlink("switch the loopback interface on", &error))?;
+        Ok((Reply::Namespace { netns }, Vec::new()))
+    }
+
+    /// Looks whether namespaces that are held open are still somebody's.
+    pub(crate) fn look_at_held(&mut self) {
+        for sandbox in self.sandboxes.values_mut() {
+            if let Sandbox::Attached(attached) = sandbox {
+                attached.look();
+            }
+        }
+    }
+
+    fn know(&mut self, sandbox: String, attached: Attached, force: bool) -> Result<(), Failure> {
+        let netns = attached.reference();
         if !force && self.home.is_host(&attached) {
             return Err(Failure::new(
                 FailureKind::Harmful,
@@ -117,7 +142,8 @@ impl Table {
         }
         // Opening it may be allowed where entering is not.
         let opened = attached.open()?;
-        self.home.visit(opened.as_fd(), || ()).map_err(|error| failure(netns, &error))?;
+        let entered = self.home.visit(opened.as_fd(), || ());
+        entered.map_err(|error| failure(attached.reference(), &error))?;
         if let Some(Sandbox::Created(_)) = self.sandboxes.get(&sandbox) {
             return Err(Failure::new(
                 FailureKind::Exists,
@@ -125,7 +151,7 @@ impl Table {
             ));
         }
         self.sandboxes.insert(sandbox, Sandbox::Attached(attached));
-        DONE
+        Ok(())
     }
 
     async fn remove_sandbox(&mut self, sandbox: &str) -> Answer {

@@ -1,0 +1,59 @@
+//! What container engines ask for.
+
+use std::os::fd::BorrowedFd;
+
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming;
+
+use super::Client;
+use super::transport::escape;
+use crate::endpoint::Endpoint;
+use crate::engine::{EngineAttach, EngineKey, EnginePorts};
+use crate::{ClientError, PREFIX};
+
+impl Client {
+    /// Give a container of an engine an endpoint; `netns` is its network namespace.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn attach_for_engine(&self, wish: &EngineAttach, netns: BorrowedFd<'_>) -> Result<Endpoint, ClientError> {
+        self.call(Method::POST, format!("{PREFIX}/engines/endpoints")).json(wish).beside(netns)?.answer().await
+    }
+
+    /// Undo [`Client::attach_for_engine`].
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn detach_for_engine(&self, key: &EngineKey) -> Result<(), ClientError> {
+        let [engine, container, interface] = [&key.engine, &key.container, &key.interface].map(|word| escape(word));
+        let path = format!("{PREFIX}/engines/endpoints/{engine}/{container}/{interface}");
+        self.call(Method::DELETE, path).done().await
+    }
+
+    /// Publish ports of the host on a container of an engine, for as long as the answer is kept.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn lease_for_engine(&self, wish: &EnginePorts) -> Result<EngineLease, ClientError> {
+        let mut body = self.call(Method::POST, format!("{PREFIX}/engines/ports")).json(wish).stream().await?;
+        match body.frame().await {
+            Some(Ok(_)) => Ok(EngineLease { body }),
+            Some(Err(error)) => Err(self.broken(&error)),
+            None => Err(self.broken(&"the ports were not published")),
+        }
+    }
+}
+
+/// Published ports; they are given back when this is dropped.
+#[derive(Debug)]
+pub struct EngineLease {
+    body: Incoming,
+}
+
+impl EngineLease {
+    /// Ends when vswitchd does, and the ports with it.
+    pub async fn lost(&mut self) {
+        while let Some(Ok(_)) = self.body.frame().await {}
+    }
+}

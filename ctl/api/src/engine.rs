@@ -1,0 +1,60 @@
+//! What container engines (podman, CNI) ask for: networks and endpoints of containers that are not vswitch's.
+//! `/vswitch/v1/engines…`.
+//!
+//! An engine has made the container's network namespace and hands it over as a descriptor: `SCM_RIGHTS` with the first bytes
+//! of `POST /engines/endpoints`, because a path is often visible in the engine's mount namespace only. What is asked for is
+//! named by engine, container and interface, so it can be asked for again and taken back however often.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::network::NetworkCreate;
+
+/// Whose endpoint it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineKey {
+    /// Name of the engine, `podman` or `cni`.
+    pub engine: String,
+    /// The engine's id of the container.
+    pub container: String,
+    /// Interface name inside.
+    pub interface: String,
+}
+
+/// Body of `POST /engines/endpoints`: the namespace that comes with this request gets an endpoint, on a network that is
+/// made if it does not exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineAttach {
+    /// Whose it is. One that exists already is replaced.
+    pub key: EngineKey,
+    /// Name of the container, by which others on the network find it.
+    pub name: String,
+    /// The network, as the engine has it.
+    pub network: NetworkCreate,
+    /// The engine's id of the network: 64 hexadecimal digits.
+    pub network_id: String,
+    /// Addresses that the engine chose, at most one of each family; vswitchd chooses where there is none.
+    pub addresses: Vec<String>,
+    /// MAC address; vswitchd chooses if absent.
+    pub mac_address: Option<String>,
+    /// Further names on the network.
+    pub aliases: Vec<String>,
+    /// Ports of the host that lead to the endpoint, `[[IP:]HOST:]PORT[/PROTOCOL]` each.
+    pub publish: Vec<String>,
+}
+
+/// Body of `POST /engines/ports`: ports of the host lead to an endpoint for as long as the answer is being read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnginePorts {
+    /// Name of the engine.
+    pub engine: String,
+    /// The engine's id of the container.
+    pub container: String,
+    /// The endpoint's address, if the container has several endpoints.
+    pub address: Option<String>,
+    /// As in [`EngineAttach`].
+    pub publish: Vec<String>,
+}

@@ -1,0 +1,28 @@
+//! Finding vswitchd from where an engine's helper runs.
+
+use std::path::PathBuf;
+
+use vswitch_api::client::SOCKET_VARIABLE;
+use vswitch_api::{Client, ClientError};
+
+/// Set by podman for whatever it runs in its own user namespace, where everybody is root.
+const PODMAN_USER: &str = "_CONTAINERS_ROOTLESS_UID";
+
+/// A client of the daemon of the user who called the engine.
+///
+/// # Errors
+/// When the user has no folder for a socket.
+pub fn client() -> Result<Client, ClientError> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    // Named by the user, or root's own: as for every other client. In podman's user namespace uid 0 is the user.
+    match (set(SOCKET_VARIABLE), set(PODMAN_USER), set("XDG_RUNTIME_DIR")) {
+        (None, Some(_), Some(folder)) => Ok(Client::new(PathBuf::from(folder).join("vswitch/vswitch.sock"))),
+        _ => Client::of_this_user(),
+    }
+}
+
+/// Whether there is no vswitchd, so that an engine's own helper is better than nothing.
+#[must_use]
+pub fn is_absent(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { .. } | ClientError::NoRuntimeDirectory(_))
+}

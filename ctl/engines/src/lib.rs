@@ -1,0 +1,36 @@
+//! Helpers that container engines start for their networks, in the place of their own ones.
+//!
+//! Each is a short-lived translator: it reads what its engine says, in the engine's own form, asks vswitchd for it over
+//! the control socket ([`vswitch_api::engine`]), and answers in the engine's form. What vswitch does not serve, and
+//! everything while there is no vswitchd, is handed on to the engine's own helper ([`original`]).
+//!
+//! - [`podman::netavark`]: networks of containers;
+//! - [`podman::rootlessport`]: published ports of an ordinary user's containers.
+
+pub mod daemon;
+pub mod original;
+pub mod podman;
+
+use std::process::ExitCode;
+
+/// Runs the helper that is called `name`.
+#[must_use]
+pub fn run(name: &str) -> ExitCode {
+    match name {
+        "netavark" => podman::netavark::main(),
+        "rootlessport" => podman::rootlessport::main(),
+        _ => {
+            complain(&format!(
+                "{name} is no helper of a container engine; 'vswitchctl engine podman install' gives this program the \
+                 names that it is called by"
+            ));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A line on the user's terminal, which is where an engine's helper has its standard error.
+#[allow(clippy::print_stderr, reason = "this is the helper's one way to tell its user something")]
+pub(crate) fn complain(sentence: &str) {
+    eprintln!("vswitch: {sentence}");
+}

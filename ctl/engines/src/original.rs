@@ -1,0 +1,65 @@
+//! The helper of an engine's own, of which one of ours has the name.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rustix::fs::MemfdFlags;
+
+/// Where podman looks for its helpers (containers.conf(5), `helper_binaries_dir`).
+const FOLDERS: [&str; 4] =
+    ["/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"];
+
+/// The engine's own program of this name: the first that is not this one.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    let own = identity(Path::new("/proc/self/exe"));
+    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| {
+        let there = identity(path);
+        there.is_some() && there != own
+    })
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let about = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((about.dev(), about.ino()))
+}
+
+/// Becomes the engine's own program, which reads `input`. Returns only if it cannot be.
+#[must_use]
+pub fn become_it(name: &str, arguments: &[OsString], input: &[u8]) -> io::Error {
+    let Some(program) = find(name) else { return missing(name) };
+    match stdin(input) {
+        Ok(stdin) => Command::new(program).args(arguments).stdin(stdin).exec(),
+        Err(error) => error,
+    }
+}
+
+/// Runs the engine's own program, which reads `input`; its standard error is ours.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn run(name: &str, arguments: &[OsString], input: &[u8]) -> io::Result<Output> {
+    let program = find(name).ok_or_else(|| missing(name))?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(stdin(input)?).stderr(Stdio::inherit()).stdout(Stdio::piped());
+    command.spawn()?.wait_with_output()
+}
+
+fn stdin(input: &[u8]) -> io::Result<Stdio> {
+    let mut file = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("podman's own {name}, which is needed for this, is in none of {}", FOLDERS.join(", ")),
+    )
+}

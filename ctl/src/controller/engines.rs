@@ -1,0 +1,298 @@
+//! Endpoints of containers that are a container engine's: podman's, or those of whoever speaks CNI.
+//!
+//! Everything is found by the engine's own names for it, and everything may be asked for twice. A network of an engine
+//! lives as long as it has endpoints, for engines tell of a network when its first container starts and never of its end.
+
+use std::net::IpAddr;
+
+use vswitch_api::engine::EngineKey;
+
+use super::state::State;
+use super::{Controller, routes};
+use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{AttachSpec, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
+use crate::publish::{Binding, PublishSpec};
+use crate::store::Change;
+
+/// Label of a network that an engine brought, with the engine's name.
+pub(super) const ENGINE_LABEL: &str = "vswitch.engine";
+
+/// Ports that lead to an engine's container until this is dropped.
+#[derive(Debug)]
+pub struct PortLease {
+    controller: Controller,
+    endpoint: Id,
+    lease: Id,
+    bindings: Vec<Binding>,
+}
+
+impl PortLease {
+    /// Which.
+    #[must_use]
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
+    }
+}
+
+impl Drop for PortLease {
+    fn drop(&mut self) {
+        self.controller.end_lease(&self.endpoint, &self.lease);
+    }
+}
+
+impl Controller {
+    /// Gives the namespace of a client's order an endpoint, in the place of one that its engine asked for before.
+    ///
+    /// # Errors
+    /// As [`Controller::attach`]; nothing is left behind then.
+    pub async fn attach_for_engine(
+        &self,
+        spec: EngineSpec,
+        order: u64,
+    ) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
+        // One at a time: what is asked for twice at once is there once.
+        let _turn = self.inner.engines.lock().await;
+        self.detach_engines(&spec.key).await?;
+        let network = self.network_of_engine(spec.network, &spec.network_id, &spec.key.engine)?;
+        let attach = AttachSpec {
+            name: Some(spec.name),
+            netns: NetnsRef::Ordered(order),
+            network: network.to_string(),
+            endpoint: spec.endpoint,
+            default_route: false,
+            force: false,
+            engine: Some(spec.key),
+        };
+        let attached = async {
+            let attached = self.attach(attach).await?;
+            match self.publish_on(&attached.id, &spec.publish).await {
+                Ok(()) => Ok(attached),
+                Err(error) => {
+                    if let Err(left) = self.detach(&attached.id).await {
+                        tracing::warn!("endpoint {} of an engine stays: {left}", attached.name);
+                    }
+                    Err(error)
+                }
+            }
+        };
+        let result = attached.await;
+        if result.is_err() {
+            self.drop_unused_network(&network);
+        }
+        result
+    }
+
+    /// Takes an engine's endpoint away.
+    ///
+    /// # Errors
+    /// When there is none, or the store cannot be told.
+    pub async fn detach_for_engine(&self, key: &EngineKey) -> Result<(), ControlError> {
+        let _turn = self.inner.engines.lock().await;
+        match self.detach_engines(key).await? {
+            0 => Err(ControlError::EndpointNotFound(format!(
+                "{} of {} container {}",
+                key.interface, key.engine, key.container
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn detach_engines(&self, key: &EngineKey) -> Result<usize, ControlError> {
+        let found = self.endpoints_of_engines(|other| other == key);
+        for (endpoint, network) in &found {
+            self.detach(endpoint.as_str()).await?;
+            self.drop_unused_network(network);
+        }
+        if !found.is_empty() {
+            self.lead_out(key).await;
+        }
+        Ok(found.len())
+    }
+
+    /// Gives a container that may have lost its default route with an endpoint another one.
+    async fn lead_out(&self, lost: &EngineKey) {
+        let routes: Vec<Request> = {
+            let state = self.state();
+            let ours = |key: &EngineKey| key.engine == lost.engine && key.container == lost.container;
+            let mut left: Vec<_> = state
+                .endpoints
+                .values()
+                .map(|one| &one.endpoint)
+                .filter(|one| one.engine().is_some_and(ours))
+                .collect();
+            left.sort_by_key(|one| one.sequence);
+            let networks = left.iter().filter_map(|one| Some((*one, &state.networks.get(&one.network)?.network)));
+            let leading = networks.filter(|(_, network)| !network.internal);
+            leading.map(|(one, network)| routes::single_route(one, network, OtherRoutes::Keep)).collect()
+        };
+        for route in routes {
+            self.ask_anyway(route).await;
+        }
+    }
+
+    /// Takes away what engines left behind: endpoints whose namespace is gone.
+    pub(super) async fn sweep_engines(&self) {
+        let _turn = self.inner.engines.lock().await;
+        let lost = {
+            let state = self.state();
+            let lost = state.endpoints.values().map(|one| &one.endpoint).filter(|one| one.lost);
+            let of_engines = lost.filter(|one| one.engine().is_some());
+            of_engines.map(|one| (one.id.clone(), one.network.clone(), one.name.clone())).collect::<Vec<_>>()
+        };
+        for (id, network, name) in lost {
+            match self.detach(id.as_str()).await {
+                Ok(()) => tracing::info!(
+                    container = name,
+                    "the namespace of an engine's container is gone, so its endpoint is"
+                ),
+                Err(error) => {
+                    tracing::warn!("the endpoint of container {name}, whose namespace is gone, stays: {error}");
+                }
+            }
+            self.drop_unused_network(&network);
+        }
+    }
+
+    fn endpoints_of_engines(&self, wanted: impl Fn(&EngineKey) -> bool) -> Vec<(Id, Id)> {
+        let state = self.state();
+        let found = state.endpoints.values().map(|one| &one.endpoint).filter(|one| one.engine().is_some_and(&wanted));
+        found.map(|one| (one.id.clone(), one.network.clone())).collect()
+    }
+
+    /// The network that an engine speaks of: known already, or made.
+    fn network_of_engine(&self, mut spec: NetworkSpec, id: &Id, engine: &str) -> Result<Id, ControlError> {
+        let mut state = self.state();
+        if let Some(on) = state.networks.get(id) {
+            if is_as(&on.network, &spec) {
+                return Ok(id.clone());
+            }
+            if state.active_endpoints(on).next().is_some() {
+                return Err(ControlError::Conflict(format!(
+                    "network {} was changed while containers are on it; stop them first",
+                    spec.name
+                )));
+            }
+            self.drop_network(&mut state, id)?;
+        }
+        if state.networks.values().any(|on| on.network.name == spec.name)
+            || Network::PREDEFINED.contains(&spec.name.as_str())
+        {
+            spec.name = format!("{engine}-{}", spec.name);
+        }
+        spec.labels.insert(ENGINE_LABEL.to_owned(), engine.to_owned());
+        self.make_network(&mut state, spec, id.clone())
+    }
+
+    /// Removes a network of an engine on which nobody is any more.
+    fn drop_unused_network(&self, id: &Id) {
+        let mut state = self.state();
+        let unused = state
+            .networks
+            .get(id)
+            .is_some_and(|on| on.network.labels.contains_key(ENGINE_LABEL) && on.endpoints.is_empty());
+        if unused && let Err(error) = self.drop_network(&mut state, id) {
+            tracing::warn!("network {} of an engine, which nobody uses, stays: {error}", id.short());
+        }
+    }
+
+    /// Publishes ports on an endpoint for as long as it exists.
+    async fn publish_on(&self, endpoint: &str, specs: &[PublishSpec]) -> Result<(), ControlError> {
+        if specs.is_empty() {
+            return Ok(());
+        }
+        let id = self.state().endpoint(endpoint)?.endpoint.id.clone();
+        let bindings = self.lease_for(&id, &id, specs).await?;
+        let mut state = self.state();
+        let stored = match state.endpoints.get_mut(&id) {
+            Some(one) => {
+                one.endpoint.ports = bindings;
+                let endpoint = one.endpoint.clone();
+                self.inner.store.commit(&Change::new().put_endpoints([&endpoint])).map_err(ControlError::from)
+            }
+            None => Err(ControlError::EndpointNotFound(id.short().to_owned())),
+        };
+        let opened = stored.and_then(|()| self.refresh_router(&state));
+        if opened.is_err() {
+            self.free_ports(&mut state, &id);
+        }
+        opened
+    }
+
+    /// Publishes ports on an endpoint of an engine's container until the answer is dropped.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or a port cannot be had.
+    pub async fn lease_for_engine(&self, spec: EnginePortsSpec) -> Result<PortLease, ControlError> {
+        let unknown = || ControlError::EndpointNotFound(format!("of {} container {}", spec.engine, spec.container));
+        let endpoint = {
+            let state = self.state();
+            let ours = |key: &EngineKey| key.engine == spec.engine && key.container == spec.container;
+            let mut candidates: Vec<_> = state
+                .endpoints
+                .values()
+                .map(|one| &one.endpoint)
+                .filter(|one| one.engine().is_some_and(ours))
+                .collect();
+            candidates.sort_by_key(|one| one.sequence);
+            let wanted = |address: IpAddr| candidates.iter().find(|one| one.addresses().any(|own| own == address));
+            let found = spec.address.and_then(wanted).or_else(|| candidates.first().filter(|_| spec.address.is_none()));
+            found.ok_or_else(unknown)?.id.clone()
+        };
+        let lease = Id::random(&mut rand::rng());
+        let bindings = self.lease_for(&endpoint, &lease, &spec.publish).await?;
+        let opened = {
+            let mut state = self.state();
+            match state.endpoints.get_mut(&endpoint) {
+                Some(one) => one.leases.push((lease.clone(), bindings.clone())),
+                None => {
+                    self.give_bindings_back(&mut state, &lease, &bindings);
+                    return Err(unknown());
+                }
+            }
+            self.refresh_router(&state)
+        };
+        // Gives back what it has when it is dropped.
+        let held = PortLease { controller: self.clone(), endpoint, lease, bindings };
+        opened.map(|()| held)
+    }
+
+    fn end_lease(&self, endpoint: &Id, lease: &Id) {
+        let mut state = self.state();
+        // One whose endpoint went before was given back then.
+        let Some(one) = state.endpoints.get_mut(endpoint) else { return };
+        let ended: Vec<_> = one.leases.extract_if(.., |(other, _)| other == lease).collect();
+        for (lease, bindings) in ended {
+            self.give_bindings_back(&mut state, &lease, &bindings);
+        }
+        self.refresh_router_anyway(&state);
+    }
+
+    /// Frees what leads to an endpoint that goes.
+    pub(super) fn free_ports(&self, state: &mut State, endpoint: &Id) {
+        let Some(one) = state.endpoints.get_mut(endpoint) else { return };
+        let mut all = std::mem::take(&mut one.leases);
+        all.push((endpoint.clone(), std::mem::take(&mut one.endpoint.ports)));
+        all.retain(|(_, bindings)| !bindings.is_empty());
+        for (owner, bindings) in &all {
+            self.give_bindings_back(state, owner, bindings);
+        }
+        if !all.is_empty() {
+            self.refresh_router_anyway(state);
+        }
+    }
+}
+
+/// Whether a network is what an engine says it is now.
+fn is_as(network: &Network, spec: &NetworkSpec) -> bool {
+    let same = |have: Option<&crate::ipam::SubnetPlan>, want: &Family| match (have, want) {
+        (None, Family::Off) | (Some(_), Family::Automatic) => true,
+        (Some(have), Family::Given(wish)) => *have == wish.plan,
+        _ => false,
+    };
+    same(network.ipv4.as_ref(), &spec.ipv4)
+        && same(network.ipv6.as_ref(), &spec.ipv6)
+        && network.internal == spec.internal
+        && network.raw_options == spec.raw_options
+}
