@@ -323,6 +323,12 @@ impl Switch {
         self.datapath.router.nat.table().list(filter, self.datapath.clock().now())
     }
 
+    /// How many flows there are.
+    #[must_use]
+    pub fn flow_count(&self) -> u64 {
+        self.datapath.router.nat.table().len() as u64
+    }
+
     /// How many flows `endpoint` holds.
     #[must_use]
     pub fn flows_of(&self, endpoint: std::net::IpAddr) -> u64 {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use settings::{Between, Filtering, Hairpin, Mapping, PortSelection, Settings};
 use vswitch_frame::NetworkIndex;
 
+use crate::table::{Direction, Flow, Leg, Timeouts};
 use crate::tuple::{Tuple, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
@@ -59,6 +60,8 @@ pub struct Rules {
     publishes: Publishes,
     inbound: Inbound,
     settings: Settings,
+    /// Of flows by an uplink that is trusted.
+    trusted: Timeouts,
 }
 
 /// Why a [`RulesSpec`] cannot be used.
@@ -119,7 +122,8 @@ impl TryFrom<RulesSpec> for Rules {
         let publishes = Publishes::new(spec.publish, &places)?;
         let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
         let (inbound, settings) = (spec.inbound, spec.settings);
-        Ok(Rules { places, external_v4, external_v6, own, publishes, inbound, settings })
+        let trusted = settings.timeouts.behind_which_connections_end();
+        Ok(Rules { places, external_v4, external_v6, own, publishes, inbound, settings, trusted })
     }
 }
 
@@ -129,6 +133,17 @@ impl Rules {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// How long a flow lives.
+    #[inline]
+    #[must_use]
+    pub fn timeouts(&self, flow: &Flow) -> &Timeouts {
+        let by_uplink = || [Direction::Original, Direction::Reply].map(|way| flow.egress(way)).contains(&Leg::Uplink);
+        match self.inbound {
+            Inbound::Trusted if by_uplink() => &self.trusted,
+            _ => &self.settings.timeouts,
+        }
     }
 
     /// What may come in from the uplink.

@@ -15,7 +15,7 @@ struct Slot {
     flow: Arc<Flow>,
     /// 31 bits of the tuple's hash, and in the lowest bit which of the flow's tuples it is.
     tag: u32,
-    /// The flow cannot expire before this second.
+    /// The flow is not looked at before this second. Of its two slots one is enough.
     recheck: u32,
 }
 
@@ -34,7 +34,10 @@ pub(super) struct Shards {
 
 impl Slot {
     fn new(flow: &Arc<Flow>, hash: Hash, direction: Direction) -> Slot {
-        let recheck = flow.expires().as_secs();
+        let recheck = match direction {
+            Direction::Original => 0,
+            Direction::Reply => u32::MAX,
+        };
         Slot { flow: Arc::clone(flow), tag: hash.tag | u32::from(direction == Direction::Reply), recheck }
     }
 
@@ -138,7 +141,8 @@ impl Shards {
             if slot.flow.expires() <= now {
                 found.push(Arc::clone(&slot.flow));
             } else {
-                slot.recheck = slot.flow.expires().as_secs();
+                // What is said of an open connection, five days, may be ten seconds when it has closed.
+                slot.recheck = slot.flow.expires().as_secs().min(second + LONGEST_UNSEEN);
             }
         }
         found
@@ -175,6 +179,8 @@ pub(super) enum Sampling {
     Enough,
 }
 
+/// Seconds after which a flow is looked at again, whenever it was to expire: how late one is missed whose time was cut.
+const LONGEST_UNSEEN: u32 = 15;
 /// A power of two, so that the index is a mask.
 const SHARDS: usize = 256;
 /// A shard larger than this many buckets is shrunk when fewer than one in this many is used.

@@ -96,6 +96,15 @@ impl Timeouts {
         generic: Seconds(600),
     };
 
+    /// The same where what is behind the uplink ends connections itself: it knows when one is over, and no peer's late segments
+    /// come this far. RFC 5382's four minutes are for a translator that does not know.
+    #[must_use]
+    pub fn behind_which_connections_end(&self) -> Timeouts {
+        let ended = |seconds: Seconds| seconds.min(ENDED);
+        let (tcp_time_wait, tcp_close) = (ended(self.tcp_time_wait), ended(self.tcp_close));
+        Timeouts { tcp_time_wait, tcp_close, ..self.clone() }
+    }
+
     /// The timer of a TCP state.
     #[inline]
     #[must_use]
@@ -112,6 +121,9 @@ impl Timeouts {
         }
     }
 }
+
+/// How long a connection that is over is remembered where it ended for sure: for what its endpoint repeats.
+const ENDED: Seconds = Seconds(10);
 
 impl Default for Timeouts {
     fn default() -> Self {

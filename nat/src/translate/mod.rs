@@ -237,7 +237,8 @@ impl Nat {
     ) -> Result<(), NatDrop> {
         let settings = context.rules.settings();
         let now = context.now;
-        let sighting = Sighting { direction, segment, bytes, now, timeouts: &settings.timeouts, tcp: settings.tcp };
+        let timeouts = context.rules.timeouts(flow);
+        let sighting = Sighting { direction, segment, bytes, now, timeouts, tcp: settings.tcp };
         match flow.sight(sighting) {
             Sighted::Part => {}
             Sighted::First => self.table.tell(EventKind::New, flow, now),

@@ -84,6 +84,34 @@ proptest! {
     }
 }
 
+/// A connection that ended in what is trusted behind the uplink is soon forgotten, closed or reset; one that merely passes, between
+/// networks or by an uplink of strangers, is remembered as long as the RFCs ask for.
+#[test]
+fn ended_connections_are_forgotten() {
+    let open = ["> S seq=1", "< SA seq=1 ack=2", "> A seq=2 ack=2"];
+    let close = ["> FA seq=2 ack=2", "< FA seq=2 ack=3", "> A seq=3 ack=3"];
+    let reset = ["> R seq=2"];
+    for (inbound, server, leg, seconds) in [
+        (Inbound::Trusted, "S", Leg::Uplink, 10),
+        (Inbound::Published, "S", Leg::Uplink, 240),
+        (Inbound::Trusted, "C", NET2, 240),
+    ] {
+        for end in [&close[..], &reset[..]] {
+            let mut world = World::with(rules(Mapping::PortPreserving, Hairpin::External, Between::Routed, inbound));
+            for segment in open.iter().chain(end) {
+                let (way, segment) = segment.split_once(' ').unwrap();
+                let outcome = match way {
+                    ">" => world.send_from(ROUTED, &format!("tcp OPEN:4000 > {server}:80 {segment}")),
+                    _ => world.send_from(leg, &format!("tcp {server}:80 > OPEN:4000 {segment}")),
+                };
+                assert!(outcome.contains(": tcp"), "{server} {segment}: {outcome}");
+            }
+            let state = world.state();
+            assert!(state == format!("TIME_WAIT {seconds}") || state == format!("CLOSE {seconds}"), "{state}");
+        }
+    }
+}
+
 /// An IPv6 packet whose addresses are IPv4 ones in IPv6 clothes is no packet of an IPv4 flow, and opens none; nor does an error
 /// that quotes one belong to one.
 #[test]

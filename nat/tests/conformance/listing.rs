@@ -146,6 +146,27 @@ fn bad_records() {
     assert_eq!(world.count(), 0);
 }
 
+/// Connections that were open for long go soon after they have ended, although they had days to live when they were last looked at.
+#[test]
+fn cut_short() {
+    let mut world = World::linux();
+    for port in 4000..4100 {
+        world.send(&format!("tcp A:{port} > S:80 S seq=1000"));
+        world.send(&format!("tcp S:80 > EXT:{port} SA seq=5000 ack=1001"));
+        world.send(&format!("tcp A:{port} > S:80 A seq=1001 ack=5001"));
+    }
+    for _ in 0..60 {
+        world.pass(1);
+    }
+    for port in 4000..4100 {
+        world.send(&format!("tcp A:{port} > S:80 R seq=1001"));
+    }
+    for _ in 0..40 {
+        world.pass(1);
+    }
+    assert_eq!(world.nat.table().counters().expired, 100);
+}
+
 /// Timers: nothing to do while there is nothing, and what has expired is taken out in time.
 #[test]
 fn timeouts_are_due() {

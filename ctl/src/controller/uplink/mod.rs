@@ -1,5 +1,6 @@
 //! The way out: opened, kept, and the router's rules as the state says.
 
+mod memory;
 mod packet;
 mod sockets;
 
@@ -188,8 +189,11 @@ impl Controller {
     /// Looks after the uplink for as long as the agent lives.
     pub(super) async fn keep_uplink(self) {
         match &self.inner.uplink {
-            Some(UplinkState::Packet(packet)) => self.keep_interface(packet).await,
-            Some(UplinkState::Sockets(sockets)) => sockets.tidy().await,
+            Some(UplinkState::Packet(packet)) => tokio::select! {
+                () = self.keep_interface(packet) => {}
+                () = self.keep_memory() => {}
+            },
+            Some(UplinkState::Sockets(_)) => self.keep_memory().await,
             None => {}
         }
     }

@@ -90,23 +90,16 @@ impl SocketsState {
         self.gateway.forget_endpoint(address);
     }
 
-    /// Gives memory back when many flows have ended, and no more of them do just now.
-    pub(super) async fn tidy(&self) {
-        let (mut most, mut last) = (0, 0);
-        loop {
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-            let counted = self.gateway.stats();
-            let flows = counted.streams.flows.flows + counted.datagrams.flows.flows;
-            // All of a burst of connections may open and close between two looks.
-            most = most.max(flows).max(counted.streams.flows.most);
-            if flows >= std::mem::replace(&mut last, flows) && most - flows > WORTH_TIDYING.max(flows / 4) {
-                most = flows;
-                self.gateway.shrink();
-                if let Err(error) = tokio::task::spawn_blocking(vswitch_switch::sys::memory::give_back).await {
-                    tracing::warn!(%error, "memory was not given back");
-                }
-            }
-        }
+    /// Flows now, and a number that was reached since [`SocketsState::shrink`].
+    pub(super) fn flows(&self) -> (u64, u64) {
+        let counted = self.gateway.stats();
+        // All of a burst of connections may open and close between two looks.
+        (counted.streams.flows.flows + counted.datagrams.flows.flows, counted.streams.flows.most)
+    }
+
+    /// Makes tables as small as what is in them.
+    pub(super) fn shrink(&self) {
+        self.gateway.shrink();
     }
 
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
@@ -276,10 +269,6 @@ fn shares(descriptors: usize) -> (StreamLimits, DatagramLimits) {
 const fn most_of(flows: usize) -> usize {
     (flows - flows / 4).saturating_add(1)
 }
-
-/// Between two looks at how many flows there are, and how many must have ended for their memory to be worth the work.
-const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_secs(2);
-const WORTH_TIDYING: u64 = 64;
 
 /// Descriptors that flows never get.
 const RESERVE: usize = 64;

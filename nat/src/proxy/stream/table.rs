@@ -122,8 +122,22 @@ impl Table {
     /// Makes what is beside the connections as small as their number allows.
     pub(super) fn shrink(&mut self) {
         self.most = self.by_ends.len();
+        let used = self.flows.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.flows.truncate(used);
+        self.flows.shrink_to_fit();
+        self.free.retain(|slot| slot.index() < used);
+        self.free.shrink_to_fit();
         self.by_ends.shrink_to_fit();
+        self.sweep_timers();
         self.timers.shrink_to_fit();
+    }
+
+    fn sweep_timers(&mut self) {
+        let flows = &self.flows;
+        self.timers.retain(|Reverse((at, slot))| {
+            let flow = flows.get(slot.index()).and_then(Option::as_deref);
+            flow.is_some_and(|flow| flow.due == Some(*at))
+        });
     }
 
     /// Lets [`Table::due`] name the flow at `at`, or earlier.
@@ -133,11 +147,7 @@ impl Table {
             flow.due = Some(at);
             self.timers.push(Reverse((at, slot)));
             if self.timers.len() > 2 * self.by_ends.len() + SPARE_TIMERS {
-                let flows = &self.flows;
-                self.timers.retain(|Reverse((at, slot))| {
-                    let flow = flows.get(slot.index()).and_then(Option::as_deref);
-                    flow.is_some_and(|flow| flow.due == Some(*at))
-                });
+                self.sweep_timers();
             }
         }
     }

@@ -99,6 +99,7 @@ impl StreamShell {
     /// Makes tables as small as what is in them.
     pub(crate) fn shrink(&mut self) {
         self.engine.shrink();
+        self.sockets.shrink();
     }
 
     /// Ends the connections of an address inside that goes.

@@ -59,6 +59,13 @@ impl HostSockets {
         Ok(())
     }
 
+    /// Keeps room for those that are there.
+    pub(in crate::port) fn shrink(&mut self) {
+        let used = self.sockets.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.sockets.truncate(used);
+        self.sockets.shrink_to_fit();
+    }
+
     fn socket(&self, slot: Slot) -> io::Result<&Socket> {
         let socket = self.sockets.get(slot.index()).and_then(Option::as_ref);
         socket.ok_or_else(|| io::ErrorKind::NotConnected.into())
