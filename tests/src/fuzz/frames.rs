@@ -126,7 +126,6 @@ impl Frame {
             return None;
         }
         let l4 = headers.l4(frame);
-        let payload = answer.payload.iter().copied().cycle().take(answer.length);
         let mut upper = Vec::with_capacity(answer.length + 20);
         let (protocol, checksum_at) = (
             headers.protocol(),
@@ -161,7 +160,7 @@ impl Frame {
             }
             _ => return None,
         }
-        upper.extend(payload);
+        upper.extend(repeated(answer.payload, answer.length));
         let (to, from) = vswitch_frame::addresses(frame);
         let mut bytes = [from.octets(), to.octets()].concat();
         let length = u16::try_from(upper.len()).ok()?;
@@ -196,9 +195,16 @@ impl Frame {
 
 impl Cast<'_> {
     /// A payload.
-    fn carried(&self, length: usize) -> impl Iterator<Item = u8> {
-        self.payload.iter().copied().cycle().take(length.max(self.shortest))
+    fn carried(&self, length: usize) -> Vec<u8> {
+        repeated(self.payload, length.max(self.shortest))
     }
+}
+
+/// Bytes again and again, up to a length. By whole blocks: most of a frame is made here.
+fn repeated(bytes: &[u8], length: usize) -> Vec<u8> {
+    let mut all = bytes.repeat(length.div_ceil(bytes.len().max(1)));
+    all.truncate(length);
+    all
 }
 
 /// An ARP message.
