@@ -139,6 +139,9 @@ pub enum ControlError {
     /// No such container.
     #[error("No such container: {0}")]
     ContainerNotFound(String),
+    /// No such further process.
+    #[error("No such exec instance: {0}")]
+    ExecNotFound(String),
     /// Container names are unique.
     #[error(
         "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". \
@@ -258,6 +261,7 @@ impl ControlError {
             | E::SettingsInUse(_)
             | E::SettingsOnly(_) => Class::Forbidden,
             E::NetworkNotFound(_)
+            | E::ExecNotFound(_)
             | E::TunnelNotFound(_)
             | E::ContainerNotFound(_)
             | E::SettingsNotFound(_)

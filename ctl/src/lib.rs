@@ -30,6 +30,7 @@ pub mod ids;
 pub mod ipam;
 pub mod log;
 pub mod logfile;
+pub mod logline;
 pub mod model;
 pub mod namegen;
 pub mod overlay;

@@ -210,7 +210,7 @@ impl Inode {
 
 /// Removes all that belongs to an output; what cannot be removed is logged.
 pub(crate) fn remove(path: &Path, limit: Limit) {
-    let files = (0..limit.max_files).map(|number| generation(path, number)).chain([fifo(path)]);
+    let files = (0..limit.max_files).map(|number| generation(path, number)).chain([fifo(path), errors_fifo(path)]);
     for file in files {
         if let Err(error) = private::remove(&file) {
             tracing::warn!("cannot remove {}: {error}", file.display());
@@ -221,6 +221,11 @@ pub(crate) fn remove(path: &Path, limit: Limit) {
 /// The pipe by which output comes to the file.
 pub(crate) fn fifo(path: &Path) -> PathBuf {
     path.with_extension("fifo")
+}
+
+/// The same for standard error.
+pub(crate) fn errors_fifo(path: &Path) -> PathBuf {
+    path.with_extension("errors")
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ pub struct ContainerCreate {
     pub more_networks: Vec<NetworkRequest>,
     /// The streams are a terminal: the process gets a session and a controlling terminal.
     pub tty: bool,
+    /// Standard input is what attached clients send; without, and without streams, there is none.
+    pub open_stdin: bool,
+    /// It ends with that of an attached client.
+    pub stdin_once: bool,
     /// Remove when the process ends.
     pub auto_remove: bool,
     /// Nameservers for /etc/resolv.conf instead of the host's.

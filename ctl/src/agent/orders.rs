@@ -166,11 +166,26 @@ impl Orders {
         }
         let hostname = hostname.unwrap_or_else(|| said.hostname.clone());
         let env = environment(&spec, &hostname);
-        let ContainerSpec { command, working_dir, tty, capabilities, isolation, volumes, .. } = spec;
+        let ContainerSpec {
+            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, volumes, ..
+        } = spec;
         policy.allows(&capabilities)?;
         // Where output goes is not vswitchd's to say either. In its own folders it can make files, but nothing that leads elsewhere.
         let log = said.log.is_some().then(|| log(&self.state_dir, id)).transpose()?;
-        Ok(ProcessSpec { command, env, working_dir, tty, capabilities, isolation, volumes, hostname, log, ..said })
+        Ok(ProcessSpec {
+            command,
+            env,
+            working_dir,
+            tty,
+            open_stdin,
+            stdin_once,
+            capabilities,
+            isolation,
+            volumes,
+            hostname,
+            log,
+            ..said
+        })
     }
 
     /// Where the output of a container goes.

@@ -25,7 +25,7 @@ use super::{
     files::{self, Files},
     network::{self, Answer},
     orders,
-    output::Outputs,
+    output::{Attach, Outputs, Shape},
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
     survivors::{self, Survivor},
@@ -129,8 +129,9 @@ impl Processes {
         streams: Vec<OwnedFd>,
     ) -> Answer {
         self.reserve(id)?;
-        let log = spec.log.as_deref().map(|log| (id, Path::new(log), spec.log_limit));
-        let streams = match self.streams(streams, log) {
+        let log = spec.log.as_deref().map(|log| (Path::new(log), spec.log_limit));
+        let shape = Shape { tty: spec.tty, input: spec.open_stdin, input_once: spec.stdin_once };
+        let streams = match self.streams(id, streams, Some((shape, log))) {
             Ok(streams) => streams,
             Err(failure) => return self.settle(id, Err(failure)),
         };
@@ -165,8 +166,19 @@ impl Processes {
     }
 
     /// Starts one more process in a container.
-    pub(crate) async fn exec(&self, id: &str, container: &str, exec: ExecSpec, streams: Vec<OwnedFd>) -> Answer {
-        let streams = self.streams(streams, None)?;
+    pub(crate) async fn exec(
+        &self,
+        id: &str,
+        container: &str,
+        exec: ExecSpec,
+        streams: Vec<OwnedFd>,
+        attach: Option<Attach>,
+    ) -> Answer {
+        let failed = |error: std::io::Error| Failure::io("attach a client", &error);
+        let client = attach.map(|attach| self.outputs.attach(id, attach, false)).transpose().map_err(failed)?;
+        let input = attach.is_some_and(|attach| attach.input);
+        let shape = (client.is_some() || exec.tty).then_some(Shape { tty: exec.tty, input, input_once: true });
+        let streams = self.streams(id, streams, shape.map(|shape| (shape, None)))?;
         let inside = self.running(container).filter(|process| process.init.is_some());
         let inside = inside.ok_or_else(|| Failure::no_process(container))?;
         self.reserve(id)?;
@@ -196,7 +208,38 @@ impl Processes {
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
         };
-        self.settle(id, started.await)
+        let started = started.await;
+        if started.is_err() {
+            self.outputs.finish(id).await;
+        }
+        let (reply, _) = self.settle(id, started)?;
+        Ok((reply, client.into_iter().collect()))
+    }
+
+    /// Has a client take part in the streams of a container, now or when it begins.
+    pub(crate) fn attach(&self, id: &str, attach: Attach) -> Answer {
+        let begun = matches!(self.table().processes.get(id), Some(State::Running(_)));
+        let client = self.outputs.attach(id, attach, begun).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(
+                FailureKind::Gone,
+                "the container's streams are those of the client that started it, so nobody else can attach; start it in the \
+                 background",
+            ),
+            _ => Failure::io("attach a client", &error),
+        })?;
+        Ok((Reply::Attached, vec![client]))
+    }
+
+    /// Changes the size of a terminal.
+    pub(crate) fn resize(&self, id: &str, size: (u16, u16)) -> Answer {
+        let resized = self.outputs.resize(id, size);
+        resized.map_err(|_| Failure::new(FailureKind::Gone, "the process has no terminal of vswitchd's"))?;
+        DONE
+    }
+
+    /// Lets go of the clients that wait for a process that will not begin.
+    pub(crate) fn give_up(&self, id: &str) {
+        self.outputs.give_up(id);
     }
 
     /// Takes over a process that an earlier agent started.
@@ -400,7 +443,12 @@ impl Processes {
     }
 
     /// Standard input, output and error.
-    fn streams(&self, streams: Vec<OwnedFd>, log: Option<(&str, &Path, Limit)>) -> Result<[OwnedFd; 3], Failure> {
+    fn streams(
+        &self,
+        id: &str,
+        streams: Vec<OwnedFd>,
+        shape: Option<(Shape, Option<(&Path, Limit)>)>,
+    ) -> Result<[OwnedFd; 3], Failure> {
         if !streams.is_empty() {
             let wrong = |given: Vec<OwnedFd>| {
                 Failure::other(format!("a process needs three streams, not {}; pass input, output, error", given.len()))
@@ -408,14 +456,12 @@ impl Processes {
             return <[OwnedFd; 3]>::try_from(streams).map_err(wrong);
         }
         let failed = |error: std::io::Error| Failure::io("open the process's streams", &error);
+        if let Some((shape, log)) = shape {
+            return self.outputs.open(id, shape, log).map_err(failed);
+        }
         let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
-        let output = match log {
-            Some((id, path, limit)) => self.outputs.open(id, path, limit),
-            None => null.try_clone().map(OwnedFd::from),
-        };
-        let output = output.map_err(failed)?;
-        let errors = output.try_clone().map_err(failed)?;
-        Ok([null.into(), output, errors])
+        let (output, errors) = (null.try_clone().map_err(failed)?, null.try_clone().map_err(failed)?);
+        Ok([null.into(), output.into(), errors.into()])
     }
 }
 

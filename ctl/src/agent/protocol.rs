@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
+use super::output::Attach;
 use crate::logfile::Limit;
 use crate::model::{Images, Isolation, Volume};
 use crate::publish::Binding;
@@ -159,6 +160,26 @@ pub enum Request {
         /// Number of the client's order.
         #[serde(default)]
         order: Option<u64>,
+        /// A client takes part, by a descriptor that comes with the answer. For a process without descriptors.
+        #[serde(default)]
+        attach: Option<Attach>,
+    },
+    /// Have a client take part in the streams of a container's process, or of one that is to begin. Not for one that was
+    /// given descriptors. Answer: [`Reply::Attached`] and the client's end.
+    ProcessAttach {
+        /// Id of the process.
+        process: String,
+        /// Which streams.
+        attach: Attach,
+    },
+    /// Change the size of a process's terminal that the agent made. Answer: [`Reply::Done`].
+    ProcessResize {
+        /// Id of the process.
+        process: String,
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
     },
     /// Replace the text of a running container's /etc/hosts and /etc/resolv.conf. What its user has changed there stays:
     /// of hosts only the lines that the agent wrote are replaced, a changed resolv.conf is left alone. Answer:
@@ -296,8 +317,14 @@ pub struct ProcessSpec {
     pub etc_hosts: Option<String>,
     /// Whole text of /etc/resolv.conf; `None` leaves the host's.
     pub etc_resolv_conf: Option<String>,
-    /// Standard input is a terminal to become the controlling one.
+    /// Standard input is a terminal to become the controlling one; without descriptors the agent makes it.
     pub tty: bool,
+    /// Without descriptors: standard input is what clients send.
+    #[serde(default)]
+    pub open_stdin: bool,
+    /// It ends with that of a client.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Linux capability numbers to keep.
     pub capabilities: Vec<u8>,
     /// How far it is separated from the host.
@@ -381,7 +408,9 @@ pub enum Reply {
     Listening,
     /// The sockets are open; their descriptors come with this message, non-blocking.
     Sockets,
-    /// The process runs.
+    /// The client is attached; one descriptor comes with this message.
+    Attached,
+    /// The process runs; a descriptor comes with this message where a client was to be attached.
     Started {
         /// Process id on the host.
         pid: u32,

@@ -339,10 +339,15 @@ impl Agent {
             Request::OrderKeep { order, process } => {
                 self.orders.keep(order, &process).map(|()| (Reply::Done, Vec::new()))
             }
-            Request::OrderDrop { process } => self.orders.drop_kept(&process).map(|()| (Reply::Done, Vec::new())),
-            Request::ProcessExec { process, container, exec, order } => {
+            Request::OrderDrop { process } => {
+                self.processes.give_up(&process);
+                self.orders.drop_kept(&process).map(|()| (Reply::Done, Vec::new()))
+            }
+            Request::ProcessAttach { process, attach } => self.processes.attach(&process, attach),
+            Request::ProcessResize { process, rows, columns } => self.processes.resize(&process, (rows, columns)),
+            Request::ProcessExec { process, container, exec, order, attach } => {
                 let exec = self.orders.exec(&container, order, exec, &self.policy())?;
-                self.processes.exec(&process, &container, exec, descriptors).await
+                self.processes.exec(&process, &container, exec, descriptors, attach).await
             }
             Request::ProcessSignal { process, signal } => self.processes.signal(&process, signal).await,
             Request::ProcessFiles { process, etc_hosts, etc_resolv_conf } => {

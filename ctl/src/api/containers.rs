@@ -17,7 +17,8 @@ use super::extract::{Asked, Body, Flag, Segments};
 use super::orders::ClientOrder;
 use super::{App, stdio};
 use crate::blocking::may_block;
-use crate::controller::Extent;
+use crate::controller::{Extent, LogQuery};
+use crate::logline::Record;
 use crate::model::{parse_container, parse_exec};
 
 /// Query of a listing.
@@ -240,9 +241,12 @@ pub(super) async fn logs(
 ) -> Answer<Response> {
     let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     let extent = if query.follow.0 { Extent::End } else { Extent::Now };
-    let log = app.controller.container_log(&id, extent)?;
+    let log = app.controller.docker_log(&id, extent, &LogQuery::default())?;
     let chunks = futures_util::stream::try_unfold(log, |mut log| {
-        may_block(async move { Ok::<_, std::io::Error>(log.next().await?.map(|chunk| (Bytes::from(chunk), log))) })
+        may_block(async move {
+            let text = |records: Vec<Record>| records.into_iter().flat_map(|record| record.text).collect::<Vec<_>>();
+            Ok::<_, std::io::Error>(log.next().await?.map(|records| (Bytes::from(text(records)), log)))
+        })
     });
     Ok((text, HttpBody::from_stream(chunks)).into_response())
 }

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
@@ -23,6 +24,9 @@ use super::stdio::STREAMS;
 /// How long a client may leave an answer unread.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks whether a client that sends no more is still there.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
 /// Descriptors that one message may carry without the kernel cutting it.
 const MAX_DESCRIPTORS: usize = 8;
 
@@ -33,17 +37,40 @@ pub(crate) struct FdStream {
     descriptors: Vec<OwnedFd>,
     stuck: Option<Pin<Box<Sleep>>>,
     usher: Option<Usher>,
+    /// It may leave unread what it likes.
+    patient: bool,
 }
 
 impl FdStream {
     /// With an usher, orders are shown to the agent before they are read.
     pub(super) const fn new(stream: UnixStream, usher: Option<Usher>) -> Self {
-        FdStream { stream, descriptors: Vec::new(), stuck: None, usher }
+        FdStream { stream, descriptors: Vec::new(), stuck: None, usher, patient: false }
     }
 
     /// The descriptors that have come so far.
     pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.descriptors)
+    }
+
+    /// Lets the client read when it likes: what it does not read now waits where it comes from.
+    pub(crate) fn be_patient(&mut self) {
+        self.patient = true;
+    }
+
+    /// Ends when the client is gone altogether, which the end of what it sends does not say.
+    pub(crate) fn watch(&self) -> impl Future<Output = ()> + Send + use<> {
+        let copy = self.stream.as_fd().try_clone_to_owned();
+        async move {
+            let Ok(copy) = copy else { return std::future::pending().await };
+            let none = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+            loop {
+                let mut asked = [PollFd::new(&copy, PollFlags::empty())];
+                if poll(&mut asked, Some(&none)).is_ok() && asked[0].revents().contains(PollFlags::HUP) {
+                    return;
+                }
+                tokio::time::sleep(WATCH_PAUSE).await;
+            }
+        }
     }
 
     fn receive(&mut self, space: &mut [u8]) -> io::Result<usize> {
@@ -107,6 +134,7 @@ impl AsyncWrite for FdStream {
                 self.stuck = None;
                 Poll::Ready(result)
             }
+            Poll::Pending if self.patient => Poll::Pending,
             Poll::Pending => self.check_patience(context),
         }
     }

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::container_filter::PruneFilter;
 use super::state::State;
 use super::{Controller, links, ports, unexpected, view};
+use crate::agent::output::Attach;
 use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -333,6 +334,16 @@ impl Controller {
         })
     }
 
+    /// Whether a container has a terminal, and takes standard input from clients.
+    ///
+    /// # Errors
+    /// When it is unknown or ambiguous.
+    pub fn container_streams(&self, text: &str) -> Result<(bool, bool), ControlError> {
+        let state = self.state();
+        let spec = &state.container(text)?.container.spec;
+        Ok((spec.tty, spec.open_stdin))
+    }
+
     /// Whether a container's process runs.
     ///
     /// # Errors
@@ -382,6 +393,19 @@ impl Controller {
         order: u64,
     ) -> Result<(u32, oneshot::Receiver<i32>), ControlError> {
         let process = Id::random(&mut rand::rng()).to_string();
+        let (pid, ended, _) = self.exec_as(process, text, spec, streams, (order, None)).await?;
+        Ok((pid, ended))
+    }
+
+    /// As [`Controller::exec`], with the id of the process, and with a client that takes part in its streams.
+    pub(super) async fn exec_as(
+        &self,
+        process: String,
+        text: &str,
+        spec: ExecSpec,
+        streams: Streams,
+        (order, attach): (u64, Option<Attach>),
+    ) -> Result<(u32, oneshot::Receiver<i32>, Option<OwnedFd>), ControlError> {
         let request = {
             let state = self.state();
             let one = &state.container(text)?.container;
@@ -397,12 +421,18 @@ impl Controller {
                 capabilities: one.spec.capabilities.clone(),
                 isolation: one.spec.isolation,
             };
-            Request::ProcessExec { process: process.clone(), container: one.id.to_string(), exec, order: Some(order) }
+            Request::ProcessExec {
+                process: process.clone(),
+                container: one.id.to_string(),
+                exec,
+                order: Some(order),
+                attach,
+            }
         };
         let (sender, ended) = oneshot::channel();
         self.execs().insert(process.clone(), sender);
         match self.inner.agent.call(request, streams).await {
-            Ok((Reply::Started { pid }, _)) => Ok((pid, ended)),
+            Ok((Reply::Started { pid }, streams)) => Ok((pid, ended, streams.into_iter().next())),
             Ok((reply, _)) => {
                 self.execs().remove(&process);
                 Err(unexpected(&reply))

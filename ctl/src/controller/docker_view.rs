@@ -12,7 +12,7 @@ use vswitch_api::human;
 use vswitch_api::network::EndpointIpamConfig;
 
 use super::state::{ContainerState, EndpointState, State, gateway_of, prefix_of};
-use super::{Controller, links};
+use super::{Controller, ExecState, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::logfile::Limit;
@@ -34,7 +34,10 @@ impl Controller {
         let state = self.state();
         let one = state.container(text)?;
         let log = self.log_path(&one.container.id).to_string_lossy().into_owned();
-        Ok(ContainerInspect { log_path: log, ..inspect(&state, one) })
+        let execs = self.inner.docker_execs.of(&one.container.id).into_iter();
+        let execs = execs.filter(|(_, state)| matches!(state, ExecState::Running(_))).map(|(id, _)| id.to_string());
+        let exec_ids = Some(execs.collect::<Vec<_>>()).filter(|ids| !ids.is_empty());
+        Ok(ContainerInspect { log_path: log, exec_ids, ..inspect(&state, one) })
     }
 }
 

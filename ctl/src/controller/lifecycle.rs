@@ -164,6 +164,8 @@ impl Controller {
             etc_hosts: etc.as_ref().map(|etc| etc.hosts.clone()),
             etc_resolv_conf: etc.map(|etc| etc.resolv_conf),
             tty: container.spec.tty,
+            open_stdin: container.spec.open_stdin,
+            stdin_once: container.spec.stdin_once,
             capabilities: container.spec.capabilities.clone(),
             isolation: container.spec.isolation,
             volumes: container.spec.volumes.clone(),

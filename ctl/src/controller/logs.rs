@@ -10,9 +10,11 @@ use tokio::sync::watch;
 
 use super::Controller;
 use crate::agent::protocol::Request;
+use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::logfile::{self, Inode, Limit};
+use crate::logline::{Decoder, Record};
 use crate::model::Phase;
 
 /// Bytes that are read at a time.
@@ -61,6 +63,15 @@ impl Controller {
         ContainerLog::open(path, limit, (extent == Extent::End).then_some(phase)).map_err(unreadable)
     }
 
+    /// What a container wrote, taken apart, and what of it a client asks for.
+    ///
+    /// # Errors
+    /// As [`Controller::container_log`].
+    pub fn docker_log(&self, text: &str, extent: Extent, query: &LogQuery) -> Result<Records, ControlError> {
+        let log = self.container_log(text, extent)?;
+        Ok(Records { log, decoder: Decoder::default(), query: *query, past: query.tail.map(|_| VecDeque::new()) })
+    }
+
     /// Has the agent go on with the output of a container that an agent before it may have started.
     pub(super) async fn resume_output(&self, id: &Id) {
         let log = self.log_path(id);
@@ -69,6 +80,83 @@ impl Controller {
             let (process, log) = (id.to_string(), log.to_string_lossy().into_owned());
             self.ask_anyway(Request::ProcessOutput { process, log, limit }).await;
         }
+    }
+}
+
+/// What of an output is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogQuery {
+    /// Nothing that was written before.
+    pub since: Option<Moment>,
+    /// Nothing that was written after.
+    pub until: Option<Moment>,
+    /// Of what is there already, this many lines from its end.
+    pub tail: Option<usize>,
+}
+
+/// An output's records.
+#[derive(Debug)]
+pub struct Records {
+    log: ContainerLog,
+    decoder: Decoder,
+    query: LogQuery,
+    /// What is there already is kept until its end is known, as far as it may be asked for.
+    past: Option<VecDeque<Record>>,
+}
+
+impl Records {
+    /// The next ones; `None` at the end.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<Record>>> {
+        loop {
+            if let Some(mut past) = self.past.take() {
+                let most = self.query.tail.unwrap_or_default();
+                while let Some(chunk) = self.log.read()? {
+                    past.extend(self.decoder.take(&chunk).into_iter().filter(|record| wanted(&self.query, record)));
+                    cut(&mut past, most);
+                }
+                if !past.is_empty() {
+                    return Ok(Some(past.into()));
+                }
+            }
+            let records = match self.log.next().await? {
+                Some(chunk) => self.decoder.take(&chunk),
+                None => match self.decoder.finish() {
+                    Some(last) => vec![last],
+                    None => return Ok(None),
+                },
+            };
+            // What is written after the end that was asked for ends it.
+            let over = |record: &Record| self.query.until.zip(record.moment).is_some_and(|(until, at)| at > until);
+            let ended = records.iter().any(over);
+            let records: Vec<Record> = records.into_iter().filter(|record| wanted(&self.query, record)).collect();
+            if !records.is_empty() {
+                return Ok(Some(records));
+            }
+            if ended {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn wanted(query: &LogQuery, record: &Record) -> bool {
+    // What has no time is from before there were times.
+    let Some(moment) = record.moment else { return query.since.is_none() };
+    query.since.is_none_or(|since| moment >= since) && query.until.is_none_or(|until| moment <= until)
+}
+
+/// Keeps the last lines; a line that has not ended is one, too.
+fn cut(past: &mut VecDeque<Record>, most: usize) {
+    let ends = |record: &Record| record.text.ends_with(b"\n");
+    let open = usize::from(past.back().is_some_and(|last| !ends(last)));
+    let mut lines = past.iter().filter(|record| ends(record)).count() + open;
+    while lines > most
+        && let Some(first) = past.pop_front()
+    {
+        lines -= usize::from(ends(&first) || past.is_empty());
     }
 }
 

@@ -25,6 +25,7 @@ mod endpoints;
 mod engines;
 mod etc;
 mod events;
+mod execs;
 mod fdb;
 mod files;
 mod flows;
@@ -60,12 +61,14 @@ use vswitch_switch::Switch;
 pub use container_filter::ContainerQuery;
 pub use containers::{Created, Streams, WaitFor};
 pub use engines::PortLease;
+use execs::Execs;
+pub use execs::{Begun, ExecState};
 pub use files::HostFiles;
 use flows::FlowFeed;
 pub use flows::FlowWatch;
 use history::History;
 pub use history::Listener;
-pub use logs::{ContainerLog, Extent};
+pub use logs::{ContainerLog, Extent, LogQuery, Records};
 use names::Names;
 pub use network_filter::NetworkFilter;
 use overlay::Overlays;
@@ -143,6 +146,8 @@ struct Inner {
     /// Looks at the host's interfaces.
     monitor: Monitor,
     state_dir: PathBuf,
+    /// Further processes of Docker's clients.
+    docker_execs: Execs,
     /// Who waits for the end of a process that `exec` started.
     execs: Mutex<HashMap<String, oneshot::Sender<i32>>>,
     feed: FlowFeed,
@@ -195,6 +200,7 @@ impl Controller {
                 overlays,
                 monitor,
                 state_dir,
+                docker_execs: Execs::default(),
                 execs: Mutex::default(),
                 feed: FlowFeed::default(),
                 history: History::default(),

@@ -106,6 +106,12 @@ pub struct ContainerSpec {
     pub working_dir: String,
     /// The streams are a terminal.
     pub tty: bool,
+    /// Standard input is what attached clients send.
+    #[serde(default)]
+    pub open_stdin: bool,
+    /// It ends with that of an attached client.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Remove when the process ends.
     pub auto_remove: bool,
     /// Nameservers instead of the host's.
@@ -276,6 +282,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         env: wire.env,
         working_dir,
         tty: wire.tty,
+        open_stdin: wire.open_stdin,
+        stdin_once: wire.stdin_once,
         auto_remove: wire.auto_remove,
         dns,
         dns_search: wire.dns_search,

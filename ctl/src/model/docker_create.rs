@@ -73,6 +73,8 @@ pub fn create_from_docker(
         endpoint,
         more_networks,
         tty: wire.tty,
+        open_stdin: wire.open_stdin,
+        stdin_once: wire.stdin_once,
         auto_remove: host.auto_remove,
         dns: host.dns,
         dns_search: host.dns_search,

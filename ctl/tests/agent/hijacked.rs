@@ -92,7 +92,13 @@ async fn orders_of_its_own() {
         refused(Request::ProcessStart { process: "c1".to_owned(), spec }, Vec::new()).await;
     }
     let exec = ExecSpec { command: vec!["touch".to_owned()], env: vec![PATH.to_owned()], ..ExecSpec::default() };
-    let request = Request::ProcessExec { process: "x".to_owned(), container: "c1".to_owned(), exec, order: Some(1) };
+    let request = Request::ProcessExec {
+        process: "x".to_owned(),
+        container: "c1".to_owned(),
+        exec,
+        order: Some(1),
+        attach: None,
+    };
     refused(request, Vec::new()).await;
     // What is said on connections that it makes itself is no client's; this process is vswitchd to the agent.
     let order = b"POST /vswitch/v1/containers HTTP/1.1\r\nContent-Length: 20\r\n\r\n{\"command\":[\"true\"]}";

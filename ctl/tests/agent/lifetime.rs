@@ -209,8 +209,13 @@ async fn finds_the_containers_of_a_killed_agent() {
             capabilities: Vec::new(),
             isolation: Isolation::default(),
         };
-        let request =
-            Request::ProcessExec { process: "x1".to_owned(), container: container.to_owned(), exec, order: None };
+        let request = Request::ProcessExec {
+            process: "x1".to_owned(),
+            container: container.to_owned(),
+            exec,
+            order: None,
+            attach: None,
+        };
         agent.client.call(request, Vec::new()).await.unwrap();
         assert_eq!(agent.exited("x1").await, 0);
     }

@@ -263,6 +263,7 @@ fn exec(id: &str, script: &str) -> Request {
             isolation: Isolation::default(),
         },
         order: None,
+        attach: None,
     }
 }
 

@@ -5,6 +5,7 @@ mod events;
 mod images;
 mod sdk;
 mod socket;
+mod streams;
 
 use std::process::Command;
 

@@ -180,7 +180,7 @@ pub struct ContainerInspect {
     pub process_label: String,
     /// Empty.
     pub app_armor_profile: String,
-    /// Null.
+    /// Further processes that run, by `exec` of Docker's clients.
     #[serde(rename = "ExecIDs")]
     pub exec_ids: Option<Vec<String>>,
     /// What the host does for it.

@@ -5,5 +5,6 @@
 pub mod container;
 pub mod create;
 pub mod event;
+pub mod exec;
 pub mod image;
 pub mod system;

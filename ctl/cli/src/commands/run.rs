@@ -172,6 +172,8 @@ impl RunArgs {
             endpoint,
             more_networks: networks.collect(),
             tty,
+            open_stdin: false,
+            stdin_once: false,
             auto_remove: self.rm,
             dns: self.dns,
             dns_search: self.dns_search,

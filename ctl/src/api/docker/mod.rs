@@ -7,9 +7,12 @@ pub(super) mod containers;
 mod create;
 pub(super) mod elsewhere;
 pub(super) mod events;
+mod exec;
 mod filters;
+mod hijack;
 pub(super) mod images;
 pub(super) mod networks;
+mod streams;
 pub(super) mod system;
 pub(super) mod version;
 
@@ -43,6 +46,13 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::prune))
         .routes(routes!(containers::remove))
         .routes(routes!(create::create))
+        .routes(routes!(exec::create))
+        .routes(routes!(exec::start))
+        .routes(routes!(exec::inspect))
+        .routes(routes!(exec::resize))
+        .routes(routes!(streams::attach))
+        .routes(routes!(streams::logs))
+        .routes(routes!(streams::resize))
         .routes(routes!(images::list))
         .routes(routes!(images::pull))
         .routes(routes!(images::prune))
