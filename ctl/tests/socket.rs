@@ -34,9 +34,10 @@ fn unknown_paths() {
     for (method, path, expected, says) in [
         ("GET", "/nonsense", 404, "page not found"),
         ("GET", "/vswitch/v1/nonsense", 404, "page not found"),
-        ("GET", "/v1.47/images/get", 501, "vswitch serves the networks of the Docker Engine API"),
+        ("GET", "/v1.47/images/get", 501, "unpack or build a root directory"),
         ("POST", "/swarm/init", 503, "This node is not a swarm manager"),
-        ("POST", "/build", 501, "use vswitchctl"),
+        ("POST", "/containers/create", 400, "the request body is empty"),
+        ("POST", "/build", 501, "--image NAME=DIR"),
         ("GET", "/images/busybox/json", 404, "No such image: busybox"),
         ("GET", "/v1.23/networks", 400, "client version 1.23 is too old. Minimum supported API version is 1.24"),
         ("GET", "/v1.51/networks", 400, "client version 1.51 is too new. Maximum supported API version is 1.50"),

@@ -27,6 +27,7 @@ mod nat_publish;
 mod nat_refusals;
 mod nat_traffic;
 mod networks;
+mod newcomer;
 mod overlay_failures;
 mod overlay_refusals;
 mod overlay_traffic;

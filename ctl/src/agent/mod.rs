@@ -14,6 +14,7 @@ mod entry;
 mod failure;
 pub(crate) mod files;
 mod foreign;
+mod freezer;
 mod key;
 mod listen;
 mod network;

@@ -31,8 +31,8 @@ use vswitch_api::container::{ContainerCreate, ExecRequest};
 use super::protocol::{ExecSpec, Failure, FailureKind, Policy, ProcessSpec};
 use crate::api::negotiable;
 use crate::model::{
-    ContainerSpec, Faults, Images, Wanted, create_from_docker, environment, exec_from_docker, merge_env,
-    parse_container, parse_exec,
+    ArchiveAction, ContainerSpec, Faults, Images, Wanted, archive_command, create_from_docker, environment,
+    exec_from_docker, merge_env, parse_container, parse_exec,
 };
 use crate::peer::Peer;
 use crate::private;
@@ -350,6 +350,8 @@ struct Head {
     length: usize,
     /// The client waits to be told to go on.
     expects: bool,
+    /// Of the request's target.
+    query: String,
 }
 
 /// Requests that order something.
@@ -360,6 +362,8 @@ enum Kind {
     DockerCreate,
     DockerExec,
     Namespace,
+    /// The order is in the head alone.
+    Archive(ArchiveAction),
 }
 
 impl Head {
@@ -368,7 +372,14 @@ impl Head {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
         let text = std::str::from_utf8(&bytes[..end]).map_err(|_| refuse("the request's head is no text"))?;
         let mut lines = text.split("\r\n");
-        let kind = kind_of(lines.next().unwrap_or_default()).ok_or_else(|| refuse("the request orders nothing"))?;
+        let line = lines.next().unwrap_or_default();
+        let kind = kind_of(line).ok_or_else(|| refuse("the request orders nothing"))?;
+        let query = line.split(' ').nth(1).and_then(|target| target.split_once('?')).map_or("", |(_, query)| query);
+        let query = query.to_owned();
+        if matches!(kind, Kind::Archive(_)) {
+            // What follows is not looked at here.
+            return Ok(Some(Head { kind, end: end + 4, length: 0, expects: false, query }));
+        }
         let (mut length, mut expects) = (None, false);
         for line in lines {
             let (name, value) = line.split_once(':').unwrap_or_default();
@@ -382,7 +393,7 @@ impl Head {
             }
         }
         let length = length.ok_or_else(|| refuse("send the request with a Content-Length"))?;
-        Ok(Some(Head { kind, end: end + 4, length, expects }))
+        Ok(Some(Head { kind, end: end + 4, length, expects, query }))
     }
 
     fn order(&self, body: &[u8], images: &Images) -> Result<Order, Failure> {
@@ -396,6 +407,7 @@ impl Head {
                 let translated = create_from_docker(wire, None, images).map_err(|error| refuse(error.to_string()))?;
                 Ok(Order::Create(Box::new(translated.create)))
             }
+            Kind::Archive(action) => archive_command(action, &self.query).map(Order::Exec).map_err(refuse),
             Kind::DockerExec => {
                 let wire = serde_json::from_slice(body).map_err(failed)?;
                 exec_from_docker(wire).map(Order::Exec).map_err(|faults| wrong(&faults))
@@ -408,11 +420,21 @@ impl Head {
 
 /// What a request line orders, if it does.
 fn kind_of(line: &str) -> Option<Kind> {
-    let target = line.strip_prefix("POST ")?.split(' ').next()?;
-    let path = target.split('?').next()?;
+    let (method, rest) = line.split_once(' ')?;
+    let path = rest.split(' ').next()?.split('?').next()?;
+    let action = match method {
+        "POST" => None,
+        "HEAD" => Some(ArchiveAction::Look),
+        "GET" => Some(ArchiveAction::Fetch),
+        "PUT" => Some(ArchiveAction::Store),
+        _ => return None,
+    };
     let mut segments = path.strip_prefix('/')?.split('/').collect::<Vec<_>>();
     if negotiable(segments[0]) {
         segments.remove(0);
+    }
+    if let Some(action) = action {
+        return matches!(segments[..], ["containers", _, "archive"]).then_some(Kind::Archive(action));
     }
     match segments[..] {
         ["vswitch", "v1", "containers"] => Some(Kind::Create),
@@ -478,7 +500,8 @@ mod tests {
     fn heads() {
         let head = |text: &str| Head::parse(text.as_bytes());
         let create = "POST /vswitch/v1/containers HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
-        let expected = Head { kind: Kind::Create, end: create.len() - 2, length: 2, expects: false };
+        let expected =
+            Head { kind: Kind::Create, end: create.len() - 2, length: 2, expects: false, query: String::new() };
         assert_eq!(head(create).unwrap(), Some(expected));
         for cut in 0..create.len() - 2 {
             assert_eq!(head(&create[..cut]).unwrap(), None, "{cut}");
@@ -494,6 +517,13 @@ mod tests {
             "POST /vswitch/v1/containers HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert!(head(wrong).is_err(), "{wrong}");
+        }
+        let copy = "PUT /v1.50/containers/a/archive?path=%2Ftmp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5";
+        let copy = head(copy).unwrap().unwrap();
+        let Order::Exec(command) = copy.order(b"", &Images::default()).unwrap() else { panic!() };
+        assert_eq!((copy.kind, command.command[4].as_str()), (Kind::Archive(ArchiveAction::Store), "/tmp"));
+        for kind in ["POST /v1.41/containers/create?name=a HTTP/1.1", "POST /containers/a/exec HTTP/1.1"] {
+            assert!(matches!(kind_of(kind), Some(Kind::DockerCreate | Kind::DockerExec)), "{kind}");
         }
         assert!(is_order(b"POST /vswitch/v1/containers HTTP/1.1\r\nHo") && !is_order(b"POST /vswitch/v1/contai"));
     }

@@ -23,6 +23,7 @@ use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 use super::{
     files::{self, Files},
+    freezer,
     network::{self, Answer},
     orders,
     output::{Attach, Outputs, Shape},
@@ -228,6 +229,15 @@ impl Processes {
             _ => Failure::io("attach a client", &error),
         })?;
         Ok((Reply::Attached, vec![client]))
+    }
+
+    /// Holds all processes of a container still, or lets them go on.
+    pub(crate) fn freeze(&self, id: &str, frozen: bool) -> Answer {
+        let process = self.running(id).filter(|process| process.init.is_some());
+        let process = process.ok_or_else(|| Failure::no_process(id))?;
+        let done = freezer::freeze(number(process.pid), frozen);
+        done.map_err(|error| Failure::io("hold the container's processes still", &error))?;
+        DONE
     }
 
     /// Changes the size of a terminal.

@@ -201,6 +201,13 @@ pub enum Request {
         /// How much of it is kept there.
         limit: Limit,
     },
+    /// Hold all processes of a container still, or let them go on. Answer: [`Reply::Done`].
+    ProcessFreeze {
+        /// Id of the container's process.
+        process: String,
+        /// Whether they are to be still.
+        frozen: bool,
+    },
     /// Send a signal. A process that ended already is no error. Answer: [`Reply::Done`].
     ProcessSignal {
         /// Id of the process.

@@ -344,6 +344,7 @@ impl Agent {
                 self.orders.drop_kept(&process).map(|()| (Reply::Done, Vec::new()))
             }
             Request::ProcessAttach { process, attach } => self.processes.attach(&process, attach),
+            Request::ProcessFreeze { process, frozen } => self.processes.freeze(&process, frozen),
             Request::ProcessResize { process, rows, columns } => self.processes.resize(&process, (rows, columns)),
             Request::ProcessExec { process, container, exec, order, attach } => {
                 let exec = self.orders.exec(&container, order, exec, &self.policy())?;

@@ -53,8 +53,10 @@ impl FdStream {
     }
 
     /// Lets the client read when it likes: what it does not read now waits where it comes from.
+    /// What it sends from here on are no requests.
     pub(crate) fn be_patient(&mut self) {
         self.patient = true;
+        self.usher = None;
     }
 
     /// Ends when the client is gone altogether, which the end of what it sends does not say.

@@ -124,7 +124,7 @@ impl ContainerFilter {
         let (filters, container) = (&self.filters, &one.container);
         filters.pattern("id", &[container.id.as_str()])
             && filters.pattern("name", &[&container.name, &format!("/{}", container.name)])
-            && filters.exact("status", docker_view::word(container.phase))
+            && filters.exact("status", docker_view::word(one))
             && filters.labels(&container.spec.labels)
             && filters.exact("health", "none")
             && filters.any("ancestor", |text| matches_image(container, text))

@@ -53,8 +53,8 @@ pub(super) fn summary(state: &State, one: &ContainerState, now: Moment) -> Conta
         created: container.created.unix_seconds(),
         ports: ports(container),
         labels: container.spec.labels.clone(),
-        state: word(container.phase).to_owned(),
-        status: status(container.phase, now),
+        state: word(one).to_owned(),
+        status: if one.paused { status(container.phase, now) + " (Paused)" } else { status(container.phase, now) },
         host_config: SummaryHostConfig { network_mode: container.mode_text.clone() },
         network_settings: SummaryNetworks { networks: networks(state, one) },
         ..ContainerSummary::default()
@@ -70,7 +70,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         created: container.created.to_string(),
         path,
         args,
-        state: life(container.phase),
+        state: life(one),
         image: image_id(Path::new(&spec.rootfs)),
         name: format!("/{}", container.name),
         platform: "linux".to_owned(),
@@ -91,6 +91,8 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             mac_address: asked_mac(state, one),
             exposed_ports: exposed_ports(container).map(|port| (port, Empty {})).collect(),
             tty: spec.tty,
+            open_stdin: spec.open_stdin,
+            stdin_once: spec.stdin_once,
             env: spec.env.clone(),
             cmd: spec.command.clone(),
             image: image_name(container),
@@ -109,8 +111,9 @@ fn image_name(container: &Container) -> String {
 }
 
 /// Docker's word for where a container is in its life.
-pub(super) const fn word(phase: Phase) -> &'static str {
-    match phase {
+pub(super) const fn word(one: &ContainerState) -> &'static str {
+    match one.container.phase {
+        Phase::Running { .. } if one.paused => "paused",
         Phase::Created => "created",
         Phase::Running { .. } => "running",
         Phase::Exited { .. } => "exited",
@@ -128,16 +131,17 @@ fn status(phase: Phase, now: Moment) -> String {
     }
 }
 
-fn life(phase: Phase) -> InspectState {
-    let (pid, exit_code, started, finished) = match phase {
+fn life(one: &ContainerState) -> InspectState {
+    let (pid, exit_code, started, finished) = match one.container.phase {
         Phase::Created => (0, 0, None, None),
         Phase::Running { pid, started, .. } => (pid, 0, Some(started), None),
         Phase::Exited { code, started, finished } => (0, code, started, Some(finished)),
     };
     let text = |moment: Option<Moment>| moment.map_or_else(|| NEVER.to_owned(), |moment| moment.to_string());
     InspectState {
-        status: word(phase).to_owned(),
+        status: word(one).to_owned(),
         running: pid != 0,
+        paused: one.paused,
         pid,
         exit_code,
         started_at: text(started),

@@ -212,6 +212,11 @@ impl Controller {
             }
             one.phase.subscribe()
         };
+        // Whoever is held still cannot end by itself.
+        let paused = self.state().container_by_id(id).is_ok_and(|one| std::mem::take(&mut one.paused));
+        if paused {
+            self.ask_anyway(Request::ProcessFreeze { process: id.to_string(), frozen: false }).await;
+        }
         let mut signals = vec![(SIGKILL, KILL_PATIENCE)];
         if !patience.is_zero() {
             signals.insert(0, (SIGTERM, patience));
@@ -229,6 +234,31 @@ impl Controller {
             "container {} did not end when killed; see its process on the host",
             id.short()
         )))
+    }
+
+    /// Holds all processes of a running container still, or lets them go on.
+    ///
+    /// # Errors
+    /// When it is unknown, does not run, or is so already.
+    pub async fn pause_container(&self, text: &str, paused: bool) -> Result<(), ControlError> {
+        let id = self.state().container(text)?.container.id.clone();
+        let gate = self.gate(&id)?;
+        let _held = gate.lock().await;
+        {
+            let mut state = self.state();
+            let one = state.container_by_id(&id)?;
+            if !one.container.running() {
+                return Err(ControlError::NotRunning(text.to_owned()));
+            }
+            if one.paused == paused {
+                let word = if paused { "already" } else { "not" };
+                return Err(ControlError::Conflict(format!("Container {text} is {word} paused")));
+            }
+        }
+        self.ask(Request::ProcessFreeze { process: id.to_string(), frozen: paused }).await?;
+        self.state().container_by_id(&id)?.paused = paused;
+        self.tell_by_id(&id, if paused { "pause" } else { "unpause" }, &[]);
+        Ok(())
     }
 
     /// Sends a signal to a container's process. Whoever kills it is answered when it has ended.
@@ -289,6 +319,9 @@ impl Controller {
         }
         let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
         tracing::info!(container = id.short(), code, "container ended");
+        if let Ok(one) = self.state().container_by_id(id) {
+            one.paused = false;
+        }
         let waiters = self.keep_end(id, phase);
         self.ask_anyway(Request::ProcessForget { process: id.to_string() }).await;
         // Last of all: whoever waited may use the name and the addresses of a removed container at once.

@@ -47,6 +47,7 @@ mod rename;
 mod routes;
 mod shutdown;
 mod state;
+mod tasks;
 mod topology;
 mod uplink;
 mod view;
@@ -73,6 +74,7 @@ use names::Names;
 pub use network_filter::NetworkFilter;
 use overlay::Overlays;
 pub use state::State;
+pub use tasks::{Task, Usage};
 use uplink::UplinkState;
 pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
 

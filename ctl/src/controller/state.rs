@@ -59,6 +59,8 @@ pub(super) struct ContainerState {
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     /// Tells waiters; its end tells them that the container was removed.
     pub(super) phase: watch::Sender<Phase>,
+    /// Its processes are held still.
+    pub(super) paused: bool,
     /// It is being started, so its endpoints are in use already.
     pub(super) starting: bool,
     /// In the order in which they come up.
@@ -165,7 +167,14 @@ impl State {
     pub(super) fn insert_container(&mut self, container: Container) {
         let (phase, _) = watch::channel(container.phase);
         let id = container.id.clone();
-        let entry = ContainerState { container, gate: Arc::default(), phase, starting: false, endpoints: Vec::new() };
+        let entry = ContainerState {
+            container,
+            gate: Arc::default(),
+            phase,
+            paused: false,
+            starting: false,
+            endpoints: Vec::new(),
+        };
         self.containers.insert(id, entry);
     }
 

@@ -5,7 +5,7 @@ use vswitch_api::container::{ContainerCreate, ExecRequest, NetworkRequest};
 use vswitch_api::docker::create::{DockerCreate, DockerExec, DockerHostConfig, HostPortWish, MountWish, Words};
 use vswitch_api::network::EndpointConfig;
 
-use super::images::{Images, tagged};
+use super::images::{Images, bare, tagged};
 use super::{DEFAULT_NETWORK, Faults};
 
 /// An order of our own, and what the user should know.
@@ -35,8 +35,8 @@ impl DockerError {
     /// An image that nobody gave.
     #[must_use]
     pub fn no_image(name: &str) -> DockerError {
-        let bare = name.split(['@']).next().unwrap_or(name).trim_end_matches(":latest").to_owned();
-        DockerError::NoImage(tagged(name), bare)
+        let bare = bare(name.split('@').next().unwrap_or(name));
+        DockerError::NoImage(tagged(bare), bare.to_owned())
     }
 }
 

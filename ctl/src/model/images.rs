@@ -153,7 +153,7 @@ pub fn tagged(name: &str) -> String {
 }
 
 /// A name without what Docker thinks around it.
-fn bare(name: &str) -> &str {
+pub(super) fn bare(name: &str) -> &str {
     let name = name.strip_suffix(DEFAULT_TAG).unwrap_or(name);
     DEFAULT_REGISTRY.iter().find_map(|registry| name.strip_prefix(registry)).unwrap_or(name)
 }

@@ -1,6 +1,7 @@
 //! The controller's own types. Wire types become these once, by the `parse` functions here, which report *all* faults of
 //! a request at once; after that nothing is checked again.
 
+mod archive;
 mod capabilities;
 mod container;
 mod defaults;
@@ -21,6 +22,7 @@ mod overlay;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
+pub use archive::{ArchiveAction, archive_command};
 pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, resolve as resolve_capabilities};
 pub use container::{
     Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase, Wanted,

@@ -184,6 +184,8 @@ pub(crate) fn shell(sandbox: Option<&str>, script: &str) -> ProcessSpec {
         etc_hosts: Some("10.9.0.77 neighbour\n".to_owned()),
         etc_resolv_conf: Some("nameserver 10.9.0.1\n".to_owned()),
         tty: false,
+        open_stdin: false,
+        stdin_once: false,
         capabilities: DOCKER_CAPABILITIES.to_vec(),
         isolation: Isolation::default(),
         volumes: Vec::new(),

@@ -182,7 +182,11 @@ async fn writes_its_log() {
             .unwrap();
         assert_eq!(agent.exited("c1").await, 0);
     }
-    assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\nout\nerr\n");
+    let text = std::fs::read_to_string(&log).unwrap();
+    for (stream, word) in [(" stdout F out", "out"), (" stderr F err", "err")] {
+        assert_eq!(text.lines().filter(|line| line.ends_with(stream)).count(), 2, "{word}: {text}");
+    }
+    assert_eq!(text.lines().count(), 4, "{text}");
     agent.end().await;
 }
 

@@ -211,9 +211,12 @@ impl FakeState {
             | Request::DefaultRoute { .. }
             | Request::ProcessFiles { .. }
             | Request::ProcessOutput { .. }
+            | Request::ProcessResize { .. }
+            | Request::ProcessFreeze { .. }
             | Request::Ephemeral
             | Request::Shutdown => (Reply::Done, Vec::new(), None),
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
+            Request::ProcessAttach { .. } => (Reply::Attached, vec![device()], None),
         }
     }
 

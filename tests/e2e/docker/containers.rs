@@ -56,6 +56,31 @@ fn inspection() {
     });
 }
 
+/// vswitchctl inspect -f shows by Go's templates, on Docker's fields, what docker inspect -f shows.
+#[test]
+fn templates() {
+    guard(|| {
+        let vs = Vswitch::start();
+        docker(&vs, "network create --subnet 10.8.0.0/24 net").ok();
+        let _a = vs.container("a", "--network net --ip 10.8.0.7 -p 8080:80 --label tier=front --label com.x=y");
+        for format in [
+            "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+            "{{range $name, $on := .NetworkSettings.Networks}}{{$name}}={{$on.IPAddress}}/{{$on.IPPrefixLen}}{{end}}",
+            "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}",
+            "{{range $port, $at := .NetworkSettings.Ports}}{{$port}} -> {{(index $at 0).HostPort}}{{end}}",
+            "{{if .State.Running}}up{{else}}down{{end}} {{len .NetworkSettings.Networks}}",
+            "{{json .Config.Labels}} {{index .Config.Labels \"com.x\"}}",
+            "{{join .Config.Cmd \",\"}} {{.State.Pid}} {{.Name}}",
+        ] {
+            let ours = vs.ctl(&["inspect", "-f", format, "a"]).ok();
+            let dockers = vswitch_tests::run(super::docker_command(&vs).args(["inspect", "-f", format, "a"])).ok();
+            assert_eq!(ours, dockers, "{format}");
+        }
+        let network = "network inspect -f {{range.IPAM.Config}}{{.Subnet}},{{.Gateway}}{{end}} net";
+        assert_eq!(vs.ok(network), docker(&vs, network).ok());
+    });
+}
+
 /// Containers are stopped, started, killed, waited for and removed by docker's own commands.
 #[test]
 fn lives() {
@@ -86,8 +111,9 @@ fn what_is_not_offered() {
     guard(|| {
         let vs = Vswitch::start();
         let _a = vs.container("a", "");
-        for line in ["volume ls", "swarm init", "build -t x - </dev/null"] {
-            docker(&vs, line).exits(1).says("vswitch serves the networks of the Docker Engine API");
+        docker(&vs, "swarm init").exits(1).says("not a swarm manager");
+        for line in ["plugin ls", "commit a x", "diff a", "save x"] {
+            docker(&vs, line).exits(1).says("of the Docker Engine API; ");
         }
         for line in ["pull busybox", "image inspect busybox", "create busybox"] {
             docker(&vs, line).exits(1).says("No such image: busybox").says("--image busybox=DIR");

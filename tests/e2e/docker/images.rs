@@ -46,7 +46,7 @@ fn images_by_configuration() {
         assert_eq!(shown(&vs, "images", "{{.Repository}}"), "here");
         docker(&vs, "create nginx").exits(1).says("No such image: nginx:latest").says("--image nginx=DIR");
         let refused = |image: &str| vswitch_tests::run(vs.daemon_command().args(["--image", image]));
-        refused("x=/nowhere").exits(1).says("is no directory");
-        refused("x").exits(1).says("write NAME=DIR");
+        refused("x=/nowhere").exits(2).says("is no directory");
+        refused("x").exits(2).says("write NAME=DIR");
     });
 }

@@ -1,8 +1,10 @@
 //! The docker command line and Docker's SDK as clients, unmodified.
 
+mod compose;
 mod containers;
 mod events;
 mod images;
+mod management;
 mod sdk;
 mod socket;
 mod streams;

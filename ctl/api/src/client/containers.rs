@@ -9,6 +9,7 @@ use hyper::body::{Bytes, Incoming};
 use super::transport::escape;
 use super::{ANSWER_TIMEOUT, Client, Session, Streams};
 use crate::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
+use crate::docker::container::ContainerInspect;
 use crate::port::{PortChange, PortsChanged};
 use crate::{ClientError, PREFIX};
 
@@ -27,6 +28,14 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn container(&self, container: &str) -> Result<Container, ClientError> {
         self.call(Method::GET, path(container, "")).answer().await
+    }
+
+    /// One container in Docker's shape.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn docker_container(&self, container: &str) -> Result<ContainerInspect, ClientError> {
+        self.call(Method::GET, format!("/containers/{}/json", escape(container))).answer().await
     }
 
     /// Create a container; it does not run yet.

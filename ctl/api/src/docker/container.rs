@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::network::EndpointIpamConfig;
+use super::create::RestartPolicyWish;
+use crate::network::{EndpointIpamConfig, null_as_default};
 
 /// One line of `docker ps`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -207,7 +208,7 @@ pub struct InspectState {
     pub status: String,
     /// Whether its process runs.
     pub running: bool,
-    /// Always `false`.
+    /// Its processes are held still.
     pub paused: bool,
     /// Always `false`.
     pub restarting: bool,
@@ -310,6 +311,12 @@ pub struct Config {
     pub exposed_ports: BTreeMap<String, Empty>,
     /// The streams are a terminal.
     pub tty: bool,
+    /// Standard input is what attached clients send.
+    #[serde(default)]
+    pub open_stdin: bool,
+    /// It ends with that of an attached client.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// Whole environment.
     pub env: Vec<String>,
     /// Program and arguments.
@@ -365,4 +372,33 @@ pub struct NetworkSettings {
     pub mac_address: String,
     /// By name of the network.
     pub networks: BTreeMap<String, EndpointSettings>,
+}
+
+/// Body of `POST /containers/{id}/update`, as far as it is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerUpdate {
+    /// What happens at its end.
+    #[serde(deserialize_with = "null_as_default")]
+    pub restart_policy: RestartPolicyWish,
+    /// Bytes.
+    #[serde(deserialize_with = "null_as_default")]
+    pub memory: i64,
+    /// A billionth of a processor each.
+    #[serde(deserialize_with = "null_as_default")]
+    pub nano_cpus: i64,
+    /// Processes.
+    #[serde(deserialize_with = "null_as_default")]
+    pub pids_limit: i64,
+    /// Relative to others.
+    #[serde(deserialize_with = "null_as_default")]
+    pub cpu_shares: i64,
+}
+
+/// Answer of `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerUpdated {
+    /// Sentences.
+    pub warnings: Vec<String>,
 }

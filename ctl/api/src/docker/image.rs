@@ -51,6 +51,8 @@ pub struct ImageInspect {
     pub author: String,
     /// What its containers run where they say nothing.
     pub config: ImageConfig,
+    /// The same, for docker-compose of the first generation.
+    pub container_config: ImageConfig,
     /// The host's.
     pub architecture: String,
     /// `linux`.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::container::ContainerSummary;
+use super::image::ImageSummary;
+
 /// `docker version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -168,4 +171,30 @@ pub struct AddressPool {
     pub base: String,
     /// Prefix length of the subnets.
     pub size: u8,
+}
+
+/// `docker system df`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct DiskUsage {
+    /// Zero: not counted.
+    pub layers_size: u64,
+    /// Images.
+    pub images: Vec<ImageSummary>,
+    /// Containers.
+    pub containers: Vec<ContainerSummary>,
+    /// Empty: not counted.
+    pub volumes: Vec<String>,
+    /// Empty.
+    pub build_cache: Vec<String>,
+}
+
+/// Answer of `POST /build/prune`: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct BuildsPruned {
+    /// Empty.
+    pub caches_deleted: Vec<String>,
+    /// Zero.
+    pub space_reclaimed: u64,
 }

@@ -22,7 +22,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
-    /// A template such as '{{.name}} {{json .labels}}', or 'json' for one object a line
+    /// A template of Go's such as '{{.State.Pid}}' or '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' (Docker's
+    /// fields, and our own), or 'json' for one object a line
     #[arg(short, long)]
     format: Option<String>,
     /// Look among these only
@@ -52,7 +53,7 @@ impl InspectArgs {
         };
         let mut found = Vec::new();
         for name in &self.names {
-            found.push(look_up(client, &kinds, name).await);
+            found.push(look_up(client, &kinds, name, self.format.is_some()).await);
         }
         print(found, self.format.as_deref())
     }
@@ -106,10 +107,23 @@ fn array(objects: &[Object]) -> String {
     }
 }
 
-async fn look_up(client: &Client, kinds: &[Kind], name: &str) -> anyhow::Result<Object> {
+/// Our own fields and Docker's, for templates: no name is in both.
+fn both(own: &impl Serialize, dockers: &impl Serialize) -> anyhow::Result<Object> {
+    let mut object = Object::new(own)?;
+    if let (Some(fields), Value::Object(more)) = (object.value.as_object_mut(), serde_json::to_value(dockers)?) {
+        fields.extend(more);
+    }
+    Ok(object)
+}
+
+async fn look_up(client: &Client, kinds: &[Kind], name: &str, templates: bool) -> anyhow::Result<Object> {
     let mut absent = None;
     for kind in kinds {
         let found = match kind {
+            Kind::Container if templates => match client.container(name).await {
+                Ok(found) => client.docker_container(&found.id).await.map(|more| both(&found, &more)),
+                Err(error) => Err(error),
+            },
             Kind::Container => client.container(name).await.map(|found| Object::new(&found)),
             Kind::Network => client.network(name).await.map(|found| Object::new(&found)),
             Kind::Endpoint => client.endpoint(name).await.map(|found| Object::new(&found)),

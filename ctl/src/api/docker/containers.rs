@@ -16,6 +16,7 @@ use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Flag, Segments};
 use crate::controller::{ContainerQuery, WaitFor};
+use crate::error::ControlError;
 
 /// Query of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -79,8 +80,21 @@ pub(in crate::api) async fn start(State(app): State<App>, Segments(id): Segments
     if app.controller.container_runs(&id)? {
         return Ok(StatusCode::NOT_MODIFIED);
     }
-    app.controller.start_container(&id, Vec::new()).await?;
+    app.controller.start_container(&id, Vec::new()).await.map_err(in_dockers_words)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The docker command line looks for these words, and ends with 127 or 126 then.
+fn in_dockers_words(error: ControlError) -> ControlError {
+    match error {
+        ControlError::Command { message, exit_code: exit_code @ 127 } => {
+            ControlError::Command { message: format!("{message} (executable file not found in $PATH)"), exit_code }
+        }
+        ControlError::Command { message, exit_code: exit_code @ 126 } => {
+            ControlError::Command { message: format!("{message} (permission denied)"), exit_code }
+        }
+        other => other,
+    }
 }
 
 /// Query of a stop.

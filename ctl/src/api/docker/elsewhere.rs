@@ -27,28 +27,38 @@ pub(in crate::api) async fn plugin(Segments(name): Segments<String>) -> Refusal 
 
 /// The sentence about a path that is Docker's and not ours.
 pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
-    let mut segments = path.trim_start_matches('/').split('/');
-    let first = segments.next().unwrap_or_default();
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let first = segments.first().copied().unwrap_or_default();
     if SWARM_PATHS.contains(&first) {
         // Docker's words where no swarm was joined, which its clients know.
-        let sentence = match segments.next() {
-            Some("leave") => "This node is not part of a swarm; vswitch has no swarm mode",
+        let sentence = match segments.get(1) {
+            Some(&"leave") => "This node is not part of a swarm; vswitch has no swarm mode",
             _ => {
                 "This node is not a swarm manager; vswitch has no swarm mode. For networks that span hosts use the driver \
-                  overlay"
+                 overlay"
             }
         };
         return Some(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, sentence));
     }
-    DOCKER_PATHS.contains(&first).then(|| {
-        Refusal::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!(
-                "vswitch serves the networks of the Docker Engine API and what is on them, so {path} is not supported; \
-                 for containers on its networks use vswitchctl"
-            ),
-        )
-    })
+    let last = segments.last().copied().unwrap_or_default();
+    let instead = match (first, last) {
+        ("build" | "session" | "grpc", _) | ("images", "load" | "get") => {
+            "unpack or build a root directory on the host and start vswitchd with --image NAME=DIR"
+        }
+        ("commit" | "distribution" | "auth" | "images", _) => {
+            "there is no registry; give vswitchd root directories with --image NAME=DIR"
+        }
+        ("containers", "changes") => "compare its root directory with its image's on the host",
+        ("containers", "export") => "pack its root directory: docker exec NAME tar -cf - -C / .",
+        ("containers", "checkpoint" | "checkpoints") => "use docker pause",
+        ("containers" | "exec", _) => "see docker --help and vswitchctl --help for what there is",
+        ("plugins", _) => "there are no plug-ins to install",
+        ("volumes", _) => "share a folder with -v HOST:CONTAINER",
+        ("system", _) => "see docker info and docker system df",
+        _ => return None,
+    };
+    let sentence = format!("vswitch does not serve {path} of the Docker Engine API; {instead}");
+    Some(Refusal::new(StatusCode::NOT_IMPLEMENTED, sentence))
 }
 
 /// The sentence about a method that Docker has on a path of which others are ours.
@@ -67,19 +77,3 @@ pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Opt
 
 /// First path segments that belong to swarm mode.
 const SWARM_PATHS: [&str; 6] = ["configs", "nodes", "secrets", "services", "swarm", "tasks"];
-
-/// First path segments of the Docker Engine API that are Docker's own, altogether or in part.
-const DOCKER_PATHS: [&str; 12] = [
-    "auth",
-    "build",
-    "commit",
-    "containers",
-    "distribution",
-    "exec",
-    "grpc",
-    "images",
-    "plugins",
-    "session",
-    "system",
-    "volumes",
-];

@@ -94,12 +94,14 @@ pub(in crate::api) async fn inspect(
 ) -> Answer<Json<ImageInspect>> {
     let image = find(&app, &name)?;
     let directory = image.directory().display().to_string();
+    let config = ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
     Ok(Json(ImageInspect {
         id: image.id(),
         repo_tags: tags(&app, image, &name),
         comment: format!("the directory {directory}"),
         created: "0001-01-01T00:00:00Z".to_owned(),
-        config: ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() },
+        container_config: config.clone(),
+        config,
         architecture: std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
         os: "linux".to_owned(),
         graph_driver: GraphDriver {

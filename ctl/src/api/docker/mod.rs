@@ -3,6 +3,7 @@
 //! [`version`] agrees with a client on an API version; [`networks`], [`containers`], [`events`] and [`system`] translate,
 //! one topic each; what belongs to Docker and not to vswitch is refused by [`elsewhere`], in words that say so.
 
+mod archive;
 pub(super) mod containers;
 mod create;
 pub(super) mod elsewhere;
@@ -12,8 +13,10 @@ mod filters;
 mod hijack;
 pub(super) mod images;
 pub(super) mod networks;
+mod state;
 mod streams;
 pub(super) mod system;
+mod usage;
 pub(super) mod version;
 
 use axum::middleware::map_response;
@@ -50,6 +53,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(exec::start))
         .routes(routes!(exec::inspect))
         .routes(routes!(exec::resize))
+        .routes(routes!(archive::look, archive::fetch, archive::store))
+        .routes(routes!(usage::top))
+        .routes(routes!(usage::stats))
+        .routes(routes!(state::pause))
+        .routes(routes!(state::unpause))
+        .routes(routes!(state::update))
+        .routes(routes!(system::disk))
+        .routes(routes!(system::prune_builds))
         .routes(routes!(streams::attach))
         .routes(routes!(streams::logs))
         .routes(routes!(streams::resize))

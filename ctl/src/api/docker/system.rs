@@ -6,11 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderName;
 use axum::response::IntoResponse;
-use vswitch_api::docker::system::{AddressPool, Component, Info, Platform, Plugins, Version};
+use vswitch_api::docker::image::ImageSummary;
+use vswitch_api::docker::system::{AddressPool, BuildsPruned, Component, DiskUsage, Info, Platform, Plugins, Version};
 use vswitch_api::{DOCKER_API_VERSION, DOCKER_MIN_API_VERSION};
 
 use crate::api::App;
+use crate::api::answer::Answer;
 use crate::clock::Moment;
+use crate::controller::ContainerQuery;
 
 /// vswitch's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -65,7 +68,6 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
     let uname = rustix::system::uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     let pools = controller.defaults().pools;
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     Json(Info {
         id: controller.instance(),
         containers,
@@ -83,7 +85,7 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
         os_type: "linux".to_owned(),
         architecture: std::env::consts::ARCH.to_owned(),
         ncpu: app.cores,
-        mem_total: total_memory(&meminfo),
+        mem_total: memory(),
         docker_root_dir: controller.state_dir().display().to_string(),
         name: text(uname.nodename()),
         server_version: VERSION.to_owned(),
@@ -95,6 +97,33 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
             .collect(),
         ..Info::default()
     })
+}
+
+/// `docker system df`: nothing is counted.
+#[utoipa::path(get, path = "/system/df", responses((status = 200, body = DiskUsage)))]
+pub(in crate::api) async fn disk(State(app): State<App>) -> Answer<Json<DiskUsage>> {
+    let all = ContainerQuery { all: true, ..ContainerQuery::default() };
+    let images = app.images.iter().map(|image| ImageSummary {
+        id: image.id(),
+        repo_tags: image.tag().into_iter().collect(),
+        ..ImageSummary::default()
+    });
+    Ok(Json(DiskUsage {
+        images: images.collect(),
+        containers: app.controller.docker_containers(all)?,
+        ..DiskUsage::default()
+    }))
+}
+
+/// There are no builds to prune, which `docker system prune` asks for.
+#[utoipa::path(post, path = "/build/prune", responses((status = 200, body = BuildsPruned)))]
+pub(in crate::api) async fn prune_builds() -> Json<BuildsPruned> {
+    Json(BuildsPruned::default())
+}
+
+/// Bytes of the host.
+pub(super) fn memory() -> u64 {
+    total_memory(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
 /// Bytes, from the text of /proc/meminfo.

@@ -1,0 +1,83 @@
+//! What somebody types who has just built vswitch: the README's first tour, word for word, from a daemon to a clean stop.
+
+use vswitch_tests::{Output, Rootless, Vswitch, eventually, guard, run};
+
+use crate::docker::docker;
+
+const README: &str = include_str!("../../README.md");
+
+/// The lines of the tour that are typed while the daemon runs, with an address of the test's outside in the place of the
+/// world's.
+fn tour() -> String {
+    let (_, rest) = README.split_once("## Five minutes").unwrap();
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    let typed: Vec<&str> =
+        block.lines().filter(|line| !line.starts_with("vswitchd ") && !line.starts_with("kill ")).collect();
+    assert!(typed.len() > 8 && block.contains("vswitchd &") && block.contains("kill %1"), "{block}");
+    typed.join("\n").replace("example.org", "10.99.0.2")
+}
+
+fn type_it(site: &Rootless) -> Output {
+    let script = format!("set -eu\nexport VSWITCH_SOCKET={}\n{}\n", site.vs.socket().display(), tour());
+    site.host.sh(&script)
+}
+
+fn check(site: &Rootless) {
+    let said = type_it(site);
+    let text = said.clone().ok();
+    for shown in ["Directory listing", "1 received", "10.5.0.2", "web"] {
+        assert!(text.contains(shown), "no {shown}: {said}");
+    }
+    assert_eq!(text.matches("<h1>Directory listing").count(), 2, "by its name and by the published port: {said}");
+    assert_eq!(site.vs.ok("ps -aq"), "");
+    // Nothing is left of it, and the daemon ends by itself.
+    assert!(!site.vs.ok("network ls").contains("shop"));
+    assert_eq!(site.vs.terminate(), 0);
+    assert!(!site.vs.socket().exists());
+}
+
+/// As an ordinary user.
+#[test]
+fn the_tour() {
+    guard(|| check(&Rootless::start()));
+}
+
+/// As root.
+#[test]
+fn the_tour_as_root() {
+    guard(|| check(&Rootless::as_root(&[])));
+}
+
+/// The lines for the docker command line.
+#[test]
+fn the_tour_with_docker() {
+    guard(|| {
+        let vs = Vswitch::with(&["--image", "*=/"]);
+        let (_, rest) = README.split_once("the docker command line's own words").unwrap();
+        let (_, rest) = rest.split_once("```sh\n").unwrap();
+        let (block, _) = rest.split_once("```").unwrap();
+        let socket = format!("unix://{}", vs.socket().display());
+        let typed: Vec<&str> =
+            block.lines().filter(|line| line.starts_with("docker ") && !line.contains("compose")).collect();
+        assert!(typed.len() >= 4, "{block}");
+        for line in typed {
+            // What is typed at a terminal has one, and a shell that is talked to.
+            let line = line.split('#').next().unwrap().trim();
+            let command = if line.contains(" -it ") {
+                format!("echo 'hostname -I; exit' | script -qec '{line}' /dev/null")
+            } else {
+                line.to_owned()
+            };
+            let said = run(std::process::Command::new("sh")
+                .args(["-ec", &command])
+                .env("DOCKER_HOST", &socket)
+                .env("TERM", "xterm"));
+            assert!(said.code == 0, "{line}: {said}");
+            if line.contains("172.22.16.88") {
+                assert!(said.stdout.contains("172.22.16.88"), "{said}");
+            }
+        }
+        eventually("all is removed", 10, || docker(&vs, "ps -aq").ok().is_empty());
+    });
+}
