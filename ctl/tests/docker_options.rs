@@ -125,7 +125,11 @@ fn settings_for_others() {
     let (made, _) = network(&daemon, &held);
     assert_eq!((&made["ConfigOnly"], &made["Driver"]), (&true.into(), &"null".into()));
     assert_eq!(made["IPAM"]["Config"], ipam["Config"]);
-    let (made, _) = network(&daemon, &json!({"Name": "n", "ConfigFrom": {"Network": "held"}, "Labels": {"b": "2"}}));
+    let (made, _) = network(
+        &daemon,
+        &json!({"Name": "n", "ConfigFrom": {"Network": "held"},
+        "IPAM": {"Driver": "default", "Options": {}, "Config": []}, "Options": {}, "Labels": {"b": "2"}}),
+    );
     assert_eq!((&made["ConfigFrom"]["Network"], &made["ConfigOnly"]), (&"held".into(), &false.into()));
     assert_eq!((&made["IPAM"]["Config"], &made["Labels"]), (&ipam["Config"], &json!({"a": "1", "b": "2"})));
     assert_eq!(made["Options"], held["Options"]);

@@ -144,6 +144,14 @@ fn changed_while_it_runs() {
     let (dir, agent) = daemon.crash();
     let daemon = Daemon::start_with(dir, agent, Some(UPLINK));
     assert_eq!(daemon.inspect("one")["publish"], json!(["53/udp"]));
+    // What is published because it is exposed stays.
+    let body =
+        json!({"name": "five", "command": ["sleep"], "publish": ["8090:80"], "expose": ["81"], "publish_all": true});
+    assert_eq!(daemon.post("/vswitch/v1/containers", &body.to_string()).0, 201);
+    assert_eq!((start(&daemon, "five").0, ports(&daemon, "five").len()), (204, 2));
+    let body = json!({"publish": ["80"]}).to_string();
+    assert_eq!(common::request(&daemon.path(), "DELETE", "/vswitch/v1/containers/five/ports", &body).0, 204);
+    assert_eq!(ports(&daemon, "five").iter().map(|port| port.2).collect::<Vec<_>>(), [81]);
     // One that does not run is only told.
     assert_eq!(daemon.post("/vswitch/v1/containers/one/stop?timeout=0", "").0, 204);
     let (status, _) = daemon.post("/vswitch/v1/containers/one/ports", r#"{"publish": ["8088:80"]}"#);

@@ -9,7 +9,7 @@ use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{ContainerSpec, Endpoint, NetworkMode};
-use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Transport};
+use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Transport, together};
 
 /// Bindings of all containers that have some now, each with the address that it leads to.
 pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
@@ -81,7 +81,11 @@ impl Controller {
     /// Leases the host ports of a container that is being started, and takes them from the host where the uplink consists of
     /// its sockets. The rules are not changed yet.
     pub(super) async fn lease_ports(&self, id: &Id) -> Result<(), ControlError> {
-        let specs = all_specs(&self.state().container_by_id(id)?.container.spec);
+        let specs = {
+            let mut state = self.state();
+            let spec = &state.container_by_id(id)?.container.spec;
+            all_specs(&spec.publish, spec)
+        };
         let leased = self.lease_further(id, &specs).await;
         if leased.is_err() {
             self.give_back(&mut self.state(), id);
@@ -177,15 +181,16 @@ impl Controller {
         leased: &mut Vec<Binding>,
     ) -> Result<Vec<Binding>, String> {
         let mut deferred = Vec::new();
-        for spec in &lease.specs {
-            self.check_host(spec, lease.families)?;
+        for specs in together(&lease.specs, lease.families) {
+            specs.iter().try_for_each(|spec| self.check_host(spec, lease.families))?;
             let mut claim = |bindings: &mut Vec<Binding>| match &self.inner.uplink {
                 Some(UplinkState::Sockets(sockets)) => {
                     sockets.claim(bindings, self.may_defer().then_some(&mut deferred))
                 }
                 _ => Ok(()),
             };
-            leased.extend(state.ports.lease(spec, lease.families, id, &mut claim).map_err(|error| error.to_string())?);
+            let got = state.ports.lease_together(&specs, lease.families, id, &mut claim);
+            leased.extend(got.map_err(|error| error.to_string())?);
         }
         Ok(deferred)
     }
@@ -309,8 +314,8 @@ impl Controller {
 }
 
 /// What is to be published: what was asked for, and with `-P` every other port that is exposed.
-fn all_specs(spec: &ContainerSpec) -> Vec<PublishSpec> {
-    let mut specs = spec.publish.clone();
+pub(super) fn all_specs(publish: &[PublishSpec], spec: &ContainerSpec) -> Vec<PublishSpec> {
+    let mut specs = publish.to_vec();
     if spec.publish_all {
         for &Exposed { transport, port } in &spec.expose {
             if !specs.iter().any(|one| (one.transport, one.target_port) == (transport, port)) {

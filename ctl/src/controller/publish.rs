@@ -1,6 +1,7 @@
 //! `port add` and `port rm`: published ports of a container that exists, and at once if it runs.
 
 use super::Controller;
+use super::ports::all_specs;
 use super::state::State;
 use super::uplink::UplinkState;
 use crate::error::ControlError;
@@ -78,8 +79,9 @@ impl Controller {
                 )));
             }
             let left: Vec<PublishSpec> = container.spec.publish.iter().filter(|one| !named(one)).copied().collect();
+            let all = all_specs(&left, &container.spec);
             let bindings: Vec<Binding> =
-                container.ports.iter().filter(|one| left.iter().any(|spec| leads(spec, one))).copied().collect();
+                container.ports.iter().filter(|one| all.iter().any(|spec| leads(spec, one))).copied().collect();
             let one = state.container_by_id(&id)?;
             one.container.spec.publish_text = left.iter().map(publish::text).collect();
             one.container.spec.publish = left;

@@ -307,7 +307,9 @@ fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
 /// When it has settings of its own, too.
 pub fn apply_settings(wire: NetworkCreate, settings: &NetworkCreate) -> Result<NetworkCreate, Faults> {
     let own_ipam = wire.ipam.as_ref().is_some_and(|ipam| {
-        !ipam.config.is_empty() || !matches!(ipam.driver.as_str(), "" | "default") || ipam.options.is_some()
+        !ipam.config.is_empty()
+            || !matches!(ipam.driver.as_str(), "" | "default")
+            || ipam.options.as_ref().is_some_and(|options| !options.is_empty())
     });
     if own_ipam || wire.enable_ipv6 == Some(true) || !wire.options.is_empty() {
         return Err(Faults::forbidden_one(

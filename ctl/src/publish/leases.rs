@@ -53,10 +53,22 @@ impl PortLeases {
         owner: &Id,
         claim: &mut dyn FnMut(&mut Vec<Binding>) -> Result<(), Claim>,
     ) -> Result<Vec<Binding>, LeaseError> {
-        let hosts: Vec<IpAddr> = match spec.host {
-            Some(host) => vec![host],
-            None => families.unspecified().collect(),
-        };
+        self.lease_together(std::slice::from_ref(spec), families, owner, claim)
+    }
+
+    /// As [`PortLeases::lease`], for several that differ only in their addresses ([`together`]): they get the same port.
+    ///
+    /// # Errors
+    /// As [`PortLeases::lease`].
+    pub fn lease_together(
+        &mut self,
+        specs: &[PublishSpec],
+        families: Families,
+        owner: &Id,
+        claim: &mut dyn FnMut(&mut Vec<Binding>) -> Result<(), Claim>,
+    ) -> Result<Vec<Binding>, LeaseError> {
+        let Some(spec) = specs.first() else { return Ok(Vec::new()) };
+        let hosts: Vec<IpAddr> = specs.iter().flat_map(|spec| hosts(spec, families)).collect();
         let (range, start) = match spec.host_ports {
             Some(range) if range.count() == 1 => {
                 let taken = hosts.iter().find(|&&host| !self.is_free(spec.transport, host, range.first()));
@@ -139,6 +151,36 @@ impl Families {
     }
 }
 
+/// Where one `-p` is reached.
+fn hosts(spec: &PublishSpec, families: Families) -> Vec<IpAddr> {
+    match spec.host {
+        Some(host) => vec![host],
+        None => families.unspecified().collect(),
+    }
+}
+
+/// Those that belong together, in their order: they differ in their addresses alone, and these do not meet. As with Docker
+/// they get the same port.
+#[must_use]
+pub fn together(specs: &[PublishSpec], families: Families) -> Vec<Vec<PublishSpec>> {
+    let mut groups: Vec<Vec<PublishSpec>> = Vec::new();
+    for spec in specs {
+        let fits = |group: &&mut Vec<PublishSpec>| {
+            let alike = PublishSpec { host: spec.host, ..group[0] } == *spec;
+            let apart = |one: &PublishSpec| {
+                let meets = |host: IpAddr| hosts(one, families).into_iter().any(|other| meet(host, other));
+                !hosts(spec, families).into_iter().any(meets)
+            };
+            alike && group.iter().all(apart)
+        };
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(*spec),
+            None => groups.push(vec![*spec]),
+        }
+    }
+    groups
+}
+
 /// A port on all addresses meets the same port on any address of the family.
 fn meet(one: IpAddr, other: IpAddr) -> bool {
     one.is_ipv4() == other.is_ipv4() && (one == other || one.is_unspecified() || other.is_unspecified())
@@ -215,6 +257,26 @@ mod tests {
         assert_eq!(lease("8002-8003:80").unwrap(), "0.0.0.0:8003->80/tcp");
         assert_eq!(lease("80").unwrap(), "0.0.0.0:49153->80/tcp");
         assert_eq!(lease("80").unwrap(), "0.0.0.0:49154->80/tcp");
+    }
+
+    /// Of several addresses the same port is given, where these are apart; where they meet each gets one of its own.
+    #[test]
+    fn several_addresses() {
+        let parsed = |texts: &[&str]| texts.iter().map(|text| parse(text).unwrap()[0]).collect::<Vec<_>>();
+        let (mut leases, one) = (PortLeases::default(), id());
+        let mut ports = |texts: &[&str]| -> Vec<Vec<String>> {
+            let groups = together(&parsed(texts), BOTH);
+            let mut all = |group: &Vec<PublishSpec>| leases.lease_together(group, BOTH, &one, &mut |_| Ok(())).unwrap();
+            groups.iter().map(|group| all(group).iter().map(ToString::to_string).collect()).collect()
+        };
+        assert_eq!(
+            ports(&["10.9.0.1::80", "[fd09::1]::80", "10.9.0.2::81"]),
+            [vec!["10.9.0.1:49153->80/tcp", "[fd09::1]:49153->80/tcp"], vec!["10.9.0.2:49154->81/tcp"]]
+        );
+        let apart = ports(&["0.0.0.0::80", "127.0.0.1::80", "10.9.0.1::80", "[::]::80"]);
+        assert_eq!(apart[0], ["0.0.0.0:49155->80/tcp", "[::]:49155->80/tcp"]);
+        assert_eq!(apart[1], ["127.0.0.1:49156->80/tcp", "10.9.0.1:49156->80/tcp"]);
+        assert_eq!(ports(&["10.9.0.1:8080:80", "10.9.0.2:8081:80"]).len(), 2);
     }
 
     /// Automatic ports begin again behind the last one, and end when there are none.

@@ -8,7 +8,7 @@ pub mod host;
 mod leases;
 mod spec;
 
-pub use leases::{Claim, Families, LeaseError, PortLeases};
+pub use leases::{Claim, Families, LeaseError, PortLeases, together};
 pub use spec::{Exposed, PublishError, PublishSpec, parse, parse_exposed, text};
 
 use std::fmt;
