@@ -11,20 +11,22 @@
 //! # Life of a frame
 //!
 //! ```text
-//!  recvmmsg ─► buffer ─► bridge::decide ──────────► egress list of a port ─► sendmmsg from the same buffer
-//!  (port,      (frame,   parse, anti-spoof, learn,  of every port (flood)
-//!   sys)        offload)  look up                    of the ingress port: gateway::answer made a reply in place
-//!                                                  └► counted drop, with its reason
+//!  recvmmsg ─► FrameBuf::admit ─► bridge::decide ─► Verdict ─► Pipeline::settle ─► Egress ─► sendmmsg, same buffer
+//!  (port,      (headers, offload     │ for the          ▲       (carries it out,   (the lists
+//!   sys)        checked: Packet)     ▼ gateway          │        and counts it)     of ports)
+//!                                  a service there, the router, the gateway
 //! ```
 //!
-//! A burst is received, decided and sent before the next one is received ([`worker`], [`pipeline`]): buffers never change
-//! hands, nothing is allocated and nothing is copied. Only a memory port that takes finished frames copies.
+//! A burst is received, checked, decided on, carried out and sent before the next one is received ([`worker`], [`pipeline`]):
+//! buffers never change hands. A frame that goes from port to port is neither copied nor costs an allocation; one that has to
+//! wait (for a neighbour, for its first fragment), that an ICMP error quotes or that a memory port takes finished is copied.
 //!
 //! # Shared state
 //!
 //! Workers share the FDB (sharded, with a cache of each worker's own), the snapshot (immutable, replaced as a whole) and
 //! the ports. Each counts in cells of its own. Control changes things through [`datapath`] and a worker's mailbox; it
-//! waits for workers, they never wait for it.
+//! waits for workers. What they share with it behind a lock (neighbours, the ledger of the FDB, the engines of the sockets uplink) is
+//! held for one look or change.
 //!
 //! # Limits
 //!

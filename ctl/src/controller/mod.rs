@@ -1,7 +1,8 @@
 //! The owner of what should be: networks, containers and endpoints, and what the agent and the switch do about it.
 //!
-//! [`State`] is the desired state in memory, behind one mutex that is held for lookups and decisions only, never across
-//! an `await`. Every operation has the same shape:
+//! [`State`] is the desired state in memory, behind one mutex that is never held across an `await`. Deciding and
+//! committing happen with it held, and that includes writing the store, reading the host's addresses and waiting for the switch's
+//! workers, each with a deadline or bounded; agents are asked without it. Every operation has the same shape:
 //!
 //! 1. decide, with the mutex held: names resolved, addresses leased, everything refused that must be refused;
 //! 2. act: the agent makes namespaces, interfaces and processes; the switch gets ports;
