@@ -384,7 +384,7 @@ impl World {
         let senders = self.senders_in(frame);
         for &from in &senders {
             assert!(
-                self.may_hear(from, to),
+                self.may_hear(from, to) || self.hears_by_gateway(from, to, frame),
                 "{} heard {}, in a frame that {} made arrive: {}",
                 self.name(to),
                 self.name(from),
@@ -397,7 +397,7 @@ impl World {
         // A frame without a payload tells something, too; but a router may ask who has an address.
         if let Some(cause) = cause.filter(|&cause| senders.is_empty() && !self.may_hear(cause, to)) {
             assert!(
-                is_gateways_question(self.endpoints[to].net, frame),
+                self.hears_by_gateway(cause, to, frame) || is_gateways_question(self.endpoints[to].net, frame),
                 "{} got a frame because of {}: {}",
                 self.name(to),
                 self.name(cause),
@@ -433,6 +433,17 @@ impl World {
             // By a published port, or in answer.
             _ => is_target(to) && self.contacts.contains(&(from, to)) || self.contacts.contains(&(to, from)),
         }
+    }
+
+    /// Whether `to` may hear `from` of its own isolated network, as this frame comes by the gateway: to a published port, which is
+    /// open to everybody, or in answer.
+    fn hears_by_gateway(&self, from: usize, to: usize, frame: &[u8]) -> bool {
+        let (sender, receiver) = (self.endpoints[from].net, self.endpoints[to].net);
+        let is_target = |one: usize| self.targets().any(|(target, _)| target == one);
+        let by_gateway = vswitch_frame::addresses(frame).1 == receiver.gateway().mac;
+        let asked = is_target(to) && self.contacts.contains(&(from, to));
+        let answers = is_target(from) && self.contacts.contains(&(to, from));
+        sender == receiver && by_gateway && (asked || answers)
     }
 
     fn count(&mut self, from: usize, to: usize) {
