@@ -114,8 +114,6 @@ fn errors() {
             ("network create --driver macvlan m", "network driver macvlan is not available"),
             ("network create --subnet 10.1.0.1/24 bad", "it should be 10.1.0.0/24"),
             ("network create --opt mut=1 bad", "did you mean mtu?"),
-            ("network create --config-only bad", "swarm"),
-            ("network create --config-from twice bad", "config-from is not available"),
             ("network create bridge", "operation is not permitted on predefined bridge network"),
             ("network ls --filter size=1", "invalid filter 'size'"),
             ("network prune -f --filter until=soon", "until"),

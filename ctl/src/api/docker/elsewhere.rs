@@ -65,6 +65,8 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
 pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Option<Refusal> {
     let (folder, name) = path.trim_matches('/').split_once('/')?;
     let docker_has = match folder {
+        // Among them those whose last part looks like an image's name: save, load, search.
+        "images" => method == Method::GET || method == Method::POST,
         "volumes" => {
             method == Method::PUT
                 || method == Method::DELETE
