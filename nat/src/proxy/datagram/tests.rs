@@ -455,43 +455,111 @@ fn forged() {
     assert_eq!(total, 5);
 }
 
+/// Flows as a reference knows them: by host, whether it is a client's of a published port, and port.
+#[derive(Debug, Default)]
+struct Reference(std::collections::BTreeMap<(u8, bool, u16), Known>);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    slot: Slot,
+    used: u64,
+    answered: bool,
+}
+
+impl Reference {
+    fn of(&self, host: u8) -> impl Iterator<Item = &Known> {
+        self.0.iter().filter(move |(key, _)| key.0 == host).map(|(_, known)| known)
+    }
+
+    /// A flow was used or opened; whose makes room for it is the one that was idle longest, of the same host if that has its
+    /// share, else of one that has most.
+    fn heard(
+        &mut self,
+        key: (u8, bool, u16),
+        slot: Slot,
+        world: &mut World,
+        limits: &DatagramLimits,
+    ) -> Result<(), TestCaseError> {
+        let closed = world.closed();
+        if let Some(known) = self.0.get_mut(&key) {
+            prop_assert_eq!((known.slot, closed), (slot, Vec::new()));
+            known.used = world.now;
+            return Ok(());
+        }
+        let share = |host| self.of(host).count();
+        let most = (0..3).map(share).max().unwrap_or(0);
+        let full = share(key.0) >= limits.per_endpoint;
+        if !full && self.0.len() < limits.flows {
+            prop_assert_eq!(closed, Vec::new());
+        } else {
+            prop_assert_eq!(closed.len(), 1);
+            let gone = self.0.iter().find(|(_, known)| known.slot == closed[0]).map(|(key, known)| (*key, *known));
+            let (gone, known) = gone.ok_or_else(|| TestCaseError::fail("a flow was closed that there was not"))?;
+            prop_assert!(if full { gone.0 == key.0 } else { share(gone.0) == most }, "{:?} for {:?}", gone, key);
+            prop_assert_eq!(self.of(gone.0).map(|known| known.used).min(), Some(known.used));
+            self.0.remove(&gone);
+            prop_assert_eq!(world.receives(known.slot, SERVER, b"late"), Err(DatagramDrop::NoFlow));
+        }
+        self.0.insert(key, Known { slot, used: world.now, answered: false });
+        Ok(())
+    }
+
+    /// Takes out what has outlived its time.
+    fn over(&mut self, now: u64) -> Vec<Slot> {
+        let life = |known: &Known| if known.answered { 300 } else { 120 };
+        let mut over: Vec<Slot> =
+            self.0.values().filter(|known| known.used + life(known) < now).map(|known| known.slot).collect();
+        over.sort();
+        self.0.retain(|_, known| !over.contains(&known.slot));
+        over
+    }
+}
+
 proptest! {
-    /// Whatever the order of datagrams, answers and time: a reference of who was heard when says which flows there are, no
-    /// two live flows share a slot, and the bounds hold.
+    /// Whatever the order of datagrams, answers, clients of published ports and time: a reference of who was heard when says
+    /// which flows there are and which makes room where there is none, no two live flows share a slot, what was evicted
+    /// hears nothing any more, and the bounds hold. They are so low that most openings meet one.
     #[test]
-    fn agrees_with_a_reference(steps in proptest::collection::vec((0u8..4, 1u16..9, 0u64..200), 1..200)) {
-        let limits = DatagramLimits { names: Seconds(15), ..DatagramLimits::default() };
+    fn agrees_with_a_reference(
+        steps in proptest::collection::vec((0u8..7, 0u8..3, 1u16..9, 0u64..200), 1..300)
+    ) {
+        let limits = DatagramLimits { flows: 9, per_endpoint: 4, ..DatagramLimits::default() };
         let mut world = World::new(limits);
-        let mut reference: std::collections::BTreeMap<u16, (Slot, u64, bool)> = std::collections::BTreeMap::new();
-        for (what, port, seconds) in steps {
+        let mut reference = Reference::default();
+        for (what, host, port, seconds) in steps {
+            let inside = |port| format!("10.0.0.{}:{port}", 2 + host);
+            let key = (host, what >= 5, port);
             match what {
                 0 | 1 => {
-                    let (slot, by, _) = world.sends(&format!("10.0.0.2:{port}"), SERVER, b"x").unwrap();
-                    let known = reference.get(&port).copied();
-                    prop_assert_eq!(by, By::Own { fresh: known.is_none() });
-                    reference.insert(port, (slot, world.now, known.is_some_and(|(_, _, answered)| answered)));
+                    let (slot, by, _) = world.sends(&inside(port), SERVER, b"x").unwrap();
+                    prop_assert_eq!(by, By::Own { fresh: !reference.0.contains_key(&key) });
+                    reference.heard(key, slot, &mut world, &limits)?;
                 }
-                2 => {
-                    if let Some((slot, used, answered)) = reference.get_mut(&port) {
-                        world.receives(*slot, SERVER, b"y").unwrap();
-                        (*used, *answered) = (world.now, true);
-                    }
+                2 | 3 => {
+                    let Some(known) = reference.0.get_mut(&(host, false, port)) else { continue };
+                    world.receives(known.slot, SERVER, b"y").unwrap();
+                    (known.used, known.answered) = (world.now, true);
+                }
+                4 => {
+                    let mut closed = world.passes(seconds);
+                    closed.sort();
+                    prop_assert_eq!(closed, reference.over(world.now));
                 }
                 _ => {
-                    let mut closed = world.passes(seconds);
-                    let now = world.now;
-                    let life = |answered| if answered { 300 } else { 120 };
-                    let over = |&(_, used, answered): &(Slot, u64, bool)| used + life(answered) < now;
-                    let mut expected: Vec<_> = reference.values().filter(|one| over(one)).map(|one| one.0).collect();
-                    reference.retain(|_, one| !over(one));
-                    closed.sort();
-                    expected.sort();
-                    prop_assert_eq!(closed, expected);
+                    let (listener, client) = (Listener(host.into()), SocketAddr::new([198, 51, 100, 5].into(), port));
+                    let target = address(&inside(53));
+                    let arrival = Arrival { listener, client, local: None, target, shown: Shown::Client };
+                    let now = world.time();
+                    world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
+                    let slot = world.engine.flow_of_client(listener, client).unwrap();
+                    reference.heard(key, slot, &mut world, &limits)?;
                 }
             }
-            let slots: std::collections::BTreeSet<_> = reference.values().map(|one| one.0).collect();
-            prop_assert_eq!(slots.len(), reference.len());
-            prop_assert_eq!(world.engine.counters().flows, reference.len() as u64);
+            let slots: std::collections::BTreeSet<_> = reference.0.values().map(|one| one.slot.index()).collect();
+            prop_assert_eq!(slots.len(), reference.0.len());
+            prop_assert_eq!(world.engine.counters().flows, reference.0.len() as u64);
+            prop_assert!(reference.0.len() <= limits.flows);
+            prop_assert!((0..3).all(|host| reference.of(host).count() <= limits.per_endpoint));
         }
     }
 

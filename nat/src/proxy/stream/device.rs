@@ -11,7 +11,7 @@ pub(super) const MAX_PACKET: usize = 65_535;
 
 /// Longest packet that the stack may leave to be segmented. Linux segments in software what is not shorter, as a frame, than
 /// 65,536 bytes (`gso_max_size`), which costs more than the packet saves.
-const MAX_SUPER_PACKET: usize = 65_535 - ethernet::HEADER_LEN;
+pub(super) const MAX_SUPER_PACKET: usize = 65_535 - ethernet::HEADER_LEN;
 
 /// Hands the stack `incoming`, if there is one, and takes at most one packet for `out`.
 #[derive(Debug)]

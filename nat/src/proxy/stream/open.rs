@@ -9,6 +9,10 @@
 //! - It waits for a window to open instead of sending again what is under way when the window is shut (Linux shuts it so when
 //!   memory is short), and forgets that those bytes may be lost. So a window that is shut on them is heard as the least one.
 //!
+//! And when it sends again what three equal acknowledgments show to be lost, it sends one segment as the endpoint's SYN bounds it, where
+//! a whole super-frame was lost; the rest would wait for the timer, a second. So it hears of a larger bound than the endpoint's, which is
+//! kept to behind it ([`wire::finish`]).
+//!
 //! In LAST-ACK it hears of no wider window: see [`may_close`].
 
 use std::time::Duration;
@@ -112,6 +116,8 @@ impl Open {
             return None;
         }
         let packet = packet.ip_packet();
+        let raised = opens.then(|| arrived.with_largest_mss(packet));
+        let packet = raised.as_deref().unwrap_or(packet);
         let under_way = arrived.acknowledgment.is_some_and(|number| wire::is_before(number, self.sent));
         if arrived.window == 0 && under_way && !opens {
             self.heard(arrived, false);

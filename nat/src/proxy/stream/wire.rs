@@ -10,7 +10,7 @@ use vswitch_frame::tcp::{self, Tcp, flag};
 use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, L3, Offload, OwnedPacket, Packet, checksum};
 
 use super::StreamDrop;
-use super::device::{Emitted, MAX_PACKET};
+use super::device::{Emitted, MAX_PACKET, MAX_SUPER_PACKET};
 use crate::proxy::datagram::wire::Link;
 
 /// A connection as the inside sees it.
@@ -111,6 +111,27 @@ impl Arrived {
     /// The same packet, with the least window that is open.
     pub(super) fn with_least_window(&self, packet: &[u8]) -> Vec<u8> {
         self.changed(packet.to_vec(), |segment| segment.set_window(1))
+    }
+
+    /// The same packet of a SYN, with the largest segment that the stack may leave in one piece in the place of the endpoint's:
+    /// what is sent again after three equal acknowledgments then is a super-frame, as what was lost most likely was.
+    pub(super) fn with_largest_mss(&self, packet: &[u8]) -> Vec<u8> {
+        let mut packet = packet.to_vec();
+        let largest = short(MAX_SUPER_PACKET - self.header.0 - tcp::MIN_HEADER_LEN).to_be_bytes();
+        let mut rest = &mut packet[self.header.0 + tcp::MIN_HEADER_LEN..self.header.1];
+        while let [kind, more @ ..] = rest {
+            // The end of the list, and a filler of one byte (RFC 9293 section 3.1).
+            let length = match (*kind, more.first()) {
+                (0, _) | (_, None) => break,
+                (1, _) => 1,
+                (_, Some(&length)) => usize::from(length).max(2),
+            };
+            if let (tcp::option::MSS, Some(value)) = (*kind, more.get_mut(1..3)) {
+                value.copy_from_slice(&largest);
+            }
+            rest = rest.get_mut(length..).unwrap_or_default();
+        }
+        packet
     }
 
     /// The same packet, with no FIN.

@@ -199,6 +199,32 @@ fn octets(address: std::net::IpAddr) -> Vec<u8> {
     }
 }
 
+/// A super-frame that is lost is sent again as soon as what came behind it was acknowledged, all of it, and not when its timer
+/// ends (a second); over IPv6, too. No segment is longer than the endpoint takes.
+#[test]
+fn a_lost_super_frame() {
+    for server in [SERVER, "[2001:db8::7]:80"] {
+        let mut world = World::with_buffer(1 << 20, StreamLimits::default(), CLEAN, 7);
+        world.connect(server.parse().unwrap(), 40_000);
+        world.until("established", |world| world.state() == State::Established);
+        let sent = pattern(900_000);
+        world.peer().sends.extend(&sent);
+        (world.loses_long, world.keeps) = (Some(3), true);
+        let began = world.now;
+        let mut got = Vec::new();
+        world.until("all came", |world| {
+            let mut piece = vec![0; 1 << 20];
+            let length = world.socket().recv_slice(&mut piece).unwrap();
+            got.extend_from_slice(&piece[..length]);
+            got.len() == sent.len()
+        });
+        assert!(got == sent);
+        let took = world.now.since(began);
+        assert!(took < Duration::from_millis(500), "{took:?}: it waited for the timer");
+        assert!(world.sent.iter().filter_map(|(_, offload)| offload.gso).all(|gso| gso.size <= 1460));
+    }
+}
+
 /// A case that once hung: the endpoint's window, rounded down to its scale, shut on the last byte, which was under way.
 #[test]
 fn shut_on_the_last_byte() {

@@ -212,6 +212,8 @@ pub(super) struct World {
     pub(super) sent: Vec<(Vec<u8>, Offload)>,
     /// Frames are kept in `sent`.
     pub(super) keeps: bool,
+    /// Super-frames until one is lost.
+    pub(super) loses_long: Option<u32>,
     /// A FIN that waits until the endpoint has acknowledged what lies before it.
     fin: Option<(u32, Vec<u8>)>,
     /// Since when the endpoint is in TIME-WAIT.
@@ -259,6 +261,7 @@ impl World {
             buffers: std::iter::repeat_with(FrameBuf::new).take(8).collect(),
             sent: Vec::new(),
             keeps: false,
+            loses_long: None,
             fin: None,
             rests: None,
             acknowledged: None,
@@ -336,6 +339,14 @@ impl World {
             for buffer in &buffers[..filled] {
                 if self.keeps {
                     self.sent.push((buffer.frame().to_vec(), buffer.offload));
+                }
+                if buffer.offload.gso.is_some()
+                    && let Some(left) = &mut self.loses_long
+                {
+                    *left = left.wrapping_sub(1);
+                    if *left == 0 {
+                        continue;
+                    }
                 }
                 self.to_endpoint.push(buffer.frame()[ethernet::HEADER_LEN..].to_vec());
             }
