@@ -166,3 +166,53 @@ fn cache_follows() {
     cache.begin(&fdb, at(999));
     assert_eq!(cache.lookup(&fdb, key(1), at(999)), None);
 }
+
+/// Whatever several threads do at the same time, map and ledger say the same afterwards: as many entries in all and of each port,
+/// none too many, and none of a port that was forgotten last.
+#[test]
+fn threads_leave_map_and_ledger_agreeing() {
+    use rand::{Rng, SeedableRng};
+
+    const CAPACITY: usize = 24;
+    let fdb = fdb(CAPACITY);
+    let work = |thread: u64| {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(thread);
+        let mut cache = Cache::new();
+        for round in 0..20_000u64 {
+            let (key, port, now) = (key(rng.random_range(0..48)), port(rng.random_range(0..4)), at(round / 1000));
+            match rng.random_range(0..20) {
+                0 => fdb.forget_port(port),
+                1 => fdb.sweep(now),
+                2 => {
+                    fdb.add_static(NET, key.mac(), port);
+                }
+                3..8 => {
+                    let _ = fdb.lookup(key, now);
+                }
+                8..12 => {
+                    cache.begin(&fdb, now);
+                    let _ = cache.learn(&fdb, key, port, now);
+                }
+                _ => {
+                    let _ = fdb.learn(key, port, now);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let work = &work;
+            scope.spawn(move || work(thread));
+        }
+    });
+    let entries = fdb.entries(NET, at(20));
+    assert_eq!((entries.len() as u64, entries.len() <= CAPACITY), (fdb.stats().entries, true));
+    for number in 0..4 {
+        let of_port = entries.iter().filter(|entry| entry.port == port(number)).count();
+        assert_eq!(fdb.count_of(port(number)), of_port, "port {number}");
+        fdb.forget_port(port(number));
+        assert!(fdb.entries(NET, at(20)).iter().all(|entry| entry.port != port(number)));
+        assert_eq!(fdb.count_of(port(number)), 0);
+    }
+    assert_eq!(fdb.stats().entries, 0);
+}

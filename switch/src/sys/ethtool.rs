@@ -38,13 +38,23 @@ struct Names {
     names: [[u8; ETH_GSTRING_LEN]; MAX_FEATURES],
 }
 
+/// `ethtool_set_features_block`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ChangedWord {
+    /// Which features are meant.
+    valid: u32,
+    /// What they shall be.
+    requested: u32,
+}
+
 /// `ethtool_sfeatures` with room for every feature's bit.
 #[repr(C)]
 struct Change {
     command: u32,
-    /// Words that follow, two each of 32 bits: which features are meant, and what they shall be.
+    /// Words that follow.
     size: u32,
-    words: [(u32, u32); MAX_FEATURES / 32],
+    words: [ChangedWord; MAX_FEATURES / 32],
 }
 
 /// Switches features of an interface off, in the calling thread's network namespace. Their names are the kernel's, as `ethtool
@@ -79,13 +89,14 @@ pub(super) fn switch_off(socket: BorrowedFd<'_>, name: &CStr, features: &[&str])
         names: [[0; ETH_GSTRING_LEN]; MAX_FEATURES],
     };
     call(socket, name, &mut names)?;
-    let mut change = Change { command: ETHTOOL_SFEATURES, size: 0, words: [(0, 0); MAX_FEATURES / 32] };
+    let nothing = ChangedWord { valid: 0, requested: 0 };
+    let mut change = Change { command: ETHTOOL_SFEATURES, size: 0, words: [nothing; MAX_FEATURES / 32] };
     change.size = u32::try_from(length.div_ceil(32)).expect("at most two words");
     let mut known = 0;
     for (index, name) in names.names[..length].iter().enumerate() {
         let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
         if features.iter().any(|feature| feature.as_bytes() == text) {
-            change.words[index / 32].0 |= 1 << (index % 32);
+            change.words[index / 32].valid |= 1 << (index % 32);
             known += 1;
         }
     }

@@ -21,21 +21,48 @@ pub(super) struct ServiceStreams {
     engine: Streams,
     sockets: HostSockets,
     /// By address. When there are too many all are forgotten: the next segment of each brings it back.
-    stations: HashMap<IpAddr, Station>,
+    stations: Stations,
 }
 
 /// Where a client is: its network and its MAC address.
 pub(super) type Station = (NetworkIndex, MacAddr);
 
-/// Most stations that are remembered.
-const STATIONS: usize = 16_384;
+/// Most stations that are remembered, those of the generation before not counted.
+const STATIONS: usize = 8_192;
+
+/// Where clients are: by their address and the gateway's that they asked, as one link-local address may be on several networks.
+/// When there are too many, those that are silent are forgotten; who goes on speaking is carried over.
+#[derive(Debug, Default)]
+struct Stations {
+    now: HashMap<(IpAddr, IpAddr), Station>,
+    before: HashMap<(IpAddr, IpAddr), Station>,
+}
+
+impl Stations {
+    fn note(&mut self, ends: (IpAddr, IpAddr), station: Station) {
+        if self.now.len() >= STATIONS && !self.now.contains_key(&ends) {
+            self.before = std::mem::take(&mut self.now);
+        }
+        self.now.insert(ends, station);
+    }
+
+    fn of(&self, ends: (IpAddr, IpAddr)) -> Option<Station> {
+        self.now.get(&ends).or_else(|| self.before.get(&ends)).copied()
+    }
+
+    fn forget(&mut self, client: IpAddr) {
+        for stations in [&mut self.now, &mut self.before] {
+            stations.retain(|(address, _), _| *address != client);
+        }
+    }
+}
 
 impl ServiceStreams {
     pub(super) fn new(limits: StreamLimits, registry: &Registry, seed: u64) -> io::Result<ServiceStreams> {
         // Overwritten for each frame.
         let link = Link { own: MacAddr::ZERO, peer: MacAddr::ZERO };
         let sockets = HostSockets::new(registry.try_clone()?);
-        Ok(ServiceStreams { engine: Streams::new(limits, link, seed), sockets, stations: HashMap::new() })
+        Ok(ServiceStreams { engine: Streams::new(limits, link, seed), sockets, stations: Stations::default() })
     }
 
     pub(super) fn counters(&self) -> StreamCounters {
@@ -44,11 +71,8 @@ impl ServiceStreams {
 
     /// Takes a segment.
     pub(super) fn send(&mut self, packet: &Packet<'_>, station: Station, service: &dyn Service, now: Timestamp) {
-        let Some((source, _)) = ends(packet) else { return };
-        if self.stations.len() >= STATIONS && !self.stations.contains_key(&source) {
-            self.stations.clear();
-        }
-        self.stations.insert(source, station);
+        let Some(asked) = ends(packet) else { return };
+        self.stations.note(asked, station);
         let mut pairs = self.sockets.opening(|ends| open(ends, service, station.0));
         self.engine.frame(packet, now, &mut pairs);
     }
@@ -78,7 +102,7 @@ impl ServiceStreams {
 
     pub(super) fn forget_endpoint(&mut self, address: IpAddr) {
         self.engine.forget_endpoint(address, &mut self.sockets);
-        self.stations.remove(&address);
+        self.stations.forget(address);
     }
 
     /// Fills buffers with frames for clients and returns how many; fewer than there are buffers says that nothing more waits.
@@ -86,8 +110,8 @@ impl ServiceStreams {
         let filled = self.engine.fill(buffers, now, &mut self.sockets);
         for buffer in &mut buffers[..filled] {
             let client = ends(&buffer.packet());
-            match client.and_then(|(_, client)| self.stations.get(&client)) {
-                Some(&(network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
+            match client.and_then(|(gateway, client)| self.stations.of((client, gateway))) {
+                Some((network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
                 // Sent again when its client is heard of again.
                 None => buffer.truncate(0),
             }
@@ -108,4 +132,31 @@ fn open(ends: &Ends, service: &dyn Service, network: NetworkIndex) -> io::Result
     let asked = ServiceStream { network, source: ends.inside, local: ends.outside, stream };
     service.stream(asked).map_err(|_| io::ErrorKind::ConnectionRefused)?;
     Ok(Socket::from(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One address on two networks is two clients, and however many others come, who goes on speaking is remembered.
+    #[test]
+    fn stations_are_told_apart_and_kept() {
+        let address = |number: u64| IpAddr::from(std::net::Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(number)));
+        let station = |network, mac| (NetworkIndex::new(network), MacAddr::from_u64(mac));
+        let (client, gateways) = (address(2), [address(0x101), address(0x102)]);
+        let mut stations = Stations::default();
+        stations.note((client, gateways[0]), station(1, 0x0200_0000_0001));
+        stations.note((client, gateways[1]), station(2, 0x0200_0000_0002));
+        for number in 0..10 * u64::try_from(STATIONS).unwrap() {
+            stations.note((address(0x1_0000 + number), gateways[0]), station(1, number));
+            if number % 1000 == 0 {
+                stations.note((client, gateways[0]), station(1, 0x0200_0000_0001));
+            }
+            assert_eq!(stations.of((client, gateways[0])), Some(station(1, 0x0200_0000_0001)), "after {number}");
+            assert!(stations.now.len() + stations.before.len() <= 2 * STATIONS);
+        }
+        assert_eq!(stations.of((client, gateways[1])), None, "silent for long");
+        stations.forget(client);
+        assert_eq!(stations.of((client, gateways[0])), None);
+    }
 }
