@@ -8,7 +8,7 @@
 //! 3. Learn the source; a static entry or the loop guard may object.
 //! 4. Is the destination reserved, a group, the gateway, or a station? Is that station known, elsewhere, and allowed?
 
-use vswitch_frame::{DropReason, L3, Packet, Timestamp};
+use vswitch_frame::{DropReason, L3, MacAddr, Packet, Timestamp};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
@@ -44,7 +44,7 @@ pub fn decide(
         return Some(DropReason::SpoofedGateway.into());
     }
     if let Some(identity) = &ingress.config.identity
-        && let Err(reason) = anti_spoof::check(packet, source, identity)
+        && let Err(reason) = anti_spoof::check(packet, source, identity, &ingress.config.allowed)
     {
         return Some(reason.into());
     }
@@ -52,7 +52,8 @@ pub fn decide(
         return Some(reason.into());
     }
     let verdict = if destination.is_multicast() {
-        if destination.is_reserved_multicast() {
+        let passes = network.config.forward_bpdus && destination == MacAddr::BRIDGE_GROUP;
+        if destination.is_reserved_multicast() && !passes {
             return Some(DropReason::ReservedMulticast.into());
         }
         if gateway.is_some_and(|gateway| gateway.is_asked_for(packet)) {

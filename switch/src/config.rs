@@ -66,6 +66,9 @@ pub struct NetworkConfig {
     pub gateway: Option<Gateway>,
     /// Ports may talk to each other (`icc`); otherwise only to the gateway.
     pub inter_port: bool,
+    /// Bridges behind its ports are told of each other: spanning tree's frames (01:80:C2:00:00:00) pass, which otherwise go
+    /// nowhere, as to a bridge without spanning tree they are a neighbour's own business (IEEE 802.1Q 8.6.3).
+    pub forward_bpdus: bool,
     /// Largest IP packet in bytes.
     pub mtu: u32,
 }
@@ -115,6 +118,42 @@ pub struct PortConfig {
     pub identity: Option<Identity>,
     /// Most learned addresses behind this port; `None`: only the FDB's own bound.
     pub mac_limit: Option<usize>,
+    /// For whom its identity may speak beside itself.
+    pub allowed: Allowed,
+}
+
+/// Addresses that the station behind a port may use beside its own: of those that it routes for, or of a virtual router that it
+/// is at times (VRRP).
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Allowed {
+    /// IP addresses.
+    pub nets: Vec<IpNet>,
+    /// MAC addresses.
+    pub macs: Vec<MacAddr>,
+}
+
+impl Allowed {
+    /// None.
+    pub const NONE: Allowed = Allowed { nets: Vec::new(), macs: Vec::new() };
+
+    /// Whether it may speak as this address.
+    #[must_use]
+    pub fn has_ip(&self, address: IpAddr) -> bool {
+        self.nets.iter().any(|net| net.contains(&address))
+    }
+
+    /// Whether it may send from this MAC address.
+    #[must_use]
+    pub fn has_mac(&self, mac: MacAddr) -> bool {
+        self.macs.contains(&mac)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nets.is_empty() && self.macs.is_empty()
+    }
 }
 
 /// Who is behind a port.

@@ -4,8 +4,10 @@
 //! change the copy and publish it. An index is given away again only after [`Datapath::release_port`], which control
 //! calls when no worker can hold the port any more: thus an FDB entry never leads to a port that took an old one's place.
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use arc_swap::ArcSwap;
 use rand::RngCore;
@@ -13,7 +15,7 @@ use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
 use crate::fdb::Fdb;
-use vswitch_nat::route::Sources;
+use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 
 use crate::overlay;
@@ -39,10 +41,15 @@ pub struct Datapath {
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
     control: Mutex<Control>,
+    /// What the ticker is to tell other stations.
+    announcements: Mutex<VecDeque<(Weak<Port>, Announcement)>>,
 }
 
 /// The stream of [`Settings::rng`] that the router's seed comes from; the workers' are their indices.
 const ROUTER: u64 = u64::MAX;
+
+/// Most announcements that wait: about as many as the ticker sends in a moment.
+const MOST_ANNOUNCEMENTS: usize = 4096;
 
 /// Most ports of one switch.
 const MAX_PORTS: usize = 1 << 20;
@@ -56,6 +63,8 @@ pub(crate) struct Control {
     pub(crate) load: Vec<usize>,
     /// What ports and networks counted that are gone.
     retired: Counters,
+    /// Ports that were taken out of the snapshot and still count, in workers' hands.
+    leaving: Vec<Arc<Port>>,
 }
 
 impl Datapath {
@@ -70,6 +79,7 @@ impl Datapath {
             clock: Clock::start(),
             snapshot: ArcSwap::default(),
             control: Mutex::new(Control { load: vec![0; workers], ..Control::default() }),
+            announcements: Mutex::default(),
         })
     }
 
@@ -224,6 +234,20 @@ impl Datapath {
         Ok(port)
     }
 
+    /// Has the ticker tell the other stations of a port's network that these addresses are at `mac`, behind it. Of more than
+    /// it can keep up with the oldest are left out.
+    pub(crate) fn announce(&self, port: &Arc<Port>, mac: MacAddr, addresses: impl Iterator<Item = IpAddr>) {
+        let mut due = lock(&self.announcements);
+        due.extend(addresses.map(|address| (Arc::downgrade(port), Announcement { mac, address })));
+        let surplus = due.len().saturating_sub(MOST_ANNOUNCEMENTS);
+        due.drain(..surplus);
+    }
+
+    /// What is to be announced now.
+    pub(crate) fn take_announcements(&self) -> VecDeque<(Weak<Port>, Announcement)> {
+        std::mem::take(&mut *lock(&self.announcements))
+    }
+
     /// Takes a port out of the snapshot. Workers may hold it for the rest of a burst; when none does,
     /// [`Datapath::release_port`] must follow.
     ///
@@ -243,6 +267,7 @@ impl Datapath {
         if port.overlay().is_none() {
             control.load[port.worker] -= 1;
         }
+        control.leaving.push(Arc::clone(&port));
         self.publish(next);
         Ok(port)
     }
@@ -250,6 +275,7 @@ impl Datapath {
     /// Gives a taken port's index back, keeps its counts in its network's sums and forgets its FDB entries.
     pub fn release_port(&self, port: &Port) {
         let mut control = self.control();
+        control.leaving.retain(|leaving| leaving.id != port.id);
         let sum = port.counters.sum();
         match self.snapshot().network(port.config.network) {
             Some(network) => lock(&network.retired).add(&sum),
@@ -286,13 +312,19 @@ impl Datapath {
     /// Everything that is counted.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        // Held to the end, so that what a port counted is in its own counters or in those of the gone, and never in both.
         let control = self.control();
         let snapshot = self.snapshot();
         let mut total = control.retired;
-        drop(control);
         let mut by_network: Vec<Option<Counters>> = Vec::new();
         for network in snapshot.networks.iter().flatten() {
             put(&mut by_network, network.index.index(), Some(*lock(&network.retired)));
+        }
+        for port in &control.leaving {
+            match by_network.get_mut(port.config.network.index()) {
+                Some(Some(sum)) => sum.add(&port.counters.sum()),
+                _ => total.add(&port.counters.sum()),
+            }
         }
         let mut ports = Vec::new();
         for port in snapshot.ports.iter().flatten() {

@@ -1,5 +1,6 @@
 //! The switch as control sees it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::shared::lock;
 use crate::supervise::OnEnd;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
-use crate::{FdbEntry, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
+use crate::{FdbEntry, Identity, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
 
 /// Why the switch refused.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +183,17 @@ impl Switch {
         self.watch(&self.datapath.add_port(config, device)?)
     }
 
+    /// Tells the other stations of a port's network that `identity` is there now, so that whoever knew its addresses elsewhere
+    /// sends here at once.
+    pub fn announce(&self, port: PortId, identity: &Identity) {
+        let Some(port) = self.datapath.snapshot().port(port).map(Arc::clone) else { return };
+        let addresses = identity.ipv4.map(IpAddr::V4).into_iter().chain(identity.ipv6.map(IpAddr::V6));
+        self.datapath.announce(&port, identity.mac, addresses);
+        if let Some(ticker) = &self.ticker {
+            ticker.wake();
+        }
+    }
+
     /// The network that has an index now.
     #[must_use]
     pub fn network(&self, index: NetworkIndex) -> Option<NetworkHandle> {
@@ -232,9 +244,21 @@ impl Switch {
     ) -> Result<ServicePort, SwitchError> {
         let port = ServicePort::new(number, service, limits, StdRng::from_os_rng().next_u64());
         let port = port.map_err(|source| SwitchError::Io { action: "serve the gateways' addresses", source })?;
-        let config = NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, mtu: u32::from(u16::MAX) };
+        let config = NetworkConfig {
+            name: name.to_owned(),
+            gateway: None,
+            inter_port: true,
+            forward_bpdus: false,
+            mtu: u32::from(u16::MAX),
+        };
         let network = self.add_network(config)?;
-        let config = PortConfig { name: name.to_owned(), network, identity: None, mac_limit: None };
+        let config = PortConfig {
+            name: name.to_owned(),
+            network,
+            identity: None,
+            mac_limit: None,
+            allowed: crate::Allowed::NONE,
+        };
         self.add_port(config, PortDevice::Service(port.clone()))?;
         Ok(port)
     }

@@ -121,6 +121,9 @@ impl Pipeline {
                     "a local station's address is in use behind the tunnel, too"
                 );
             }
+            if matches!(verdict, Some(Verdict::Flood)) {
+                self.overhear(&snapshot, network, &buffer.packet(), &mut spare, now);
+            }
             let verdict = match verdict {
                 Some(Verdict::Forward(port)) if snapshot.port(port).is_some() => Verdict::Forward(port),
                 // The entry leads to a port that was just removed.
@@ -139,6 +142,40 @@ impl Pipeline {
             forwarded += self.settle(verdict, ingress, &network.members, index);
         }
         cells.forwarded(forwarded);
+    }
+
+    /// Lets the router hear what a station tells all others of itself: its address has moved, or has another MAC address.
+    fn overhear(
+        &mut self,
+        snapshot: &Snapshot,
+        network: &Network,
+        packet: &Packet<'_>,
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) {
+        let (destination, source) = packet.addresses();
+        let Some(plan) = snapshot.router.as_ref().filter(|_| destination.is_multicast()) else { return };
+        if packet.vlan_tci().is_some() || !is_neighbour_talk(packet) {
+            return;
+        }
+        let router = &self.datapath.router;
+        let heard = hear(router, network, packet, now);
+        if heard.is_empty() {
+            return;
+        }
+        let mut context = RouteContext {
+            router,
+            plan,
+            snapshot,
+            fdb: &self.datapath.fdb,
+            hops: &mut self.hops,
+            egress: &mut self.egress,
+            rng: &mut self.rng,
+            now,
+        };
+        for waiting in heard {
+            context.send_waiting(network, source, &waiting, spare);
+        }
     }
 
     /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.

@@ -14,7 +14,8 @@ use crate::supervise::OnEnd;
 /// The running thread.
 #[derive(Debug)]
 pub(crate) struct Ticker {
-    stop: Sender<()>,
+    /// Wakes it; when it is dropped the thread ends.
+    wake: Sender<()>,
     thread: JoinHandle<()>,
 }
 
@@ -25,14 +26,14 @@ const IDLE: Duration = Duration::from_secs(1);
 
 impl Ticker {
     pub(crate) fn start(datapath: Arc<Datapath>, on_end: &OnEnd) -> std::io::Result<Ticker> {
-        let (stop, stopped) = bounded::<()>(0);
+        let (wake, woken) = bounded::<()>(1);
         let ageing = Duration::from_secs((datapath.settings.fdb_ageing_seconds / 10).clamp(1, 60));
         let tick = move || {
             let mut chores = Chores::new(&datapath);
             let mut swept = datapath.clock().now();
             let mut second = swept.as_secs();
             let mut pause = IDLE;
-            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            while woken.recv_timeout(pause) != Err(RecvTimeoutError::Disconnected) {
                 let now = datapath.clock().now();
                 if now.since(swept) >= ageing {
                     swept = now;
@@ -47,11 +48,17 @@ impl Ticker {
             Ok(())
         };
         let thread = on_end.spawn("ticker", tick)?;
-        Ok(Ticker { stop, thread })
+        Ok(Ticker { wake, thread })
+    }
+
+    /// There is something to do at once.
+    pub(crate) fn wake(&self) {
+        // Full: it is about to look.
+        let _ = self.wake.try_send(());
     }
 
     pub(crate) fn stop(self) {
-        drop(self.stop);
+        drop(self.wake);
         // How it ended was told by itself.
         let _ = self.thread.join();
     }

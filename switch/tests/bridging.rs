@@ -75,6 +75,22 @@ fn networks_are_apart() {
     assert_eq!(lab.ports_reached(r[1], &plain(mac(2), mac(3))), [r[0]]);
 }
 
+/// Bridges behind ports are told of each other when the network says so; whatever else is for the next bridge only stays.
+#[test]
+fn spanning_tree_when_asked_for() {
+    let frame = |last| ethernet(MacAddr::new([1, 0x80, 0xc2, 0, 0, last]), mac(2), 0x0026, &[0x42; 38]);
+    let mut lab = Lab::new(Settings::default());
+    let net = lab.datapath.add_network(network("net")).unwrap();
+    let (a, b) = (lab.port(net, None), lab.port(net, None));
+    lab.assert_dropped(a, &frame(0), DropReason::ReservedMulticast);
+    let told = vswitch_switch::NetworkConfig { forward_bpdus: true, ..network("net") };
+    lab.datapath.update_network(net, told).unwrap();
+    assert_eq!(lab.ports_reached(a, &frame(0)), [b]);
+    for other in [1, 2, 3, 14] {
+        lab.assert_dropped(a, &frame(other), DropReason::ReservedMulticast);
+    }
+}
+
 /// With icc off, ports reach only the gateway.
 #[test]
 fn isolated_ports() {
@@ -165,7 +181,13 @@ fn remove_a_port() {
 fn offloads_by_port() {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
-    let config = PortConfig { name: "finished".to_owned(), network: net, identity: None, mac_limit: None };
+    let config = PortConfig {
+        name: "finished".to_owned(),
+        network: net,
+        identity: None,
+        mac_limit: None,
+        allowed: vswitch_switch::Allowed::NONE,
+    };
     let (a, plain_port, carried) = (lab.port(net, None), lab.port_of(config, Offloads::Finished), lab.port(net, None));
     let mut frame = Vec::new();
     etherparse::PacketBuilder::ethernet2(mac(2).octets(), [0xff; 6])

@@ -36,7 +36,13 @@ fn every_length() {
 fn every_cut() {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
-    let finished = PortConfig { name: "f".to_owned(), network: net, identity: None, mac_limit: None };
+    let finished = PortConfig {
+        name: "f".to_owned(),
+        network: net,
+        identity: None,
+        mac_limit: None,
+        allowed: vswitch_switch::Allowed::NONE,
+    };
     let (trusted, checked) = (lab.port(net, None), lab.port(net, Some(station(2))));
     lab.port_of(finished, Offloads::Finished);
     let mut sent = 0u64;
@@ -94,7 +100,7 @@ proptest! {
     ) {
         let mut lab = Lab::new(Settings::default());
         let net = lab.datapath.add_network(network("net")).unwrap();
-        let finished = PortConfig { name: "f".to_owned(), network: net, identity: None, mac_limit: None };
+        let finished = PortConfig { name: "f".to_owned(), network: net, identity: None, mac_limit: None, allowed: vswitch_switch::Allowed::NONE };
         let ports = [lab.port(net, None), lab.port(net, Some(station(2)))];
         lab.port_of(finished, Offloads::Finished);
         let mut frame = samples()[sample].clone();

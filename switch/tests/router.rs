@@ -41,7 +41,13 @@ fn leg(mac: MacAddr, address: Ipv4Addr) -> Option<Gateway> {
 
 fn setup(mtu: u32, publish: Vec<Publish>) -> Site {
     let mut lab = Lab::new(Settings::default());
-    let config = |name: &str, gateway, mtu| NetworkConfig { name: name.to_owned(), gateway, inter_port: true, mtu };
+    let config = |name: &str, gateway, mtu| NetworkConfig {
+        name: name.to_owned(),
+        gateway,
+        inter_port: true,
+        forward_bpdus: false,
+        mtu,
+    };
     let net = lab.datapath.add_network(config("inside", leg(GATEWAY_MAC, GATEWAY), 1500)).unwrap();
     let uplink = lab.datapath.add_network(config("uplink", leg(UPLINK_MAC, EXTERNAL), mtu)).unwrap();
     let identity = Identity { mac: CONTAINER_MAC, ipv4: Some(INSIDE), ipv6: None };
@@ -147,6 +153,25 @@ fn masquerade_and_answer() {
     assert_eq!(again.len(), 1, "neighbours are known now");
     let flows = site.lab.datapath.stats().router.unwrap().flows;
     assert_eq!((flows.flows, flows.created), (1, 1));
+}
+
+/// An upstream router that is replaced is followed at once when it announces itself, by either form of gratuitous
+/// ARP.
+#[test]
+fn a_router_that_moves() {
+    for operation in [1, 2] {
+        let mut site = setup(1500, Vec::new());
+        site.exchange(site.container, &outward(64, b"question"));
+        let new = MacAddr::new([2, 0, 0, 0, 9, operation]);
+        let target = if operation == 1 { MacAddr::ZERO } else { new };
+        let announcement = arp(operation.into(), (new, ROUTER), (target, ROUTER));
+        let announcement = [&MacAddr::BROADCAST.octets()[..], &announcement[6..]].concat();
+        site.lab.send(site.outside, &announcement);
+        let out = site.lab.send(site.container, &outward(64, b"again"));
+        let sent: Vec<_> = out.iter().filter(|(_, frame)| frame[12..14] == [8, 0]).collect();
+        assert_eq!(sent.len(), 1, "{out:02x?}");
+        assert_eq!(vswitch_frame::addresses(&sent[0].1), (new, UPLINK_MAC), "operation {operation}");
+    }
 }
 
 /// A published port leads in with the client's own address, and its answers leave from the external one.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lab::{Lab, arp, ethernet, network, plain, station, udp4, udp6};
 use vswitch_frame::{DropReason, MacAddr, PortId, ndp};
-use vswitch_switch::{Identity, Settings};
+use vswitch_switch::{Allowed, Identity, Offloads, PortConfig, Settings};
 
 fn setup() -> (Lab, PortId, PortId) {
     let mut lab = Lab::new(Settings::default());
@@ -48,6 +48,67 @@ fn advertisement(source: &Identity, target: Ipv6Addr) -> Vec<u8> {
     ndp::write_advertisement(&mut packet, source.mac, target, station(3).ipv6.unwrap(), true);
     packet[8..24].copy_from_slice(&source.ipv6.unwrap().octets());
     ethernet(station(3).mac, source.mac, 0x86dd, &packet)
+}
+
+/// Who asks a DHCP server for an address has none yet; nothing else may be sent without one.
+#[test]
+fn dhcp_clients() {
+    let (mut lab, a, b) = setup();
+    let ask = |source: [u8; 4], destination: [u8; 4], ports: (u16, u16)| {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(station(2).mac.octets(), [0xff; 6])
+            .ipv4(source, destination, 64)
+            .udp(ports.0, ports.1)
+            .write(&mut frame, &[1; 300])
+            .unwrap();
+        frame
+    };
+    let (none, all) = ([0; 4], [255; 4]);
+    assert_eq!(lab.ports_reached(a, &ask(none, all, (68, 67))), [b]);
+    for lie in [
+        ask(none, all, (68, 53)),
+        ask(none, all, (67, 68)),
+        ask(none, [10, 0, 0, 3], (68, 67)),
+        ask([10, 0, 0, 9], all, (68, 67)),
+    ] {
+        lab.assert_dropped(a, &lie, DropReason::SpoofedIp);
+    }
+}
+
+/// An endpoint that routes for others, or is a virtual router at times, may speak as those that it was allowed, and as nobody
+/// else.
+#[test]
+fn allowed_addresses() {
+    let mut lab = Lab::new(Settings::default());
+    let net = lab.datapath.add_network(network("net")).unwrap();
+    let virtual_mac = MacAddr::new([0, 0, 0x5e, 0, 1, 7]);
+    let allowed = Allowed {
+        nets: vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.77/32".parse().unwrap(), "fd00:77::/64".parse().unwrap()],
+        macs: vec![virtual_mac],
+    };
+    let config =
+        PortConfig { name: "gw".to_owned(), network: net, identity: Some(station(2)), mac_limit: None, allowed };
+    let (a, b) = (lab.port_of(config, Offloads::Carried), lab.port(net, Some(station(3))));
+    let (me, you) = (station(2), station(3));
+    let routed = Identity { ipv4: Some([192, 0, 2, 9].into()), ipv6: Some("fd00:77::9".parse().unwrap()), ..me };
+    let floating = Identity { mac: virtual_mac, ipv4: Some([10, 0, 0, 77].into()), ipv6: None };
+    let announced = arp(1, (virtual_mac, [10, 0, 0, 77].into()), (MacAddr::ZERO, [10, 0, 0, 77].into()));
+    for frame in [
+        udp4(&me, &you, b"x"),
+        udp4(&routed, &you, b"x"),
+        udp6(&routed, &you, b"x"),
+        udp4(&floating, &you, b"x"),
+        announced,
+        advertisement(&Identity { ipv6: me.ipv6, ..routed }, "fd00:77::9".parse().unwrap()),
+    ] {
+        assert_eq!(lab.ports_reached(a, &frame), [b]);
+    }
+    let other = Identity { ipv4: station(9).ipv4, ..me };
+    lab.assert_dropped(a, &udp4(&other, &you, b"x"), DropReason::SpoofedIp);
+    lab.assert_dropped(a, &plain(you.mac, station(9).mac), DropReason::SpoofedMac);
+    let claim = arp(1, (me.mac, station(9).ipv4.unwrap()), (MacAddr::ZERO, you.ipv4.unwrap()));
+    lab.assert_dropped(a, &claim, DropReason::SpoofedArp);
+    lab.assert_dropped(b, &udp4(&Identity { mac: you.mac, ..floating }, &me, b"x"), DropReason::SpoofedIp);
 }
 
 /// Each kind of lie is dropped with its own reason, and nothing of it is learned.

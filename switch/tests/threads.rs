@@ -22,7 +22,13 @@ use vswitch_switch::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(network: vswitch_frame::NetworkIndex, name: &str) -> PortConfig {
-    PortConfig { name: name.to_owned(), network, identity: None, mac_limit: None }
+    PortConfig {
+        name: name.to_owned(),
+        network,
+        identity: None,
+        mac_limit: None,
+        allowed: vswitch_switch::Allowed::NONE,
+    }
 }
 
 fn add(switch: &Switch, network: vswitch_frame::NetworkIndex, name: &str) -> (vswitch_frame::PortId, MemoryPeer) {
@@ -89,6 +95,40 @@ fn ports_come_and_go() {
     let stats = switch.stats();
     assert_eq!((stats.networks.len(), stats.ports.len()), (1, 2));
     assert_eq!(stats.generation, 2 + 1 + 4 * 1000);
+}
+
+/// While ports come, send and go, no sum ever goes back, and none counts a frame twice.
+#[test]
+fn sums_never_go_back() {
+    let switch = Switch::start(Settings { workers: Some(2), ..Settings::default() }).unwrap();
+    let net = switch.add_network(network("net")).unwrap();
+    let (_, _witness) = add(&switch, net, "witness");
+    let sent = std::sync::atomic::AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let mut last = (0, 0);
+            while !stop.load(Relaxed) {
+                let stats = switch.stats();
+                let now = (stats.networks[0].counters.in_frames, stats.total.in_frames);
+                assert!(now.0 >= last.0 && now.1 >= last.1, "{now:?} after {last:?}");
+                assert!(now.0 <= sent.load(Relaxed) && now.1 <= sent.load(Relaxed), "{now:?} of {sent:?}");
+                last = now;
+            }
+        });
+        for round in 0..500 {
+            let (guest, peer) = add(&switch, net, "guest");
+            let frame = plain(MacAddr::from_u64(0x0200_0000_1000 + round), station(9).mac);
+            sent.fetch_add(50, Relaxed);
+            for _ in 0..50 {
+                assert!(peer.send(&frame, Offload::NONE));
+            }
+            switch.remove_port(guest).unwrap();
+        }
+        stop.store(true, Relaxed);
+        looking.join().unwrap();
+    });
+    switch.stop();
 }
 
 /// A port is never put on another network that has the index of the one that was meant.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use vswitch_api::container::NetworkRequest;
-use vswitch_api::network::EndpointIpamConfig;
+use vswitch_api::network::{EndpointConfig, EndpointIpamConfig};
 
 /// Signals by name, without `SIG`.
 const SIGNALS: &[(&str, Signal)] = &[
@@ -101,6 +101,31 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let time =
         text.strip_suffix('s').unwrap_or(text).parse().ok().and_then(|time| Duration::try_from_secs_f64(time).ok());
     time.filter(|time| !time.is_zero()).ok_or_else(|| "write it in seconds, such as 1 or 0.5".into())
+}
+
+/// For whom an endpoint may speak beside itself.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AllowArgs {
+    /// Let it send from these addresses, too: it routes for them, or is a virtual router (repeat for more)
+    #[arg(long = "allow-address", value_name = "ADDRESS[/LEN]")]
+    addresses: Vec<String>,
+    /// Let it send from this MAC address, too (repeat for more)
+    #[arg(long = "allow-mac", value_name = "MAC")]
+    macs: Vec<String>,
+}
+
+impl AllowArgs {
+    /// Adds them to what an endpoint is asked to be.
+    pub(crate) fn put_into(self, endpoint: &mut EndpointConfig) {
+        for (key, values) in [("allow-address", self.addresses), ("allow-mac", self.macs)] {
+            if values.is_empty() {
+                continue;
+            }
+            let all = endpoint.driver_opts.entry(key.to_owned()).or_default();
+            let given = (!all.is_empty()).then(|| std::mem::take(all));
+            *all = given.into_iter().chain(values).collect::<Vec<_>>().join(",");
+        }
+    }
 }
 
 /// `NETWORK`, or Docker's long form `name=NETWORK,ip=A,ip6=A,alias=N,mac-address=M,driver-opt=K=V,gw-priority=N`.

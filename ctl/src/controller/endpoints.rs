@@ -232,6 +232,7 @@ impl Controller {
                 network: index,
                 identity: identity(endpoint, on.network.options.anti_spoof),
                 mac_limit: on.network.options.mac_limit,
+                allowed: endpoint.allowed.clone(),
             };
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
@@ -244,6 +245,9 @@ impl Controller {
             let endpoint = one.endpoint.clone();
             names::publish_network(&state, &endpoint.network);
             self.announce(&state, &endpoint, port);
+            if let Some(identity) = identity(&endpoint, true) {
+                self.inner.switch.announce(port, &identity);
+            }
             return Ok(());
         }
         drop(state);

@@ -310,7 +310,13 @@ fn switch_config(network: &Network) -> NetworkConfig {
     });
     let mac = network.gateway_mac();
     let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6, also: Vec::new() });
-    NetworkConfig { name: network.name.clone(), gateway, inter_port: network.options.icc, mtu: network.options.mtu }
+    NetworkConfig {
+        name: network.name.clone(),
+        gateway,
+        inter_port: network.options.icc,
+        forward_bpdus: network.options.bpdus,
+        mtu: network.options.mtu,
+    }
 }
 
 fn automatic(net: IpNet) -> SubnetPlan {

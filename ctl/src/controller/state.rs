@@ -286,6 +286,7 @@ impl State {
             links: spec.links.clone(),
             gw_priority: spec.gw_priority,
             interface: spec.interface.clone(),
+            allowed: spec.allowed.clone(),
             lost: false,
             asked: Asked {
                 ipv4: spec.ipv4.is_some(),

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use vswitch_api::endpoint::AttachRequest;
 use vswitch_api::engine::EngineKey;
 use vswitch_api::network::EndpointConfig;
 use vswitch_frame::MacAddr;
+use vswitch_switch::Allowed;
 
 use super::{Faults, Link, closest, container_name};
 use crate::agent::protocol::NetnsRef;
@@ -36,6 +38,8 @@ pub struct EndpointSpec {
     pub driver_opts: BTreeMap<String, String>,
     /// What is kept and of no effect.
     pub warnings: Vec<String>,
+    /// For whom it may speak beside itself.
+    pub allowed: Allowed,
 }
 
 /// Which of an endpoint's properties a user named, for those who ask what was asked for.
@@ -92,6 +96,9 @@ pub struct Endpoint {
     pub gw_priority: i64,
     /// Interface name inside: as asked, or as it came up last.
     pub interface: Option<String>,
+    /// For whom it may speak beside itself.
+    #[serde(default)]
+    pub allowed: Allowed,
     /// Its namespace vanished.
     pub lost: bool,
     /// What of this a user named.
@@ -202,10 +209,12 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
         }
     }
     let links = wire.links.iter().filter_map(|text| faults.take(Link::parse(text))).collect();
-    let (mut interface, mut warnings) = (None, Vec::new());
+    let (mut interface, mut warnings, mut allowed) = (None, Vec::new(), Allowed::NONE);
     for (key, value) in &wire.driver_opts {
         match key.to_ascii_lowercase().as_str() {
             "com.docker.network.endpoint.ifname" => interface = faults.take(parse_interface(value)),
+            "allow-address" => allowed.nets = take_each(value, parse_allowed_address, &mut faults),
+            "allow-mac" => allowed.macs = take_each(value, parse_station, &mut faults),
             "com.docker.network.endpoint.sysctls" => warnings.push(format!(
                 "endpoint option {key} is not in effect: kernel parameters of one interface are not set here"
             )),
@@ -218,15 +227,30 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     let mut aliases = wire.aliases.clone();
     aliases.dedup();
     let (gw_priority, driver_opts) = (wire.gw_priority, wire.driver_opts.clone());
-    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority, interface, driver_opts, warnings })
+    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority, interface, driver_opts, warnings, allowed })
 }
 
 /// Options of endpoints.
-const ENDPOINT_OPTIONS: [&str; 1] = ["com.docker.network.endpoint.ifname"];
+const ENDPOINT_OPTIONS: [&str; 3] = ["com.docker.network.endpoint.ifname", "allow-address", "allow-mac"];
 
 /// Whether a key can be a slip of the pen: other programs' may end in the same words.
 fn misspelt(key: &str) -> bool {
     !key.contains('.') || key.starts_with("com.docker.network.")
+}
+
+/// Values that stand between commas.
+fn take_each<T, E: std::fmt::Display>(text: &str, parse: impl Fn(&str) -> Result<T, E>, faults: &mut Faults) -> Vec<T> {
+    text.split(',')
+        .map(str::trim)
+        .filter_map(|one| faults.take(parse(one).map_err(|error| error.to_string())))
+        .collect()
+}
+
+/// An address, or all those of a subnet.
+fn parse_allowed_address(text: &str) -> Result<IpNet, String> {
+    let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    net.map(|net: IpNet| net.trunc())
+        .map_err(|_| format!("invalid allowed address {text:?}: write ADDRESS or ADDRESS/LENGTH"))
 }
 
 /// Checks the body of `POST /endpoints`.
@@ -356,6 +380,23 @@ mod tests {
         assert!(with("key1").is_ok() && with("com.docker.network.endpoint.ifname").unwrap().warnings.is_empty());
         let error = with("com.docker.network.endpoint.ifnam").unwrap_err().to_string();
         assert!(error.contains("did you mean com.docker.network.endpoint.ifname?"), "{error}");
+    }
+
+    /// For whom an endpoint may speak beside itself: subnets, addresses and MAC addresses, between commas.
+    #[test]
+    fn allowed_addresses() {
+        let with = |key: &str, value: &str| {
+            let driver_opts = [(key.to_owned(), value.to_owned())].into();
+            parse_endpoint(&EndpointConfig { driver_opts, ..EndpointConfig::default() }).map(|spec| spec.allowed)
+        };
+        let nets = with("allow-address", "10.8.0.9/24,192.0.2.1, fd00::/8").unwrap().nets;
+        let text: Vec<_> = nets.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["10.8.0.0/24", "192.0.2.1/32", "fd00::/8"]);
+        assert_eq!(with("allow-mac", "00:00:5e:00:01:07").unwrap().macs[0].to_string(), "00:00:5e:00:01:07");
+        for (key, bad) in [("allow-address", "10.0.0.0/33"), ("allow-address", ""), ("allow-mac", "01:00:5e:00:00:01")]
+        {
+            assert!(with(key, bad).is_err(), "{key}={bad}");
+        }
     }
 
     /// Exactly one of pid and netns, an absolute path, a usable interface name.

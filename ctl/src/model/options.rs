@@ -35,6 +35,9 @@ pub struct NetworkOptions {
     /// The IPv4 gateway's address is not the switch's: somebody else on the network has it, or nobody.
     #[serde(default)]
     pub inhibit_ipv4: bool,
+    /// Frames of spanning tree pass.
+    #[serde(default)]
+    pub bpdus: bool,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The user named the MTU, so an overlay network does not follow its underlay's.
@@ -55,6 +58,7 @@ impl Default for NetworkOptions {
             gateway_ipv4: GatewayMode::Nat,
             gateway_ipv6: GatewayMode::Nat,
             inhibit_ipv4: false,
+            bpdus: false,
             bridge_name: None,
             mtu_given: false,
         }
@@ -97,18 +101,20 @@ enum Key {
     GatewayIpv4,
     GatewayIpv6,
     InhibitIpv4,
+    Bpdus,
     BridgeName,
     Vni,
     EncapChecksum,
     Vtep,
 }
 
-const KEYS: [(&str, Key); 19] = [
+const KEYS: [(&str, Key); 20] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
     ("masquerade", Key::Masquerade),
     ("mac-limit", Key::MacLimit),
+    ("bpdus", Key::Bpdus),
     ("vni", Key::Vni),
     ("encap-checksum", Key::EncapChecksum),
     ("vtep", Key::Vtep),
@@ -126,7 +132,7 @@ const KEYS: [(&str, Key); 19] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 18;
+const TOLD_KEYS: usize = 19;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -208,6 +214,7 @@ impl ParsedOptions {
             Key::GatewayIpv4 => options.gateway_ipv4 = parse_gateway_mode(name, value, warnings)?,
             Key::GatewayIpv6 => options.gateway_ipv6 = parse_gateway_mode(name, value, warnings)?,
             Key::InhibitIpv4 => options.inhibit_ipv4 = parse_bool(name, value)?,
+            Key::Bpdus => options.bpdus = parse_bool(name, value)?,
             Key::BridgeName => options.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);

@@ -184,6 +184,13 @@ impl<P> Neighbours<P> {
         packets
     }
 
+    /// Corrects an entry that has another MAC address, and says whether there was one; no other is touched.
+    pub fn learn_if_known(&mut self, address: IpAddr, mac: MacAddr, now: Timestamp) -> bool {
+        let stale = self.entries.get(&address).is_some_and(|entry| entry.mac.is_some_and(|known| known != mac));
+        // A resolved entry keeps no packets.
+        stale && self.learn(address, mac, News::Hint, now).is_empty()
+    }
+
     /// When [`Neighbours::handle_timeout`] is to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {

@@ -1,6 +1,6 @@
 //! Asking for neighbours, and hearing of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use vswitch_frame::arp::{self, Arp};
 use vswitch_frame::ethernet::{Ethernet, HEADER_LEN};
@@ -50,6 +50,44 @@ impl Solicitation {
     }
 }
 
+/// An announcement: `address` is at `mac` now. Whoever knows it elsewhere corrects that, and switches learn the port (RFC 5227
+/// section 2.3, RFC 4861 section 7.2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcement {
+    /// Where it is.
+    pub mac: MacAddr,
+    /// Who is there.
+    pub address: IpAddr,
+}
+
+impl Announcement {
+    /// Builds the gratuitous ARP request or unsolicited neighbor advertisement into `out`.
+    pub fn build(self, out: &mut FrameBuf) {
+        let area = out.receive_area();
+        let (length, ether_type, group) = match self.address {
+            IpAddr::V4(address) => {
+                let packet = &mut area[HEADER_LEN..HEADER_LEN + arp::LEN];
+                arp::write(packet, arp::REQUEST, (self.mac, address), (MacAddr::ZERO, address));
+                (arp::LEN, EtherType::ARP, MacAddr::BROADCAST)
+            }
+            IpAddr::V6(address) => {
+                let packet = &mut area[HEADER_LEN..];
+                let length = ndp::write_host_advertisement(packet, self.mac, address, ALL_NODES, false);
+                (length, EtherType::IPV6, MacAddr::ipv6_multicast(ALL_NODES))
+            }
+        };
+        if let Ok(mut header) = Ethernet::parse(&mut area[..HEADER_LEN]) {
+            header.set_destination(group);
+            header.set_source(self.mac);
+            header.set_ether_type(ether_type);
+        }
+        out.received(HEADER_LEN + length, Offload::NONE);
+    }
+}
+
+/// RFC 4291 section 2.7.1.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 /// What an ARP packet or a Neighbor Discovery message says of a neighbour: its address, its MAC address, and how it was
 /// said. Nothing for other frames, for probes, and for messages that do not hold (RFC 4861 section 7.1).
 #[must_use]
@@ -57,7 +95,9 @@ pub fn heard(packet: &Packet<'_>) -> Option<(IpAddr, MacAddr, News)> {
     match packet.l3() {
         L3::Arp => {
             let arp = Arp::parse(packet.ip_packet()).ok()?;
-            let news = if arp.operation() == arp::REPLY { News::Answer } else { News::Hint };
+            // To all, a reply answers nobody: it announces, as a request for its own address does.
+            let answers = arp.operation() == arp::REPLY && !packet.addresses().0.is_multicast();
+            let news = if answers { News::Answer } else { News::Hint };
             let sender = arp.sender_ip();
             (!sender.is_unspecified()).then(|| (sender.into(), arp.sender_mac(), news))
         }

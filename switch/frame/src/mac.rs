@@ -13,6 +13,8 @@ pub struct MacAddr([u8; 6]);
 impl MacAddr {
     /// ff:ff:ff:ff:ff:ff.
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+    /// The group of all bridges, to which spanning tree speaks (IEEE 802.1Q table 8-1).
+    pub const BRIDGE_GROUP: MacAddr = MacAddr([0x01, 0x80, 0xc2, 0, 0, 0]);
     /// 00:00:00:00:00:00, which no station may use.
     pub const ZERO: MacAddr = MacAddr([0; 6]);
 

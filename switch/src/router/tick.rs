@@ -10,6 +10,7 @@ use super::next_hop::solicit;
 use crate::datapath::Datapath;
 use crate::egress::Outlet;
 use crate::fdb::FdbKey;
+use crate::port::Port;
 use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
 
@@ -26,6 +27,7 @@ impl Chores {
     /// Does what is due; whether more will be soon.
     pub fn run(&mut self, datapath: &Datapath, now: Timestamp) -> bool {
         let snapshot = datapath.snapshot();
+        self.announce(datapath, &snapshot, now);
         let router = &datapath.router;
         if snapshot.router.is_none() {
             return false;
@@ -53,6 +55,28 @@ impl Chores {
             }
         }
         busy
+    }
+
+    /// Tells the other stations of a network, on other hosts, too, where one is that was just plugged in, and the router as well.
+    fn announce(&mut self, datapath: &Datapath, snapshot: &Snapshot, now: Timestamp) {
+        for (port, announcement) in datapath.take_announcements() {
+            let Some(port) = port.upgrade() else { continue };
+            let is_there = snapshot.port(port.id).is_some_and(|current| Arc::ptr_eq(current, &port));
+            let Some(network) = snapshot.network(port.config.network).filter(|_| is_there) else { continue };
+            let known = network.interface.addresses.iter().any(|net| net.contains(&announcement.address));
+            let learned = || {
+                let mut neighbours = lock(&network.neighbours);
+                // Whatever waits for it is answered when it is asked.
+                neighbours.learn_if_known(announcement.address, announcement.mac, now)
+            };
+            if known && learned() {
+                datapath.router.neighbours_changed();
+            }
+            announcement.build(self.0.buffer());
+            let hears = |member: &Port| member.id != port.id && (network.config.inter_port || member.overlay().is_some());
+            let members = network.members.iter().filter_map(|&member| snapshot.port(member));
+            self.0.send(snapshot, members.filter(|member| hears(member)).map(|member| member.id));
+        }
     }
 
     /// Sends the buffer to where `key` is, or to all of the network.
@@ -94,7 +118,7 @@ impl Chores {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
     use crate::pipeline::Pipeline;
@@ -129,8 +153,13 @@ mod tests {
                     ipv6: None,
                     also: Vec::new(),
                 };
-                let config =
-                    NetworkConfig { name: address.to_string(), gateway: Some(gateway), inter_port: true, mtu: 1500 };
+                let config = NetworkConfig {
+                    name: address.to_string(),
+                    gateway: Some(gateway),
+                    inter_port: true,
+                    forward_bpdus: false,
+                    mtu: 1500,
+                };
                 datapath.add_network(config).unwrap()
             });
             let subnet = |net: &str, gateway: Ipv4Addr| SubnetSpec {
@@ -192,7 +221,8 @@ mod tests {
 
     fn plug(datapath: &Datapath, network: NetworkIndex, identity: Option<Identity>) -> (PortId, MemoryPeer) {
         let (device, peer) = memory_link(64, Offloads::Carried).unwrap();
-        let config = PortConfig { name: "port".to_owned(), network, identity, mac_limit: None };
+        let config =
+            PortConfig { name: "port".to_owned(), network, identity, mac_limit: None, allowed: crate::Allowed::NONE };
         (datapath.add_port(config, PortDevice::Memory(device)).unwrap().id, peer)
     }
 
@@ -243,6 +273,31 @@ mod tests {
             world.wait();
             assert!(!has_words(&peer), "network {network}, address {last}");
         }
+    }
+
+    /// A station that is plugged in is announced to the others of its network, and to nobody elsewhere; one that is gone again
+    /// is not.
+    #[test]
+    fn who_is_plugged_in_is_announced() {
+        let world = World::new();
+        let ((_, neighbour), (_, elsewhere)) = (world.plug(0, 3), world.plug(1, 3));
+        let (port, own) = world.plug(0, 2);
+        let mac = identity(0, 2).mac;
+        let (v4, v6) = (identity(0, 2).ipv4.unwrap(), std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+        let of_network = world.datapath.snapshot();
+        world.datapath.announce(of_network.port(port).unwrap(), mac, [IpAddr::V4(v4), v6.into()].into_iter());
+        let (gone, _) = world.plug(0, 9);
+        world.datapath.announce(world.datapath.snapshot().port(gone).unwrap(), mac, [v4.into()].into_iter());
+        world.datapath.release_port(&world.datapath.take_port(gone).unwrap());
+        Chores::new(&world.datapath).run(&world.datapath, Timestamp::ZERO);
+        let heard: Vec<_> = std::iter::from_fn(|| neighbour.try_receive()).map(|(frame, _)| frame).collect();
+        let said = heard.iter().map(|frame| {
+            let headers = Headers::parse(frame).unwrap();
+            assert_eq!(vswitch_frame::addresses(frame).1, mac);
+            vswitch_nat::route::heard(frame, &headers).map(|(address, mac, _)| (address, mac))
+        });
+        assert_eq!(said.collect::<Vec<_>>(), [Some((v4.into(), mac)), Some((v6.into(), mac))]);
+        assert!(own.try_receive().is_none() && elsewhere.try_receive().is_none());
     }
 
     /// Nor is the port told that a station has left for another one.

@@ -237,11 +237,13 @@ pub fn receive(socket: BorrowedFd<'_>, area: &mut [u8]) -> io::Result<Received> 
     control.each(|level, kind, data| match (level, kind) {
         (libc::SOL_UDP, UDP_GRO) => segment = int(data, 0).and_then(|size| u16::try_from(size).ok()),
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            // The last of the three is the destination in the header.
-            local = data.get(8..12).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(IpAddr::from);
+            // The second of the three is the address to answer from: the destination in the header, or the host's own where
+            // that is one of many.
+            local = data.get(4..8).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(IpAddr::from);
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            local = data.get(..16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(IpAddr::from);
+            let destination = data.get(..16).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(IpAddr::from);
+            local = destination.filter(|address| !address.is_multicast());
         }
         _ => {}
     });

@@ -29,11 +29,17 @@ pub struct Host {
 }
 
 pub fn config(network: NetworkIndex, name: &str) -> PortConfig {
-    PortConfig { name: name.to_owned(), network, identity: None, mac_limit: None }
+    PortConfig {
+        name: name.to_owned(),
+        network,
+        identity: None,
+        mac_limit: None,
+        allowed: vswitch_switch::Allowed::NONE,
+    }
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, mtu: MTU }
+    NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, forward_bpdus: false, mtu: MTU }
 }
 
 impl Host {

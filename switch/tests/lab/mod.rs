@@ -31,7 +31,7 @@ pub fn gateway() -> Gateway {
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig { name: name.to_owned(), gateway: Some(gateway()), inter_port: true, mtu: 1500 }
+    NetworkConfig { name: name.to_owned(), gateway: Some(gateway()), inter_port: true, forward_bpdus: false, mtu: 1500 }
 }
 
 /// The station with this number: 02:42:0a:00:00:NN, 10.0.0.NN, fd00::NN.
@@ -58,7 +58,16 @@ impl Lab {
     }
 
     pub fn port(&mut self, network: NetworkIndex, identity: Option<Identity>) -> PortId {
-        self.port_of(PortConfig { name: "port".to_owned(), network, identity, mac_limit: None }, Offloads::Carried)
+        self.port_of(
+            PortConfig {
+                name: "port".to_owned(),
+                network,
+                identity,
+                mac_limit: None,
+                allowed: vswitch_switch::Allowed::NONE,
+            },
+            Offloads::Carried,
+        )
     }
 
     pub fn port_of(&mut self, config: PortConfig, offloads: Offloads) -> PortId {
@@ -101,7 +110,13 @@ impl Lab {
 
     /// Puts a device that is none of the lab's on a network.
     pub fn plug(&mut self, network: NetworkIndex, device: PortDevice) -> PortId {
-        let config = PortConfig { name: "device".to_owned(), network, identity: None, mac_limit: None };
+        let config = PortConfig {
+            name: "device".to_owned(),
+            network,
+            identity: None,
+            mac_limit: None,
+            allowed: vswitch_switch::Allowed::NONE,
+        };
         self.datapath.add_port(config, device).unwrap().id
     }
 

@@ -149,6 +149,7 @@ impl Net {
             name: format!("{self:?}"),
             gateway: Some(self.gateway()),
             inter_port: self != Net::Iso,
+            forward_bpdus: false,
             mtu: if self == Net::World { 1400 } else { 1500 },
         }
     }
@@ -196,6 +197,7 @@ impl World {
             network: self.networks[net as usize],
             identity: checked,
             mac_limit: None,
+            allowed: vswitch_switch::Allowed::NONE,
         };
         let port = self.datapath.add_port(config, PortDevice::Memory(device)).unwrap().id;
         let mut tag = [0; TAG];

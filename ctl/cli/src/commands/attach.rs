@@ -51,6 +51,8 @@ pub(crate) struct AttachArgs {
     /// MAC address
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
+    #[command(flatten)]
+    allowed: values::AllowArgs,
     /// Further name on the network (repeat for more)
     #[arg(long = "network-alias", visible_alias = "alias", value_name = "NAME")]
     alias: Vec<String>,
@@ -92,6 +94,7 @@ impl AttachArgs {
         }
         endpoint.mac_address = self.mac_address.unwrap_or_default();
         endpoint.aliases = self.alias;
+        self.allowed.put_into(endpoint);
         // A file that cannot be written is noticed before anything is changed.
         let file = self.resolv_conf.map(ResolvConf::open).transpose()?;
         let endpoint = match client.attach(&request).await {

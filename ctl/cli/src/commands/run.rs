@@ -53,6 +53,8 @@ pub(crate) struct RunArgs {
     /// MAC address on the (first) network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
+    #[command(flatten)]
+    allowed: values::AllowArgs,
     /// Further name on the (first) network (repeat for more)
     #[arg(long = "network-alias", visible_alias = "net-alias", value_name = "NAME")]
     aliases: Vec<String>,
@@ -68,7 +70,7 @@ pub(crate) struct RunArgs {
     /// Publish every port that is exposed, at any free port of the host
     #[arg(short = 'P', long)]
     publish_all: bool,
-    /// Nameserver instead of the host's (repeat for more)
+    /// Nameserver instead of the host's (repeat for more), or 'gateway': ask there, and leave port 53 inside to the container
     #[arg(long, value_name = "ADDRESS")]
     dns: Vec<String>,
     /// DNS search domain (repeat for more)
@@ -158,6 +160,7 @@ impl RunArgs {
         if let Some(address) = self.mac_address {
             endpoint.mac_address = address;
         }
+        self.allowed.put_into(&mut endpoint);
         endpoint.aliases.extend(self.aliases);
         endpoint.links.extend(self.links);
         Ok(ContainerCreate {

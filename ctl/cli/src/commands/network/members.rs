@@ -18,6 +18,8 @@ pub(crate) struct ConnectArgs {
     /// MAC address
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
+    #[command(flatten)]
+    allowed: values::AllowArgs,
     /// Further name on the network (repeat for more)
     #[arg(long = "alias", visible_alias = "network-alias", value_name = "NAME")]
     aliases: Vec<String>,
@@ -46,6 +48,7 @@ impl ConnectArgs {
             gw_priority: self.gw_priority,
             ..EndpointConfig::default()
         };
+        self.allowed.put_into(&mut endpoint);
         if let Some(address) = self.ip {
             values::addresses(&mut endpoint.ipam_config).ipv4_address = address;
         }
