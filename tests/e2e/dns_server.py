@@ -1,6 +1,7 @@
 # A name server for tests: dns_server.py ADDRESS ANSWER listens on port 53, UDP and TCP, and answers every question for A
 # with ANSWER, but names that begin with
 #   silent   never                     fail     with SERVFAIL
+#   slow     after 2.5 s               held     when 400 of them are there, all at once
 #   big      with 200 addresses, over TCP only     forged   twice, first with another number
 # It prints "udp NAME" or "tcp NAME" for each question.
 import socket
@@ -58,8 +59,19 @@ listener = socket.create_server((address, 53), family=family)
 threading.Thread(target=streams, args=(listener,), daemon=True).start()
 datagrams = socket.socket(family, socket.SOCK_DGRAM)
 datagrams.bind((address, 53))
+held = []
 print("ready", flush=True)
 while True:
     question, client = datagrams.recvfrom(4096)
-    for reply in replies(question, "udp"):
-        datagrams.sendto(reply, client)
+    name = name_of(question)[0]
+    if name.startswith("slow"):
+        late = [(reply, client) for reply in replies(question, "udp")]
+        threading.Timer(2.5, lambda late=late: [datagrams.sendto(*one) for one in late]).start()
+    elif name.startswith("held"):
+        held += [(reply, client) for reply in replies(question, "udp")]
+        if len(held) >= 400:
+            for one in held:
+                datagrams.sendto(*one)
+    else:
+        for reply in replies(question, "udp"):
+            datagrams.sendto(reply, client)

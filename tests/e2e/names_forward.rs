@@ -115,6 +115,51 @@ fn a_resolver_on_the_hosts_loopback() {
     });
 }
 
+/// An answer is taken also when it comes after others were asked, and hundreds of questions may wait at the same time.
+#[test]
+fn slow_answers() {
+    guard(|| {
+        host_resolvers("nameserver 127.0.0.53\n");
+        let site = Site::start();
+        let _server = serve(&site.host, "127.0.0.53", "192.0.2.53");
+        site.vs.ok("network create red");
+        let a = site.vs.container("a", "--network red");
+        assert_eq!(dig(&a, "slow.test A"), "192.0.2.53");
+        let ask = "import socket, struct, time\n\
+            out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+            out.connect(('127.0.0.11', 53))\n\
+            out.settimeout(20)\n\
+            for number in range(400):\n\
+            \x20   name = b'held%03d' % number\n\
+            \x20   question = bytes([len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1'\n\
+            \x20   out.send(struct.pack('!6H', number, 0x100, 1, 0, 0, 0) + question)\n\
+            \x20   time.sleep(0.001)\n\
+            codes = [out.recv(512)[3] & 15 for number in range(400)]\n\
+            print(codes.count(0), 'of', len(codes))\n";
+        std::fs::write("/mnt/ask.py", ask).unwrap();
+        assert_eq!(a.ok("python3 /mnt/ask.py").trim(), "400 of 400");
+        site.finish();
+    });
+}
+
+/// A resolver on a link of the host's, named with its interface, is asked from the host.
+#[test]
+fn a_link_local_resolver() {
+    guard(|| {
+        let site = Site::start();
+        site.host.ok("ip link add link0 type veth peer name link1 && ip addr add fe80::53/64 dev link0 nodad");
+        site.host.ok("ip link set link0 up && ip link set link1 up");
+        let server = site.host.spawn(&script("fe80::53%link0", "192.0.2.80"));
+        ready(&server);
+        host_resolvers("nameserver fe80::53%link0\n");
+        site.vs.ok("network create red");
+        let (a, b) = (site.vs.container("a", "--network red"), site.vs.container("b", ""));
+        eventually("the host's file is read", 10, || dig(&a, "example.test A") == "192.0.2.80");
+        assert_eq!(dig(&b, "example.test A"), "192.0.2.80", "on the default network, too");
+        site.finish();
+    });
+}
+
 /// --dns of a container comes before the operator's, that before the host's; a resolver on the container's own network is
 /// reached without any way out.
 #[test]

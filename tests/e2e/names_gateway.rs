@@ -32,6 +32,37 @@ fn gateways(vs: &Vswitch, network: &str) -> (String, String) {
     (gateway(0), gateway(1))
 }
 
+/// A container that is a name server itself has port 53 of all its addresses, over UDP and TCP, and still finds names: at its
+/// networks' gateways.
+#[test]
+fn a_name_server_inside() {
+    guard(|| {
+        host_resolvers("nameserver 127.0.0.53\n");
+        let site = Site::start();
+        let _server = serve(&site.host, "127.0.0.53", "192.0.2.53");
+        site.vs.ok("network create red");
+        site.vs.ok("network create blue");
+        let (db, far) = (site.vs.container("db", "--network red"), site.vs.container("far", "--network blue"));
+        let own = site.vs.container("own", "--network red --dns gateway");
+        let take = "import socket\n\
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):\n\
+            \x20   held = socket.socket(socket.AF_INET, kind)\n\
+            \x20   held.bind(('', 53))\n\
+            \x20   if kind == socket.SOCK_STREAM: held.listen()\n\
+            print('had')\n";
+        std::fs::write("/mnt/take.py", take).unwrap();
+        assert_eq!(own.ok("python3 /mnt/take.py"), "had\n");
+        assert_eq!(dig(&own, "db A"), db.ipv4("red").to_string());
+        assert_eq!(dig(&own, "example.test A"), "192.0.2.53");
+        assert!(own.ok("getent ahostsv4 db").contains(&db.ipv4("red").to_string()));
+        site.vs.ok("network connect blue own");
+        site.vs.ok("network disconnect red own");
+        assert_eq!(dig(&own, "far A"), far.ipv4("blue").to_string());
+        site.vs.refuses("run --rm --dns gateway --dns 192.0.2.1 -- true", "stands alone");
+        site.finish();
+    });
+}
+
 /// A namespace that was attached has names of its network and of the world, at the gateway's address of both families, over UDP
 /// and TCP; so has a container.
 #[test]

@@ -241,6 +241,8 @@ pub(super) const NARROWED: &[(c_long, &[&Checks])] = &[
             &[(1, Check::Is(Argument::Value(libc::FIONBIO)))],
             &[(1, Check::Is(Argument::Value(libc::FIONREAD)))],
             &[(1, Check::Is(Argument::Value(libc::FIOCLEX)))],
+            // The number of an interface that a link-local resolver is named with.
+            &[(1, Check::Is(Argument::Value(libc::SIOCGIFINDEX)))],
             &[(1, Check::Is(Argument::Value(libc::TCGETS)))],
             &[(1, Check::Is(Argument::Value(libc::TIOCOUTQ)))],
         ],

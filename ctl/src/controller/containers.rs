@@ -153,7 +153,7 @@ impl Controller {
     /// Refuses what a container without a resolver of its own cannot have, and words that mean nothing here.
     fn check_resolving(&self, mode: &NetworkMode, spec: &ContainerSpec) -> Result<(), ControlError> {
         let shared = matches!(mode, NetworkMode::Container(_));
-        if shared && !(spec.dns.is_empty() && spec.dns_search.is_empty() && spec.dns_options.is_empty()) {
+        if shared && !(spec.dns_words().is_empty() && spec.dns_search.is_empty() && spec.dns_options.is_empty()) {
             return Err(ControlError::invalid("conflicting options: dns and the network mode"));
         }
         if shared && !spec.extra_hosts.is_empty() {

@@ -78,7 +78,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             network_mode: container.mode_text.clone(),
             port_bindings: wanted_ports(container),
             auto_remove: spec.auto_remove,
-            dns: spec.dns.iter().map(ToString::to_string).collect(),
+            dns: spec.dns_words(),
             dns_options: spec.dns_options.clone(),
             dns_search: spec.dns_search.clone(),
             log_config: log_config(spec.log_limit),

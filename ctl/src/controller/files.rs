@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::agent::files::MARK;
 use crate::dns;
-use crate::ipam::host::{self, HostNetworks};
+use crate::ipam::host::{self, HostNetworks, Resolver};
 use crate::model::{ContainerSpec, DnsDefaults};
 
 /// Where the host's files are. Read whenever they matter, so that changes are seen.
@@ -54,7 +54,9 @@ pub(super) fn etc_hosts<'a>(lines: impl Iterator<Item = (IpAddr, &'a str)>) -> S
 pub(super) struct Resolving {
     /// Nameservers that somebody named; none: the host's.
     pub(super) given: Vec<IpAddr>,
-    host: Vec<IpAddr>,
+    /// Gateways that answer instead of the name server inside.
+    gateways: Vec<IpAddr>,
+    host: Vec<Resolver>,
     search: Vec<String>,
     options: Vec<String>,
     /// The options were named by somebody.
@@ -70,16 +72,22 @@ impl Resolving {
         let options = first(&spec.dns_options, &defaults.options);
         Resolving {
             given: if spec.dns.is_empty() { defaults.servers.clone() } else { spec.dns.clone() },
-            host: host::nameservers(host_file).filter(|server| !server.is_unspecified()).collect(),
+            gateways: Vec::new(),
+            host: host::resolvers(host_file).filter(|server| !server.address.is_unspecified()).collect(),
             search: first(&spec.dns_search, &defaults.search).unwrap_or_else(|| host::search_domains(host_file)),
             own_options: options.is_some(),
             options: options.unwrap_or_else(|| host::options(host_file)),
         }
     }
 
-    /// Nobody is named but resolvers on the host's own loopback.
-    pub(super) fn only_loopback(&self) -> bool {
-        self.given.is_empty() && !self.host.is_empty() && self.host.iter().all(IpAddr::is_loopback)
+    /// As it is for a container that asks at its networks' gateways.
+    pub(super) fn at(self, gateways: Vec<IpAddr>) -> Resolving {
+        Resolving { gateways, ..self }
+    }
+
+    /// Nobody is named but resolvers that only the host reaches: on its loopback, or on one of its links.
+    pub(super) fn only_the_hosts_own(&self) -> bool {
+        self.given.is_empty() && !self.host.is_empty() && self.host.iter().all(Resolver::is_the_hosts_own)
     }
 
     /// Whoever asks for `ndots` above 0 wants the search domains tried for names without a dot.
@@ -89,16 +97,19 @@ impl Resolving {
     }
 
     /// /etc/resolv.conf. `served`: the name server of vswitch answers in the container. Otherwise the host's resolvers
-    /// are named without those on loopback, which are of no use in another namespace.
+    /// are named without those that only the host reaches.
     pub(super) fn text(&self, served: bool) -> String {
-        let reachable = self.host.iter().copied().filter(|server| !server.is_loopback()).collect();
+        let reachable =
+            self.host.iter().filter(|server| !server.is_the_hosts_own()).map(|server| server.address).collect();
+        let knows_names = served || !self.gateways.is_empty();
         let (servers, mut options) = match (served, self.given.is_empty()) {
+            _ if !self.gateways.is_empty() => (self.gateways.clone(), self.options.clone()),
             (true, _) => (vec![dns::ADDRESS.into()], self.options.clone()),
             (false, false) => (self.given.clone(), self.options.clone()),
             (false, true) => (reachable, self.options.clone()),
         };
         // As Docker: names of containers have no dots, and are asked for as they are.
-        if served && !(self.own_options && options.iter().any(|option| option.starts_with(NDOTS))) {
+        if knows_names && !(self.own_options && options.iter().any(|option| option.starts_with(NDOTS))) {
             options.retain(|option| !option.starts_with(NDOTS));
             options.push(format!("{NDOTS}0"));
         }
@@ -186,11 +197,11 @@ mod tests {
         assert_eq!(text(own, &set, HOST, true), "nameserver 127.0.0.11|search set.example|options ndots:2|");
     }
 
-    /// A host whose only resolver is on its loopback is told apart.
+    /// A host whose only resolvers are on its loopback or on a link of its own is told apart.
     #[test]
-    fn only_loopback() {
-        let of = |host: &str| Resolving::new(&spec(|_| ()), &DnsDefaults::default(), host).only_loopback();
-        assert!(of("nameserver 127.0.0.53\nnameserver ::1\n"));
+    fn only_the_hosts_own() {
+        let of = |host: &str| Resolving::new(&spec(|_| ()), &DnsDefaults::default(), host).only_the_hosts_own();
+        assert!(of("nameserver 127.0.0.53\nnameserver ::1\n") && of("nameserver fe80::1%wlan0\n"));
         assert!(!of(HOST) && !of(""));
     }
 

@@ -159,16 +159,22 @@ impl Controller {
     }
 
     /// Whether /etc/resolv.conf of a container names the server: on a custom network, whose names only it knows, and
-    /// where the host has no resolver but on its own loopback, which is out of a container's reach.
+    /// where the host has no resolver but such as only it reaches.
     pub(super) fn needs_server(&self, state: &State, container: &Id) -> bool {
         let Some(one) = state.containers.get(container) else { return false };
         let custom = endpoints(state, one).any(|(_, on)| !on.network.predefined());
-        custom || (!one.endpoints.is_empty() && self.resolving(state, one).only_loopback())
+        let needed = custom || (!one.endpoints.is_empty() && self.resolving(state, one).only_the_hosts_own());
+        needed && !one.container.spec.names_at_gateway
     }
 
     /// What a container wants of its resolver.
     pub(super) fn resolving(&self, state: &State, one: &ContainerState) -> Resolving {
-        Resolving::new(&one.container.spec, &state.defaults.dns, &self.inner.host.resolv_conf())
+        let resolving = Resolving::new(&one.container.spec, &state.defaults.dns, &self.inner.host.resolv_conf());
+        if !one.container.spec.names_at_gateway {
+            return resolving;
+        }
+        let gateways = endpoints(state, one).flat_map(|(_, on)| on.network.subnets()).map(|plan| plan.gateway);
+        resolving.at(gateways.collect())
     }
 
     fn scope(&self, state: &State, container: &Id) -> Scope {

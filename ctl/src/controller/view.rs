@@ -164,7 +164,7 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         auto_remove: spec.auto_remove,
         tty: spec.tty,
         network_mode: container.mode_text.clone(),
-        dns: spec.dns.iter().map(ToString::to_string).collect(),
+        dns: spec.dns_words(),
         dns_search: spec.dns_search.clone(),
         dns_options: spec.dns_options.clone(),
         extra_hosts: spec.extra_hosts.iter().map(|extra| format!("{}:{}", extra.name, extra.address)).collect(),

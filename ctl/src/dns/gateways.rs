@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -47,7 +48,14 @@ enum Asked {
 #[derive(Debug)]
 struct Gateway {
     scope: Arc<ArcSwap<Scope>>,
-    clients: Mutex<HashMap<IpAddr, Arc<Client>>>,
+    clients: Mutex<HashMap<IpAddr, Known>>,
+}
+
+/// A client, and when it asked last.
+#[derive(Debug)]
+struct Known {
+    client: Arc<Client>,
+    asked: Duration,
 }
 
 impl Gateways {
@@ -102,14 +110,18 @@ impl Default for Gateway {
 }
 
 impl Gateway {
-    /// Who asks from this address. When there are too many, all are forgotten and begin anew.
-    fn client(&self, source: IpAddr) -> Arc<Client> {
+    /// Who asks from this address. When there are too many, the one that has been silent for longest is forgotten: whoever
+    /// has used up what it may ask is not.
+    fn client(&self, source: IpAddr, now: Duration) -> Arc<Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() >= MOST_CLIENTS && !clients.contains_key(&source) {
-            clients.clear();
+            let silent = clients.iter().min_by_key(|(_, known)| known.asked).map(|(address, _)| *address);
+            silent.and_then(|address| clients.remove(&address));
         }
         let fresh = || Client::seeing(Arc::clone(&self.scope), Outlet::Host, Limits::default());
-        Arc::clone(clients.entry(source).or_insert_with(fresh))
+        let known = clients.entry(source).or_insert_with(|| Known { client: fresh(), asked: now });
+        known.asked = now;
+        Arc::clone(&known.client)
     }
 }
 
@@ -123,7 +135,7 @@ pub(super) async fn serve(shared: Arc<Shared>, gateways: Gateways, mut backlog: 
         let gateway = gateways.table.load().get(&local.ip()).cloned();
         // The network is just being removed.
         let Some(gateway) = gateway else { continue };
-        let client = gateway.client(source.ip());
+        let client = gateway.client(source.ip(), shared.now());
         match asked {
             Asked::Datagram(datagram) => answer(&shared, client, datagram, &port),
             Asked::Stream(stream) => {
@@ -142,7 +154,9 @@ fn answer(shared: &Arc<Shared>, client: Arc<Client>, datagram: ServiceDatagram, 
             let (shared, port) = (Arc::clone(shared), port.clone());
             tokio::spawn(async move {
                 let reply = shared.forward(&client, &question, &datagram.payload, Transport::Udp).await;
-                port.answer(datagram.answered(reply));
+                if let Some(reply) = reply {
+                    port.answer(datagram.answered(reply));
+                }
             });
         }
         Todo::Nothing => {}
@@ -180,24 +194,27 @@ mod tests {
             Scope { upstreams, ..Scope::default() }
         };
         gateways.publish([(address(1), scope(false)), (address(2), scope(false))].into_iter());
-        let client = published(&gateways, address(1)).unwrap().client(address(9));
+        let client = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
         assert!(!client.scope().upstreams.leaves);
         gateways.publish([(address(1), scope(true))].into_iter());
         assert!(client.scope().upstreams.leaves);
-        let again = published(&gateways, address(1)).unwrap().client(address(9));
+        let again = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
         assert!(Arc::ptr_eq(&client, &again), "its limits are the same, too");
         assert!(published(&gateways, address(2)).is_none());
     }
 
-    /// Clients are told apart, and there are never more of them than there may be.
+    /// Clients are told apart, and there are never more of them than there may be. However many come, who goes on asking is
+    /// remembered, with what it has used up.
     #[test]
     fn clients_are_bounded() {
         let gateway = Gateway::default();
-        let first = gateway.client(address(0));
-        assert!(!Arc::ptr_eq(&first, &gateway.client(address(1))));
+        let first = gateway.client(address(0), Duration::ZERO);
+        assert!(!Arc::ptr_eq(&first, &gateway.client(address(1), Duration::ZERO)));
         for number in 0..10 * u32::try_from(MOST_CLIENTS).unwrap() {
-            gateway.client(address(number));
+            let now = Duration::from_millis(number.into());
+            gateway.client(address(number), now);
             assert!(gateway.clients.lock().unwrap().len() <= MOST_CLIENTS);
+            assert!(Arc::ptr_eq(&first, &gateway.client(address(0), now)), "forgotten by {number}");
         }
     }
 

@@ -19,7 +19,7 @@ impl Default for Limits {
     /// A busy client resolves some hundred names a second; what is answered from the snapshot costs a fiftieth of what a
     /// forwarded question costs.
     fn default() -> Self {
-        Limits { questions: 50_000, forwarded: 2_000, waiting: 256, connections: 32 }
+        Limits { questions: 50_000, forwarded: 2_000, waiting: 1024, connections: 32 }
     }
 }
 

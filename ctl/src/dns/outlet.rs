@@ -24,6 +24,15 @@ pub enum Outlet {
     },
 }
 
+/// The number of an interface of vswitchd's own network namespace; a zone may also be a number.
+pub(super) fn zone_number(zone: &str) -> Option<u32> {
+    if let Ok(number) = zone.parse() {
+        return Some(number);
+    }
+    let socket = std::net::UdpSocket::bind(("::", 0)).ok()?;
+    rustix::net::netdevice::name_to_index(socket, zone).ok()
+}
+
 impl Outlet {
     /// A datagram socket connected to `server`, from a port that nobody can know beforehand (RFC 5452 section 4.5).
     pub(super) async fn datagram(&self, server: SocketAddr) -> io::Result<UdpSocket> {

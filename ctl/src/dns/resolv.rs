@@ -1,11 +1,10 @@
 //! The host's resolvers, as its resolv.conf says at the moment.
 
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ipam::host::nameservers;
+use crate::ipam::host::{Resolver, resolvers};
 
 /// A resolv.conf that is read again whenever it was changed or replaced.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ pub struct ResolvConf {
 #[derive(Debug, Default)]
 struct Last {
     stamp: Option<Stamp>,
-    servers: Arc<[IpAddr]>,
+    servers: Arc<[Resolver]>,
 }
 
 /// Device, inode, length, and the time of the last change.
@@ -33,7 +32,7 @@ impl ResolvConf {
 
     /// The resolvers that it names now, each once.
     #[must_use]
-    pub fn servers(&self) -> Arc<[IpAddr]> {
+    pub fn servers(&self) -> Arc<[Resolver]> {
         let stamp = std::fs::metadata(&self.path)
             .ok()
             .map(|about| (about.dev(), about.ino(), about.size(), about.mtime(), about.mtime_nsec()));
@@ -41,8 +40,8 @@ impl ResolvConf {
         if last.stamp != stamp {
             let text = std::fs::read_to_string(&self.path).unwrap_or_default();
             let mut servers = Vec::new();
-            for server in nameservers(&text) {
-                if !servers.contains(&server) && !server.is_unspecified() {
+            for server in resolvers(&text) {
+                if !servers.contains(&server) && !server.address.is_unspecified() {
                     servers.push(server);
                 }
             }
@@ -62,7 +61,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("resolv.conf");
         let conf = ResolvConf::new(path.clone());
-        let servers = || conf.servers().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let servers = || conf.servers().iter().map(|server| server.address.to_string()).collect::<Vec<_>>();
         assert!(servers().is_empty());
         std::fs::write(&path, "nameserver 192.0.2.1\nnameserver 192.0.2.1\nnameserver 0.0.0.0\n").unwrap();
         assert_eq!(servers(), ["192.0.2.1"]);

@@ -43,8 +43,9 @@ pub(super) async fn datagrams(shared: Arc<Shared>, client: Arc<Client>, socket: 
                 let (shared, client, socket) = (Arc::clone(&shared), Arc::clone(&client), Arc::clone(&socket));
                 let bytes = bytes.to_vec();
                 tokio::spawn(async move {
-                    let reply = shared.forward(&client, &question, &bytes, Transport::Udp).await;
-                    let _ = socket.send_to(&reply, from).await;
+                    if let Some(reply) = shared.forward(&client, &question, &bytes, Transport::Udp).await {
+                        let _ = socket.send_to(&reply, from).await;
+                    }
                 });
             }
             Todo::Nothing => {}
@@ -94,9 +95,10 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Send + 'static>(
                 let Ok(turn) = Arc::clone(&at_once).acquire_owned().await else { break };
                 let (shared, client, replies) = (Arc::clone(&shared), Arc::clone(&client), replies.clone());
                 tokio::spawn(async move {
-                    let reply = shared.forward(&client, &question, &bytes, Transport::Tcp).await;
-                    // The client may be gone.
-                    let _ = replies.send(reply).await;
+                    if let Some(reply) = shared.forward(&client, &question, &bytes, Transport::Tcp).await {
+                        // The client may be gone.
+                        let _ = replies.send(reply).await;
+                    }
                     drop(turn);
                 });
             }

@@ -30,7 +30,7 @@ use crate::clock::Stopwatch;
 use crate::vital;
 
 /// Forwarded questions at the same time, of all clients together.
-const MOST_WAITING: usize = 1024;
+const MOST_WAITING: usize = 4096;
 
 /// The name server. Clones are the same server, which ends with the last of them.
 #[derive(Debug, Clone)]
@@ -252,7 +252,7 @@ impl Shared {
                 Todo::Send(reply)
             }
             Step::Forward(question) if client.state().forwarded.take(self.now()) => Todo::Ask(question),
-            Step::Forward(question) => Todo::Send(self.limit(&question)),
+            Step::Forward(question) => self.limit(&question, transport).map_or(Todo::Nothing, Todo::Send),
             Step::Ignore => {
                 self.counters.ignored.add();
                 Todo::Nothing

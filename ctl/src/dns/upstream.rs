@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,17 +11,20 @@ use hickory_proto::op::ResponseCode;
 use rand::Rng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::answer::negative;
-use super::outlet::Outlet;
+use super::outlet::{Outlet, zone_number};
 use super::query::{Question, Transport};
 use super::reply::{Verdict, fit, judge, with_number};
 use super::scope::Servers;
 use super::server::framed;
 use super::service::{Client, Shared};
 use super::{ADDRESS, PORT};
+use crate::ipam::host::Resolver;
 
-/// How long one resolver may take.
+/// How long one resolver is waited for alone. Then the next is asked, too, and the answer of either is taken.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long all together may take: less than the 5 s after which a client's resolver asks again.
@@ -32,6 +35,9 @@ const MOST_SERVERS: usize = 3;
 
 /// How often each is asked.
 const ROUNDS: usize = 2;
+
+/// Replies with a wrong number or question that are passed over: somebody who guesses gets no more tries at one port.
+const MOST_FOREIGN: usize = 16;
 
 type Bytes = Arc<[u8]>;
 
@@ -57,33 +63,34 @@ impl Key {
 }
 
 impl Shared {
-    /// The reply to a question that no network can answer; whatever happens, there is one.
+    /// The reply to a question that no network can answer; there is one, unless it is a question too many.
     pub(super) async fn forward(
         &self,
         client: &Client,
         question: &Question,
         bytes: &[u8],
         transport: Transport,
-    ) -> Vec<u8> {
+    ) -> Option<Vec<u8>> {
         let (Ok(_all), Ok(_own)) = (self.waiting.try_acquire(), client.waiting.try_acquire()) else {
-            return self.limit(question);
+            return self.limit(question, transport);
         };
         match self.ask_once(client, question, bytes, transport).await {
             Some(reply) => {
                 self.counters.forwarded.add();
-                fit(&reply, question)
+                Some(fit(&reply, question))
             }
             None => {
                 self.counters.unanswered.add();
-                negative(question, ResponseCode::ServFail)
+                Some(negative(question, ResponseCode::ServFail))
             }
         }
     }
 
-    /// The reply to a question too many.
-    pub(super) fn limit(&self, question: &Question) -> Vec<u8> {
+    /// The reply to a question too many: none to a datagram, which is sent again then, as programs take a refusal for the last
+    /// word.
+    pub(super) fn limit(&self, question: &Question, transport: Transport) -> Option<Vec<u8>> {
         self.counters.limited.add();
-        negative(question, ResponseCode::Refused)
+        (transport == Transport::Tcp).then(|| negative(question, ResponseCode::Refused))
     }
 
     /// Waits for the answer to the same question if it is being asked already, else asks it.
@@ -125,8 +132,9 @@ impl Shared {
         reply
     }
 
-    /// Asks one resolver after the other, and each once more. Those that failed lately come last; one that is unwilling is
-    /// not asked again, and its reply is the answer if nobody has a better one.
+    /// Asks one resolver after the other, and each once more, and takes the first answer, also that of one that is slow. Those
+    /// that failed lately come last; one that is unwilling is not asked again, and its reply is the answer if nobody has a
+    /// better one.
     async fn ask_all(
         &self,
         client: &Client,
@@ -135,41 +143,79 @@ impl Shared {
         transport: Transport,
     ) -> Option<Vec<u8>> {
         let mut servers = self.servers(client);
-        servers.sort_by_key(|(server, _)| client.is_lame(*server, self.now()));
+        servers.sort_by_key(|(server, _)| client.is_lame(server.ip(), self.now()));
         servers.truncate(MOST_SERVERS);
-        let mut unwilling = None;
-        for _ in 0..ROUNDS {
-            let mut left = Vec::new();
-            for (server, outlet) in servers {
-                let asked = exchange(outlet, SocketAddr::new(server, PORT), question, bytes, transport);
-                match tokio::time::timeout(PATIENCE, asked).await {
-                    Ok(Ok((Verdict::Unwilling, reply))) => unwilling = Some(reply),
-                    Ok(Ok((_, reply))) => {
-                        client.note(server, true, self.now());
-                        return Some(reply);
+        let asking: Arc<(Question, Vec<u8>)> = Arc::new((question.clone(), bytes.to_vec()));
+        let mut asked = JoinSet::new();
+        let mut unwilling = Unwilling::default();
+        for (server, outlet) in servers.iter().cycle().take(ROUNDS * servers.len()) {
+            if unwilling.servers.contains(server) {
+                continue;
+            }
+            let (server, outlet, asking) = (*server, (*outlet).clone(), Arc::clone(&asking));
+            asked.spawn(async move { (server, exchange(&outlet, server, &asking.0, &asking.1, transport).await) });
+            let until = Instant::now() + PATIENCE;
+            loop {
+                match tokio::time::timeout_at(until, asked.join_next()).await {
+                    Ok(Some(Ok((whose, outcome)))) => {
+                        if let Some(reply) = self.heard(client, whose, outcome, &mut unwilling) {
+                            return Some(reply);
+                        }
+                        if whose == server {
+                            break;
+                        }
                     }
-                    failed => {
-                        let why = failed.map_or_else(
-                            |_| "no answer in time".to_owned(),
-                            |asked| match asked {
-                                Ok(_) => String::new(),
-                                Err(error) => error.to_string(),
-                            },
-                        );
-                        tracing::debug!(%server, "a resolver failed: {why}");
-                        self.counters.upstream_failures.add();
-                        client.note(server, false, self.now());
-                        left.push((server, outlet));
+                    Ok(Some(Err(_)) | None) => break,
+                    Err(_) => {
+                        self.failed(client, server, "no answer in time");
+                        break;
                     }
                 }
             }
-            servers = left;
         }
-        unwilling
+        while let Some(outcome) = asked.join_next().await {
+            if let Ok((whose, outcome)) = outcome
+                && let Some(reply) = self.heard(client, whose, outcome, &mut unwilling)
+            {
+                return Some(reply);
+            }
+        }
+        unwilling.reply
+    }
+
+    /// Takes what came of asking a resolver; the reply if it is an answer.
+    fn heard(
+        &self,
+        client: &Client,
+        server: SocketAddr,
+        outcome: io::Result<(Verdict, Vec<u8>)>,
+        unwilling: &mut Unwilling,
+    ) -> Option<Vec<u8>> {
+        match outcome {
+            Ok((Verdict::Unwilling, reply)) => {
+                unwilling.servers.push(server);
+                unwilling.reply = Some(reply);
+                None
+            }
+            Ok((_, reply)) => {
+                client.note(server.ip(), true, self.now());
+                Some(reply)
+            }
+            Err(error) => {
+                self.failed(client, server, &error.to_string());
+                None
+            }
+        }
+    }
+
+    fn failed(&self, client: &Client, server: SocketAddr, why: &str) {
+        tracing::debug!(%server, "a resolver failed: {why}");
+        self.counters.upstream_failures.add();
+        client.note(server.ip(), false, self.now());
     }
 
     /// Who may be asked, and where from.
-    fn servers<'c>(&self, client: &'c Client) -> Vec<(IpAddr, &'c Outlet)> {
+    fn servers<'c>(&self, client: &'c Client) -> Vec<(SocketAddr, &'c Outlet)> {
         let scope = client.scope();
         let inside = matches!(client.outlet, Outlet::Sandbox { .. });
         match &scope.upstreams.servers {
@@ -179,17 +225,32 @@ impl Shared {
                 // Its own loopback is a sandbox's own affair, the host's is not.
                 let possible = |server: IpAddr| (inside && server.is_loopback()) || scope.upstreams.reaches(server);
                 let servers = servers.iter().copied().filter(|&server| !own(server) && possible(server));
-                servers.map(|server| (server, &client.outlet)).collect()
+                servers.map(|server| (SocketAddr::new(server, PORT), &client.outlet)).collect()
             }
             Servers::Host => {
-                let outlet = |server: &IpAddr| match server.is_loopback() {
+                let outlet = |server: &Resolver| match server.is_the_hosts_own() {
                     true => scope.upstreams.leaves.then_some(&Outlet::Host),
-                    false => scope.upstreams.reaches(*server).then_some(&client.outlet),
+                    false => scope.upstreams.reaches(server.address).then_some(&client.outlet),
                 };
                 let servers = self.host.servers();
-                servers.iter().filter_map(|server| Some((*server, outlet(server)?))).collect()
+                servers.iter().filter_map(|server| Some((place(server)?, outlet(server)?))).collect()
             }
         }
+    }
+}
+
+/// Resolvers that do not want to answer a question, and what the last of them said.
+#[derive(Debug, Default)]
+struct Unwilling {
+    servers: Vec<SocketAddr>,
+    reply: Option<Vec<u8>>,
+}
+
+/// Where a resolver of the host's is asked; nowhere as long as its interface is not there.
+fn place(server: &Resolver) -> Option<SocketAddr> {
+    match (server.address, &server.zone) {
+        (IpAddr::V6(address), Some(zone)) => Some(SocketAddrV6::new(address, PORT, 0, zone_number(zone)?).into()),
+        (address, _) => Some(SocketAddr::new(address, PORT)),
     }
 }
 
@@ -237,7 +298,7 @@ async fn over_datagram(
     let socket = outlet.datagram(server).await?;
     socket.send(&with_number(bytes, id)).await?;
     let mut buffer = vec![0; usize::from(u16::MAX)];
-    loop {
+    for _ in 0..=MOST_FOREIGN {
         let length = socket.recv(&mut buffer).await?;
         let reply = &buffer[..length];
         match judge(reply, id, question) {
@@ -246,6 +307,7 @@ async fn over_datagram(
             verdict => return Ok((verdict, reply.to_vec())),
         }
     }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "somebody guesses at its answer"))
 }
 
 async fn over_stream(
@@ -263,5 +325,43 @@ async fn over_stream(
     match judge(&reply, id, question) {
         Verdict::Foreign => Err(io::ErrorKind::InvalidData.into()),
         verdict => Ok((verdict, reply)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::{Message, OpCode, Query};
+    use hickory_proto::rr::{Name, RecordType};
+
+    use super::super::query::read;
+    use super::*;
+
+    fn message(id: u16, response: bool) -> Vec<u8> {
+        let mut message = if response { Message::response(id, OpCode::Query) } else { Message::query() };
+        message.add_query(Query::query(Name::from_ascii("example.org.").unwrap(), RecordType::A));
+        message.to_vec().unwrap()
+    }
+
+    /// A few replies with wrong numbers are passed over; after many the port is given up, and the question fails.
+    #[tokio::test]
+    async fn guesses_are_bounded() {
+        let bytes = message(0, false);
+        let question = read(&bytes, Transport::Udp).unwrap_or_else(|_| panic!("a question"));
+        for (guesses, answered) in [(MOST_FOREIGN, true), (MOST_FOREIGN + 1, false)] {
+            let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = server.local_addr().unwrap();
+            let replying = async {
+                let mut asked = [0; 512];
+                let (_, client) = server.recv_from(&mut asked).await.unwrap();
+                let id = u16::from_be_bytes([asked[0], asked[1]]);
+                for _ in 0..guesses {
+                    server.send_to(&message(id.wrapping_add(1), true), client).await.unwrap();
+                }
+                server.send_to(&message(id, true), client).await.unwrap();
+            };
+            let asked = over_datagram(&Outlet::Host, address, &question, &bytes);
+            let (reply, ()) = tokio::join!(asked, replying);
+            assert_eq!(reply.is_ok(), answered, "{guesses} guesses");
+        }
     }
 }

@@ -45,16 +45,43 @@ impl HostNetworks {
     }
 }
 
+/// A resolver as the host names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolver {
+    /// Its address.
+    pub address: IpAddr,
+    /// The interface of a link-local address (`fe80::1%eth0`), which means nothing in another namespace.
+    pub zone: Option<String>,
+}
+
+impl Resolver {
+    /// Whether only the host itself reaches it.
+    #[must_use]
+    pub const fn is_the_hosts_own(&self) -> bool {
+        self.zone.is_some() || self.address.is_loopback()
+    }
+}
+
 /// The `nameserver` lines of a resolv.conf.
-pub fn nameservers(resolv_conf: &str) -> impl Iterator<Item = IpAddr> {
+pub fn resolvers(resolv_conf: &str) -> impl Iterator<Item = Resolver> {
     resolv_conf.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         if words.next()? != "nameserver" {
             return None;
         }
-        // A zone (fe80::1%eth0) means nothing in another namespace.
-        words.next()?.parse().ok()
+        let word = words.next()?;
+        let (address, zone) = match word.split_once('%') {
+            Some((address, zone)) => (address, Some(zone.to_owned())),
+            None => (word, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        (zone.is_none() || address.is_ipv6()).then_some(Resolver { address, zone })
     })
+}
+
+/// Those of them that have a meaning elsewhere than on the host's links.
+fn nameservers(resolv_conf: &str) -> impl Iterator<Item = IpAddr> {
+    resolvers(resolv_conf).filter(|resolver| resolver.zone.is_none()).map(|resolver| resolver.address)
 }
 
 /// The last `search` or `domain` line of a resolv.conf.
@@ -147,6 +174,9 @@ mod tests {
     fn noise_is_skipped() {
         let host = HostNetworks::parse("x\ny z\na b c d e f g h\n", "1 2 3\n", "nameserver\nnameserver fe80::1%eth0\n");
         assert!(host.ipv4.is_empty() && host.ipv6.is_empty());
+        let named = |line: &str| resolvers(line).map(|one| (one.address.to_string(), one.zone)).collect::<Vec<_>>();
+        assert_eq!(named("nameserver fe80::1%eth0"), [("fe80::1".to_owned(), Some("eth0".to_owned()))]);
+        assert_eq!(named("nameserver 1.1.1.1%eth0\nnameserver x%y\nnameserver"), []);
         assert_eq!(search_domains("domain old\nsearch new.example other\n"), ["new.example", "other"]);
         assert!(search_domains("nameserver 1.1.1.1\n").is_empty());
         assert_eq!(options("options edns0 rotate\noptionsx\n options ndots:2\n"), ["edns0", "rotate", "ndots:2"]);

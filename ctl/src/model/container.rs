@@ -116,6 +116,9 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
     /// Nameservers instead of the host's.
     pub dns: Vec<IpAddr>,
+    /// Names are asked for at its networks' gateways, so that port 53 inside is all its own.
+    #[serde(default)]
+    pub names_at_gateway: bool,
     /// Search domains instead of the host's.
     pub dns_search: Vec<String>,
     /// Options of resolv.conf instead of the host's.
@@ -212,8 +215,22 @@ pub struct Wanted {
     pub spec: ContainerSpec,
 }
 
+impl ContainerSpec {
+    /// What was asked for with `--dns`.
+    #[must_use]
+    pub fn dns_words(&self) -> Vec<String> {
+        match self.names_at_gateway {
+            true => vec![AT_GATEWAY.to_owned()],
+            false => self.dns.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 /// The word for whatever network the operator chose for containers that name none.
 pub const DEFAULT_NETWORK: &str = "default";
+
+/// The word for the gateways of a container's own networks, in the place of a nameserver's address.
+pub const AT_GATEWAY: &str = "gateway";
 
 /// Checks the body of `POST /containers`.
 ///
@@ -234,8 +251,12 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         }
         more.push((request.network, take_endpoint(&request.endpoint, &mut faults)));
     }
-    let dns = wire.dns.iter().filter_map(|text| {
-        let sentence = || format!("{text} is not an ip address; --dns takes the address of a nameserver");
+    let names_at_gateway = wire.dns.iter().any(|text| text == AT_GATEWAY);
+    if names_at_gateway && wire.dns.len() > 1 {
+        faults.add("--dns gateway stands alone: the gateway asks the host's resolvers for what no network has");
+    }
+    let dns = wire.dns.iter().filter(|text| *text != AT_GATEWAY).filter_map(|text| {
+        let sentence = || format!("{text} is not an ip address; --dns takes the address of a nameserver, or 'gateway'");
         faults.take(text.parse().map_err(|_| sentence()))
     });
     let dns = dns.collect();
@@ -286,6 +307,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         stdin_once: wire.stdin_once,
         auto_remove: wire.auto_remove,
         dns,
+        names_at_gateway,
         dns_search: wire.dns_search,
         dns_options: wire.dns_options,
         extra_hosts,
@@ -410,16 +432,17 @@ mod tests {
     #[test]
     fn refusals() {
         type Change = fn(&mut ContainerCreate);
-        let cases: [(Change, &str); 13] = [
+        let cases: [(Change, &str); 14] = [
             (|wire| wire.command.clear(), "no command"),
             (|wire| wire.name = Some("a b".into()), "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
             (|wire| wire.hostname = Some("-x".into()), "invalid hostname"),
             (|wire| wire.env = vec!["novalue".into()], "write KEY=VALUE"),
             (|wire| wire.working_dir = Some("tmp".into()), "absolute path"),
             (|wire| wire.dns = vec!["x".into()], "not an ip address"),
+            (|wire| wire.dns = vec!["gateway".into(), "192.0.2.1".into()], "stands alone"),
             (|wire| wire.extra_hosts = vec!["x".into()], "write NAME:ADDRESS"),
             (|wire| wire.dns_options = vec!["ndots: 2".into()], "one word"),
-            (|wire| wire.publish = vec!["0:80".into()], "invalid hostPort: 0"),
+            (|wire| wire.publish = vec!["65536:80".into()], "invalid hostPort: 65536"),
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
             (|wire| wire.security_opt = vec!["apparmor=x".into()], "--security-opt"),
             (|wire| wire.volumes = vec!["x".into()], "invalid volume"),
