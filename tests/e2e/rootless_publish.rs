@@ -291,3 +291,106 @@ fn refusals() {
         assert_eq!(site.vs.ok("port ranged"), "80/tcp -> 10.99.0.1:8081\n");
     });
 }
+
+/// A port is published for both families whatever the container has; by the address of any gateway it is reached from inside,
+/// too; a question that was sent to all is answered by the host.
+#[test]
+fn reached_in_every_way() {
+    guard(|| {
+        let site = Rootless::start();
+        site.vs.ok("network create red");
+        site.vs.ok("network create blue");
+        let _a = web(&site, "a", "--network red -p 8080:80 -p 9000:9000/udp -p 0:80");
+        let (b, c) = (site.vs.container("b", "--network red"), site.vs.container("c", "--network blue"));
+        let ports = site.vs.ok("port a 80");
+        assert!(ports.starts_with("0.0.0.0:8080\n[::]:8080\n0.0.0.0:49153\n[::]:49153\n"), "{ports}");
+        for (place, address) in [(&site.host, "[::1]"), (&site.outside, "[fd99::1]"), (&site.outside, "10.99.0.1")] {
+            assert_eq!(fetch(place.sh(&format!("{CURL} http://{address}:8080/page"))), "page-of-a", "{address}");
+        }
+        let gateway = |network: &str| {
+            let shown = site.vs.json(&format!("network inspect {network}"));
+            shown[0]["IPAM"]["Config"][0]["Gateway"].as_str().unwrap().to_owned()
+        };
+        for (from, network) in [(&b, "red"), (&b, "blue"), (&c, "red"), (&c, "blue")] {
+            let url = format!("http://{}:8080/page", gateway(network));
+            assert_eq!(fetch(from.sh(&format!("{CURL} {url}"))), "page-of-a", "{} by {network}", from.name());
+        }
+        std::fs::write("/mnt/echo.py", ECHO).unwrap();
+        let echo = site.vs.spawn(&["exec", "a", "python3", "/mnt/echo.py"]);
+        eventually("the service is there", 20, || echo.output().contains("ready"));
+        for (to, family) in [("10.99.0.255", "INET"), ("10.99.0.1", "INET"), ("fd99::1", "INET6")] {
+            let ask = format!(
+                "import socket\n\
+                 s = socket.socket(socket.AF_{family}, socket.SOCK_DGRAM)\n\
+                 s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\n\
+                 s.settimeout(20)\n\
+                 s.sendto(b'who is there', ('{to}', 9000))\n\
+                 print(s.recvfrom(100))\n"
+            );
+            std::fs::write("/mnt/ask.py", ask).unwrap();
+            let said = site.outside.ok("python3 /mnt/ask.py");
+            let from = if family == "INET" { "10.99.0.1" } else { "fd99::1" };
+            assert!(said.contains("who is there") && said.contains(from), "{to}: {said}");
+        }
+    });
+}
+
+const ECHO: &str = "import socket\n\
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    s.bind(('0.0.0.0', 9000))\n\
+    print('ready', flush=True)\n\
+    while True: s.sendto(*s.recvfrom(100))\n";
+
+/// A container on an internal network starts with ports to publish, which are published once there is a way in, and closed when
+/// that goes.
+#[test]
+fn ways_in_come_and_go() {
+    guard(|| {
+        let site = Rootless::start();
+        site.vs.ok("network create --internal back");
+        site.vs.ok("network create front");
+        let said = site.vs.words("run -d --name a --network back -p 8080:80 -- sleep 1000");
+        assert_eq!(said.code, 0, "{said}");
+        assert!(said.stderr.contains("is published once"), "{said}");
+        let a = Container::new(&site.vs, "a");
+        a.serves_page();
+        let url = "http://10.99.0.1:8080/page";
+        let refused = |when: &str| {
+            // 7: the connection was refused.
+            site.outside.sh(&format!("{CURL} {url}")).exits(7);
+            assert_eq!(site.vs.ok("port a"), "", "{when}");
+        };
+        refused("on internal networks only");
+        for _ in 0..2 {
+            site.vs.ok("network connect front a");
+            assert_eq!(fetch(site.outside.sh(&format!("{CURL} {url}"))), "page-of-a");
+            assert_eq!(site.vs.ok("port a"), "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n");
+            site.vs.ok("network disconnect front a");
+            refused("without a way in");
+        }
+        site.vs.crash();
+        site.vs.up();
+        refused("after a restart");
+        let _other = web(&site, "other", "--network front -p 8080:80");
+        site.vs.refuses("network connect front a", "port is already allocated");
+        assert_eq!(fetch(site.outside.sh(&format!("{CURL} {url}"))), "page-of-other");
+    });
+}
+
+/// A published port whose address is missing when vswitchd starts again is published when the address is there.
+#[test]
+fn an_address_that_comes_later() {
+    guard(|| {
+        let site = Rootless::start();
+        site.host.ok("ip addr add 10.99.0.77/24 dev up0");
+        let _a = web(&site, "a", "-p 10.99.0.77:8080:80");
+        let get = format!("{CURL} http://10.99.0.77:8080/page");
+        assert_eq!(fetch(site.outside.sh(&get)), "page-of-a");
+        site.vs.crash();
+        site.host.ok("ip addr del 10.99.0.77/24 dev up0");
+        site.vs.up();
+        assert!(site.vs.log().contains("a has lost its published port"), "{}", site.vs.log());
+        site.host.ok("ip addr add 10.99.0.77/24 dev up0");
+        eventually("the port is published again", 20, || site.outside.sh(&get).stdout.contains("page-of-a"));
+    });
+}

@@ -60,7 +60,7 @@ impl Controller {
         self.ask(request).await?;
         self.serve_names(container).await?;
         // The ports may now be published through the new endpoint.
-        self.open_ports(container)
+        self.settle_ports(container).await
     }
 
     /// Takes a container's endpoint on a network away. The name of an attached namespace is detached.
@@ -107,6 +107,9 @@ impl Controller {
         if running {
             let request = routes::default_routes(&self.state(), &id);
             self.ask_anyway(request).await;
+            if let Err(error) = self.settle_ports(&id).await {
+                tracing::error!("the ports of container {} are not published as they should be: {error}", id.short());
+            }
             self.refresh_router_anyway(&self.state());
             self.publish_scope(&self.state(), &id);
             self.refresh_etc(&id).await;

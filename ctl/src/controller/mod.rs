@@ -217,7 +217,7 @@ impl Controller {
         controller.look_at_underlays(&controller.inner.monitor);
         controller.restore_networks()?;
         controller.make_default_networks()?;
-        controller.retake_ports().await;
+        let lost_ports = controller.retake_ports().await;
         controller.take_tables(tables)?;
         controller.refresh_router(&controller.state())?;
         controller.restore_flows();
@@ -226,6 +226,7 @@ impl Controller {
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
         let runtime = tokio::runtime::Handle::current();
+        vital::spawn(&runtime, "ports", may_block(controller.clone().regain_ports(lost_ports)));
         vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));
         vital::spawn(&runtime, "uplink", may_block(controller.clone().keep_uplink()));
         vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays()));

@@ -10,22 +10,28 @@ use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{ContainerSpec, Endpoint, NetworkMode};
 use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Transport, together};
+use crate::store::Change;
 
 /// Bindings of all containers that have some now, each with the address that it leads to.
 pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
     let mut all = Vec::new();
     for (id, one) in state.containers.iter().filter(|(_, one)| !one.container.ports.is_empty()) {
         let ways = routes::ways(state, id);
-        let address = |ipv4| if ipv4 { ways.ipv4_address() } else { ways.ipv6_address() };
-        let bindings = one.container.ports.iter();
-        all.extend(bindings.filter_map(|&binding| Some((binding, address(binding.host.is_ipv4())?))));
+        all.extend(one.container.ports.iter().filter_map(|&binding| Some((binding, target(&ways, &binding)?))));
     }
     for one in state.endpoints.values() {
         let bindings = one.endpoint.ports.iter().chain(one.leases.iter().flat_map(|(_, bindings)| bindings));
         let address = |ipv4| one.endpoint.addresses().find(|address| address.is_ipv4() == ipv4);
-        all.extend(bindings.filter_map(|&binding| Some((binding, address(binding.host.is_ipv4())?))));
+        let target = |ipv4: bool| address(ipv4).or_else(|| address(!ipv4));
+        all.extend(bindings.filter_map(|&binding| Some((binding, target(binding.host.is_ipv4())?))));
     }
     all
+}
+
+/// Where a binding leads: to the container's address of its family, or of the other one where the host's sockets are between.
+fn target(ways: &routes::Ways<'_>, binding: &Binding) -> Option<IpAddr> {
+    let (ipv4, ipv6) = (ways.ipv4_address(), ways.ipv6_address());
+    if binding.host.is_ipv4() { ipv4.or(ipv6) } else { ipv6.or(ipv4) }
 }
 
 impl Controller {
@@ -59,11 +65,10 @@ impl Controller {
         let internal = |id: &Id| state.networks.get(id).filter(|on| on.network.internal);
         let names: Vec<_> = networks.iter().filter_map(internal).map(|on| on.network.name.as_str()).collect();
         if names.len() == networks.len() {
-            return Err(ControlError::invalid(format!(
-                "port {first} cannot be published: network {} is internal and has no way in; choose a network without \
-                 --internal",
+            return Ok(vec![format!(
+                "port {first} is published once the container is on a network without --internal, too; {} has no way in",
                 names.join(", ")
-            )));
+            )]);
         }
         Ok(Vec::new())
     }
@@ -115,9 +120,12 @@ impl Controller {
         Ok(())
     }
 
-    /// Takes the host ports of containers that run since before this start.
-    pub(super) async fn retake_ports(&self) {
-        let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink else { return };
+    /// Takes the host ports of containers that run since before this start. Answers those that were not to be had.
+    pub(super) async fn retake_ports(&self) -> Vec<Binding> {
+        let mut lost = Vec::new();
+        if !matches!(self.inner.uplink, Some(UplinkState::Sockets(_))) {
+            return lost;
+        }
         let running: Vec<(String, Vec<Binding>)> = {
             let state = self.state();
             let containers = state.containers.values().map(|one| (&one.container.name, &one.container.ports));
@@ -127,16 +135,90 @@ impl Controller {
         };
         for (name, bindings) in running {
             for binding in bindings {
-                let mut deferred = Vec::new();
-                let claimed = sockets.claim(&mut vec![binding], self.may_defer().then_some(&mut deferred));
-                let mut result = claimed.map_err(|(Claim::InUse(detail) | Claim::Refused(detail))| detail);
-                for binding in deferred {
-                    result = self.ask_for_port(binding).await.map_err(|error| error.to_string());
-                }
-                if let Err(detail) = result {
-                    tracing::error!("container {name} lost its published port {binding}: {detail}");
+                if let Err(detail) = self.retake(binding).await {
+                    tracing::error!(
+                        "{name} has lost its published port {binding}: {detail}; it is published again as soon as \
+                         that is possible"
+                    );
+                    lost.push(binding);
                 }
             }
+        }
+        lost
+    }
+
+    async fn retake(&self, binding: Binding) -> Result<(), String> {
+        let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink else { return Ok(()) };
+        let mut deferred = Vec::new();
+        let claimed = sockets.claim(&mut vec![binding], self.may_defer().then_some(&mut deferred));
+        claimed.map_err(|(Claim::InUse(detail) | Claim::Refused(detail))| detail)?;
+        for binding in deferred {
+            self.ask_for_port(binding).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Tries again for host ports that were lost, for as long as their containers have them: the host's address may come later
+    /// (DHCP, a VPN), or whoever has the port may end.
+    pub(super) async fn regain_ports(self, mut lost: Vec<Binding>) {
+        while !lost.is_empty() {
+            tokio::time::sleep(BETWEEN_TRIES).await;
+            let mut still = Vec::new();
+            for binding in lost {
+                let wanted = published(&self.state()).iter().any(|(one, _)| *one == binding);
+                if !wanted {
+                    continue;
+                }
+                match self.retake(binding).await {
+                    Ok(()) => {
+                        self.refresh_router_anyway(&self.state());
+                        tracing::info!("port {binding} is published again");
+                    }
+                    Err(_) => still.push(binding),
+                }
+            }
+            lost = still;
+        }
+    }
+
+    /// Publishes what a running container's networks allow now, and nothing else: those through which it was reached may have
+    /// come or gone.
+    pub(super) async fn settle_ports(&self, id: &Id) -> Result<(), ControlError> {
+        let before = self.state().container_by_id(id)?.container.ports.clone();
+        let lacking = {
+            let mut state = self.state();
+            self.give_back_unreached(&mut state, id);
+            let container = &state.container_by_id(id)?.container;
+            container.running() && container.ports.is_empty() && !all_specs(&container.spec).is_empty()
+        };
+        if lacking {
+            self.lease_ports(id).await?;
+        }
+        self.open_ports(id)?;
+        let mut state = self.state();
+        let container = &state.container_by_id(id)?.container;
+        if container.ports != before {
+            self.inner.store.settle(&Change::new().put_container(container))?;
+        }
+        Ok(())
+    }
+
+    /// Gives back the host ports by which nobody comes to the container any more.
+    fn give_back_unreached(&self, state: &mut State, id: &Id) {
+        let Some(one) = state.containers.get(id) else { return };
+        let ways = routes::ways(state, id);
+        let (left, gone): (Vec<Binding>, Vec<Binding>) =
+            one.container.ports.iter().partition(|binding| target(&ways, binding).is_some());
+        if gone.is_empty() {
+            return;
+        }
+        state.ports.release(id);
+        state.ports.keep(&left, id);
+        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+            sockets.release(&gone);
+        }
+        if let Ok(one) = state.container_by_id(id) {
+            one.container.ports = left;
         }
     }
 
@@ -153,6 +235,10 @@ impl Controller {
         };
         self.check_uplink(&first.target_port.to_string())?;
         let ways = routes::ways(state, id);
+        if ways.ipv4.is_none() && ways.ipv6.is_none() {
+            // On internal networks only; another one may come.
+            return Ok(None);
+        }
         let by_default = default_host(state, ways.ipv4.or(ways.ipv6));
         for spec in &mut specs {
             spec.host = spec.host.or(by_default);
@@ -333,6 +419,9 @@ fn default_host(state: &State, way: Option<&Endpoint>) -> Option<IpAddr> {
     let named = network.and_then(|on| on.network.options.host_binding);
     named.or(state.defaults.publish_host).filter(|host| !host.is_unspecified())
 }
+
+/// Between two tries for ports that were lost.
+const BETWEEN_TRIES: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a container's ports are leased by.
 struct Lease {

@@ -99,7 +99,8 @@ pub fn parse(raw: &str) -> Result<Vec<PublishSpec>, PublishError> {
     let transport = parse_transport(protocol)?;
     let targets: PortRange = container.parse().map_err(|_| PublishError::ContainerPort(container.to_owned()))?;
     let hosts: Option<PortRange> = match host {
-        "" => None,
+        // Docker's two ways to say: any that is free.
+        "" | "0" => None,
         _ => Some(host.parse().map_err(|_| PublishError::HostPort(host.to_owned()))?),
     };
     let single = |target_port, host_ports| PublishSpec { transport, host: host_address, host_ports, target_port };
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(spec.host_ports, Some(PortRange::single(10080).unwrap()));
         let spec = one("127.0.0.1:8080:80/UDP");
         assert_eq!((spec.transport, spec.host), (Transport::Udp, Some("127.0.0.1".parse().unwrap())));
-        for any in ["80", ":80", "::80", "0.0.0.0::80"] {
+        for any in ["80", ":80", "::80", "0.0.0.0::80", "0:80", "0.0.0.0:0:80"] {
             assert_eq!(parse(any).map(|all| all[0].host_ports).unwrap_or(None), None, "{any}");
         }
         for six in ["[::]:80:80", "[fd09::1]:80:80/sctp", "fd09::1:80:80"] {
@@ -195,7 +196,6 @@ mod tests {
             ("8080:0", "invalid containerPort: 0"),
             ("8080:http", "invalid containerPort: http"),
             ("8080:65536", "invalid containerPort: 65536"),
-            ("0:80", "invalid hostPort: 0"),
             ("65536:80", "invalid hostPort: 65536"),
             ("-1:80", "invalid hostPort: -1"),
             ("8010-8000:80", "invalid hostPort: 8010-8000"),

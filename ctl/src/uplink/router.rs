@@ -34,7 +34,7 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
         }
     }
     let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also });
-    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, mtu }
+    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, forward_bpdus: false, mtu }
 }
 
 /// The whole configuration. `published` is bindings with the address that each leads to; those that cannot be reached by
@@ -80,7 +80,7 @@ pub fn plan<'a>(
 #[must_use]
 pub fn sockets_network() -> NetworkConfig {
     let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new() });
-    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, mtu: SOCKETS_MTU }
+    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, forward_bpdus: false, mtu: SOCKETS_MTU }
 }
 
 /// The whole configuration over sockets: everything from inside goes to the one station untranslated, and whatever that one
@@ -89,6 +89,7 @@ pub fn sockets_network() -> NetworkConfig {
 pub fn plan_sockets<'a>(
     index: NetworkIndex,
     inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
+    published: &[(Binding, IpAddr)],
     settings: &Settings,
 ) -> RouterConfig {
     let all = [Ipv4Net::default().into(), Ipv6Net::default().into()];
@@ -101,7 +102,16 @@ pub fn plan_sockets<'a>(
         routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
         networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach });
     }
-    let rules = RulesSpec { networks, inbound: Inbound::Trusted, settings: settings.clone(), ..RulesSpec::default() };
+    // From inside a published port is also reached by the address of a gateway, which is no address of the host's.
+    let own = |host: IpAddr| {
+        let gateways = networks.iter().flat_map(|network| &network.subnets).filter_map(|subnet| subnet.gateway);
+        host.is_unspecified() || gateways.into_iter().any(|gateway| gateway == host)
+    };
+    let usable =
+        published.iter().filter(|(binding, target)| own(binding.host) && binding.host.is_ipv4() == target.is_ipv4());
+    let publish = in_ranges(usable);
+    let inbound = Inbound::Trusted;
+    let rules = RulesSpec { networks, publish, inbound, settings: settings.clone(), ..RulesSpec::default() };
     RouterConfig { uplink: Some(index), peer: Some(SOCKETS_MAC), rules, routes }
 }
 

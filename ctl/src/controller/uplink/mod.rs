@@ -95,7 +95,11 @@ impl UplinkState {
                 let (ipv4, ipv6) = (packet.uplink.ipv4.is_some(), packet.uplink.ipv6.is_some());
                 Families { ipv4: inside.ipv4 && ipv4, ipv6: inside.ipv6 && ipv6 }
             }
-            UplinkState::Sockets(_) => inside,
+            // A connection of the one family ends here and goes on as one of the other.
+            UplinkState::Sockets(_) => {
+                let any = inside.ipv4 || inside.ipv6;
+                Families { ipv4: any, ipv6: any }
+            }
         }
     }
 
@@ -122,7 +126,7 @@ impl Controller {
                 Ok(self.inner.switch.set_router(Some(config))?)
             }
             UplinkState::Sockets(sockets) => {
-                let config = router::plan_sockets(sockets.index(), inside.clone(), &sockets.settings);
+                let config = router::plan_sockets(sockets.index(), inside.clone(), &published, &sockets.settings);
                 self.inner.switch.set_router(Some(config))?;
                 sockets.follow(&inside.map(|(_, network)| network), &published);
                 Ok(())

@@ -77,7 +77,13 @@ impl SocketsState {
     }
 
     pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
-        let config = PortConfig { name: PORT.to_owned(), network: self.index, identity: None, mac_limit: None };
+        let config = PortConfig {
+            name: PORT.to_owned(),
+            network: self.index,
+            identity: None,
+            mac_limit: None,
+            allowed: vswitch_switch::Allowed::NONE,
+        };
         switch.add_port(config, PortDevice::Host(self.gateway.clone()))?;
         Ok(())
     }
