@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use vswitch_tests::{Vswitch, eventually, guard, spawn};
+use vswitch_tests::{Vswitch, eventually, guard, sh, spawn};
 
 /// On the default network a link is a line of /etc/hosts for its owner alone, and follows the other's address.
 #[test]
@@ -138,5 +138,32 @@ fn resolver_settings() {
         assert_eq!(set.ok("cat /etc/resolv.conf"), "nameserver 192.0.2.9\n");
         let shown = own.details();
         assert_eq!((shown.dns_search, shown.dns_options), (vec![".".to_owned()], vec!["timeout:1".to_owned()]));
+    });
+}
+
+/// The host replaces its files by new ones, as NetworkManager, dhclient and editors do: a container's own stay, and follow
+/// what happens to it.
+#[test]
+fn host_files_are_replaced() {
+    guard(|| {
+        // A copy, so that nothing of this machine is touched; what an ordinary user cannot read is left out.
+        sh("mkdir /run/etc; cp -a /etc/. /run/etc/ 2>/dev/null; mount --bind /run/etc /etc; \
+            for file in hosts resolv.conf hostname; do rm -f /etc/$file; echo '# of the host' > /etc/$file; done")
+        .ok();
+        let vs = Vswitch::start();
+        vs.ok("network create red");
+        vs.ok("network create blue");
+        let (a, plain) = (vs.container("a", "--network red --add-host db:10.0.0.5"), vs.container("plain", ""));
+        let before = [&a, &plain].map(|one| one.ok("cat /etc/hosts /etc/resolv.conf /etc/hostname"));
+        sh("for file in hosts resolv.conf hostname; do echo '# replaced' > /etc/new; mv /etc/new /etc/$file; done")
+            .ok();
+        let after = [&a, &plain].map(|one| one.ok("cat /etc/hosts /etc/resolv.conf /etc/hostname"));
+        assert_eq!(before, after);
+        assert!(after[0].contains("nameserver 127.0.0.11\n") && after[0].contains("10.0.0.5\tdb\n"), "{}", after[0]);
+        vs.ok("network connect blue a");
+        let address = a.ipv4("blue").to_string();
+        assert!(a.ok("cat /etc/hosts").contains(&address), "it follows what happens");
+        assert_eq!(a.ok("getent hosts db").split_whitespace().next(), Some("10.0.0.5"));
+        assert_eq!(sh("cat /etc/hosts").ok(), "# replaced\n", "and the host has its own");
     });
 }

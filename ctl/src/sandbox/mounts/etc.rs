@@ -8,7 +8,7 @@ use std::{
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
-use super::HARMLESS;
+use super::{HARMLESS, table::Mount};
 use crate::agent::protocol::ProcessSpec;
 
 /// Files in /etc that are links to somewhere below /run or /tmp, which the container has of its own.
@@ -44,9 +44,9 @@ pub(super) fn own_files(spec: &ProcessSpec) -> io::Result<()> {
     std::fs::create_dir(SCRATCH)?;
     let scratch = Path::new(SCRATCH);
     mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m"))?;
-    // Nothing can be mounted on a file that the host does not have, nor on a link that leads nowhere.
-    let all_there = files.iter().all(|(name, _)| etc(name).exists());
-    if all_there || overlay_etc(scratch, &files).is_err() {
+    // What is mounted on a file is gone when the host replaces the file, and nothing can be mounted on one that the host does
+    // not have. Mounts of the host below /etc would not be seen through a layer.
+    if has_mounts()? || overlay_etc(scratch, &files).is_err() {
         bind_files(scratch, &files)?;
     }
     unmount(scratch, UnmountFlags::DETACH)?;
@@ -78,6 +78,15 @@ fn overlay_etc(scratch: &Path, files: &[(&str, &str)]) -> io::Result<()> {
     let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
     let options = CString::new(options)?;
     Ok(mount("overlay", "/etc", "overlay", MountFlags::NODEV, Some(options.as_c_str()))?)
+}
+
+/// Whether the host has mounted anything below /etc, but on the files that the container has of its own.
+fn has_mounts() -> io::Result<bool> {
+    let below = |mount: &Mount| {
+        let rest = mount.point.strip_prefix("/etc").ok().filter(|rest| !rest.as_os_str().is_empty());
+        rest.is_some_and(|rest| !NAMES.iter().any(|name| rest == Path::new(name)))
+    };
+    Ok(Mount::all()?.iter().any(below))
 }
 
 fn etc(name: &str) -> PathBuf {
