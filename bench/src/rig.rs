@@ -16,6 +16,8 @@ pub const ADDRESSES: [&str; 2] = ["10.77.0.2", "10.77.0.3"];
 pub enum Kind {
     /// The Linux bridge.
     Bridge,
+    /// The same with super-frames as long as vswitch's containers make them.
+    BridgeLong,
     /// Open vSwitch's userspace (netdev) datapath, with TSO on.
     OpenVswitch,
     /// The same without TSO, as it is set up by default.
@@ -50,6 +52,8 @@ pub enum Kind {
 pub const OUTSIDE: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
 /// The network of the containers, and its subnet.
 pub(crate) const NETWORK: (&str, &str) = ("bench", "10.77.0.0/24");
+/// Bytes of vswitch's longest super-frames.
+const LONG: u32 = vswitch_frame::buffer::MAX_SUPER_PACKET;
 /// The port of a that is published outside.
 pub const PUBLISHED: &str = "5201";
 
@@ -102,7 +106,7 @@ impl Rig {
         let mut rig = Rig { kind, names: Vec::new(), dir, daemons: Vec::new(), enter: [Vec::new(), Vec::new()] };
         match kind {
             Kind::Vswitch => rig.start_vswitch()?,
-            Kind::Bridge | Kind::OpenVswitch | Kind::OpenVswitchPlain => rig.start_peer()?,
+            Kind::Bridge | Kind::BridgeLong | Kind::OpenVswitch | Kind::OpenVswitchPlain => rig.start_peer()?,
             Kind::Vde => rig.start_vde()?,
             Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
             Kind::VswitchSockets | Kind::Slirp | Kind::Pasta | Kind::Direct => rig.start_rootless()?,
@@ -123,6 +127,7 @@ impl Rig {
     pub(crate) fn make_namespaces(&mut self, suffixes: &[&str]) -> anyhow::Result<()> {
         let kind = match self.kind {
             Kind::Bridge => 'k',
+            Kind::BridgeLong => 'g',
             Kind::OpenVswitch => 'o',
             Kind::OpenVswitchPlain => 'p',
             Kind::Vde => 'd',
@@ -322,11 +327,25 @@ impl Rig {
         }
         self.enter = [0, 1].map(|side| ["ip", "netns", "exec", &sides[side]].map(str::to_owned).to_vec());
         let switch = switch.clone();
-        if self.kind == Kind::Bridge {
+        if matches!(self.kind, Kind::Bridge | Kind::BridgeLong) {
             run(&mut words("ip", &["-n", &switch, "link", "add", "br0", "type", "bridge"]))?;
             run(&mut words("ip", &["-n", &switch, "link", "set", "br0", "up"]))?;
             for port in ["va", "vb"] {
                 run(&mut words("ip", &["-n", &switch, "link", "set", port, "master", "br0"]))?;
+            }
+            if self.kind == Kind::BridgeLong {
+                let ends = [
+                    (&switch, "va"),
+                    (&switch, "vb"),
+                    (&switch, "br0"),
+                    (&self.names[1], "eth0"),
+                    (&self.names[2], "eth0"),
+                ];
+                let (program, bytes) = (own_program("vswitch-load")?.display().to_string(), LONG.to_string());
+                for (namespace, interface) in ends {
+                    let line = ["netns", "exec", namespace, &program, "super-frames", interface, &bytes];
+                    run(&mut words("ip", &line))?;
+                }
             }
             return Ok(());
         }

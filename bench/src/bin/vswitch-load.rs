@@ -8,6 +8,8 @@
 //! - `connections ADDRESS:PORT SECONDS` connects, asks once and closes, as often as it can, and prints how many a second
 //! - `keep ADDRESS:PORT COUNT` accepts COUNT connections, says one byte on each and keeps them; says `ready` when it listens
 //! - `idle ADDRESS:PORT COUNT` makes COUNT connections, says one byte on each, reads one and keeps them; then says `ready`
+//! - `super-frames INTERFACE BYTES` lets an interface make and take TCP super-frames over IPv4 of up to so many bytes, which Debian's
+//!   `ip` cannot say
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand};
+use futures_util::StreamExt as _;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 use vswitch_bench::flood::{Ends, Flood};
 use vswitch_bench::report::PERCENTS;
 use vswitch_frame::MacAddr;
@@ -52,6 +57,8 @@ enum Command {
     Keep { address: SocketAddr, count: u32 },
     /// Make connections and keep them
     Idle { address: SocketAddr, count: u32 },
+    /// Longer super-frames
+    SuperFrames { interface: String, bytes: u32 },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Command::Connections { address, seconds } => connections(address, seconds),
         Command::Keep { address, count } => keep(address, count),
         Command::Idle { address, count } => idle(address, count),
+        Command::SuperFrames { interface, bytes } => super_frames(&interface, bytes),
     }
 }
 
@@ -87,6 +95,24 @@ fn serve(address: SocketAddr) -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+/// `gso_ipv4_max_size` and `gro_ipv4_max_size` (Linux 6.3), asked for again, as a kernel that does not know them is silent.
+fn super_frames(interface: &str, bytes: u32) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let wanted = [LinkAttribute::GsoIpv4MaxSize(bytes), LinkAttribute::GroIpv4MaxSize(bytes)];
+        let by_name = || LinkMessageBuilder::<LinkUnspec>::new().name(interface.to_owned());
+        let change = wanted.iter().cloned().fold(by_name(), LinkMessageBuilder::append_extra_attribute);
+        handle.link().set(change.build()).execute().await.with_context(|| format!("cannot change {interface}"))?;
+        let mut links = handle.link().get().match_name(interface.to_owned()).execute();
+        let shown = links.next().await.context("the interface is gone")??;
+        let has = |attribute: &LinkAttribute| shown.attributes.contains(attribute);
+        ensure!(wanted.iter().all(has), "this kernel knows no longer super-frames over IPv4; it is older than 6.3");
+        Ok(())
+    })
 }
 
 fn keep(address: SocketAddr, count: u32) -> anyhow::Result<()> {
