@@ -120,21 +120,49 @@ fn bounded_logs() {
 fn stop_kill_rm() {
     guard(|| {
         let vs = Vswitch::start();
-        let polite =
-            ["run", "-d", "--name", "polite", "--", "sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"];
+        let polite = [
+            "run",
+            "-d",
+            "--name",
+            "polite",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 5' TERM; touch /mnt/polite; while :; do sleep 0.1; done",
+        ];
         vs.ctl(&polite).ok();
-        std::thread::sleep(Duration::from_millis(300));
+        let ready = |name: &str| {
+            eventually("it has set its trap", 20, || std::fs::exists(format!("/mnt/{name}")).unwrap());
+        };
+        ready("polite");
         vs.ok("stop polite");
         assert_eq!(vs.json("inspect polite")[0]["exit_code"], 5);
-        let deaf = ["run", "-d", "--name", "deaf", "--", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"];
+        let deaf = [
+            "run",
+            "-d",
+            "--name",
+            "deaf",
+            "--",
+            "sh",
+            "-c",
+            "trap '' TERM; touch /mnt/deaf; while :; do sleep 0.1; done",
+        ];
         vs.ctl(&deaf).ok();
-        std::thread::sleep(Duration::from_millis(300));
+        ready("deaf");
         vs.ok("stop -t 1 deaf");
         assert_eq!(vs.json("inspect deaf")[0]["exit_code"], 137);
-        let signals =
-            ["run", "-d", "--name", "signals", "--", "sh", "-c", "trap 'exit 6' USR1; while :; do sleep 0.1; done"];
+        let signals = [
+            "run",
+            "-d",
+            "--name",
+            "signals",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 6' USR1; touch /mnt/signals; while :; do sleep 0.1; done",
+        ];
         vs.ctl(&signals).ok();
-        std::thread::sleep(Duration::from_millis(300));
+        ready("signals");
         vs.refuses("rm signals", "signals");
         vs.ok("kill -s USR1 signals");
         assert_eq!(vs.ok("wait signals").trim(), "6");
@@ -230,8 +258,8 @@ fn exec() {
         }
         vs.ctl(&["exec", "-d", "a", "sh", "-c", "sleep 0.2; touch /mnt/by-exec"]).ok();
         eventually("the background command ran", 10, || std::fs::exists("/mnt/by-exec").unwrap());
-        let long = a.spawn("sleep 100");
-        std::thread::sleep(Duration::from_millis(300));
+        let long = a.spawn("touch /mnt/long; exec sleep 100");
+        eventually("it runs", 20, || std::fs::exists("/mnt/long").unwrap());
         vs.ok("stop -t 0 a");
         assert!(long.wait(LIMIT).code != 0, "exec ends with its container");
         vs.words("exec a true").says("not running");

@@ -181,7 +181,7 @@ fn crash_under_load() {
         let server = site.outside.serve("iperf3 -s -1", 5201);
         let a = site.vs.container("a", "");
         a.ok("(iperf3 -J -c 10.99.0.2 -t 6 -b 300M > /mnt/iperf 2>&1; echo status $? >> /mnt/iperf) &");
-        std::thread::sleep(Duration::from_secs(3));
+        eventually("the stream is at speed", 20, || site.vs.port("a", "bridge").in_bytes > 30_000_000);
         site.vs.crash();
         std::thread::sleep(Duration::from_millis(300));
         site.vs.up();

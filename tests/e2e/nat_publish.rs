@@ -208,9 +208,9 @@ fn watch_and_flush() {
         let _web = site.web("web", "-p 8080:80");
         let watch = site.vs.spawn(&["flows", "watch", "--dport", "8080"]);
         let json = site.vs.spawn(&["flows", "watch", "--json", "--endpoint", "web"]);
-        std::thread::sleep(Duration::from_millis(500));
-        page(&site, "http://10.99.0.1:8080/page");
-        eventually("new and updated flows are told", 10, || {
+        // Who watches sees what begins from then on.
+        eventually("new and updated flows are told", 20, || {
+            page(&site, "http://10.99.0.1:8080/page");
             let said = watch.output();
             said.contains("[NEW] tcp ") && said.contains("[UPDATE] tcp ") && said.contains("dport=8080")
         });

@@ -35,7 +35,7 @@ fn crash_with_traffic() {
         a.ok(&format!(
             "(iperf3 -c {target} -t 8 -b 50M --logfile /mnt/iperf-client; echo status $? >> /mnt/iperf-client) &"
         ));
-        std::thread::sleep(Duration::from_secs(2));
+        eventually("the stream is on its way", 20, || vs.port("a", "n").in_bytes > 5_000_000);
         vs.crash();
         std::thread::sleep(Duration::from_millis(500));
         vs.up();
@@ -116,7 +116,8 @@ fn ended_meanwhile() {
         vs.ctl(&["run", "-d", "--name", "a", "--", "sh", "-c", "sleep 1; exit 9"]).ok();
         vs.ctl(&["run", "-d", "--rm", "--name", "b", "--", "sh", "-c", "sleep 1"]).ok();
         vs.crash();
-        std::thread::sleep(Duration::from_secs(2));
+        let left = || sh("ps -eo stat,args | grep -v '^Z' | grep -E 'sh -c [s]leep 1' || true").ok();
+        eventually("both have ended", 20, || left().is_empty());
         vs.up();
         eventually("the end is known", 10, || {
             let shown = vs.json("inspect a");
@@ -254,7 +255,10 @@ fn attached_namespaces_survive() {
         let a = vs.container("a", "--network n");
         let flags = if vswitch_tests::guard::is_root() { "-n" } else { "-Urn" };
         let holder = spawn(std::process::Command::new("unshare").args([flags, "sleep", "100000"]));
-        std::thread::sleep(Duration::from_millis(300));
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        eventually("it is in a namespace of its own", 20, || {
+            std::fs::read_link(format!("/proc/{}/ns/net", holder.pid())).is_ok_and(|link| link != own)
+        });
         vs.ok(&format!("attach --pid {} --network n --name held --ip 10.1.0.50", holder.pid()));
         a.pings("10.1.0.50");
         vs.crash();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vswitch_tests::{Vswitch, frames, guard};
+use vswitch_tests::{Vswitch, eventually, frames, guard};
 
 /// Counters of ports, networks and the whole switch add up, and every frame that came in ended somewhere.
 #[test]
@@ -17,7 +17,11 @@ fn counters_add_up() {
         a.pings("172.18.0.1");
         a.sends(7, &[&frames::udp4(([2, 9, 9, 9, 9, 9], a.ipv4("n")), ([2; 6], b.ipv4("n")), b"lie")]);
         vs.expect_drops("a", "n", "spoofed-mac", 7);
-        std::thread::sleep(Duration::from_millis(300));
+        let last = std::cell::Cell::new(u64::MAX);
+        eventually("nothing more is counted", 20, || {
+            let now = vs.stats().total.in_frames;
+            last.replace(now) == now
+        });
         let stats = vs.stats();
         let (mut frames, mut bytes) = (0, 0);
         for port in &stats.ports {
@@ -66,11 +70,12 @@ fn watch() {
         let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n"));
         let traffic = a.spawn(&format!("ping -q -n -i 0.01 -c 300 {}", b.ipv4("n")));
         let mut watching = vs.spawn(&["stats", "--watch", "--interval", "0.5"]);
-        std::thread::sleep(Duration::from_millis(2500));
+        eventually("rates are shown more than once", 20, || {
+            let said = watching.output();
+            said.contains("/s") && said.matches("a ").count() > 1
+        });
         assert!(watching.running(), "{}", watching.output());
-        let said = watching.terminate().stdout;
-        assert!(said.contains("/s"), "{said}");
-        assert!(said.matches("a ").count() > 1, "{said}");
+        watching.terminate();
         traffic.wait(Duration::from_secs(20)).ok();
     });
 }
