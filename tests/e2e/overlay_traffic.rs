@@ -231,6 +231,36 @@ fn three_hosts_without_loops() {
     });
 }
 
+/// A container that starts on another host with the addresses that it had is found there without a word of its own.
+#[test]
+fn silent_stations_move() {
+    guard(|| {
+        let hosts = Hosts::new(3);
+        let [one, two, three] = [1, 2, 3].map(|number| {
+            let vs = hosts.daemon(number);
+            let range = format!("--subnet 10.201.0.0/16 --ip-range 10.201.{number}.0/24");
+            vs.ok(&format!("network create -d overlay {range} --opt vni=5 n"));
+            let others = (1..=3).filter(|other| *other != number).map(|other| format!("10.77.0.{other}"));
+            vs.ok(&format!("tunnel remote add n {}", others.collect::<Vec<_>>().join(" ")));
+            vs
+        });
+        let a = one.container("a", "--network n");
+        let silent = "run -d --name s --network n --ip 10.201.9.9 --mac-address 02:00:00:00:00:99 -- sleep 1000";
+        let place = || {
+            let entries = one.json("tunnel ls n")[0]["entries"].as_array().unwrap().clone();
+            let entry = entries.into_iter().find(|entry| entry["mac_address"] == "02:00:00:00:00:99")?;
+            Some(entry["remote"].as_str().unwrap().to_owned())
+        };
+        two.ok(silent);
+        eventually("it is announced", 20, || place().as_deref() == Some("10.77.0.2"));
+        a.pings("10.201.9.9");
+        two.ok("rm -f s");
+        three.ok(silent);
+        eventually("it is announced from its new place", 20, || place().as_deref() == Some("10.77.0.3"));
+        a.pings("10.201.9.9");
+    });
+}
+
 /// A station that moves to another host is found there at once (V23), and a bound one is not moved by anybody's frames (V24).
 #[test]
 fn stations_move() {
