@@ -105,7 +105,6 @@ fn wrong_ports() {
             ("-p x:80:80", "invalid IP address: x"),
             ("-p 8010-8000:80", "invalid hostPort: 8010-8000"),
             ("-p 8000-8002:80-81", "invalid ranges specified for container and host Ports: 80-81 and 8000-8002"),
-            ("-p 80:80 --network closed", "network closed is internal"),
             ("-p 80:80 --network none", "network none has no way in"),
             (
                 "-p 80:80 --network container:other",

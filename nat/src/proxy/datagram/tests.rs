@@ -7,7 +7,6 @@ use vswitch_frame::udp::Udp;
 use vswitch_frame::{Gso, Headers, Offload, PacketMut, checksum, segment};
 
 use super::*;
-use crate::table::Seconds;
 
 const LINK: Link = Link { own: MacAddr::new([2, 0, 0, 0, 0, 1]), peer: MacAddr::new([2, 0, 0, 0, 0, 2]) };
 const INSIDE: &str = "10.0.0.2:4000";
