@@ -81,10 +81,10 @@ fn modes() {
         let (status, answer) = daemon.post("/vswitch/v1/containers", &body.to_string());
         assert_eq!(status, expected, "{network}: {answer}");
     }
-    let (status, answer) = create(&daemon, "bad", &["0:80", "80/icmp"]);
+    let (status, answer) = create(&daemon, "bad", &["65536:80", "80/icmp"]);
     assert_eq!(status, 400);
     let message = answer["message"].as_str().unwrap();
-    assert!(message.contains("invalid hostPort: 0") && message.contains("invalid proto: icmp"), "{message}");
+    assert!(message.contains("invalid hostPort: 65536") && message.contains("invalid proto: icmp"), "{message}");
 }
 
 /// Without a flow the listing is empty, questions that make no sense are refused, and statistics have the router's part.
