@@ -230,7 +230,7 @@ impl ContainerSpec {
 pub const DEFAULT_NETWORK: &str = "default";
 
 /// The word for the gateways of a container's own networks, in the place of a nameserver's address.
-pub const AT_GATEWAY: &str = "gateway";
+const AT_GATEWAY: &str = "gateway";
 
 /// Checks the body of `POST /containers`.
 ///

@@ -401,7 +401,7 @@ impl DatagramShell {
             }
             Source::Published(listener) => {
                 let published = self.listeners.get(&listener)?;
-                let shown = published.shown.of(received.from.ip());
+                let shown = published.shown.of(received.from.ip(), published.target.ip());
                 let (client, local, target) = (received.from, received.local, published.target);
                 let arrival = Arrival { listener, client, local, target, shown };
                 self.engine.arriving(&arrival, what, link, now, buffer)
@@ -425,8 +425,9 @@ enum Read {
 const NOTHING: Read = Read::Nothing { looks: 1 };
 
 impl PublishedAs {
-    fn of(&self, client: IpAddr) -> Shown {
-        let shows = !self.always_gateway && vswitch_nat::proxy::destinations::is_outside(client);
+    fn of(&self, client: IpAddr, target: IpAddr) -> Shown {
+        let same_family = client.is_ipv4() == target.is_ipv4();
+        let shows = !self.always_gateway && same_family && vswitch_nat::proxy::destinations::is_outside(client);
         if shows { Shown::Client } else { Shown::Gateway(self.gateway) }
     }
 }
