@@ -55,10 +55,12 @@ def streams(listener):
 
 
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
-listener = socket.create_server((address, 53), family=family)
+# With the number of a link-local address's interface.
+place = socket.getaddrinfo(address, 53, type=socket.SOCK_DGRAM)[0][4]
+listener = socket.create_server(place, family=family)
 threading.Thread(target=streams, args=(listener,), daemon=True).start()
 datagrams = socket.socket(family, socket.SOCK_DGRAM)
-datagrams.bind((address, 53))
+datagrams.bind(place)
 held = []
 print("ready", flush=True)
 while True:
