@@ -207,19 +207,9 @@ impl Controller {
     fn give_back_unreached(&self, state: &mut State, id: &Id) {
         let Some(one) = state.containers.get(id) else { return };
         let ways = routes::ways(state, id);
-        let (left, gone): (Vec<Binding>, Vec<Binding>) =
-            one.container.ports.iter().partition(|binding| target(&ways, binding).is_some());
-        if gone.is_empty() {
-            return;
-        }
-        state.ports.release(id);
-        state.ports.keep(&left, id);
-        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
-            sockets.release(&gone);
-        }
-        if let Ok(one) = state.container_by_id(id) {
-            one.container.ports = left;
-        }
+        let reached = one.container.ports.iter().filter(|binding| target(&ways, binding).is_some());
+        let left: Vec<Binding> = reached.copied().collect();
+        self.give_back_all_but(state, id, &left);
     }
 
     fn prepare_lease(

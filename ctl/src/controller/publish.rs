@@ -101,7 +101,7 @@ impl Controller {
     }
 
     /// Gives back what a container has of the host, but for these.
-    fn give_back_all_but(&self, state: &mut State, id: &Id, left: &[Binding]) {
+    pub(super) fn give_back_all_but(&self, state: &mut State, id: &Id, left: &[Binding]) {
         let Ok(one) = state.container_by_id(id) else { return };
         let gone: Vec<Binding> = one.container.ports.iter().filter(|one| !left.contains(one)).copied().collect();
         one.container.ports.retain(|one| left.contains(one));

@@ -227,7 +227,18 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     let mut aliases = wire.aliases.clone();
     aliases.dedup();
     let (gw_priority, driver_opts) = (wire.gw_priority, wire.driver_opts.clone());
-    faults.finish(EndpointSpec { ipv4, ipv6, mac, aliases, links, gw_priority, interface, driver_opts, warnings, allowed })
+    faults.finish(EndpointSpec {
+        ipv4,
+        ipv6,
+        mac,
+        aliases,
+        links,
+        gw_priority,
+        interface,
+        driver_opts,
+        warnings,
+        allowed,
+    })
 }
 
 /// Options of endpoints.
