@@ -73,7 +73,8 @@ impl Chores {
                 datapath.router.neighbours_changed();
             }
             announcement.build(self.0.buffer());
-            let hears = |member: &Port| member.id != port.id && (network.config.inter_port || member.overlay().is_some());
+            let hears =
+                |member: &Port| member.id != port.id && (network.config.inter_port || member.overlay().is_some());
             let members = network.members.iter().filter_map(|&member| snapshot.port(member));
             self.0.send(snapshot, members.filter(|member| hears(member)).map(|member| member.id));
         }
@@ -292,9 +293,10 @@ mod tests {
         Chores::new(&world.datapath).run(&world.datapath, Timestamp::ZERO);
         let heard: Vec<_> = std::iter::from_fn(|| neighbour.try_receive()).map(|(frame, _)| frame).collect();
         let said = heard.iter().map(|frame| {
-            let headers = Headers::parse(frame).unwrap();
+            let mut buffer = FrameBuf::new();
+            buffer.fill(frame, Offload::NONE);
             assert_eq!(vswitch_frame::addresses(frame).1, mac);
-            vswitch_nat::route::heard(frame, &headers).map(|(address, mac, _)| (address, mac))
+            vswitch_nat::route::heard(&buffer.admit().unwrap()).map(|(address, mac, _)| (address, mac))
         });
         assert_eq!(said.collect::<Vec<_>>(), [Some((v4.into(), mac)), Some((v6.into(), mac))]);
         assert!(own.try_receive().is_none() && elsewhere.try_receive().is_none());
