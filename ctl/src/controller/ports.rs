@@ -189,7 +189,9 @@ impl Controller {
             let mut state = self.state();
             self.give_back_unreached(&mut state, id);
             let container = &state.container_by_id(id)?.container;
-            container.running() && container.ports.is_empty() && !all_specs(&container.spec).is_empty()
+            container.running()
+                && container.ports.is_empty()
+                && !all_specs(&container.spec.publish, &container.spec).is_empty()
         };
         if lacking {
             self.lease_ports(id).await?;
