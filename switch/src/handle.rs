@@ -108,6 +108,8 @@ struct Late {
 pub(crate) struct Answers {
     receiver: Receiver<()>,
     missing: usize,
+    /// What found no room in the mailbox of the worker with this index, which still holds what it was to let go.
+    unposted: Vec<(usize, Command)>,
 }
 
 /// How long a worker may take to answer, which it does between two bursts.
@@ -220,11 +222,12 @@ impl Switch {
     /// Lets a port's worker receive from it.
     pub(crate) fn watch(&self, port: &Arc<Port>) -> Result<PortId, SwitchError> {
         let (done, watched) = bounded(1);
-        self.workers[port.worker].post(Command::Watch(Arc::clone(port), done));
-        let error = match watched.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => return Ok(port.id),
-            Ok(Err(source)) => SwitchError::Io { action: "watch a port", source },
-            Err(error) => no_answer(error),
+        let posted = self.workers[port.worker].post(Command::Watch(Arc::clone(port), done), PATIENCE);
+        let error = match posted.map(|()| watched.recv_timeout(PATIENCE)) {
+            Ok(Ok(Ok(()))) => return Ok(port.id),
+            Ok(Ok(Err(source))) => SwitchError::Io { action: "watch a port", source },
+            Ok(Err(error)) => no_answer(error),
+            Err(_) => SwitchError::WorkerBusy,
         };
         self.remove_port(port.id)?;
         Err(error)
@@ -284,16 +287,18 @@ impl Switch {
     /// Asks every worker to let something go.
     pub(crate) fn ask_all(&self, command: impl Fn(Sender<()>) -> Command) -> Answers {
         let (done, receiver) = bounded(self.workers.len());
-        for worker in &self.workers {
-            worker.post(command(done.clone()));
-        }
-        Answers { receiver, missing: self.workers.len() }
+        let unposted = self.workers.iter().enumerate().filter_map(|(index, worker)| {
+            let command = worker.post(command(done.clone()), PATIENCE).err()?;
+            Some((index, command))
+        });
+        let unposted = unposted.collect();
+        Answers { receiver, missing: self.workers.len(), unposted }
     }
 
     /// Ends the removal of ports whose workers have answered at last.
     fn release_late(&self) {
         lock(&self.late).retain_mut(|late| {
-            let held = late.answers.is_missing();
+            let held = late.answers.is_missing(&self.workers);
             if !held {
                 self.datapath.release_port(&late.port);
             }
@@ -401,6 +406,9 @@ impl Answers {
     /// # Errors
     /// When one does not answer in time, or has ended.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<(), SwitchError> {
+        if !self.unposted.is_empty() {
+            return Err(SwitchError::WorkerBusy);
+        }
         while self.missing > 0 {
             self.receiver.recv_timeout(patience).map_err(no_answer)?;
             self.missing -= 1;
@@ -409,7 +417,12 @@ impl Answers {
     }
 
     /// Whether somebody still has not answered. A worker that ended holds nothing any more.
-    fn is_missing(&mut self) -> bool {
+    fn is_missing(&mut self, workers: &[Handle]) -> bool {
+        let again = |(index, command): (usize, Command)| {
+            let command = workers[index].post(command, Duration::ZERO).err()?;
+            Some((index, command))
+        };
+        self.unposted = std::mem::take(&mut self.unposted).into_iter().filter_map(again).collect();
         while self.missing > 0 {
             match self.receiver.try_recv() {
                 Ok(()) => self.missing -= 1,

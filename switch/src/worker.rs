@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use vswitch_frame::{FrameBuf, PortId};
@@ -55,8 +55,8 @@ pub struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Commands that may wait in a mailbox.
-const MAILBOX: usize = 1024;
+/// Commands that may wait in a mailbox; whoever has another one waits.
+const MAILBOX: usize = 64;
 /// The waker's token; ports have their index plus one, VTEPs theirs plus [`VTEPS`].
 const WAKER: Token = Token(0);
 /// Above every port's token.
@@ -91,11 +91,18 @@ impl Handle {
         Ok(Handle { mailbox, waker, thread: Some(thread) })
     }
 
-    /// Puts a command into the mailbox. One that finds no room is dropped, and with it the channel for its answer.
-    pub fn post(&self, command: Command) {
-        if self.mailbox.try_send(command).is_ok() {
-            self.wake();
+    /// Puts a command into the mailbox, as soon as there is room. A worker that ended obeys none, and the channel for its
+    /// answer is dropped.
+    ///
+    /// # Errors
+    /// The command, when there is no room for so long: it is for the caller to keep, as nobody will obey it.
+    pub fn post(&self, command: Command, patience: Duration) -> Result<(), Command> {
+        match self.mailbox.send_timeout(command, patience) {
+            Ok(()) => self.wake(),
+            Err(SendTimeoutError::Timeout(command)) => return Err(command),
+            Err(SendTimeoutError::Disconnected(_)) => {}
         }
+        Ok(())
     }
 
     fn wake(&self) {

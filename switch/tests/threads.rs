@@ -4,6 +4,7 @@
 
 mod lab;
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -240,6 +241,41 @@ fn a_busy_worker() {
     // It answers in the order in which it was asked: when it watches another port, it has let go of this one.
     let others = ["b", "c"].map(|name| add(&switch, net, name).0);
     assert!(others.contains(&port), "the index stays away");
+}
+
+/// A worker that is held up while more is asked of it than its mailbox holds is busy and not gone: it is told all of it when it goes
+/// on, and gives every port back.
+#[test]
+fn a_full_mailbox() {
+    let (entered, has_entered): (Sender<()>, Receiver<()>) = channel();
+    let (release, released): (Sender<()>, Receiver<()>) = channel();
+    let held = Mutex::new((entered, released));
+    let service = Arc::new(Inside(Box::new(move || {
+        let (entered, released) = &*held.lock().unwrap();
+        entered.send(()).unwrap();
+        released.recv_timeout(3 * PATIENCE).unwrap();
+    })));
+    let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
+    switch.serve("(service)", 53, service, StreamLimits::default()).unwrap();
+    let net = switch.add_network(network("net")).unwrap();
+    let ports: Vec<_> = (0..100).map(|_| add(&switch, net, "a")).collect();
+    assert!(ports[0].1.send(&question(), Offload::NONE));
+    has_entered.recv_timeout(PATIENCE).unwrap();
+    std::thread::scope(|scope| {
+        for (port, _) in &ports {
+            let switch = &switch;
+            scope.spawn(move || assert!(matches!(switch.remove_port(*port), Err(SwitchError::WorkerBusy))));
+        }
+    });
+    release.send(()).unwrap();
+    let taken: BTreeSet<_> = ports.iter().map(|(port, _)| *port).collect();
+    // What was not posted is asked for when something is asked for again.
+    let mut indices = BTreeSet::new();
+    for _ in 0..3 * ports.len() {
+        let (port, _) = add(&switch, net, "c");
+        indices.insert(port);
+    }
+    assert!(taken.is_subset(&indices), "indices that stay away: {:?}", taken.difference(&indices).collect::<Vec<_>>());
 }
 
 /// An error that a receive brings holds up nothing that waits behind it. (A packet socket's errors cannot be made without

@@ -109,7 +109,8 @@ impl Switch {
     /// Lets a VTEP's worker receive from it.
     fn watch_vtep(&self, vtep: Arc<Vtep>) -> Result<(), SwitchError> {
         let (done, watched) = bounded(1);
-        self.workers[vtep.worker].post(Command::WatchVtep(vtep, done));
+        let posted = self.workers[vtep.worker].post(Command::WatchVtep(vtep, done), PATIENCE);
+        posted.map_err(|_| SwitchError::WorkerBusy)?;
         let watched = watched.recv_timeout(PATIENCE).map_err(no_answer)?;
         watched.map_err(|source| SwitchError::Io { action: "watch a VTEP", source })
     }
