@@ -231,6 +231,26 @@ fn kill_both(vs: &Vswitch) {
     });
 }
 
+/// A worker whose poll fails ends vswitchd with a sentence and exit code 1 instead of leaving half of the ports dead; the containers
+/// live on, and the next vswitchd takes them up.
+#[test]
+fn a_worker_dies() {
+    guard(|| {
+        let debugged = ["python3", "-c", include_str!("worker.py")].map(str::to_owned);
+        let vs = Vswitch::stopped_inside("/tmp/vs", &debugged, &[]);
+        vs.up();
+        vs.ok("network create n");
+        let pid = vs.container("a", "--network n").pid();
+        std::fs::write("/mnt/die", "").unwrap();
+        assert_eq!(vs.wait_end(30), 1);
+        assert!(vs.log().contains("vswitchd: the thread worker-0 ended: "), "{}", vs.log());
+        let vs = Vswitch::start();
+        let a = Container::new(&vs, "a");
+        assert_eq!(a.pid(), pid);
+        vs.container("b", "--network n").pings("a");
+    });
+}
+
 /// With --live-restore SIGTERM leaves containers running for the next daemon.
 #[test]
 fn live_restore() {
