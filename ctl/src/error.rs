@@ -142,6 +142,9 @@ pub enum ControlError {
     /// No such further process.
     #[error("No such exec instance: {0}")]
     ExecNotFound(String),
+    /// No such volume.
+    #[error("get {0}: no such volume")]
+    VolumeNotFound(String),
     /// Container names are unique.
     #[error(
         "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". \
@@ -265,6 +268,7 @@ impl ControlError {
             | E::TunnelNotFound(_)
             | E::ContainerNotFound(_)
             | E::SettingsNotFound(_)
+            | E::VolumeNotFound(_)
             | E::LinkTarget { .. }
             | E::EndpointNotFound(_)
             | E::NotConnected { .. }

@@ -63,7 +63,7 @@ impl Limit {
 }
 
 /// As Docker reads sizes: powers of 1024, `b` or nothing behind the unit.
-fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix('b').unwrap_or(&text);
     let (digits, shift) = match text.strip_suffix(['k', 'm', 'g']) {

@@ -16,6 +16,7 @@ mod hostile_frames;
 mod lifecycle;
 mod limits;
 mod modes;
+mod mounts;
 mod names_files;
 mod names_forward;
 mod names_gateway;

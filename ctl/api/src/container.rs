@@ -18,9 +18,6 @@ pub struct ContainerCreate {
     /// The image that was meant, for those who ask; `rootfs` is what counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The directory that becomes `/`; the host's root directory if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rootfs: Option<String>,
     /// Program and arguments; the program is looked up in the `PATH` of `env`.
     pub command: Vec<String>,
     /// `KEY=VALUE` each; PATH, HOME, HOSTNAME and with a terminal TERM have defaults.
@@ -57,8 +54,17 @@ pub struct ContainerCreate {
     pub security_opt: Vec<String>,
     /// All capabilities and devices, no filter of system calls, and all of /proc and /sys.
     pub privileged: bool,
-    /// Folders and files of the host to share, `HOST:CONTAINER[:ro]` each.
+    /// Folders and files of the host, and volumes: `HOST:CONTAINER[:ro]`, `NAME:CONTAINER[:ro]` or `CONTAINER` each.
     pub volumes: Vec<String>,
+    /// The same and file systems in memory, in Docker's long form.
+    pub mounts: Vec<MountRequest>,
+    /// File systems in memory: where, and options such as `size=64m,mode=1777`.
+    pub tmpfs: BTreeMap<String, String>,
+    /// A directory of the host as `/`, of which changes are kept with the container (`DIR:rw`: made in it), or `host-rw`
+    /// for the host's own with the homes writable. If absent, `/` is the host's with the homes read-only.
+    pub rootfs: Option<String>,
+    /// The root file system is read-only.
+    pub read_only: bool,
     /// Published ports, `[IP:][HOST]:CONTAINER[/PROTO]` each.
     pub publish: Vec<String>,
     /// Ports that somebody else may want to know of, `PORT[-PORT][/PROTO]` each.
@@ -69,6 +75,49 @@ pub struct ContainerCreate {
     pub labels: BTreeMap<String, String>,
     /// How much of its output is kept: `max-size` of a file (10m if absent) and `max-file` (3).
     pub log_options: BTreeMap<String, String>,
+}
+
+/// One of `--mount`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MountRequest {
+    /// Of what kind.
+    pub kind: MountKind,
+    /// A path of the host, or the name of a volume (none: one of this container alone).
+    pub source: String,
+    /// Where in the container.
+    pub target: String,
+    /// The container changes nothing in it.
+    pub read_only: bool,
+    /// Most bytes of a file system in memory.
+    pub tmpfs_size: Option<u64>,
+    /// Mode of its topmost folder.
+    pub tmpfs_mode: Option<u32>,
+}
+
+/// What can be mounted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MountKind {
+    /// A folder or file of the host.
+    Bind,
+    /// A volume.
+    #[default]
+    Volume,
+    /// Memory.
+    Tmpfs,
+}
+
+impl MountKind {
+    /// Docker's word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            MountKind::Bind => "bind",
+            MountKind::Volume => "volume",
+            MountKind::Tmpfs => "tmpfs",
+        }
+    }
 }
 
 /// A network and what the endpoint on it should be like.
@@ -152,6 +201,12 @@ pub struct Container {
     /// As asked.
     #[serde(default)]
     pub volumes: Vec<String>,
+    /// As asked; empty for the default.
+    #[serde(default)]
+    pub rootfs: String,
+    /// As asked.
+    #[serde(default)]
+    pub read_only: bool,
     /// Published ports as asked.
     pub publish: Vec<String>,
     /// Published ports as they are, while it runs.

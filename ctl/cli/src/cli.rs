@@ -7,8 +7,7 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, completions, containers, endpoint, engine, exec, fdb, flows, inspect, network, port, ps, run,
-    stats, top, tunnel, version,
+    attach, bridge, completions, containers, create, endpoint, engine, exec, fdb, flows, inspect, network, port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
 
@@ -41,8 +40,13 @@ enum Command {
     /// Make, show, remove networks; connect containers to them
     #[command(subcommand)]
     Network(network::NetworkCommand),
+    /// Make, show, remove volumes
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
     /// Run a command in a new container
     Run(Box<run::RunArgs>),
+    /// Make a container, to be started later
+    Create(Box<create::CreateArgs>),
     /// Run one more command in a running container
     Exec(exec::ExecArgs),
     /// List containers
@@ -119,7 +123,9 @@ impl Cli {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
             Command::Network(command) => command.run(&client).await,
+            Command::Volume(command) => command.run(&client).await,
             Command::Run(args) => args.run(&client).await,
+            Command::Create(args) => args.run(&client).await,
             Command::Exec(args) => args.run(&client).await,
             Command::Ps(args) => args.run(&client).await.map(done),
             Command::Start(args) => args.run(&client).await,

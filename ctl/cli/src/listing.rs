@@ -37,6 +37,10 @@ pub(crate) trait Listed: Serialize {
     fn values(&self, no_trunc: bool) -> Vec<String>;
     /// What `-q` prints.
     fn id(&self) -> &str;
+    /// The same unless in full.
+    fn short_id(&self) -> &str {
+        output::short(self.id())
+    }
     /// What the listing is sorted by.
     fn sort_key(&self) -> &str;
 }
@@ -48,7 +52,7 @@ pub(crate) fn print<T: Listed>(mut objects: Vec<T>, args: &ListArgs) -> anyhow::
         return output::json(&objects);
     }
     if args.quiet {
-        let ids = objects.iter().map(|object| if args.no_trunc { object.id() } else { output::short(object.id()) });
+        let ids = objects.iter().map(|object| if args.no_trunc { object.id() } else { object.short_id() });
         return Ok(output::print(&ids.map(|id| format!("{id}\n")).collect::<String>())?);
     }
     Ok(output::print(&render(&objects, args.format.as_deref().unwrap_or(T::TABLE), args.no_trunc)?)?)

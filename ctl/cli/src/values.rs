@@ -51,16 +51,6 @@ pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     if text.contains('=') { key_value(text) } else { key_value(&format!("{text}=")) }
 }
 
-/// `HOST:CONTAINER` and perhaps `:ro`; the host's path may be relative.
-pub(crate) fn volume(text: &str) -> Result<String, String> {
-    let (host, rest) = text.split_once(':').ok_or("write it as HOST:CONTAINER or HOST:CONTAINER:ro")?;
-    if !host.starts_with(['/', '.']) {
-        return Err("the host's path must begin with / or ./; there are no named volumes".into());
-    }
-    let host = std::path::absolute(host).map_err(|error| error.to_string())?;
-    Ok(format!("{}:{rest}", host.to_str().ok_or("the host's path must be text (UTF-8)")?))
-}
-
 /// `KEY=VALUE`, or `KEY` to hand on the caller's value.
 pub(crate) fn variable(text: &str) -> Result<String, String> {
     match text.chars().next() {

@@ -112,8 +112,8 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let mut survivors = survivors::find(state_dir);
     let open_files = raised.ok().and(limit.current);
-    let settings = Settings { ephemeral, open_files, state_dir: state_dir.to_owned() };
     let rootless = user::is_ordinary();
+    let settings = Settings { ephemeral, open_files, state_dir: state_dir.to_owned(), homes: user::homes() };
     let porter = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
         let porter = Porter::start().map_err(|error| failed("start the agent's porter", error))?;
@@ -155,7 +155,9 @@ impl Prepared {
             sentence
         })?;
         let ephemeral = settings.ephemeral;
-        let agent = Agent::new(network, Processes::new(settings), porter, lost, rootless, ephemeral)
+        let processes = Processes::new(settings);
+        processes.data().finish_removals();
+        let agent = Agent::new(network, processes, porter, lost, rootless, ephemeral)
             .with_uplink(uplink)
             .with_key(key)
             .with_orders(Orders::of(&state_dir));

@@ -10,6 +10,7 @@
 //! which that user is root. From there on both do the same.
 
 pub mod client;
+mod data;
 mod entry;
 mod failure;
 pub(crate) mod files;

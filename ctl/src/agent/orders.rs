@@ -167,7 +167,7 @@ impl Orders {
         let hostname = hostname.unwrap_or_else(|| said.hostname.clone());
         let env = environment(&spec, &hostname);
         let ContainerSpec {
-            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, volumes, ..
+            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, mounts, ..
         } = spec;
         policy.allows(&capabilities)?;
         // Where output goes is not vswitchd's to say either. In its own folders it can make files, but nothing that leads elsewhere.
@@ -181,7 +181,7 @@ impl Orders {
             stdin_once,
             capabilities,
             isolation,
-            volumes,
+            mounts,
             hostname,
             log,
             ..said
@@ -246,7 +246,8 @@ pub(crate) fn folder(state_dir: &Path) -> PathBuf {
     name.into()
 }
 
-fn prepare(folder: &Path) -> io::Result<()> {
+/// Makes a folder that is this user's alone, or finds it so.
+pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -489,7 +490,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::model::{Isolation, Volume};
+    use crate::model::{Isolation, Mount, Mounts};
 
     fn policy(sockets: &[&str]) -> Policy {
         Policy { ordered: true, sockets: sockets.iter().map(PathBuf::from).collect(), ..Policy::default() }
@@ -576,15 +577,15 @@ mod tests {
             working_dir: "/evil".to_owned(),
             capabilities: (0..41).collect(),
             isolation: Isolation { all_calls: true, open_paths: true, all_devices: true, no_new_privileges: false },
-            volumes: vec![Volume::parse("/:/mnt").unwrap()],
+            mounts: Mounts { list: vec![Mount::parse("/:/mnt").unwrap()], ..Mounts::default() },
             ..ProcessSpec::default()
         };
         let orders = Orders::of(&state);
         let ordered = policy(&[]);
         let started = orders.start("c1", said(Some("s1")), &ordered).unwrap();
         assert_eq!(
-            (started.command, started.working_dir, started.isolation, started.volumes),
-            (vec!["good".to_owned()], "/".to_owned(), Isolation::default(), vec![])
+            (started.command, started.working_dir, started.isolation, started.mounts),
+            (vec!["good".to_owned()], "/".to_owned(), Isolation::default(), Mounts::default())
         );
         assert!(!started.env.is_empty() && !started.env.iter().any(|one| one.contains("evil")), "{:?}", started.env);
         assert_eq!(started.capabilities.len(), 14);

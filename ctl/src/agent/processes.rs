@@ -22,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
 use super::{
+    data::Data,
     files::{self, Files},
     freezer,
     network::{self, Answer},
@@ -43,9 +44,10 @@ use crate::sandbox::{
 pub(crate) struct Processes {
     settings: Settings,
     table: Mutex<Table>,
-    /// Folders that no container may see, beside the state directory.
+    /// Folders that no container may see, beside those of the agent.
     hidden: Mutex<BTreeSet<PathBuf>>,
     outputs: Outputs,
+    data: Data,
     /// A process of an earlier agent ended; the kernel tells that to its parent only, which this agent is not.
     orphan_ended: Arc<Notify>,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
+    /// Homes of the host's users.
+    pub(crate) homes: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -101,12 +105,18 @@ impl Processes {
     /// None yet.
     pub(crate) fn new(settings: Settings) -> Processes {
         Processes {
+            data: Data::of(&settings.state_dir),
             settings,
             table: Mutex::default(),
             outputs: Outputs::default(),
             hidden: Mutex::default(),
             orphan_ended: Arc::default(),
         }
+    }
+
+    /// Volumes, and what containers change.
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
     }
 
     /// Hides folders from the containers that are started from now on; those that were named before stay hidden.
@@ -136,9 +146,16 @@ impl Processes {
             Ok(streams) => streams,
             Err(failure) => return self.settle(id, Err(failure)),
         };
+        let (spec, layer) = match self.data.prepare(id, spec) {
+            Ok(prepared) => prepared,
+            Err(failure) => return self.settle(id, Err(failure)),
+        };
         let order = InitOrder {
             spec,
             hidden: self.hidden(),
+            data: self.data.folder().to_owned(),
+            layer,
+            homes: self.settings.homes.clone(),
             ephemeral: self.settings.ephemeral,
             open_files: self.settings.open_files,
         };
@@ -183,28 +200,23 @@ impl Processes {
         let inside = self.running(container).filter(|process| process.init.is_some());
         let inside = inside.ok_or_else(|| Failure::no_process(container))?;
         self.reserve(id)?;
-        let order = StageOrder { exec, open_files: self.settings.open_files };
+        // The host's network an agent may not be able to enter, and need not.
+        let network = inside.init.as_ref().is_some_and(|init| init.sandbox.is_some());
+        let order = StageOrder { exec, open_files: self.settings.open_files, network };
         let gone = Failure::no_process(container);
+        let first = Arc::clone(&inside);
         let spawned = on_thread(move || {
-            let mut which = ThreadNameSpaceType::MOUNT
-                | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-                | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-                | ThreadNameSpaceType::CONTROL_GROUP
-                | ThreadNameSpaceType::PROCESS_ID;
-            if inside.init.as_ref().is_some_and(|init| init.sandbox.is_some()) {
-                which |= ThreadNameSpaceType::NETWORK;
-            }
-            let entered = unshare(Unshare::FileSystem)
-                .and_then(|()| Ok(move_into_thread_name_spaces(inside.pidfd.as_fd(), which)?));
-            entered.map_err(|error| match error.raw_os_error() {
-                Some(number) if number == rustix::io::Errno::SRCH.raw_os_error() => gone,
-                _ => Failure::io("enter the container", &error),
+            // The rest is entered by the stage itself, since its program is none of the container's.
+            let entered = move_into_thread_name_spaces(first.pidfd.as_fd(), ThreadNameSpaceType::PROCESS_ID);
+            entered.map_err(|error| match error {
+                rustix::io::Errno::SRCH => gone,
+                _ => Failure::io("enter the container", &error.into()),
             })?;
             spawn(&["sandbox-init", "--exec"].map(OsString::from))
         });
         let started = async {
             let (pid, pidfd, socket) = spawned.await?;
-            match in_time(drive_stage(socket, &order, streams)).await {
+            match in_time(drive_stage(socket, &order, streams, Some(inside.pidfd.as_fd()))).await {
                 Ok(()) => Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init: None }),
                 Err(failure) => Err(self.abandon(pid, failure)),
             }

@@ -8,6 +8,7 @@
 //! it made itself or that the same user may enter anyway, and starts only what a client ordered
 //! (`docs/decisions/0018-orders.md`).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use vswitch_frame::MacAddr;
 
 use super::output::Attach;
 use crate::logfile::Limit;
-use crate::model::{Images, Isolation, Volume};
+use crate::model::{Images, Isolation, Mounts};
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -59,6 +60,25 @@ pub enum Request {
     OrderDrop {
         /// Id of the container.
         process: String,
+    },
+    /// Make a volume, or find it. Answer: [`Reply::Volumes`] with this one.
+    VolumeMake {
+        /// Its name.
+        name: String,
+        /// Of the user.
+        labels: BTreeMap<String, String>,
+        /// Of the user; kept and not used.
+        options: BTreeMap<String, String>,
+    },
+    /// The volumes whose names come after this one. Answer: [`Reply::Volumes`].
+    VolumeList {
+        /// The last name of the answer before, or nothing.
+        after: String,
+    },
+    /// Remove a volume with what is in it. Answer: [`Reply::Done`].
+    VolumeRemove {
+        /// Its name.
+        name: String,
     },
     /// Let no container that is started from now on see these folders, nor those that were named before, nor the state
     /// directory. Answer: [`Reply::Done`].
@@ -336,8 +356,8 @@ pub struct ProcessSpec {
     pub capabilities: Vec<u8>,
     /// How far it is separated from the host.
     pub isolation: Isolation,
-    /// What of the host it shares.
-    pub volumes: Vec<Volume>,
+    /// Its root directory and what lies on it.
+    pub mounts: Mounts,
     /// Where output goes when no descriptors are passed.
     pub log: Option<String>,
     /// How much of it is kept there.
@@ -378,6 +398,13 @@ pub enum Reply {
     Survey {
         /// Entries.
         existing: Vec<Existing>,
+        /// More follow.
+        more: bool,
+    },
+    /// Volumes, by name.
+    Volumes {
+        /// Records.
+        volumes: Vec<VolumeRecord>,
         /// More follow.
         more: bool,
     },
@@ -424,6 +451,21 @@ pub enum Reply {
     },
     /// It could not be done; nothing was changed.
     Failed(Failure),
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRecord {
+    /// Its name.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Of the user.
+    pub labels: BTreeMap<String, String>,
+    /// Of the user.
+    pub options: BTreeMap<String, String>,
+    /// Where its content is on the host.
+    pub mountpoint: String,
 }
 
 /// Something that the agent has.

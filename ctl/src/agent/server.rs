@@ -341,7 +341,19 @@ impl Agent {
             }
             Request::OrderDrop { process } => {
                 self.processes.give_up(&process);
-                self.orders.drop_kept(&process).map(|()| (Reply::Done, Vec::new()))
+                let dropped = self.orders.drop_kept(&process);
+                self.processes.data().forget(&process).and(dropped).map(|()| (Reply::Done, Vec::new()))
+            }
+            Request::VolumeMake { name, labels, options } => {
+                let made = self.processes.data().make_volume(&name, labels, options)?;
+                Ok((Reply::Volumes { volumes: vec![made], more: false }, Vec::new()))
+            }
+            Request::VolumeList { after } => {
+                let (volumes, more) = self.processes.data().list_volumes(&after)?;
+                Ok((Reply::Volumes { volumes, more }, Vec::new()))
+            }
+            Request::VolumeRemove { name } => {
+                self.processes.data().remove_volume(&name).map(|()| (Reply::Done, Vec::new()))
             }
             Request::ProcessAttach { process, attach } => self.processes.attach(&process, attach),
             Request::ProcessFreeze { process, frozen } => self.processes.freeze(&process, frozen),

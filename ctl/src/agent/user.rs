@@ -1,9 +1,25 @@
 //! The user namespace of an agent that an ordinary user started. Read first: user_namespaces(7).
 
-use std::{fs, io, os::fd::AsFd};
+use std::{fs, io, os::fd::AsFd, path::PathBuf};
 
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
+
+/// Folders that are homes of the host's users: of all of them by custom, and the caller's own.
+pub(crate) fn homes() -> Vec<PathBuf> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let own = passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&uid.as_str())).then(|| PathBuf::from(fields.get(5).copied().unwrap_or_default()))
+    });
+    let named = std::env::var_os("HOME").map(PathBuf::from);
+    let mut homes: Vec<PathBuf> = ["/home", "/root"].map(PathBuf::from).into_iter().chain(own).chain(named).collect();
+    homes.retain(|home| home.is_absolute() && home.parent().is_some());
+    homes.sort();
+    homes.dedup();
+    homes
+}
 
 /// Whether the calling process lacks what the agent needs on the host.
 pub(crate) fn is_ordinary() -> bool {

@@ -165,8 +165,8 @@ impl ContainerFilter {
 
 /// By name, with or without a tag, or by id.
 fn matches_image(container: &Container, text: &str) -> bool {
-    let id = image_id(Path::new(&container.spec.rootfs));
-    let name = container.spec.image.as_deref().unwrap_or(&container.spec.rootfs);
+    let id = image_id(Path::new(container.spec.mounts.root.directory()));
+    let name = container.spec.image.as_deref().unwrap_or(container.spec.mounts.root.directory());
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     let by_id = digits.len() >= 6 && id["sha256:".len()..].starts_with(digits);
     by_id || tagged_image(name) == tagged_image(text) || name.split(':').next() == Some(text)

@@ -139,6 +139,7 @@ impl Controller {
     /// # Errors
     /// As [`Controller::create_container`], and when the agent cannot keep the order.
     pub async fn create_ordered(&self, wanted: Wanted, order: u64) -> Result<Created, ControlError> {
+        self.make_volumes(wanted.spec.mounts.volumes().map(str::to_owned).collect()).await?;
         let created = self.create_container(wanted)?;
         if let Err(error) = self.ask(Request::OrderKeep { order, process: created.id.to_string() }).await {
             // The first error is the one to report.

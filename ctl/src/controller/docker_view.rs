@@ -48,7 +48,7 @@ pub(super) fn summary(state: &State, one: &ContainerState, now: Moment) -> Conta
         id: container.id.to_string(),
         names: vec![format!("/{}", container.name)],
         image: image_name(container),
-        image_id: image_id(Path::new(&container.spec.rootfs)),
+        image_id: image_id(Path::new(container.spec.mounts.root.directory())),
         command: container.spec.command.join(" "),
         created: container.created.unix_seconds(),
         ports: ports(container),
@@ -71,7 +71,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         path,
         args,
         state: life(one),
-        image: image_id(Path::new(&spec.rootfs)),
+        image: image_id(Path::new(spec.mounts.root.directory())),
         name: format!("/{}", container.name),
         platform: "linux".to_owned(),
         host_config: HostConfig {
@@ -107,7 +107,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
 
 /// The name of a container's image, or its root directory.
 fn image_name(container: &Container) -> String {
-    container.spec.image.clone().unwrap_or_else(|| container.spec.rootfs.clone())
+    container.spec.image.clone().unwrap_or_else(|| container.spec.mounts.root.directory().to_owned())
 }
 
 /// Docker's word for where a container is in its life.

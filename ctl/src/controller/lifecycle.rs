@@ -168,7 +168,7 @@ impl Controller {
             stdin_once: container.spec.stdin_once,
             capabilities: container.spec.capabilities.clone(),
             isolation: container.spec.isolation,
-            volumes: container.spec.volumes.clone(),
+            mounts: container.spec.mounts.clone(),
             log,
             log_limit: container.spec.log_limit,
         })

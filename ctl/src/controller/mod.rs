@@ -52,6 +52,7 @@ mod tasks;
 mod topology;
 mod uplink;
 mod view;
+mod volumes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -78,6 +79,7 @@ pub use state::State;
 pub use tasks::{Task, Usage};
 use uplink::UplinkState;
 pub use uplink::{Interface, OpenPacket, OpenSockets, OpenUplink};
+pub use volumes::{DRIVER as VOLUME_DRIVER, VolumeFilter};
 
 use crate::agent::client::{AgentClient, AgentError, Hello};
 use crate::agent::protocol::{Event, FailureKind, Reply, Request};

@@ -171,7 +171,9 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         publish: spec.publish_text.clone(),
         security_opt: spec.security_opt.clone(),
         privileged: spec.privileged,
-        volumes: spec.volumes.iter().map(ToString::to_string).collect(),
+        volumes: spec.mounts.list.iter().map(ToString::to_string).collect(),
+        rootfs: spec.mounts.root.text(),
+        read_only: spec.mounts.read_only,
         ports: container.ports.iter().map(port).collect(),
         labels: spec.labels.clone(),
         endpoints: one

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
-use super::{EndpointSpec, Faults, Isolation, Volume, container_name, parse_endpoint, resolve_capabilities};
+use super::{EndpointSpec, Faults, Isolation, Mounts, container_name, parse_endpoint, resolve_capabilities};
 use crate::clock::Moment;
 use crate::ids::Id;
 use crate::logfile::Limit;
@@ -95,9 +95,6 @@ pub struct ContainerSpec {
     /// The name by which its client knows its root directory.
     #[serde(default)]
     pub image: Option<String>,
-    /// The directory that is `/` for it.
-    #[serde(default = "host_root")]
-    pub rootfs: String,
     /// Program and arguments.
     pub command: Vec<String>,
     /// Whole environment.
@@ -137,9 +134,9 @@ pub struct ContainerSpec {
     /// As asked.
     #[serde(default)]
     pub privileged: bool,
-    /// What of the host it shares.
+    /// Its root directory and what lies on it.
     #[serde(default)]
-    pub volumes: Vec<Volume>,
+    pub mounts: Mounts,
     /// Ports to publish.
     #[serde(default)]
     pub publish: Vec<PublishSpec>,
@@ -275,8 +272,11 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     }
     let capabilities = faults.take(resolve_capabilities(&cap_add, &wire.cap_drop)).unwrap_or_default();
     let isolation = faults.take(Isolation::parse(&wire.security_opt, wire.privileged)).unwrap_or_default();
-    let volumes = wire.volumes.iter().filter_map(|text| faults.take(Volume::parse(text)));
-    let volumes = volumes.collect();
+    let mounts = Mounts::parse(wire.rootfs.as_deref(), wire.read_only, &wire.volumes, &wire.mounts, &wire.tmpfs)
+        .unwrap_or_else(|more| {
+            faults.append(more);
+            Mounts::default()
+        });
     let publish = wire.publish.iter().filter_map(|text| faults.take(publish::parse(text)));
     let publish = publish.flatten().collect();
     let expose = wire.expose.iter().filter_map(|text| faults.take(publish::parse_exposed(text)));
@@ -292,13 +292,8 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         "" => DEFAULT_NETWORK.to_owned(),
         _ => wire.network,
     };
-    let rootfs = wire.rootfs.filter(|dir| !dir.is_empty()).unwrap_or_else(host_root);
-    if rootfs != host_root() {
-        faults.add("a root directory of its own is not available yet; leave it out");
-    }
     let spec = ContainerSpec {
         image: wire.image,
-        rootfs,
         command: wire.command,
         env: wire.env,
         working_dir,
@@ -315,7 +310,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         isolation,
         security_opt: wire.security_opt,
         privileged: wire.privileged,
-        volumes,
+        mounts,
         publish,
         publish_text: wire.publish,
         expose,
@@ -351,11 +346,6 @@ pub fn parse_exec(wire: ExecRequest) -> Result<ExecSpec, Faults> {
         faults.take(check_working_dir(dir));
     }
     faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty })
-}
-
-/// The directory that is `/` where none is named: the host's.
-fn host_root() -> String {
-    "/".to_owned()
 }
 
 fn take_endpoint(wire: &vswitch_api::network::EndpointConfig, faults: &mut Faults) -> EndpointSpec {
@@ -445,7 +435,7 @@ mod tests {
             (|wire| wire.publish = vec!["65536:80".into()], "invalid hostPort: 65536"),
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
             (|wire| wire.security_opt = vec!["apparmor=x".into()], "--security-opt"),
-            (|wire| wire.volumes = vec!["x".into()], "invalid volume"),
+            (|wire| wire.volumes = vec!["/x:y".into()], "invalid volume"),
             (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
         ];
         for (change, says) in cases {

@@ -59,7 +59,7 @@ impl Event {
     pub fn of_container(moment: Moment, container: &Container, action: &'static str) -> Self {
         let mut event = Event::new(moment, Kind::Container, action, container.id.to_string());
         event.attributes.clone_from(&container.spec.labels);
-        let image = container.spec.image.as_deref().unwrap_or(&container.spec.rootfs);
+        let image = container.spec.image.as_deref().unwrap_or(container.spec.mounts.root.directory());
         event.with([("image", image), ("name", container.name.as_str())])
     }
 

@@ -1,4 +1,4 @@
-//! What of the host a container may use: flags that lift parts of the isolation, or add to it, and volumes.
+//! What of the host a container may use: flags that lift parts of the isolation, or add to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,47 +48,6 @@ impl Isolation {
     }
 }
 
-/// A folder or file of the host that a container shares.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    /// On the host; absolute.
-    pub source: String,
-    /// In the container; absolute.
-    pub target: String,
-    /// The container changes nothing in it.
-    pub read_only: bool,
-}
-
-impl Volume {
-    /// Reads `HOST:CONTAINER[:ro|:rw]`.
-    ///
-    /// # Errors
-    /// A sentence that says how to write it.
-    pub fn parse(text: &str) -> Result<Volume, String> {
-        let bad = |why: &str| format!("invalid volume {text:?}: {why}; write HOST:CONTAINER or HOST:CONTAINER:ro");
-        let (source, target, read_only) = match text.split(':').collect::<Vec<_>>()[..] {
-            [source, target] | [source, target, "rw"] => (source, target, false),
-            [source, target, "ro"] => (source, target, true),
-            _ => return Err(bad("it has not two or three parts")),
-        };
-        if !source.starts_with('/') || !target.starts_with('/') {
-            return Err(bad("both paths must be absolute"));
-        }
-        if target.trim_end_matches('/').is_empty() || text.contains('\0') || target.split('/').any(|part| part == "..")
-        {
-            return Err(bad("the container's path must lead to a folder or file below the root directory"));
-        }
-        Ok(Volume { source: source.to_owned(), target: target.to_owned(), read_only })
-    }
-}
-
-impl std::fmt::Display for Volume {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Volume { source, target, read_only } = self;
-        write!(f, "{source}:{target}{}", if *read_only { ":ro" } else { "" })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,18 +67,6 @@ mod tests {
         assert!(!parsed(&["seccomp=builtin"], true).unwrap().all_calls);
         for wrong in ["apparmor=x", "seccomp=/file.json", "no-new-privileges=maybe", ""] {
             assert!(parsed(&[wrong], false).unwrap_err().contains("seccomp=unconfined"));
-        }
-    }
-
-    /// Volumes are read and written alike; relative paths, the root directory and ways back up are refused.
-    #[test]
-    fn volumes() {
-        for text in ["/a:/b", "/a:/b/c:ro"] {
-            assert_eq!(Volume::parse(text).unwrap().to_string(), text);
-        }
-        assert_eq!(Volume::parse("/a:/b:rw").unwrap().to_string(), "/a:/b");
-        for wrong in ["/a", "data:/b", "/a:b", "/a:/", "/a:/b:z", "/a:/b/../..", "/a:/b:ro:x", ""] {
-            assert!(Volume::parse(wrong).unwrap_err().contains("write HOST:CONTAINER"), "{wrong}");
         }
     }
 }

@@ -21,12 +21,9 @@ use super::{
     message::{Control, InitOrder, StageOrder, Status, command, drive_stage, receive_order, report, take_socket},
     mounts, seccomp,
 };
-use crate::{
-    agent::{
-        protocol::{ExecSpec, Failure},
-        wire::Channel,
-    },
-    model::Isolation,
+use crate::agent::{
+    protocol::{ExecSpec, Failure, ProcessSpec},
+    wire::Channel,
 };
 
 /// Runs the container that the standard input's socket describes.
@@ -43,9 +40,11 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
-    let (order, streams) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
+    let (order, streams, _) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
     // Fails only for one that leads a session already.
     let _ = rustix::process::setsid();
+    // While this program can be executed: the container's root directory need not have what it is linked with.
+    let stage = Stage::start()?;
     let [input, ..] = &streams;
     mounts::set_up(&order, input)?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
@@ -58,15 +57,15 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     capability::restrict(capability::set(&order.spec.capabilities) | CapabilitySet::KILL | CapabilitySet::SETPCAP)
         .map_err(failed("give up capabilities"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    runtime.map_err(failed("start the container's init"))?.block_on(serve(agent, order, streams))
+    runtime.map_err(failed("start the container's init"))?.block_on(serve(agent, order, stage, streams))
 }
 
-async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Result<i32, Failure> {
+async fn serve(agent: &OwnedFd, order: InitOrder, stage: Stage, streams: [OwnedFd; 3]) -> Result<i32, Failure> {
     let failed = |error: io::Error| Failure::io("start the container's init", &error);
     // Before there is a command whose end could be missed.
     let mut children = signal(SignalKind::child()).map_err(failed)?;
     let mut signals = forwarded().map_err(failed)?;
-    let main = start(order.spec, order.open_files, streams).await?;
+    let main = stage.become_command(order.spec, order.open_files, streams).await?;
     report(agent, &Status::Ready);
     let channel = Channel::new(agent.try_clone().map_err(failed)?).map_err(failed)?;
     let (mut listening, mut announced) = (true, false);
@@ -93,28 +92,38 @@ async fn serve(agent: &OwnedFd, order: InitOrder, streams: [OwnedFd; 3]) -> Resu
     }
 }
 
-/// Starts the command.
-async fn start(
-    spec: crate::agent::protocol::ProcessSpec,
-    open_files: Option<u64>,
-    streams: [OwnedFd; 3],
-) -> Result<Pid, Failure> {
-    let failed = |error: io::Error| Failure::io("start the command", &error);
-    let (mut stage, socket) = command(&["sandbox-init", "--exec"].map(Into::into)).map_err(failed)?;
-    let child = stage.spawn().map_err(failed)?;
-    // Closes our copy of the stage's end of the socket.
-    drop(stage);
-    let exec = ExecSpec {
-        command: spec.command,
-        env: spec.env,
-        working_dir: spec.working_dir,
-        tty: spec.tty,
-        capabilities: spec.capabilities,
-        // The filter of this process is inherited.
-        isolation: Isolation { all_calls: true, ..spec.isolation },
-    };
-    drive_stage(socket, &StageOrder { exec, open_files }, streams).await?;
-    Ok(Pid::from_child(&child))
+/// The process that is to become the command.
+struct Stage {
+    pid: Pid,
+    socket: OwnedFd,
+}
+
+impl Stage {
+    /// It waits for its order. Where it is moves along with the root directory.
+    fn start() -> Result<Stage, Failure> {
+        let failed = |error: io::Error| Failure::io("start the command", &error);
+        let (mut stage, socket) = command(&["sandbox-init", "--exec"].map(Into::into)).map_err(failed)?;
+        let child = stage.spawn().map_err(failed)?;
+        Ok(Stage { pid: Pid::from_child(&child), socket })
+    }
+
+    async fn become_command(
+        self,
+        spec: ProcessSpec,
+        open_files: Option<u64>,
+        streams: [OwnedFd; 3],
+    ) -> Result<Pid, Failure> {
+        let exec = ExecSpec {
+            command: spec.command,
+            env: spec.env,
+            working_dir: spec.working_dir,
+            tty: spec.tty,
+            capabilities: spec.capabilities,
+            isolation: spec.isolation,
+        };
+        drive_stage(self.socket, &StageOrder { exec, open_files, network: false }, streams, None).await?;
+        Ok(self.pid)
+    }
 }
 
 /// Collects every child that ended; the exit status once the command is among them.

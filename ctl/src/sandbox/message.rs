@@ -22,19 +22,28 @@ pub(crate) struct InitOrder {
     pub(crate) spec: ProcessSpec,
     /// Folders that it must not let the container see.
     pub(crate) hidden: Vec<PathBuf>,
+    /// The same of a folder of which the container may have parts.
+    pub(crate) data: PathBuf,
+    /// Where changes of its root directory go, if that is a directory of its own.
+    pub(crate) layer: Option<PathBuf>,
+    /// Homes of the host's users, which it changes nothing in if the root directory is the host's.
+    pub(crate) homes: Vec<PathBuf>,
     /// End when the agent does.
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
 }
 
-/// First message to a stage, with the command's three standard streams.
+/// First message to a stage, with the command's three standard streams and, where it is to enter a container, a descriptor of
+/// that one's first process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StageOrder {
     /// What to run.
     pub(crate) exec: ExecSpec,
     /// Soft limit of open descriptors.
     pub(crate) open_files: Option<u64>,
+    /// The container has a network namespace of its own; of one that is to be entered.
+    pub(crate) network: bool,
 }
 
 /// What an init or a stage reports. A stage that said `Ready` and then closes its socket has become the command.
@@ -71,13 +80,19 @@ pub(crate) fn take_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Receives an order and exactly three streams. Blocking.
-pub(crate) fn receive_order<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, [OwnedFd; 3])> {
+/// Receives an order, the three streams and what comes beside them. Blocking.
+pub(crate) fn receive_order<T: for<'de> Deserialize<'de>>(
+    socket: BorrowedFd<'_>,
+) -> io::Result<(T, [OwnedFd; 3], Vec<OwnedFd>)> {
     let (bytes, descriptors) = wire::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let streams =
-        descriptors.map_err(io::Error::other)?.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok((serde_json::from_slice(&bytes)?, streams))
+    let mut descriptors = descriptors.map_err(io::Error::other)?;
+    let more = descriptors.split_off(descriptors.len().min(STREAMS));
+    let streams = descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok((serde_json::from_slice(&bytes)?, streams, more))
 }
+
+/// Standard input, output and error.
+const STREAMS: usize = 3;
 
 /// Reports. Blocking; nobody listens any more when it fails.
 pub(crate) fn report(socket: &OwnedFd, status: &Status) {
@@ -88,11 +103,18 @@ pub(crate) fn report(socket: &OwnedFd, status: &Status) {
 }
 
 /// Sends a stage its order and waits until it has become the command.
-pub(crate) async fn drive_stage(stage: OwnedFd, order: &StageOrder, streams: [OwnedFd; 3]) -> Result<(), Failure> {
+pub(crate) async fn drive_stage(
+    stage: OwnedFd,
+    order: &StageOrder,
+    streams: [OwnedFd; 3],
+    container: Option<BorrowedFd<'_>>,
+) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::io("start the command", &error);
     let channel = wire::Channel::new(stage).map_err(failed)?;
     let [input, output, errors] = &streams;
-    channel.send(order, &[input.as_fd(), output.as_fd(), errors.as_fd()]).await.map_err(failed)?;
+    let descriptors: Vec<_> = [input.as_fd(), output.as_fd(), errors.as_fd()].into_iter().chain(container).collect();
+    channel.send(order, &descriptors).await.map_err(failed)?;
+    drop(descriptors);
     drop(streams);
     let mut ready = false;
     while let Some((bytes, _)) = channel.receive().await.map_err(failed)? {

@@ -2,13 +2,14 @@
 
 use std::{
     io,
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     process::{Command, ExitCode},
 };
 
 use rustix::{
     fs::Mode,
     process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
 
 use vswitch_switch::sys::descriptors::close_on_exec;
@@ -23,8 +24,8 @@ use crate::agent::protocol::{ExecSpec, Failure, FailureKind};
 /// Becomes the command that the standard input's socket names.
 pub(crate) fn main() -> ExitCode {
     let Ok(socket) = take_socket() else { return ExitCode::FAILURE };
-    let failure = match receive_order::<StageOrder>(std::os::fd::AsFd::as_fd(&socket)) {
-        Ok((order, streams)) => match prepare(&order, streams) {
+    let failure = match receive_order::<StageOrder>(socket.as_fd()) {
+        Ok((order, streams, container)) => match enter(&order, &container).and_then(|()| prepare(&order, streams)) {
             Ok(()) => {
                 report(&socket, &Status::Ready);
                 execute(&order.exec)
@@ -37,8 +38,24 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Enters the container, of which a descriptor came along. Only now: whatever this program is linked with is of the host.
+fn enter(order: &StageOrder, container: &[std::os::fd::OwnedFd]) -> Result<(), Failure> {
+    let Some(container) = container.first() else { return Ok(()) };
+    let mut which = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    if order.network {
+        which |= ThreadNameSpaceType::NETWORK;
+    }
+    move_into_thread_name_spaces(container.as_fd(), which).map_err(|error| match error {
+        rustix::io::Errno::SRCH => Failure::new(FailureKind::Gone, "the container has just ended"),
+        _ => Failure::io("enter the container", &error.into()),
+    })
+}
+
 fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(), Failure> {
-    let StageOrder { exec, open_files } = order;
+    let StageOrder { exec, open_files, .. } = order;
     let failed = |what: &'static str| move |error: io::Error| Failure::other(format!("cannot {what}: {error}"));
     // Fails only for one that leads a session already.
     let _ = rustix::process::setsid();

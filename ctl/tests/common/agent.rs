@@ -215,6 +215,9 @@ impl FakeState {
             | Request::ProcessFreeze { .. }
             | Request::Ephemeral
             | Request::Shutdown => (Reply::Done, Vec::new(), None),
+            Request::VolumeMake { .. } | Request::VolumeList { .. } | Request::VolumeRemove { .. } => {
+                (Reply::Volumes { volumes: Vec::new(), more: false }, Vec::new(), None)
+            }
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
             Request::ProcessAttach { .. } => (Reply::Attached, vec![device()], None),
         }

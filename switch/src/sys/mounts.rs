@@ -17,6 +17,18 @@ pub enum Restriction {
 /// # Errors
 /// What the kernel says; `ENOSYS` from one before 5.12.
 pub fn restrict(root: impl AsFd, restriction: Restriction) -> io::Result<()> {
+    set(root, restriction, libc::AT_RECURSIVE)
+}
+
+/// As [`restrict`], without the mounts below.
+///
+/// # Errors
+/// As [`restrict`].
+pub fn restrict_one(root: impl AsFd, restriction: Restriction) -> io::Result<()> {
+    set(root, restriction, 0)
+}
+
+fn set(root: impl AsFd, restriction: Restriction, flags: i32) -> io::Result<()> {
     let attributes = MountAttributes {
         set: match restriction {
             Restriction::NoDevices => libc::MOUNT_ATTR_NODEV,
@@ -31,7 +43,7 @@ pub fn restrict(root: impl AsFd, restriction: Restriction) -> io::Result<()> {
             libc::SYS_mount_setattr,
             root.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_RECURSIVE | libc::AT_EMPTY_PATH,
+            flags | libc::AT_EMPTY_PATH,
             &raw const attributes,
             size_of::<MountAttributes>(),
         )

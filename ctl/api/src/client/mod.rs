@@ -4,7 +4,7 @@
 //! (a container's exit) holds up nobody. [`Client`] is a path and nothing else, so it is free to clone and to share.
 //!
 //! - `transport` connects, sends one request and reads one answer;
-//! - `networks`, `tunnels`, `containers`, `endpoints`, `system` are one method a route;
+//! - `networks`, `volumes`, `tunnels`, `containers`, `endpoints`, `system` are one method a route;
 //! - [`Session`] is a call that was upgraded: a process with the caller's own standard streams.
 
 mod containers;
@@ -17,6 +17,7 @@ mod socket;
 mod system;
 mod transport;
 mod tunnels;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -107,7 +107,7 @@ fn fdb_path(network: &str) -> String {
     format!("{PREFIX}/networks/{}/fdb", escape(network))
 }
 
-fn query(filters: &Filters) -> String {
+pub(super) fn query(filters: &Filters) -> String {
     if filters.is_empty() {
         return String::new();
     }

@@ -10,3 +10,4 @@ pub mod exec;
 pub mod image;
 pub mod system;
 pub mod usage;
+pub mod volume;

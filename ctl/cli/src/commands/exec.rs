@@ -10,7 +10,8 @@ use vswitch_api::client::Streams;
 use vswitch_api::container::ExecRequest;
 use vswitch_api::stdio::StdioEvent;
 
-use super::run::{daemon_failure, variables};
+use super::create::variables;
+use super::run::daemon_failure;
 use crate::foreground::{self, Job, TtyArgs};
 use crate::{output, values};
 

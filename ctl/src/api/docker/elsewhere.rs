@@ -11,13 +11,6 @@ fn missing(sentence: String) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, sentence)
 }
 
-/// There are no volumes.
-#[utoipa::path(get, path = "/volumes/{name}", params(("name" = String, Path)),
-    responses((status = 404, body = ErrorBody)))]
-pub(in crate::api) async fn volume(Segments(name): Segments<String>) -> Refusal {
-    missing(format!("get {name}: no such volume"))
-}
-
 /// There are no plugins.
 #[utoipa::path(get, path = "/plugins/{name}/json", params(("name" = String, Path)),
     responses((status = 404, body = ErrorBody)))]
@@ -67,11 +60,7 @@ pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Opt
     let docker_has = match folder {
         // Among them those whose last part looks like an image's name: save, load, search.
         "images" => method == Method::GET || method == Method::POST,
-        "volumes" => {
-            method == Method::PUT
-                || method == Method::DELETE
-                || method == Method::POST && matches!(name, "create" | "prune")
-        }
+        "volumes" => method == Method::PUT,
         _ => false,
     };
     docker_has.then(|| not_implemented(path))?

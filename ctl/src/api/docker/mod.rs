@@ -18,6 +18,7 @@ mod streams;
 pub(super) mod system;
 mod usage;
 pub(super) mod version;
+pub(super) mod volumes;
 
 use axum::middleware::map_response;
 use utoipa_axum::router::OpenApiRouter;
@@ -71,7 +72,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(images::history))
         .routes(routes!(images::tag))
         .routes(routes!(images::remove))
-        .routes(routes!(elsewhere::volume))
+        .routes(routes!(volumes::list))
+        .routes(routes!(volumes::create))
+        .routes(routes!(volumes::prune))
+        .routes(routes!(volumes::inspect, volumes::remove))
         .routes(routes!(elsewhere::plugin))
         .layer(map_response(version::announce))
 }

@@ -8,24 +8,36 @@ use std::{
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
-use super::{HARMLESS, table::Mount};
+use super::{
+    HARMLESS,
+    table::Mount,
+    volumes::{Kind, make},
+};
 use crate::agent::protocol::ProcessSpec;
 
-/// Files in /etc that are links to somewhere below /run or /tmp, which the container has of its own.
+/// Files in /etc of the host.
 #[derive(Debug)]
-pub(super) struct HostFiles(Vec<(PathBuf, Vec<u8>)>);
+pub(super) struct HostFiles {
+    /// Those that are links to somewhere below /run or /tmp, which the container has of its own.
+    moved: Vec<(PathBuf, Vec<u8>)>,
+    /// The texts of all, for a root directory that is not the host's.
+    texts: [Option<String>; 3],
+}
 
 impl HostFiles {
     /// Remembers them.
     pub(super) fn read() -> HostFiles {
         let targets = NAMES.iter().filter_map(|name| etc(name).canonicalize().ok());
         let moved = targets.filter(|path| path.starts_with("/run") || path.starts_with("/tmp"));
-        HostFiles(moved.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?))).collect())
+        HostFiles {
+            moved: moved.filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?))).collect(),
+            texts: NAMES.map(|name| std::fs::read_to_string(etc(name)).ok()),
+        }
     }
 
     /// Puts them where the links lead.
     pub(super) fn restore(&self) -> io::Result<()> {
-        for (path, text) in &self.0 {
+        for (path, text) in &self.moved {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
@@ -33,12 +45,28 @@ impl HostFiles {
         }
         Ok(())
     }
+
+    /// Makes in a root directory that is not the host's whatever of the files it lacks, so that there is something to mount on.
+    pub(super) fn complete(&self) -> io::Result<()> {
+        for path in NAMES.map(etc) {
+            // A link may lead to what is made when a system starts.
+            let target = std::fs::read_link(&path).map(|target| Path::new("/etc").join(target)).unwrap_or(path);
+            make(&target, Kind::File)?;
+        }
+        make(Path::new("/tmp"), Kind::Folder)
+    }
 }
 
 /// Makes the files. They live in a tmpfs that nothing but these mounts refers to, so that it ends with the container.
-pub(super) fn own_files(spec: &ProcessSpec) -> io::Result<()> {
+pub(super) fn own_files(spec: &ProcessSpec, host: &HostFiles, foreign: bool) -> io::Result<()> {
     let hostname = format!("{}\n", spec.hostname);
-    let texts = [spec.etc_hosts.as_deref(), spec.etc_resolv_conf.as_deref(), Some(hostname.as_str())];
+    let [hosts, resolv_conf, _] = &host.texts;
+    // With the host's network its files are the right ones.
+    let own = |text: &'_ Option<String>, hosts: &'_ Option<String>| {
+        text.clone().or_else(|| hosts.clone().filter(|_| foreign))
+    };
+    let texts = [own(&spec.etc_hosts, hosts), own(&spec.etc_resolv_conf, resolv_conf), Some(hostname)];
+    let texts = texts.each_ref().map(Option::as_deref);
     let files: Vec<(&str, &str)> =
         NAMES.into_iter().zip(texts).filter_map(|(name, text)| Some((name, text?))).collect();
     std::fs::create_dir(SCRATCH)?;
@@ -95,5 +123,5 @@ fn etc(name: &str) -> PathBuf {
 
 const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
 
-/// In the container's own /tmp.
+/// In the container's own /tmp, and gone before it starts.
 const SCRATCH: &str = "/tmp/.vswitch";

@@ -19,35 +19,36 @@ use crate::agent::protocol::Failure;
 
 /// Folders, known by file system and path in it, since the same one may be mounted at many places.
 #[derive(Debug)]
-pub(super) struct Hidden(Vec<Place>);
+pub(super) struct Hidden {
+    /// With everything in them.
+    whole: Vec<Place>,
+    /// Parts of these may be mounted for the container.
+    but_parts: Vec<Place>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     /// As in the table of mounts.
-    device: String,
+    pub(super) device: String,
     /// From the root of that file system.
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl Hidden {
     /// Finds the folders. Call it before anything is mounted over them; those that do not exist hide nothing.
-    pub(super) fn find(folders: &[PathBuf]) -> Result<Hidden, Failure> {
-        let mut places: Vec<Place> = Vec::new();
-        for folder in folders {
-            let found = locate(folder).map_err(|error| failed(folder, &error))?;
-            if let Some(place) = found.filter(|place| !places.contains(place)) {
-                places.push(place);
-            }
-        }
-        Ok(Hidden(places))
+    pub(super) fn find(folders: &[PathBuf], but_parts: &[PathBuf]) -> Result<Hidden, Failure> {
+        Ok(Hidden { whole: places(folders)?, but_parts: places(but_parts)? })
     }
 
     /// Covers each folder at every place where it can be seen. Call it after everything else is mounted.
-    pub(super) fn cover(&self) -> Result<(), Failure> {
-        let mounts = Mount::all().map_err(|error| Failure::io("read the table of mounts", &error))?;
-        for place in &self.0 {
+    /// What is seen through `more` is not in the table of mounts.
+    pub(super) fn cover(&self, more: &[Mount]) -> Result<(), Failure> {
+        let mut mounts = Mount::all().map_err(|error| Failure::io("read the table of mounts", &error))?;
+        mounts.extend_from_slice(more);
+        let whole = self.whole.iter().map(|place| (place, true));
+        for (place, inside) in whole.chain(self.but_parts.iter().map(|place| (place, false))) {
             for mount in &mounts {
-                if let Some(path) = place.seen_through(mount) {
+                if let Some(path) = place.seen_through(mount).filter(|_| inside || !place.holds(mount)) {
                     cover(&path, mount.id).map_err(|error| failed(&path, &error))?;
                 }
             }
@@ -56,7 +57,27 @@ impl Hidden {
     }
 }
 
+fn places(folders: &[PathBuf]) -> Result<Vec<Place>, Failure> {
+    let mut places: Vec<Place> = Vec::new();
+    for folder in folders {
+        let found = locate(folder).map_err(|error| failed(folder, &error))?;
+        if folder.canonicalize().is_ok_and(|folder| folder.parent().is_none()) {
+            let error = io::Error::other("it is the root directory; give the socket a folder of its own");
+            return Err(failed(folder, &error));
+        }
+        if let Some(place) = found.filter(|place| !places.contains(place)) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
 impl Place {
+    /// Whether what is mounted lies in the folder.
+    fn holds(&self, mount: &Mount) -> bool {
+        mount.root != self.path && mount.root.starts_with(&self.path)
+    }
+
     /// Where a mount shows the folder, or something in it.
     fn seen_through(&self, mount: &Mount) -> Option<PathBuf> {
         if mount.device != self.device {
@@ -70,14 +91,12 @@ impl Place {
     }
 }
 
-fn locate(folder: &Path) -> io::Result<Option<Place>> {
+/// Where a folder is, if it is there.
+pub(super) fn locate(folder: &Path) -> io::Result<Option<Place>> {
     let folder = match folder.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    if folder.parent().is_none() {
-        return Err(io::Error::other("it is the root directory; give the socket a folder of its own"));
-    }
     let about = statx(CWD, &folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID)?;
     let mounts = Mount::all()?;
     let mount = mounts.iter().find(|mount| mount.id == about.stx_mnt_id);
@@ -134,8 +153,8 @@ mod tests {
     #[test]
     fn finds_folders() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Hidden::find(&[folder.path().to_owned(), folder.path().to_owned()]).unwrap().0.len(), 1);
-        assert!(Hidden::find(&[folder.path().join("missing")]).unwrap().0.is_empty());
-        assert!(Hidden::find(&["/".into()]).unwrap_err().message.contains("a folder of its own"));
+        assert_eq!(Hidden::find(&[folder.path().to_owned(), folder.path().to_owned()], &[]).unwrap().whole.len(), 1);
+        assert!(Hidden::find(&[folder.path().join("missing")], &[]).unwrap().whole.is_empty());
+        assert!(Hidden::find(&["/".into()], &[]).unwrap_err().message.contains("a folder of its own"));
     }
 }

@@ -1,26 +1,33 @@
 //! A container's own view of the host's file system.
 //! Read first: mount_namespaces(7), user_namespaces(7) "Restrictions on mount namespaces".
 //!
-//! The root file system is the host's. What Docker gives a container beside its image is the container's own here, too:
+//! The root file system is the host's, or a directory that was asked for (`root`). What Docker gives a container beside its image is the container's own here, too:
 //! /proc and /sys with the dangerous parts masked or read-only, /dev with a few harmless nodes, empty /dev/shm, /tmp and /run, and
 //! three files in /etc. Nowhere else does a device node mean anything, whoever made it. What is shared with the host on top
-//! of that is what `--volume` names.
+//! of that is what `--volume` and `--mount` name.
 
 mod devices;
 mod etc;
 mod hidden;
 mod kernel;
+mod root;
 mod table;
 mod volumes;
 
 use std::{fs::File, io, os::fd::AsFd};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use vswitch_switch::sys::mounts::{Restriction, restrict};
+use vswitch_switch::sys::mounts::{Restriction, restrict, restrict_one};
 
-use self::{devices::Devices, etc::HostFiles, hidden::Hidden, volumes::Volumes};
+use self::{
+    devices::Devices,
+    etc::HostFiles,
+    hidden::Hidden,
+    root::NewRoot,
+    volumes::{Places, Volumes},
+};
 use super::message::InitOrder;
-use crate::agent::protocol::Failure;
+use crate::{agent::protocol::Failure, model::Root};
 
 /// Sets up the mounts in the calling process's own mount namespace. `input` is the command's standard input.
 pub(crate) fn set_up(order: &InitOrder, input: impl AsFd) -> Result<(), Failure> {
@@ -30,21 +37,41 @@ pub(crate) fn set_up(order: &InitOrder, input: impl AsFd) -> Result<(), Failure>
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::io("separate the container's mounts from the host's", &error.into()))?;
     // Whatever is taken from the host, before something of the container's own lies over it.
-    let hidden = Hidden::find(&order.hidden)?;
+    let hidden = Hidden::find(&order.hidden, std::slice::from_ref(&order.data))?;
     let devices = Devices::take(&spec.isolation, spec.tty.then_some(input.as_fd())).map_err(failed("open /dev"))?;
-    let volumes = Volumes::take(&spec.volumes)?;
+    let volumes = Volumes::take(&spec.mounts.list)?;
     let host_files = HostFiles::read();
+    let root = NewRoot::enter(order, &volumes.homeless())?;
+    let read_only = failed("make the container's root file system read-only");
     let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
     device_nodes.map_err(failed("disable the host's device nodes"))?;
-    own_folder("/run", c"mode=0755").map_err(failed("make the container's own /run"))?;
-    own_folder("/tmp", c"mode=1777").map_err(failed("make the container's own /tmp"))?;
-    host_files.restore().map_err(failed("make the container's own /etc files"))?;
-    etc::own_files(spec).map_err(failed("make the container's own /etc files"))?;
+    if root.foreign {
+        host_files.complete().map_err(failed("make the container's own /etc files"))?;
+    } else {
+        if spec.mounts.root == Root::Host {
+            root::close_homes(&order.homes)?;
+        }
+        if spec.mounts.read_only {
+            restrict(File::open("/").map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
+        }
+        own_folder("/run", c"mode=0755").map_err(failed("make the container's own /run"))?;
+        own_folder("/tmp", c"mode=1777").map_err(failed("make the container's own /tmp"))?;
+        host_files.restore().map_err(failed("make the container's own /etc files"))?;
+    }
+    etc::own_files(spec, &host_files, root.foreign).map_err(failed("make the container's own /etc files"))?;
     devices.put().map_err(failed("make the container's own /dev"))?;
     kernel::own_proc(spec)?;
     kernel::own_sys(spec)?;
+    volumes.make_places(if root.foreign { Places::Anywhere } else { Places::OwnFolders })?;
+    if spec.mounts.read_only {
+        let folders: &[&str] = if root.foreign { &["/"] } else { &["/run", "/tmp"] };
+        for folder in folders {
+            restrict_one(File::open(folder).map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
+        }
+    }
     volumes.put()?;
-    hidden.cover()
+    hidden.cover(&root.seen)?;
+    root.leave_old().map_err(failed("leave the host's root directory"))
 }
 
 /// An empty folder that ends with the container; the host has it, or the container does without.

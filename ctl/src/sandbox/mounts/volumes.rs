@@ -1,63 +1,205 @@
-//! Folders and files of the host that a container shares (`--volume`).
+//! What lies on a container's root directory: folders and files of the host, volumes, file systems in memory.
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Component, Path, PathBuf},
+};
 
 use rustix::{
-    fs::CWD,
-    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+    fs::{CWD, FileType},
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree},
 };
 use vswitch_switch::sys::mounts::{Restriction, restrict};
 
-use crate::{agent::protocol::Failure, model::Volume};
+use crate::{
+    agent::protocol::Failure,
+    model::{Mount, Source, Tmpfs},
+};
 
-/// Copies of the host's mounts, with where they go.
+/// What is mounted, in the order in which it is: whatever lies on something else after that.
 #[derive(Debug)]
-pub(super) struct Volumes(Vec<(Volume, OwnedFd)>);
+pub(super) struct Volumes(Vec<(Mount, Option<OwnedFd>)>);
+
+/// Where places may be made for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Places {
+    /// Everywhere: the root directory is the container's.
+    Anywhere,
+    /// In the container's own folders: elsewhere is the host's.
+    OwnFolders,
+}
 
 impl Volumes {
-    /// Takes them from the host, before something of the container's own lies over them.
-    pub(super) fn take(wanted: &[Volume]) -> Result<Volumes, Failure> {
-        let taken =
-            wanted.iter().map(|volume| Ok((volume.clone(), take(volume).map_err(|error| failed(volume, &error))?)));
-        Ok(Volumes(taken.collect::<Result<_, _>>()?))
+    /// Takes what is the host's from there, before something of the container's own lies over it.
+    pub(super) fn take(wanted: &[Mount]) -> Result<Volumes, Failure> {
+        let taken = wanted.iter().map(|mount| {
+            let tree = match &mount.source {
+                Source::Bind(path) => Some(take(path, mount.read_only).map_err(|error| failed(mount, &error))?),
+                _ => None,
+            };
+            Ok((mount.clone(), tree))
+        });
+        let mut taken = taken.collect::<Result<Vec<_>, _>>()?;
+        taken.sort_by_key(|(mount, _)| Path::new(&mount.target).components().count());
+        Ok(Volumes(taken))
+    }
+
+    /// Targets whose topmost folder the present root directory does not have, and whether they are folders.
+    pub(super) fn homeless(&self) -> Vec<(PathBuf, Kind)> {
+        let homeless = self.0.iter().filter(|(mount, _)| !topmost(Path::new(&mount.target)).exists());
+        homeless.map(|(mount, tree)| (PathBuf::from(&mount.target), Kind::of(tree.as_ref()))).collect()
+    }
+
+    /// Makes the places that are not below one of these mounts.
+    pub(super) fn make_places(&self, places: Places) -> Result<(), Failure> {
+        for (mount, tree) in &self.0 {
+            let target = Path::new(&mount.target);
+            let on_another = self.0.iter().any(|(other, _)| other != mount && target.starts_with(&other.target));
+            if !on_another && places.allow(target) {
+                make(target, Kind::of(tree.as_ref())).map_err(|error| failed(mount, &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts them into the container.
     pub(super) fn put(self) -> Result<(), Failure> {
-        for (volume, tree) in self.0 {
-            put(&volume, tree).map_err(|error| failed(&volume, &error))?;
+        let mut done: Vec<PathBuf> = Vec::new();
+        for (mount, tree) in self.0 {
+            let target = PathBuf::from(&mount.target);
+            // What lies on a file system of the container's own may be made there; what is mounted says whether it may.
+            if done.iter().any(|below| target.starts_with(below)) {
+                let _ = make(&target, Kind::of(tree.as_ref()));
+            }
+            put(&mount, tree).map_err(|error| failed(&mount, &error))?;
+            done.push(target);
         }
         Ok(())
     }
 }
 
-fn take(volume: &Volume) -> io::Result<OwnedFd> {
+impl Places {
+    fn allow(self, target: &Path) -> bool {
+        self == Places::Anywhere || OWN_FOLDERS.iter().any(|folder| target.starts_with(folder))
+    }
+}
+
+/// What a container has of its own even where its root directory is the host's.
+const OWN_FOLDERS: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
+
+/// What something is mounted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A folder.
+    Folder,
+    /// Anything else.
+    File,
+}
+
+impl Kind {
+    fn of(tree: Option<&OwnedFd>) -> Kind {
+        let about = tree.and_then(|tree| rustix::fs::fstat(tree).ok());
+        match about.map(|about| FileType::from_raw_mode(about.st_mode)) {
+            None | Some(FileType::Directory) => Kind::Folder,
+            Some(_) => Kind::File,
+        }
+    }
+}
+
+/// Makes a folder or an empty file, and the folders that lead there. What is there stays.
+pub(super) fn make(target: &Path, kind: Kind) -> io::Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    match kind {
+        Kind::Folder => std::fs::create_dir_all(target),
+        Kind::File => {
+            std::fs::create_dir_all(target.parent().unwrap_or(target))?;
+            File::create(target).map(drop)
+        }
+    }
+}
+
+/// The folder below the root directory that a path begins with.
+fn topmost(path: &Path) -> PathBuf {
+    let name = path.components().find_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    Path::new("/").join(name.unwrap_or_default())
+}
+
+fn take(path: &str, read_only: bool) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, &volume.source, flags)?;
+    let tree = open_tree(CWD, path, flags)?;
     restrict(&tree, Restriction::NoDevices)?;
-    if volume.read_only {
+    if read_only {
         restrict(&tree, Restriction::ReadOnly)?;
     }
     Ok(tree)
 }
 
-fn put(volume: &Volume, tree: OwnedFd) -> io::Result<()> {
-    let target = Path::new(&volume.target);
-    // The root file system is the host's: nothing is made there. These are the container's own.
-    if !target.exists() && (target.starts_with("/tmp") || target.starts_with("/run")) {
-        let folder = rustix::fs::fstat(&tree)
-            .is_ok_and(|about| rustix::fs::FileType::from_raw_mode(about.st_mode) == rustix::fs::FileType::Directory);
-        std::fs::create_dir_all(if folder { target } else { target.parent().unwrap_or(target) })?;
-        if !folder {
-            File::create(target)?;
-        }
+fn put(wanted: &Mount, tree: Option<OwnedFd>) -> io::Result<()> {
+    let target = Path::new(&wanted.target);
+    match (&wanted.source, tree) {
+        (Source::Tmpfs(tmpfs), _) => memory(target, tmpfs, wanted.read_only),
+        (_, Some(tree)) => Ok(move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?),
+        // Whoever starts containers has put paths in the places of volumes.
+        (_, None) => Err(io::Error::other("nobody said where the volume is")),
     }
-    Ok(move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
-fn failed(volume: &Volume, error: &io::Error) -> Failure {
-    Failure::other(format!(
-        "cannot put {} at {} in the container: {error}; both must be there, folders or files alike",
-        volume.source, volume.target
-    ))
+fn memory(target: &Path, tmpfs: &Tmpfs, read_only: bool) -> io::Result<()> {
+    let mut flags = MountFlags::NODEV;
+    flags.set(MountFlags::NOEXEC, !tmpfs.exec);
+    flags.set(MountFlags::NOSUID, !tmpfs.suid);
+    flags.set(MountFlags::RDONLY, read_only);
+    // The later one counts.
+    let options = [&["mode=1777".to_owned()][..], &tmpfs.options].concat().join(",");
+    let options = CString::new(options)?;
+    Ok(mount("tmpfs", target, "tmpfs", flags, Some(options.as_c_str()))?)
+}
+
+fn failed(mount: &Mount, error: &io::Error) -> Failure {
+    let sentence = match &mount.source {
+        Source::Bind(source) => format!(
+            "cannot put {source} at {} in the container: {error}; both must be there, folders or files alike",
+            mount.target
+        ),
+        _ => format!(
+            "cannot mount on {} in the container: {error}; the host must have this folder, or name one that is directly below \
+             the root directory, or use a root directory of its own (--rootfs)",
+            mount.target
+        ),
+    };
+    Failure::other(sentence)
+}
+
+/// Opens a folder or a file as the root of what is to be restricted.
+pub(super) fn handle(path: &Path) -> io::Result<impl AsFd + use<>> {
+    use rustix::fs::{Mode, OFlags, openat};
+    Ok(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Places are made in folders of the container's own only, and what has no topmost folder is known.
+    #[test]
+    fn places() {
+        assert!(Places::OwnFolders.allow(Path::new("/tmp/x")) && !Places::OwnFolders.allow(Path::new("/srv/x")));
+        assert!(Places::Anywhere.allow(Path::new("/srv/x")));
+        assert_eq!(topmost(Path::new("/a/b/c")), Path::new("/a"));
+        let mounts = ["/no-such-folder-here/x", "/tmp/x"].map(|target| Mount {
+            source: Source::Tmpfs(Tmpfs::default()),
+            target: target.to_owned(),
+            read_only: false,
+        });
+        let volumes = Volumes::take(&mounts).unwrap();
+        assert_eq!(volumes.homeless(), [(PathBuf::from("/no-such-folder-here/x"), Kind::Folder)]);
+    }
 }

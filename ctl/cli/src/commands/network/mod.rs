@@ -12,6 +12,8 @@ use clap::{Args, Subcommand};
 use vswitch_api::Client;
 
 use super::inspect::{self, Object};
+pub(super) use list::filters;
+pub(super) use remove::confirmed;
 
 const EXAMPLES: &str = "\
 Examples:

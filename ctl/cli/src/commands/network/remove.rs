@@ -50,7 +50,7 @@ pub(crate) struct PruneArgs {
 
 impl PruneArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
-        if !self.force && !confirmed()? {
+        if !self.force && !confirmed("all custom networks not used by at least one container")? {
             output::note("nothing removed");
             return Ok(ExitCode::FAILURE);
         }
@@ -64,11 +64,9 @@ impl PruneArgs {
     }
 }
 
-fn confirmed() -> io::Result<bool> {
-    output::print(
-        "WARNING! This will remove all custom networks not used by at least one container.\n\
-         Are you sure you want to continue? [y/N] ",
-    )?;
+/// Whether whoever is at standard input wants `what` to be removed.
+pub(crate) fn confirmed(what: &str) -> io::Result<bool> {
+    output::print(&format!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] "))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
