@@ -71,6 +71,24 @@ pub struct ContainerCreate {
     pub expose: Vec<String>,
     /// Publish exposed ports, too, at any free port of the host.
     pub publish_all: bool,
+    /// `no` (if empty), `on-failure[:N]`, `always` or `unless-stopped`: when its process is started again by itself.
+    pub restart: String,
+    /// `USER[:GROUP]` by names (those of its root directory) or numbers; root if empty.
+    pub user: String,
+    /// Further groups of that user.
+    pub group_add: Vec<String>,
+    /// Settings of the kernel that belong to namespaces of its own.
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits, `NAME=SOFT[:HARD]` each.
+    pub ulimits: Vec<String>,
+    /// Bytes of /dev/shm.
+    pub shm_size: Option<u64>,
+    /// NIS domain.
+    pub domainname: String,
+    /// The signal that asks it to end, by name or number; TERM if empty.
+    pub stop_signal: String,
+    /// Seconds that it then has; 10 if absent, for ever if negative.
+    pub stop_timeout: Option<i64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// How much of its output is kept: `max-size` of a file (10m if absent) and `max-file` (3).
@@ -149,6 +167,8 @@ pub enum ContainerState {
     Created,
     /// Its process runs.
     Running,
+    /// Its process ended and is about to be started again.
+    Restarting,
     /// Its process ended.
     Exited,
 }
@@ -178,6 +198,15 @@ pub struct Container {
     pub exit_code: Option<i32>,
     /// As asked.
     pub auto_remove: bool,
+    /// As asked.
+    #[serde(default)]
+    pub restart: String,
+    /// How often it was started again by itself.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// As asked.
+    #[serde(default)]
+    pub user: String,
     /// As asked.
     pub tty: bool,
     /// As asked; `container:` carries the full id.
@@ -230,6 +259,8 @@ pub struct ExecRequest {
     pub working_dir: Option<String>,
     /// The streams are a terminal.
     pub tty: bool,
+    /// `USER[:GROUP]`; the container's own if empty.
+    pub user: String,
 }
 
 /// Answer of `GET /containers/{id}/wait` and of `POST …/exec` without streams.

@@ -57,6 +57,10 @@ enum Command {
     Start(containers::StartArgs),
     /// Ask containers to end, then kill them
     Stop(containers::StopArgs),
+    /// Stop and start containers
+    Restart(containers::RestartArgs),
+    /// Change when containers are started again by themselves
+    Update(containers::UpdateArgs),
     /// Send containers a signal
     Kill(containers::KillArgs),
     /// Give a container another name
@@ -130,6 +134,8 @@ impl Cli {
             Command::Ps(args) => args.run(&client).await.map(done),
             Command::Start(args) => args.run(&client).await,
             Command::Stop(args) => args.run(&client).await,
+            Command::Restart(args) => args.run(&client).await,
+            Command::Update(args) => args.run(&client).await,
             Command::Kill(args) => args.run(&client).await,
             Command::Rename(args) => args.run(&client).await.map(done),
             Command::Rm(args) => args.run(&client).await,

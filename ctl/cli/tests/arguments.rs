@@ -86,12 +86,16 @@ fn help() {
         .collect();
     let expected = [
         "network",
+        "volume",
         "run",
+        "create",
         "exec",
         "ps",
         "port",
         "start",
         "stop",
+        "restart",
+        "update",
         "kill",
         "rename",
         "rm",

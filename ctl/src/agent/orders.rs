@@ -167,7 +167,7 @@ impl Orders {
         let hostname = hostname.unwrap_or_else(|| said.hostname.clone());
         let env = environment(&spec, &hostname);
         let ContainerSpec {
-            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, mounts, ..
+            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, mounts, process, ..
         } = spec;
         policy.allows(&capabilities)?;
         // Where output goes is not vswitchd's to say either. In its own folders it can make files, but nothing that leads elsewhere.
@@ -182,6 +182,7 @@ impl Orders {
             capabilities,
             isolation,
             mounts,
+            options: process,
             hostname,
             log,
             ..said
@@ -217,6 +218,7 @@ impl Orders {
             tty: order.tty,
             capabilities: own.capabilities,
             isolation: own.isolation,
+            options: own.process.of_exec(&order.user),
         })
     }
 

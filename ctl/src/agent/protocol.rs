@@ -17,7 +17,7 @@ use vswitch_frame::MacAddr;
 
 use super::output::Attach;
 use crate::logfile::Limit;
-use crate::model::{Images, Isolation, Mounts};
+use crate::model::{Images, Isolation, Mounts, ProcessOptions};
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -358,6 +358,9 @@ pub struct ProcessSpec {
     pub isolation: Isolation,
     /// Its root directory and what lies on it.
     pub mounts: Mounts,
+    /// Whose it is, and what holds for it.
+    #[serde(default)]
+    pub options: ProcessOptions,
     /// Where output goes when no descriptors are passed.
     pub log: Option<String>,
     /// How much of it is kept there.
@@ -380,6 +383,9 @@ pub struct ExecSpec {
     pub capabilities: Vec<u8>,
     /// How far the container is separated from the host.
     pub isolation: Isolation,
+    /// Whose it is, and what holds for it.
+    #[serde(default)]
+    pub options: ProcessOptions,
 }
 
 /// What the agent answers.

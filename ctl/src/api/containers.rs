@@ -1,7 +1,5 @@
 //! `/vswitch/v1/containers…`.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequest, Request, State};
@@ -152,23 +150,19 @@ pub(super) async fn wait(State(app): State<App>, Segments(id): Segments<String>)
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Stopping {
-    timeout: Option<u32>,
+    timeout: Option<i64>,
 }
-
-/// Docker's patience.
-const STOP_SECONDS: u32 = 10;
 
 /// Ends a container's process: SIGTERM, and SIGKILL after the timeout. Stopping what does not run is no error.
 #[utoipa::path(post, path = "/vswitch/v1/containers/{id}/stop",
-    params(("id" = String, Path), ("timeout" = Option<u32>, Query, description = "seconds, 10 if absent")),
+    params(("id" = String, Path), ("timeout" = Option<i64>, Query, description = "seconds; what was said at its creation if absent, for ever if negative")),
     responses((status = 204), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn stop(
     State(app): State<App>,
     Segments(id): Segments<String>,
     Asked(query): Asked<Stopping>,
 ) -> Answer<StatusCode> {
-    let patience = Duration::from_secs(query.timeout.unwrap_or(STOP_SECONDS).into());
-    app.controller.stop_container(&id, patience).await?;
+    app.controller.stop_container(&id, query.timeout).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -100,6 +100,8 @@ impl Controller {
             mode_text,
             phase: Phase::Created,
             ports: Vec::new(),
+            restarts: 0,
+            stopped: false,
             spec: wanted.spec,
         };
         state.insert_container(container.clone());
@@ -185,10 +187,17 @@ impl Controller {
             let one = &state.container(text)?.container;
             (one.id.clone(), one.running(), one.spec.auto_remove)
         };
+        if force {
+            // It must not come back between here and the end.
+            self.cancel_restart(&id);
+        } else if self.restarting(&id) {
+            return Err(ControlError::ContainerRunning(text.to_owned()));
+        }
         if running {
             if !force {
                 return Err(ControlError::ContainerRunning(text.to_owned()));
             }
+            self.note_stop(&id);
             self.end_container(&id, std::time::Duration::ZERO).await?;
             if auto_remove {
                 return Ok(self.inner.store.is_paid(&id)?);
@@ -421,6 +430,7 @@ impl Controller {
                 tty: spec.tty,
                 capabilities: one.spec.capabilities.clone(),
                 isolation: one.spec.isolation,
+                options: one.spec.process.of_exec(&spec.user),
             };
             Request::ProcessExec {
                 process: process.clone(),

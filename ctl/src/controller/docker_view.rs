@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vswitch_api::docker::container::{
     Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState, LogConfig,
-    NetworkSettings, SummaryHostConfig, SummaryNetworks, SummaryPort,
+    NetworkSettings, RestartPolicy, SummaryHostConfig, SummaryNetworks, SummaryPort,
 };
 use vswitch_api::human;
 use vswitch_api::network::EndpointIpamConfig;
@@ -71,12 +71,14 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         path,
         args,
         state: life(one),
+        restart_count: container.restarts.into(),
         image: image_id(Path::new(spec.mounts.root.directory())),
         name: format!("/{}", container.name),
         platform: "linux".to_owned(),
         host_config: HostConfig {
             network_mode: container.mode_text.clone(),
             port_bindings: wanted_ports(container),
+            restart_policy: restart_policy(spec.restart),
             auto_remove: spec.auto_remove,
             dns: spec.dns_words(),
             dns_options: spec.dns_options.clone(),
@@ -131,8 +133,15 @@ fn status(phase: Phase, now: Moment) -> String {
     }
 }
 
+fn restart_policy(policy: crate::model::RestartPolicy) -> RestartPolicy {
+    let (name, maximum_retry_count) = policy.fields();
+    RestartPolicy { name: name.to_owned(), maximum_retry_count }
+}
+
 fn life(one: &ContainerState) -> InspectState {
-    let (pid, exit_code, started, finished) = match one.container.phase {
+    let phase = one.container.phase;
+    let restarting = one.restart.waiting.is_some();
+    let (pid, exit_code, started, finished) = match phase {
         Phase::Created => (0, 0, None, None),
         Phase::Running { pid, started, .. } => (pid, 0, Some(started), None),
         Phase::Exited { code, started, finished } => (0, code, started, Some(finished)),
@@ -140,7 +149,9 @@ fn life(one: &ContainerState) -> InspectState {
     let text = |moment: Option<Moment>| moment.map_or_else(|| NEVER.to_owned(), |moment| moment.to_string());
     InspectState {
         status: word(one).to_owned(),
-        running: pid != 0,
+        // Docker's clients take it for running until it is stopped.
+        running: pid != 0 || restarting,
+        restarting,
         paused: one.paused,
         pid,
         exit_code,

@@ -20,8 +20,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// SIGKILL.
 const SIGKILL: i32 = 9;
-/// SIGTERM.
-const SIGTERM: i32 = 15;
 
 impl Controller {
     /// Starts a container's process: sandbox, endpoints, routes, process. Answers its host pid.
@@ -32,6 +30,9 @@ impl Controller {
         let id = self.state().container(text)?.container.id.clone();
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
+        if !self.state().container_by_id(&id)?.container.running() {
+            self.forget_restarts(&id);
+        }
         let result = self.start_held(&id, streams).await;
         if result.is_err() {
             let auto_remove = {
@@ -45,6 +46,13 @@ impl Controller {
             }
         }
         result
+    }
+
+    /// As [`Controller::start_container`], by itself.
+    pub(super) async fn start_again(&self, id: &Id) -> Result<u32, ControlError> {
+        let gate = self.gate(id)?;
+        let _held = gate.lock().await;
+        self.start_held(id, Vec::new()).await
     }
 
     async fn start_held(&self, id: &Id, streams: Streams) -> Result<u32, ControlError> {
@@ -169,6 +177,7 @@ impl Controller {
             capabilities: container.spec.capabilities.clone(),
             isolation: container.spec.isolation,
             mounts: container.spec.mounts.clone(),
+            options: container.spec.process.clone(),
             log,
             log_limit: container.spec.log_limit,
         })
@@ -192,25 +201,31 @@ impl Controller {
         Ok(settled?)
     }
 
-    /// Asks a container's process to end, and kills it after `patience`. Answers when it has ended.
+    /// Asks a container's process to end, and kills it after so many seconds (negative: never), or those that were said when
+    /// it was created. Answers when it has ended.
     ///
     /// # Errors
     /// When the container is unknown or does not end even then, or when its end could not be stored.
-    pub async fn stop_container(&self, text: &str, patience: Duration) -> Result<(), ControlError> {
-        let id = self.state().container(text)?.container.id.clone();
+    pub async fn stop_container(&self, text: &str, seconds: Option<i64>) -> Result<(), ControlError> {
+        let (id, patience) = {
+            let state = self.state();
+            let one = &state.container(text)?.container;
+            (one.id.clone(), one.spec.stopping.patience(seconds))
+        };
+        self.note_stop(&id);
         self.end_container(&id, patience).await?;
         Ok(self.inner.store.is_paid(&id)?)
     }
 
     /// As [`Controller::stop_container`], whether that can be stored or not.
     pub(super) async fn end_container(&self, id: &Id, patience: Duration) -> Result<(), ControlError> {
-        let mut phase = {
+        let (mut phase, polite) = {
             let state = self.state();
             let one = state.container(id.as_str())?;
             if !one.container.running() {
                 return Ok(());
             }
-            one.phase.subscribe()
+            (one.phase.subscribe(), one.container.spec.stopping.signal())
         };
         // Whoever is held still cannot end by itself.
         let paused = self.state().container_by_id(id).is_ok_and(|one| std::mem::take(&mut one.paused));
@@ -219,7 +234,7 @@ impl Controller {
         }
         let mut signals = vec![(SIGKILL, KILL_PATIENCE)];
         if !patience.is_zero() {
-            signals.insert(0, (SIGTERM, patience));
+            signals.insert(0, (polite, patience));
         }
         for (signal, patience) in signals {
             self.signal(id.as_str(), signal).await?;
@@ -269,15 +284,19 @@ impl Controller {
         if !(1..=31).contains(&signal) {
             return Err(ControlError::invalid(format!("Invalid signal: {signal}; use 1 to 31")));
         }
-        let (process, mut phase) = {
+        let (id, polite, mut phase) = {
             let state = self.state();
             let one = state.container(text)?;
             if !one.container.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
-            (one.container.id.to_string(), one.phase.subscribe())
+            (one.container.id.clone(), one.container.spec.stopping.signal(), one.phase.subscribe())
         };
-        self.signal(&process, signal).await?;
+        // As Docker: who sends it what ends it does not want it back.
+        if signal == SIGKILL || signal == polite {
+            self.note_stop(&id);
+        }
+        self.signal(id.as_str(), signal).await?;
         if signal == SIGKILL {
             let ended = phase.wait_for(|phase| !matches!(phase, Phase::Running { .. }));
             // What takes longer than that is the kernel's to end.
@@ -328,6 +347,7 @@ impl Controller {
         if let Some(waiters) = waiters {
             waiters.send_replace(phase);
         }
+        self.maybe_restart(id, Moment::now().since(started));
     }
 
     /// Stores the end of a container's process, or removes a container that was to be removed at its end. Answers who

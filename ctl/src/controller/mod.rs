@@ -45,6 +45,7 @@ mod ports;
 mod publish;
 mod reconcile;
 mod rename;
+mod restarts;
 mod routes;
 mod shutdown;
 mod state;
@@ -56,6 +57,7 @@ mod volumes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -163,6 +165,8 @@ struct Inner {
     ephemeral: bool,
     /// Held by who works for a container engine.
     engines: tokio::sync::Mutex<()>,
+    /// vswitchd is about to end: what ends now is not started again.
+    closing: AtomicBool,
 }
 
 impl Controller {
@@ -213,6 +217,7 @@ impl Controller {
                 given: etc::Given::default(),
                 ephemeral,
                 engines: tokio::sync::Mutex::default(),
+                closing: AtomicBool::new(false),
             }),
         };
         controller.settle_bridge(&hello)?;
@@ -227,6 +232,7 @@ impl Controller {
         controller.reconcile(&hello).await?;
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
+        controller.restart_all();
         let runtime = tokio::runtime::Handle::current();
         vital::spawn(&runtime, "ports", may_block(controller.clone().regain_ports(lost_ports)));
         vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));

@@ -1,6 +1,6 @@
 //! The end of vswitchd.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 
@@ -9,21 +9,21 @@ use crate::agent::protocol::Request;
 use crate::ids::Id;
 use crate::model::Owner;
 
-/// How long containers may take to end before they are killed.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 impl Controller {
     /// Stops all containers, detaches attached namespaces and lets the agent go. What was created stays in the store.
     pub async fn shut_down(&self) {
+        self.inner.closing.store(true, Ordering::Relaxed);
         let (running, attached) = {
             let state = self.state();
             let running = state.containers.values().filter(|one| one.container.running());
-            let running: Vec<String> = running.map(|one| one.container.id.to_string()).collect();
+            let running: Vec<_> =
+                running.map(|one| (one.container.id.clone(), one.container.spec.stopping.patience(None))).collect();
             let attached = state.endpoints.values().filter(|one| matches!(one.endpoint.owner, Owner::Attached(_)));
             let attached: Vec<Id> = attached.map(|one| one.endpoint.id.clone()).collect();
             (running, attached)
         };
-        let stops = running.iter().map(|id| self.stop_container(id, PATIENCE));
+        // Nobody asked for it: they are started again with vswitchd, if their policy says so.
+        let stops = running.iter().map(|(id, patience)| self.end_container(id, *patience));
         for error in join_all(stops).await.into_iter().filter_map(Result::err) {
             tracing::warn!("while stopping: {error}");
         }

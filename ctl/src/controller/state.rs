@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::watch;
@@ -63,8 +64,19 @@ pub(super) struct ContainerState {
     pub(super) paused: bool,
     /// It is being started, so its endpoints are in use already.
     pub(super) starting: bool,
+    /// Whether and when it is started again by itself.
+    pub(super) restart: Restart,
     /// In the order in which they come up.
     pub(super) endpoints: Vec<Id>,
+}
+
+/// A start that nobody asks for.
+#[derive(Debug, Default)]
+pub(super) struct Restart {
+    /// Number of the wait that is going on; another one makes it void.
+    pub(super) waiting: Option<u64>,
+    /// How long the last one was.
+    pub(super) last: Option<Duration>,
 }
 
 /// An endpoint and its port.
@@ -76,6 +88,15 @@ pub(super) struct EndpointState {
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     /// Ports of the host that lead to it for a while, by lease.
     pub(super) leases: Vec<(Id, Vec<Binding>)>,
+}
+
+impl ContainerState {
+    /// Begins a wait for a start that nobody asks for; its number.
+    pub(super) fn wait_for_restart(&mut self) -> u64 {
+        let number = rand::random();
+        self.restart.waiting = Some(number);
+        number
+    }
 }
 
 impl State {
@@ -173,6 +194,7 @@ impl State {
             phase,
             paused: false,
             starting: false,
+            restart: Restart::default(),
             endpoints: Vec::new(),
         };
         self.containers.insert(id, entry);

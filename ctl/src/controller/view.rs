@@ -150,6 +150,7 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         Phase::Running { started, .. } => (ApiState::Running, Some(started), None, None),
         Phase::Exited { code, started, finished } => (ApiState::Exited, started, Some(finished), Some(code)),
     };
+    let api_state = if one.restart.waiting.is_some() { ApiState::Restarting } else { api_state };
     Container {
         id: container.id.to_string(),
         name: container.name.clone(),
@@ -162,6 +163,9 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         pid: container.pid(),
         exit_code,
         auto_remove: spec.auto_remove,
+        restart: spec.restart.to_string(),
+        restart_count: container.restarts,
+        user: spec.process.user.text.clone(),
         tty: spec.tty,
         network_mode: container.mode_text.clone(),
         dns: spec.dns_words(),

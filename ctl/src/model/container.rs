@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
-use super::{EndpointSpec, Faults, Isolation, Mounts, container_name, parse_endpoint, resolve_capabilities};
+use super::{
+    EndpointSpec, Faults, Isolation, Mounts, ProcessOptions, RestartPolicy, container_name, parse_endpoint,
+    resolve_capabilities,
+};
 use crate::clock::Moment;
 use crate::ids::Id;
 use crate::logfile::Limit;
@@ -32,6 +36,12 @@ pub struct Container {
     /// Host ports that lead to it: while it runs, and while it is being started.
     #[serde(default)]
     pub ports: Vec<Binding>,
+    /// How often its process was started again by itself since somebody started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Its last end was asked for.
+    #[serde(default)]
+    pub stopped: bool,
     /// What the user asked for.
     pub spec: ContainerSpec,
 }
@@ -154,7 +164,46 @@ pub struct ContainerSpec {
     /// How much of its output is kept.
     #[serde(default)]
     pub log_limit: Limit,
+    /// Whose its processes are, and what holds for them.
+    #[serde(default)]
+    pub process: ProcessOptions,
+    /// When its process is started again by itself.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How it is asked to end.
+    #[serde(default)]
+    pub stopping: Stopping,
 }
+
+/// How a container's process is asked to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stopping {
+    /// Number of the signal; SIGTERM if absent.
+    pub signal: Option<i32>,
+    /// Seconds until it is killed; 10 if absent, for ever if negative.
+    pub timeout: Option<i64>,
+}
+
+impl Stopping {
+    /// The signal.
+    #[must_use]
+    pub fn signal(self) -> i32 {
+        self.signal.unwrap_or(SIGTERM)
+    }
+
+    /// How long it has: what is asked now, or what was asked when it was created.
+    #[must_use]
+    pub fn patience(self, now: Option<i64>) -> Duration {
+        const DEFAULT_SECONDS: i64 = 10;
+        const FOR_EVER: u64 = 365 * 86_400;
+        let seconds = now.or(self.timeout).unwrap_or(DEFAULT_SECONDS);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(FOR_EVER).min(FOR_EVER))
+    }
+}
+
+/// SIGTERM.
+const SIGTERM: i32 = 15;
 
 /// One `--add-host`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +284,10 @@ const AT_GATEWAY: &str = "gateway";
 /// All faults at once.
 pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     let mut faults = Faults::new("");
+    let process = ProcessOptions::parse(&wire).unwrap_or_else(|more| {
+        faults.append(more);
+        ProcessOptions::default()
+    });
     let name = wire.name.filter(|name| !name.is_empty()).and_then(|name| faults.take(container_name(&name)));
     let hostname = wire.hostname.filter(|name| !name.is_empty()).and_then(|name| faults.take(parse_hostname(name)));
     check_command(&wire.command, &wire.env, &mut faults);
@@ -288,6 +341,13 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
             Limit::default()
         }
     };
+    let restart = faults.take(RestartPolicy::parse(&wire.restart)).unwrap_or_default();
+    if wire.auto_remove && restart != RestartPolicy::No {
+        faults.add("can't create 'AutoRemove' container with restart policy");
+    }
+    let stop_signal = Some(wire.stop_signal.as_str()).filter(|text| !text.is_empty());
+    let stop_signal = stop_signal.and_then(|text| faults.take(super::signal_number(text)));
+    let stopping = Stopping { signal: stop_signal, timeout: wire.stop_timeout };
     let network = match wire.network.as_str() {
         "" => DEFAULT_NETWORK.to_owned(),
         _ => wire.network,
@@ -317,6 +377,9 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         publish_all: wire.publish_all,
         labels: wire.labels,
         log_limit,
+        process,
+        restart,
+        stopping,
     };
     faults.finish(Wanted { name, hostname, network, endpoint, more, spec })
 }
@@ -332,6 +395,8 @@ pub struct ExecSpec {
     pub working_dir: Option<String>,
     /// The streams are a terminal.
     pub tty: bool,
+    /// `USER[:GROUP]`; the container's own if empty.
+    pub user: String,
 }
 
 /// Checks the body of `POST …/exec`.
@@ -345,7 +410,7 @@ pub fn parse_exec(wire: ExecRequest) -> Result<ExecSpec, Faults> {
     if let Some(dir) = &working_dir {
         faults.take(check_working_dir(dir));
     }
-    faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty })
+    faults.finish(ExecSpec { command: wire.command, env: wire.env, working_dir, tty: wire.tty, user: wire.user })
 }
 
 fn take_endpoint(wire: &vswitch_api::network::EndpointConfig, faults: &mut Faults) -> EndpointSpec {
@@ -423,6 +488,7 @@ mod tests {
     fn refusals() {
         type Change = fn(&mut ContainerCreate);
         let cases: [(Change, &str); 14] = [
+        let cases: [(Change, &str); 18] = [
             (|wire| wire.command.clear(), "no command"),
             (|wire| wire.name = Some("a b".into()), "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
             (|wire| wire.hostname = Some("-x".into()), "invalid hostname"),
@@ -436,12 +502,29 @@ mod tests {
             (|wire| wire.cap_add = vec!["FLY".into()], "unknown capability"),
             (|wire| wire.security_opt = vec!["apparmor=x".into()], "--security-opt"),
             (|wire| wire.volumes = vec!["/x:y".into()], "invalid volume"),
+            (|wire| wire.restart = "x".into(), "unknown policy"),
+            (|wire| (wire.restart, wire.auto_remove) = ("always".into(), true), "can't create 'AutoRemove' container"),
+            (|wire| wire.stop_signal = "X".into(), "invalid signal: X"),
+            (|wire| wire.ulimits = vec!["x".into()], "invalid ulimit argument"),
+            (|wire| wire.sysctls = [("vm.x".into(), "1".into())].into(), "not in a separate kernel namespace"),
             (|wire| wire.endpoint.mac_address = "ff:ff:ff:ff:ff:ff".into(), "broadcast"),
         ];
         for (change, says) in cases {
             let text = run(change).unwrap_err();
             assert!(text.contains(says), "{text}");
         }
+    }
+
+    /// A negative time is no limit, an absent one is what was said before, or Docker's.
+    #[test]
+    fn patience() {
+        let said = Stopping { timeout: Some(3), ..Stopping::default() };
+        assert_eq!(said.patience(None), Duration::from_secs(3));
+        assert_eq!(
+            (said.patience(Some(0)), Stopping::default().patience(None)),
+            (Duration::ZERO, Duration::from_secs(10))
+        );
+        assert!(said.patience(Some(-1)) > Duration::from_secs(86_400));
     }
 
     /// --add-host takes IPv6 in both spellings and either separator.

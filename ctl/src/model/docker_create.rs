@@ -1,8 +1,10 @@
 //! What Docker's clients order, as an order of our own. vswitchd and its agent both translate, each for itself: the agent
 //! believes only what it has read from the client (docs/decisions/0018-orders.md).
 
-use vswitch_api::container::{ContainerCreate, ExecRequest, NetworkRequest};
-use vswitch_api::docker::create::{DockerCreate, DockerExec, DockerHostConfig, HostPortWish, MountWish, Words};
+use vswitch_api::container::{ContainerCreate, ExecRequest, MountKind, MountRequest, NetworkRequest};
+use vswitch_api::docker::create::{
+    DockerCreate, DockerExec, DockerHostConfig, HostPortWish, MountWish, RestartPolicyWish, Words,
+};
 use vswitch_api::network::EndpointConfig;
 
 use super::images::{Images, bare, tagged};
@@ -56,10 +58,13 @@ pub fn create_from_docker(
     let Some(image) = images.find(&wire.image) else { return Err(DockerError::no_image(&wire.image)) };
     let host = wire.host_config;
     let mut warnings = Vec::new();
-    refuse_what_is_missing(&host, &wire.user, &mut faults);
+    refuse_what_is_missing(&host, &mut faults);
     warn_of_what_is_ignored(&host, &mut warnings);
     let (network, endpoint, more_networks) =
         networks(&host, wire.network_disabled, wire.networking_config.endpoints_config, &wire.mac_address);
+    // An entry without anything said of it is a volume of the container's own.
+    let mut binds = host.binds;
+    binds.extend(wire.volumes.into_keys().filter(|target| !host.mounts.iter().any(|mount| mount.target == *target)));
     let create = ContainerCreate {
         name,
         hostname: Some(wire.hostname),
@@ -84,7 +89,19 @@ pub fn create_from_docker(
         cap_drop: host.cap_drop,
         security_opt: host.security_opt,
         privileged: host.privileged,
-        volumes: volumes(host.binds, host.mounts, &mut faults),
+        volumes: binds,
+        mounts: host.mounts.into_iter().filter_map(|wish| faults.take(mount(wish))).collect(),
+        tmpfs: host.tmpfs,
+        read_only: host.readonly_rootfs,
+        restart: restart(host.restart_policy),
+        user: wire.user,
+        group_add: host.group_add,
+        sysctls: host.sysctls,
+        ulimits: host.ulimits.iter().map(|limit| format!("{}={}:{}", limit.name, limit.soft, limit.hard)).collect(),
+        shm_size: u64::try_from(host.shm_size).ok().filter(|size| *size > 0),
+        domainname: wire.domainname,
+        stop_signal: wire.stop_signal,
+        stop_timeout: wire.stop_timeout,
         publish: publish(host.port_bindings),
         expose: wire.exposed_ports.into_keys().collect(),
         publish_all: host.publish_all_ports,
@@ -107,12 +124,12 @@ pub fn exec_from_docker(wire: DockerExec) -> Result<ExecRequest, Faults> {
     if wire.privileged {
         faults.add("exec --privileged is not available; run the container with --privileged");
     }
-    refuse_user(&wire.user, &mut faults);
     faults.finish(ExecRequest {
         command: wire.cmd,
         env: environment(wire.env),
         working_dir: Some(wire.working_dir),
         tty: wire.tty,
+        user: wire.user,
     })
 }
 
@@ -191,15 +208,24 @@ fn publish(bindings: std::collections::BTreeMap<String, Option<Vec<HostPortWish>
     publish
 }
 
-fn volumes(binds: Vec<String>, mounts: Vec<MountWish>, faults: &mut Faults) -> Vec<String> {
-    let mut volumes = binds;
-    for MountWish { kind, source, target, read_only } in mounts {
-        match kind.as_str() {
-            "bind" => volumes.push(format!("{source}:{target}{}", if read_only { ":ro" } else { "" })),
-            kind => faults.add(format!("mounts of type {kind} are not available; use a folder: -v HOST:CONTAINER")),
-        }
+fn mount(wish: MountWish) -> Result<MountRequest, String> {
+    let MountWish { kind, source, target, read_only, tmpfs_options } = wish;
+    let kind = match kind.as_str() {
+        "bind" => MountKind::Bind,
+        "volume" => MountKind::Volume,
+        "tmpfs" => MountKind::Tmpfs,
+        kind => return Err(format!("mounts of type {kind} are not available; known are bind, volume and tmpfs")),
+    };
+    let tmpfs = tmpfs_options.unwrap_or_default();
+    let (tmpfs_size, tmpfs_mode) = (tmpfs.size_bytes.filter(|size| *size > 0), tmpfs.mode.filter(|mode| *mode > 0));
+    Ok(MountRequest { kind, source, target, read_only, tmpfs_size, tmpfs_mode })
+}
+
+fn restart(wish: RestartPolicyWish) -> String {
+    match wish.maximum_retry_count {
+        0 => wish.name,
+        most => format!("{}:{most}", wish.name),
     }
-    volumes
 }
 
 /// Docker's other drivers have no meaning here; output is kept as always.
@@ -211,29 +237,13 @@ fn log_options(
     options.into_iter().filter(|(key, _)| known && matches!(key.as_str(), "max-size" | "max-file")).collect()
 }
 
-fn refuse_user(user: &str, faults: &mut Faults) {
-    if !matches!(user, "" | "0" | "root" | "0:0" | "root:root") {
-        faults.add(format!("user {user}: processes run as root of the container; leave --user out"));
-    }
-}
-
-fn refuse_what_is_missing(host: &DockerHostConfig, user: &str, faults: &mut Faults) {
-    refuse_user(user, faults);
+fn refuse_what_is_missing(host: &DockerHostConfig, faults: &mut Faults) {
     let missing = [
         (!host.volumes_from.is_empty(), "--volumes-from", "name the folders with -v HOST:CONTAINER"),
-        (!host.tmpfs.is_empty(), "--tmpfs", "/tmp and /run are the container's own already"),
-        (host.readonly_rootfs, "--read-only", "leave it out"),
-        (!host.sysctls.is_empty(), "--sysctl", "set it inside, in a container with --privileged"),
-        (!host.ulimits.is_empty(), "--ulimit", "set it for vswitchd"),
         (!host.devices.is_empty(), "--device", "use --privileged"),
         (!matches!(host.pid_mode.as_str(), "" | "private"), "--pid", "leave it out"),
         (!matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "none"), "--ipc", "leave it out"),
         (!matches!(host.uts_mode.as_str(), "" | "private"), "--uts", "leave it out"),
-        (
-            !matches!(host.restart_policy.name.as_str(), "" | "no"),
-            "--restart",
-            "start vswitchd with --live-restore, by which containers outlive it",
-        ),
     ];
     for (asked, flag, instead) in missing {
         if asked {
@@ -277,7 +287,7 @@ mod tests {
         assert_eq!(create.command, ["busybox", "httpd", "-f"]);
         assert_eq!((create.image.as_deref(), create.rootfs.as_deref()), (Some("busybox:latest"), Some("/usr")));
         assert_eq!(create.env, ["A=1"]);
-        assert_eq!(create.volumes, ["/a:/b:ro", "/c:/d"]);
+        assert_eq!((create.volumes, create.mounts[0].target.as_str()), (vec!["/a:/b:ro".to_owned()], "/d"));
         assert_eq!(create.publish, ["53/udp", "8080:80/tcp", "[::]::80/tcp"]);
         assert_eq!((create.network.as_str(), create.more_networks[0].network.as_str()), ("net", "more"));
         assert_eq!(create.endpoint.ipam_config.unwrap().ipv4_address, "10.0.0.5");

@@ -2,14 +2,13 @@
 
 use super::ContainerSpec;
 
-/// What was asked for, over the defaults.
+/// What was asked for, over the defaults. HOME is looked up in the container where nobody says it.
 #[must_use]
 pub fn environment(spec: &ContainerSpec, hostname: &str) -> Vec<String> {
     let mut own = vec![PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if spec.tty {
         own.push(TERM.to_owned());
     }
-    own.push(HOME.to_owned());
     merge_env(&own, spec.env.clone())
 }
 
@@ -30,9 +29,6 @@ pub fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const TERM: &str = "TERM=xterm";
-
-/// A container's process is root.
-const HOME: &str = "HOME=/root";
 
 #[cfg(test)]
 mod tests {

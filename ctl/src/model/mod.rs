@@ -20,14 +20,16 @@ mod name;
 mod network;
 mod options;
 mod overlay;
+mod process;
+mod restart;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
 pub use archive::{ArchiveAction, archive_command};
 pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, resolve as resolve_capabilities};
 pub use container::{
-    Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase, Wanted,
-    parse_container, parse_exec,
+    Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase,
+    Stopping, Wanted, parse_container, parse_exec,
 };
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use docker_create::{DockerError, Translated, create_from_docker, exec_from_docker};
@@ -48,4 +50,6 @@ pub use network::{Driver, IpamDriver, Network, NetworkSpec, apply_settings, pars
 pub(crate) use options::closest;
 pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};
+pub use process::{ProcessOptions, Ulimit, User, signal_number};
+pub use restart::{LastEnd, RestartPolicy, back_off};
 pub use subnet::{Family, SubnetWish, parse_subnet};

@@ -15,6 +15,14 @@ pub(crate) fn set(numbers: &[u8]) -> CapabilitySet {
 
 /// Gives up everything outside `keep`, for this process and whatever it executes.
 pub(crate) fn restrict(keep: CapabilitySet) -> io::Result<()> {
+    bound(keep)?;
+    let permitted = capabilities(None)?.permitted & keep;
+    set_capabilities(None, CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() })?;
+    Ok(())
+}
+
+/// Lets nothing that is executed have anything outside `keep`; this process keeps what it has.
+pub(crate) fn bound(keep: CapabilitySet) -> io::Result<()> {
     for number in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << number);
         // The kernel refuses numbers above the last one that it knows.
@@ -24,8 +32,6 @@ pub(crate) fn restrict(keep: CapabilitySet) -> io::Result<()> {
             Err(_) => break,
         }
     }
-    let permitted = capabilities(None)?.permitted & keep;
-    set_capabilities(None, CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() })?;
     Ok(())
 }
 

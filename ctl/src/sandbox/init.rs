@@ -49,6 +49,10 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     mounts::set_up(&order, input)?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
         .map_err(|error| Failure::io("set the host name", &error.into()))?;
+    if !order.spec.options.domainname.is_empty() {
+        rustix::system::setdomainname(order.spec.options.domainname.as_bytes())
+            .map_err(|error| Failure::io("set the domain name", &error.into()))?;
+    }
     std::env::set_current_dir("/").map_err(failed("enter the root directory"))?;
     if !order.spec.isolation.all_calls {
         seccomp::install(capability::set(&order.spec.capabilities)).map_err(failed("filter system calls"))?;
@@ -120,6 +124,7 @@ impl Stage {
             tty: spec.tty,
             capabilities: spec.capabilities,
             isolation: spec.isolation,
+            options: spec.options,
         };
         drive_stage(self.socket, &StageOrder { exec, open_files, network: false }, streams, None).await?;
         Ok(self.pid)

@@ -9,6 +9,7 @@
 //! socket as its standard input, and there what to do and the descriptors that belong to it.
 
 mod capability;
+mod identity;
 mod init;
 pub(crate) mod message;
 mod mounts;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::Mode,
+    fs::{FileType, Mode, Uid},
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
@@ -16,22 +16,28 @@ use vswitch_switch::sys::descriptors::close_on_exec;
 
 use super::{
     capability,
+    identity::Identity,
     message::{FIRST_FREE, StageOrder, Status, receive_order, report, take_socket},
     seccomp,
 };
-use crate::agent::protocol::{ExecSpec, Failure, FailureKind};
+use crate::{
+    agent::protocol::{ExecSpec, Failure, FailureKind},
+    model::Ulimit,
+};
 
 /// Becomes the command that the standard input's socket names.
 pub(crate) fn main() -> ExitCode {
     let Ok(socket) = take_socket() else { return ExitCode::FAILURE };
     let failure = match receive_order::<StageOrder>(socket.as_fd()) {
-        Ok((order, streams, container)) => match enter(&order, &container).and_then(|()| prepare(&order, streams)) {
-            Ok(()) => {
-                report(&socket, &Status::Ready);
-                execute(&order.exec)
+        Ok((mut order, streams, container)) => {
+            match enter(&order, &container).and_then(|()| prepare(&mut order, streams)) {
+                Ok(()) => {
+                    report(&socket, &Status::Ready);
+                    execute(&order.exec)
+                }
+                Err(failure) => failure,
             }
-            Err(failure) => failure,
-        },
+        }
         Err(error) => Failure::io("read what to run", &error),
     };
     report(&socket, &Status::Failed(failure));
@@ -54,7 +60,7 @@ fn enter(order: &StageOrder, container: &[std::os::fd::OwnedFd]) -> Result<(), F
     })
 }
 
-fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(), Failure> {
+fn prepare(order: &mut StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(), Failure> {
     let StageOrder { exec, open_files, .. } = order;
     let failed = |what: &'static str| move |error: io::Error| Failure::other(format!("cannot {what}: {error}"));
     // Fails only for one that leads a session already.
@@ -73,9 +79,15 @@ fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(),
         setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum })
             .map_err(|error| failed("set the limit of open files")(error.into()))?;
     }
+    limits(&exec.options.ulimits)?;
     // Whatever somebody who started vswitchd left open.
     close_on_exec(FIRST_FREE).map_err(failed("close inherited descriptors"))?;
     rustix::process::umask(Mode::from_bits_truncate(UMASK));
+    let identity = Identity::find(&exec.options.user)?;
+    if exec.env.iter().all(|entry| !entry.starts_with("HOME=")) {
+        exec.env.push(format!("HOME={}", identity.home));
+    }
+    own_streams(exec.tty, &identity);
     std::env::set_current_dir(&exec.working_dir).map_err(|error| {
         Failure::other(format!(
             "cannot enter the working directory {}: {error}; choose another with -w",
@@ -86,9 +98,56 @@ fn prepare(order: &StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result<(),
     if !exec.isolation.all_calls {
         seccomp::install(capabilities).map_err(failed("filter system calls"))?;
     }
+    capability::bound(capabilities).map_err(failed("give up capabilities"))?;
+    identity.assume(&exec.options.user)?;
     capability::restrict(capabilities).map_err(failed("give up capabilities"))?;
     if exec.isolation.no_new_privileges {
         rustix::thread::set_no_new_privs(true).map_err(|error| failed("give up new privileges")(error.into()))?;
+    }
+    Ok(())
+}
+
+/// Lets the command open its streams by name, as its user: pipes, and a terminal that was made for it.
+fn own_streams(tty: bool, identity: &Identity) {
+    let streams = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
+        .map(|stream| stream.try_clone_to_owned());
+    for stream in streams.into_iter().flatten() {
+        let pipe =
+            rustix::fs::fstat(&stream).is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::Fifo);
+        if identity.uid() != 0 && (pipe || tty) {
+            // Whoever cannot still has them open.
+            let _ = rustix::fs::fchown(&stream, Some(Uid::from_raw(identity.uid())), None);
+        }
+    }
+}
+
+fn limits(ulimits: &[Ulimit]) -> Result<(), Failure> {
+    for limit in ulimits {
+        let resource = match limit.name.as_str() {
+            "core" => Resource::Core,
+            "cpu" => Resource::Cpu,
+            "data" => Resource::Data,
+            "fsize" => Resource::Fsize,
+            "locks" => Resource::Locks,
+            "memlock" => Resource::Memlock,
+            "msgqueue" => Resource::Msgqueue,
+            "nice" => Resource::Nice,
+            "nofile" => Resource::Nofile,
+            "nproc" => Resource::Nproc,
+            "rss" => Resource::Rss,
+            "rtprio" => Resource::Rtprio,
+            "rttime" => Resource::Rttime,
+            "sigpending" => Resource::Sigpending,
+            "stack" => Resource::Stack,
+            // Refused where it was asked for.
+            _ => continue,
+        };
+        setrlimit(resource, Rlimit { current: limit.soft, maximum: limit.hard }).map_err(|error| {
+            Failure::other(format!(
+                "cannot set the limit {limit} ({error}); an ordinary user can lower the limits that vswitchd was started with, and not \
+                 raise them"
+            ))
+        })?;
     }
     Ok(())
 }

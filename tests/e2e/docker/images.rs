@@ -32,7 +32,7 @@ fn the_host_as_an_image() {
         docker(&vs, "create --name box busybox").ok();
         docker(&vs, "start box").ok();
         eventually("the shell has ended", 10, || shown(&vs, "inspect box", "{{.State.Status}}") == "exited");
-        docker(&vs, "run --user nobody busybox true").exits(125).says("leave --user out");
+        docker(&vs, "run --user no-such-user busybox true").exits(125).says("unable to find user no-such-user");
         docker(&vs, "rm -f web box").ok();
     });
 }

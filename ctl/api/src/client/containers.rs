@@ -7,10 +7,11 @@ use hyper::Method;
 use hyper::body::{Bytes, Incoming};
 
 use super::transport::escape;
-use super::{ANSWER_TIMEOUT, Client, Session, Streams};
+use super::{Client, Session, Streams};
 use crate::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
 use crate::docker::container::ContainerInspect;
 use crate::port::{PortChange, PortsChanged};
+use crate::docker::create::ContainerUpdate;
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -115,8 +116,26 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), ClientError> {
         let query = grace.map_or_else(String::new, |grace| format!("?timeout={}", grace.as_secs()));
-        let patience = ANSWER_TIMEOUT.saturating_add(grace.unwrap_or_default());
-        self.call(Method::POST, path(container, "/stop") + &query).patience(Some(patience)).done().await
+        // How long that may take was said when it was created, or is said now.
+        self.call(Method::POST, path(container, "/stop") + &query).patience(None).done().await
+    }
+
+    /// Stop a container and start it again; `grace` as with stopping.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn restart_container(&self, container: &str, grace: Option<Duration>) -> Result<(), ClientError> {
+        let query = grace.map_or_else(String::new, |grace| format!("?t={}", grace.as_secs()));
+        let path = format!("/containers/{}/restart{query}", escape(container));
+        self.call(Method::POST, path).patience(None).done().await
+    }
+
+    /// Change when a container's process is started again by itself.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn update_container(&self, container: &str, update: &ContainerUpdate) -> Result<(), ClientError> {
+        self.call(Method::POST, format!("/containers/{}/update", escape(container))).json(update).done().await
     }
 
     /// Send a container's process a signal.

@@ -15,6 +15,9 @@ pub struct DockerCreate {
     /// The hostname inside.
     #[serde(deserialize_with = "null_as_default")]
     pub hostname: String,
+    /// NIS domain.
+    #[serde(deserialize_with = "null_as_default")]
+    pub domainname: String,
     /// Who runs the command.
     #[serde(deserialize_with = "null_as_default")]
     pub user: String,
@@ -122,6 +125,9 @@ pub struct DockerHostConfig {
     /// Volumes of others.
     #[serde(deserialize_with = "null_as_default")]
     pub volumes_from: Vec<String>,
+    /// Further groups.
+    #[serde(deserialize_with = "null_as_default")]
+    pub group_add: Vec<String>,
     /// Capabilities.
     #[serde(deserialize_with = "null_as_default")]
     pub cap_add: Vec<String>,
@@ -199,6 +205,18 @@ pub struct DockerHostConfig {
     pub devices: Vec<serde_json::Value>,
 }
 
+/// Body of `POST /containers/{id}/update`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerUpdate {
+    /// What happens at its end.
+    pub restart_policy: Option<RestartPolicyWish>,
+    /// What belongs to control groups.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub limits: BTreeMap<String, serde_json::Value>,
+}
+
 /// Where a port is to be reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]
@@ -263,6 +281,18 @@ pub struct MountWish {
     /// Nothing changes in it.
     #[serde(deserialize_with = "null_as_default")]
     pub read_only: bool,
+    /// Of a file system in memory.
+    pub tmpfs_options: Option<TmpfsWish>,
+}
+
+/// What a file system in memory is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TmpfsWish {
+    /// Most bytes.
+    pub size_bytes: Option<u64>,
+    /// Mode of its topmost folder.
+    pub mode: Option<u32>,
 }
 
 /// Endpoints by network.

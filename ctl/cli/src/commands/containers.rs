@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use vswitch_api::Client;
+use vswitch_api::docker::create::{ContainerUpdate, RestartPolicyWish};
 
-use crate::failure::Tally;
+use crate::failure::{Tally, Usage};
 use crate::{output, values};
 
 /// Arguments of `start`.
@@ -30,7 +31,7 @@ impl StartArgs {
 /// Arguments of `stop`.
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
-    /// Seconds between asking and killing [default: 10]
+    /// Seconds between asking and killing [default: what was said when it was created, or 10]
     #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
     time: Option<u32>,
     /// Containers, by name or id
@@ -44,6 +45,53 @@ impl StopArgs {
         let mut tally = Tally::default();
         for container in &self.containers {
             tally.note(client.stop_container(container, grace).await, Some(container))?;
+        }
+        Ok(tally.exit())
+    }
+}
+
+/// Arguments of `restart`.
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
+    /// Seconds between asking and killing [default: what was said when it was created, or 10]
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS")]
+    time: Option<u32>,
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl RestartArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let grace = self.time.map(|seconds| Duration::from_secs(seconds.into()));
+        let mut tally = Tally::default();
+        for container in &self.containers {
+            tally.note(client.restart_container(container, grace).await, Some(container))?;
+        }
+        Ok(tally.exit())
+    }
+}
+
+/// Arguments of `update`.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArgs {
+    /// When it is started again by itself: no, on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY", required = true)]
+    restart: String,
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl UpdateArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let (name, most) = self.restart.split_once(':').unwrap_or((&self.restart, "0"));
+        let most = most.parse().map_err(|_| Usage("maximum retry count must be an integer".into()))?;
+        let policy = RestartPolicyWish { name: name.to_owned(), maximum_retry_count: most };
+        let update = ContainerUpdate { restart_policy: Some(policy), ..ContainerUpdate::default() };
+        let mut tally = Tally::default();
+        for container in &self.containers {
+            tally.note(client.update_container(container, &update).await, Some(container))?;
         }
         Ok(tally.exit())
     }

@@ -33,6 +33,9 @@ pub(crate) struct ExecArgs {
     /// Environment variable on top of the container's (repeat for more)
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::variable)]
     env: Vec<String>,
+    /// Whose process it is, by names in the container or by numbers [default: the container's]
+    #[arg(short, long, value_name = "USER[:GROUP]", default_value = "", hide_default_value = true)]
+    user: String,
     /// Working directory [default: the container's]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -59,7 +62,7 @@ impl ExecArgs {
     async fn start(self, client: &Client) -> anyhow::Result<ExitCode> {
         let tty = !self.detach && self.tty.wanted();
         let env = self.environment(tty);
-        let request = ExecRequest { command: self.command, env, working_dir: self.workdir, tty };
+        let request = ExecRequest { command: self.command, env, working_dir: self.workdir, tty, user: self.user };
         if self.detach {
             return detached(client, &self.container, &request).await;
         }

@@ -91,6 +91,7 @@ fn state(state: ContainerState) -> &'static str {
     match state {
         ContainerState::Created => "created",
         ContainerState::Running => "running",
+        ContainerState::Restarting => "restarting",
         ContainerState::Exited => "exited",
     }
 }
@@ -102,10 +103,11 @@ fn status(container: &Container) -> String {
         ContainerState::Running => {
             since(&container.started).map_or_else(|| "Up".into(), |time| format!("Up {}", lower_first(&time)))
         }
-        ContainerState::Exited => {
+        ContainerState::Restarting | ContainerState::Exited => {
+            let word = if container.state == ContainerState::Restarting { "Restarting" } else { "Exited" };
             let code = container.exit_code.map_or_else(|| "?".into(), |code| code.to_string());
             since(&container.finished)
-                .map_or_else(|| format!("Exited ({code})"), |time| format!("Exited ({code}) {time} ago"))
+                .map_or_else(|| format!("{word} ({code})"), |time| format!("{word} ({code}) {time} ago"))
         }
     }
 }

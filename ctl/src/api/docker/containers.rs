@@ -1,7 +1,5 @@
 //! `/containers…`: shown, started and stopped as Docker does it. They are made by vswitch's own API, without images.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -10,13 +8,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
 use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, ContainersPruned, WaitAnswer};
+use vswitch_api::docker::create::{ContainerUpdate, RestartPolicyWish};
 
 use super::filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
-use crate::api::extract::{Asked, Flag, Segments};
+use crate::api::extract::{self, Asked, Flag, Segments};
 use crate::controller::{ContainerQuery, WaitFor};
 use crate::error::ControlError;
+use crate::model::RestartPolicy;
 
 /// Query of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -104,15 +104,6 @@ pub(in crate::api) struct Stopping {
     t: Option<i64>,
 }
 
-impl Stopping {
-    /// Ten seconds unless said otherwise; a negative number means for ever.
-    fn patience(&self) -> Duration {
-        const DEFAULT_SECONDS: i64 = 10;
-        const FOR_EVER: u64 = 365 * 86_400;
-        Duration::from_secs(u64::try_from(self.t.unwrap_or(DEFAULT_SECONDS)).unwrap_or(FOR_EVER).min(FOR_EVER))
-    }
-}
-
 /// Stops a container; one that does not run is not changed (304).
 #[utoipa::path(post, path = "/containers/{id}/stop",
     params(("id" = String, Path), ("t" = Option<i64>, Query, description = "seconds, 10 if absent")),
@@ -122,11 +113,10 @@ pub(in crate::api) async fn stop(
     Segments(id): Segments<String>,
     Asked(query): Asked<Stopping>,
 ) -> Answer<StatusCode> {
-    if !app.controller.container_runs(&id)? {
-        return Ok(StatusCode::NOT_MODIFIED);
-    }
-    app.controller.stop_container(&id, query.patience()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let ran = app.controller.container_runs(&id)?;
+    // One that does not run is not started again by itself.
+    app.controller.stop_container(&id, query.t).await?;
+    Ok(if ran { StatusCode::NO_CONTENT } else { StatusCode::NOT_MODIFIED })
 }
 
 /// Stops and starts a container.
@@ -138,9 +128,25 @@ pub(in crate::api) async fn restart(
     Segments(id): Segments<String>,
     Asked(query): Asked<Stopping>,
 ) -> Answer<StatusCode> {
-    app.controller.stop_container(&id, query.patience()).await?;
-    app.controller.start_container(&id, Vec::new()).await?;
+    app.controller.restart_container(&id, query.t).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Changes what can be changed of a container: its restart policy. Limits have no meaning here.
+#[utoipa::path(post, path = "/containers/{id}/update", params(("id" = String, Path)),
+    request_body = ContainerUpdate, responses((status = 200, description = "`Warnings`"), (status = "4XX", body = ErrorBody)))]
+pub(in crate::api) async fn update(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    extract::Body(wire): extract::Body<ContainerUpdate>,
+) -> Answer<Json<serde_json::Value>> {
+    if let Some(RestartPolicyWish { name, maximum_retry_count }) = wire.restart_policy {
+        let policy = RestartPolicy::of(&name, maximum_retry_count).map_err(Refusal::bad)?;
+        app.controller.set_restart_policy(&id, policy)?;
+    }
+    let limits = !wire.limits.is_empty();
+    let warning = limits.then_some("vswitch uses no control groups: limits are discarded");
+    Ok(Json(serde_json::json!({"Warnings": warning.into_iter().collect::<Vec<_>>()})))
 }
 
 /// Query of a kill.
@@ -298,13 +304,5 @@ mod tests {
         for bad in ["NONSENSE", "SIG-1", "-1", "9x", "99999999999"] {
             assert_eq!(signal_number(bad), None, "{bad}");
         }
-    }
-
-    /// A negative time is no limit, an absent one is Docker's.
-    #[test]
-    fn patience() {
-        assert_eq!(Stopping { t: None }.patience(), Duration::from_secs(10));
-        assert_eq!(Stopping { t: Some(0) }.patience(), Duration::ZERO);
-        assert!(Stopping { t: Some(-1) }.patience() > Duration::from_secs(86_400));
     }
 }

@@ -1,6 +1,7 @@
 //! A container's own /dev. Read first: the kernel's `Documentation/filesystems/devpts.rst`.
 
 use std::{
+    ffi::CString,
     fs::{File, Permissions},
     io,
     os::{
@@ -45,7 +46,7 @@ impl Devices {
     }
 
     /// Makes the container's /dev of them.
-    pub(super) fn put(self) -> io::Result<()> {
+    pub(super) fn put(self, shm_size: Option<u64>) -> io::Result<()> {
         let Devices::Few(nodes) = self else { return Ok(()) };
         let dev = Path::new("/dev");
         mount("tmpfs", dev, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=0755,size=64k"))?;
@@ -58,7 +59,8 @@ impl Devices {
             std::fs::create_dir(dev.join(name))?;
         }
         terminals(&dev.join("pts"))?;
-        mount("shm", dev.join("shm"), "tmpfs", HARMLESS, Some(c"mode=1777,size=64m"))?;
+        let shm = CString::new(format!("mode=1777,size={}", shm_size.unwrap_or(SHM_BYTES)))?;
+        mount("shm", dev.join("shm"), "tmpfs", HARMLESS, Some(shm.as_c_str()))?;
         if let Err(error) = mount("mqueue", dev.join("mqueue"), "mqueue", HARMLESS, None) {
             tracing::debug!("the container has no /dev/mqueue: {error}");
         }
@@ -90,6 +92,9 @@ fn find_terminal(terminal: BorrowedFd<'_>) -> Option<std::path::PathBuf> {
 fn clone(path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?)
 }
+
+/// Docker's.
+const SHM_BYTES: u64 = 64 << 20;
 
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 

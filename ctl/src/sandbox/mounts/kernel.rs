@@ -24,6 +24,12 @@ pub(super) fn own_proc(spec: &ProcessSpec) -> Result<(), Failure> {
     if spec.sandbox.is_some() {
         network_settings();
     }
+    for (key, value) in &spec.options.sysctls {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        std::fs::write(&path, value).map_err(|error| {
+            Failure::other(format!("cannot set the sysctl {key} to {value:?} in the container: {error}"))
+        })?;
+    }
     if !spec.isolation.open_paths {
         MASKED_PROC.iter().try_for_each(|path| mask(path))?;
         READ_ONLY_PROC.iter().try_for_each(|path| read_only(path))?;

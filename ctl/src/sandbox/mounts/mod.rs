@@ -59,7 +59,7 @@ pub(crate) fn set_up(order: &InitOrder, input: impl AsFd) -> Result<(), Failure>
         host_files.restore().map_err(failed("make the container's own /etc files"))?;
     }
     etc::own_files(spec, &host_files, root.foreign).map_err(failed("make the container's own /etc files"))?;
-    devices.put().map_err(failed("make the container's own /dev"))?;
+    devices.put(spec.options.shm_size).map_err(failed("make the container's own /dev"))?;
     kernel::own_proc(spec)?;
     kernel::own_sys(spec)?;
     volumes.make_places(if root.foreign { Places::Anywhere } else { Places::OwnFolders })?;

@@ -1,8 +1,12 @@
 //! `create`, and what `run` has in common with it: everything that a container is.
 
 mod files;
+mod foreign;
+mod lists;
+mod process;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,6 +16,9 @@ use vswitch_api::client::SOCKET_VARIABLE;
 use vswitch_api::container::{ContainerCreate, ContainerCreated, NetworkRequest};
 
 use self::files::{FileArgs, Home};
+use self::foreign::ForeignArgs;
+use self::lists::Bare;
+use self::process::ProcessArgs;
 use crate::failure::Usage;
 use crate::{output, values};
 
@@ -104,17 +111,30 @@ pub(crate) struct ContainerArgs {
     /// Environment variable (repeat for more)
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = values::variable)]
     env: Vec<String>,
+    /// Environment variables from the lines of a file (repeat for more)
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
     /// Hand on the caller's environment, too
     #[arg(long)]
     env_host: bool,
     #[command(flatten)]
     files: FileArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    foreign: ForeignArgs,
     /// Working directory [default: the current one, where the container has it]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// Label (repeat for more)
     #[arg(short, long = "label", value_name = "KEY[=VALUE]", value_parser = values::label)]
     labels: Vec<(String, String)>,
+    /// Labels from the lines of a file (repeat for more)
+    #[arg(long = "label-file", value_name = "FILE")]
+    label_files: Vec<PathBuf>,
+    /// Write its id into a new file
+    #[arg(long = "cidfile", value_name = "FILE")]
+    id_file: Option<PathBuf>,
     /// How much output of a detached container is kept: max-size=SIZE of a file [10m], max-file=N [3] (repeat for more)
     #[arg(long = "log-opt", value_name = "KEY=VALUE", value_parser = values::label)]
     log_options: Vec<(String, String)>,
@@ -134,7 +154,7 @@ pub(crate) struct ContainerArgs {
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "entrypoint", trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
@@ -146,7 +166,22 @@ impl ContainerArgs {
 
     /// Make it; warnings are printed.
     pub(crate) async fn create(self, client: &Client, tty: bool) -> anyhow::Result<ContainerCreated> {
+        if let Some(file) = self.id_file.as_ref().filter(|file| file.exists()) {
+            let file = file.display();
+            return Err(Usage(format!(
+                "container ID file found, make sure the other container isn't running or delete {file}"
+            ))
+            .into());
+        }
+        if let Some(warning) = self.foreign.check()? {
+            output::note(&format!("warning: {warning}"));
+        }
+        let id_file = self.id_file.clone();
         let created = client.create_container(&self.request(tty)?).await?;
+        if let Some(file) = id_file {
+            std::fs::write(&file, &created.id)
+                .with_context(|| format!("the container was made, but not its ID file {}", file.display()))?;
+        }
         for warning in &created.warnings {
             output::note(&format!("warning: {warning}"));
         }
@@ -154,7 +189,13 @@ impl ContainerArgs {
     }
 
     fn request(self, tty: bool) -> anyhow::Result<ContainerCreate> {
-        let env = environment(&self.env, self.env_host, self.files.home());
+        let home = if self.process.user.is_some() { Home::Own } else { self.files.home() };
+        let mut variables = lists::read(&self.env_files, Bare::Inherit)?;
+        variables.extend(self.env);
+        let env = environment(&variables, self.env_host, home);
+        let labels = lists::read(&self.label_files, Bare::Empty)?;
+        let labels = labels.iter().filter_map(|line| line.split_once('='));
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let working_dir = working_dir(self.workdir, &self.files)?;
         let mut networks = self.networks.into_iter();
         let NetworkRequest { network, mut endpoint } = networks.next().unwrap_or_default();
@@ -170,7 +211,7 @@ impl ContainerArgs {
         self.allowed.put_into(&mut endpoint);
         endpoint.aliases.extend(self.aliases);
         endpoint.links.extend(self.links);
-        Ok(ContainerCreate {
+        let mut request = ContainerCreate {
             name: self.name,
             hostname: self.hostname,
             image: None,
@@ -198,9 +239,12 @@ impl ContainerArgs {
             publish: self.publish,
             expose: self.expose,
             publish_all: self.publish_all,
-            labels: self.labels.into_iter().collect(),
+            labels: labels.chain(self.labels).collect(),
             log_options: self.log_options.into_iter().collect(),
-        })
+            ..ContainerCreate::default()
+        };
+        self.process.fill(&mut request);
+        Ok(request)
     }
 }
 

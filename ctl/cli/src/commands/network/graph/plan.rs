@@ -105,6 +105,7 @@ impl Party<'_> {
                 let state = match container.state {
                     ContainerState::Running => None,
                     ContainerState::Created => Some("not started".to_owned()),
+                    ContainerState::Restarting => Some("restarting".to_owned()),
                     ContainerState::Exited => Some("exited".to_owned()),
                 };
                 let mode = format!("container:{}", container.id);
