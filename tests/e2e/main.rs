@@ -53,6 +53,7 @@ mod spoofing;
 mod state;
 mod statistics;
 mod traffic;
+mod user_ids;
 mod views;
 mod walkthrough_links;
 mod walkthrough_networks;

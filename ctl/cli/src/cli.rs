@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, completions, containers, create, endpoint, engine, exec, fdb, flows, inspect, network, port, ps, run, stats, top, tunnel, version, volume,
+    attach, bridge, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network, port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
 
@@ -73,7 +73,7 @@ enum Command {
     Logs(containers::LogsArgs),
     /// Show everything about containers, networks or endpoints as JSON
     Inspect(inspect::InspectArgs),
-    /// Connect an existing network namespace to a network
+    /// Connect an existing network namespace to a network, or the caller to the streams of a container
     Attach(attach::AttachArgs),
     /// Undo attach
     Detach(attach::DetachArgs),
@@ -103,6 +103,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
+    /// Show what happens to networks and containers, as it happens
+    Events(events::EventsArgs),
+    /// Show what the daemon is and has
+    Info(events::InfoArgs),
     /// Show the versions of vswitchctl and vswitchd
     Version(version::VersionArgs),
     /// What the demo runs inside its containers.
@@ -142,7 +146,7 @@ impl Cli {
             Command::Wait(args) => args.run(&client).await,
             Command::Logs(args) => args.run(&client).await.map(done),
             Command::Inspect(args) => args.run(&client).await,
-            Command::Attach(args) => args.run(&client).await.map(done),
+            Command::Attach(args) => args.run(&client).await,
             Command::Detach(args) => args.run(&client).await,
             Command::Endpoint(command) => command.run(&client).await.map(done),
             Command::Engine(command) => command.run(&client).await.map(done),
@@ -155,6 +159,8 @@ impl Cli {
             Command::Top(args) => args.run(&client).await.map(done),
             Command::Demo(args) => args.run().await,
             Command::Completions(args) => args.run().map(done),
+            Command::Events(args) => args.run(&client).await.map(done),
+            Command::Info(args) => args.run(&client).await.map(done),
             Command::Version(args) => args.run(&client).await,
             Command::DemoWorker(command) => command.run().await.map(done),
         }

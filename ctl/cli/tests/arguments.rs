@@ -28,7 +28,6 @@ fn wrong_command_lines() {
         &["network", "prune", "--filter", "name=x"],
         &["run"],
         &["run", "--frobnicate", "true"],
-        &["run", "-d", "-t", "true"],
         &["run", "--network", "name=a,foo=b", "true"],
         &["run", "--network", "", "true"],
         &["run", "--add-host", "db", "true"],
@@ -113,6 +112,8 @@ fn help() {
         "top",
         "demo",
         "completions",
+        "events",
+        "info",
         "version",
         "help",
     ];

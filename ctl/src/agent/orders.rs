@@ -167,7 +167,16 @@ impl Orders {
         let hostname = hostname.unwrap_or_else(|| said.hostname.clone());
         let env = environment(&spec, &hostname);
         let ContainerSpec {
-            command, working_dir, tty, open_stdin, stdin_once, capabilities, isolation, mounts, process, ..
+            command,
+            working_dir,
+            tty,
+            open_stdin,
+            stdin_once,
+            capabilities,
+            isolation,
+            mounts,
+            process,
+            ..
         } = spec;
         policy.allows(&capabilities)?;
         // Where output goes is not vswitchd's to say either. In its own folders it can make files, but nothing that leads elsewhere.
@@ -218,7 +227,7 @@ impl Orders {
             tty: order.tty,
             capabilities: own.capabilities,
             isolation: own.isolation,
-            options: own.process.of_exec(&order.user),
+            options: Box::new(own.process.of_exec(&order.user)),
         })
     }
 

@@ -555,6 +555,7 @@ async fn drive_init(socket: OwnedFd, order: &InitOrder, streams: [OwnedFd; 3]) -
     match serde_json::from_slice(&bytes) {
         Ok(Status::Ready) => Ok(channel),
         Ok(Status::Failed(failure)) => Err(failure),
+        Ok(Status::Waiting) => Err(Failure::other("the container's init spoke out of turn; see agent.log")),
         Err(error) => Err(failed(error.into())),
     }
 }

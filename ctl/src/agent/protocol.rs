@@ -385,7 +385,7 @@ pub struct ExecSpec {
     pub isolation: Isolation,
     /// Whose it is, and what holds for it.
     #[serde(default)]
-    pub options: ProcessOptions,
+    pub options: Box<ProcessOptions>,
 }
 
 /// What the agent answers.

@@ -5,6 +5,8 @@ use std::{fs, io, os::fd::AsFd, path::PathBuf};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 use vswitch_switch::sys::namespace::{Unshare, unshare};
 
+use super::ids::Mapper;
+
 /// Folders that are homes of the host's users: of all of them by custom, and the caller's own.
 pub(crate) fn homes() -> Vec<PathBuf> {
     let uid = rustix::process::getuid().as_raw().to_string();
@@ -27,14 +29,24 @@ pub(crate) fn is_ordinary() -> bool {
     !capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
 }
 
-/// Enters a new user namespace in which the caller's user is root. The process must have one thread.
+/// Enters a new user namespace in which the caller's user is root, with further ids if the host has given it some. The process
+/// must have one thread.
 pub(crate) fn enter() -> Result<(), String> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mapper = Mapper::start();
     unshare(Unshare::User).map_err(|error| forbidden(&error))?;
-    // A user may map its group only after it has given up setgroups(2).
-    for (file, text) in
-        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
-    {
+    let Err(why) = mapper.and_then(Mapper::map) else { return Ok(()) };
+    tracing::warn!(
+        "containers have one user id, root's ({why}): programs that become another user fail; install newuidmap (package uidmap) and \
+         give this user ranges in /etc/subuid and /etc/subgid, then start vswitchd again when no container runs"
+    );
+    let empty = |file: &str| fs::read_to_string(file).is_ok_and(|text| text.trim().is_empty());
+    // What newgidmap and newuidmap have filled in before they failed stays. A user may map its group only after it has given
+    // up setgroups(2).
+    let group = [("setgroups", "deny".to_owned()), ("gid_map", format!("0 {gid} 1"))];
+    let group = group.into_iter().filter(|_| empty("/proc/self/gid_map"));
+    let user = Some(("uid_map", format!("0 {uid} 1"))).filter(|_| empty("/proc/self/uid_map"));
+    for (file, text) in group.chain(user).collect::<Vec<_>>() {
         fs::write(format!("/proc/self/{file}"), text).map_err(|error| forbidden(&error))?;
     }
     Ok(())

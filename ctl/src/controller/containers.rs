@@ -430,7 +430,7 @@ impl Controller {
                 tty: spec.tty,
                 capabilities: one.spec.capabilities.clone(),
                 isolation: one.spec.isolation,
-                options: one.spec.process.of_exec(&spec.user),
+                options: Box::new(one.spec.process.of_exec(&spec.user)),
             };
             Request::ProcessExec {
                 process: process.clone(),

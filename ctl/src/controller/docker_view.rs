@@ -114,6 +114,9 @@ fn image_name(container: &Container) -> String {
 
 /// Docker's word for where a container is in its life.
 pub(super) const fn word(one: &ContainerState) -> &'static str {
+    if one.restart.waiting.is_some() {
+        return "restarting";
+    }
     match one.container.phase {
         Phase::Running { .. } if one.paused => "paused",
         Phase::Created => "created",

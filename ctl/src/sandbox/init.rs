@@ -23,7 +23,7 @@ use super::{
 };
 use crate::agent::{
     protocol::{ExecSpec, Failure, ProcessSpec},
-    wire::Channel,
+    wire::{self, Channel},
 };
 
 /// Runs the container that the standard input's socket describes.
@@ -103,11 +103,15 @@ struct Stage {
 }
 
 impl Stage {
-    /// It waits for its order. Where it is moves along with the root directory.
+    /// It is loaded and waits for its order, so that whatever is mounted from now on takes nothing from it. Where it is moves
+    /// along with the root directory.
     fn start() -> Result<Stage, Failure> {
         let failed = |error: io::Error| Failure::io("start the command", &error);
         let (mut stage, socket) = command(&["sandbox-init", "--exec"].map(Into::into)).map_err(failed)?;
         let child = stage.spawn().map_err(failed)?;
+        // Closes our copy of its end, so that its end can be noticed.
+        drop(stage);
+        wire::receive(socket.as_fd()).map_err(failed)?;
         Ok(Stage { pid: Pid::from_child(&child), socket })
     }
 
@@ -124,7 +128,7 @@ impl Stage {
             tty: spec.tty,
             capabilities: spec.capabilities,
             isolation: spec.isolation,
-            options: spec.options,
+            options: Box::new(spec.options),
         };
         drive_stage(self.socket, &StageOrder { exec, open_files, network: false }, streams, None).await?;
         Ok(self.pid)

@@ -49,6 +49,8 @@ pub(crate) struct StageOrder {
 /// What an init or a stage reports. A stage that said `Ready` and then closes its socket has become the command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Status {
+    /// A stage is loaded, and needs nothing of the host any more.
+    Waiting,
     /// A stage is about to become the command; an init has started it.
     Ready,
     /// The command could not be started.
@@ -119,6 +121,7 @@ pub(crate) async fn drive_stage(
     let mut ready = false;
     while let Some((bytes, _)) = channel.receive().await.map_err(failed)? {
         match serde_json::from_slice(&bytes) {
+            Ok(Status::Waiting) => {}
             Ok(Status::Ready) => ready = true,
             Ok(Status::Failed(failure)) => return Err(failure),
             Err(error) => return Err(failed(error.into())),

@@ -28,6 +28,7 @@ use crate::{
 /// Becomes the command that the standard input's socket names.
 pub(crate) fn main() -> ExitCode {
     let Ok(socket) = take_socket() else { return ExitCode::FAILURE };
+    report(&socket, &Status::Waiting);
     let failure = match receive_order::<StageOrder>(socket.as_fd()) {
         Ok((mut order, streams, container)) => {
             match enter(&order, &container).and_then(|()| prepare(&mut order, streams)) {

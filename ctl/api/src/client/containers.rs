@@ -190,6 +190,10 @@ pub struct ContainerOutput {
 }
 
 impl ContainerOutput {
+    pub(super) const fn new(client: Client, body: Incoming) -> ContainerOutput {
+        ContainerOutput { client, body }
+    }
+
     /// The next bytes; `None` when the container has ended.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod flows;
 mod networks;
 mod session;
 mod socket;
+mod streams;
 mod system;
 mod transport;
 mod tunnels;
@@ -29,6 +30,7 @@ pub use networks::Filters;
 pub use session::{Session, Streams};
 use socket::Named;
 pub use socket::{NoRuntimeDirectory, SOCKET_VARIABLE, own_socket};
+pub use streams::{Frames, OutputQuery, Piece};
 
 use crate::ClientError;
 

@@ -125,7 +125,7 @@ impl Call<'_> {
         let patience = self.patience;
         client
             .within(patience, async move {
-                let response = self.send(false).await?;
+                let response = self.send(None).await?;
                 let response = client.refusal(response).await?;
                 client.body(response).await
             })
@@ -138,7 +138,7 @@ impl Call<'_> {
         let patience = self.patience;
         client
             .within(patience, async move {
-                let response = self.send(false).await?;
+                let response = self.send(None).await?;
                 Ok(client.refusal(response).await?.into_body())
             })
             .await
@@ -146,11 +146,16 @@ impl Call<'_> {
 
     /// Send and ask for the upgrade of [`stdio`]; what the connection carries from then on.
     pub(super) async fn upgrade(self) -> Result<(UnixStream, Bytes), ClientError> {
+        self.upgrade_to(stdio::UPGRADE).await
+    }
+
+    /// Send and ask for another protocol; what the connection carries from then on.
+    pub(super) async fn upgrade_to(self, protocol: &'static str) -> Result<(UnixStream, Bytes), ClientError> {
         let client = self.client;
         let patience = self.patience;
         client
             .within(patience, async move {
-                let response = self.send(true).await?;
+                let response = self.send(Some(protocol)).await?;
                 let response = client.refusal(response).await?;
                 if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     return Err(client.broken(&format!("status {} instead of an upgrade", response.status())));
@@ -164,15 +169,15 @@ impl Call<'_> {
             .await
     }
 
-    async fn send(self, upgrade: bool) -> Result<Response<Incoming>, ClientError> {
+    async fn send(self, upgrade: Option<&'static str>) -> Result<Response<Incoming>, ClientError> {
         let client = self.client;
         let body = self.body.map_err(|error| client.broken(&error))?;
         let mut request = Request::builder().method(self.method).uri(self.path).header(header::HOST, "vswitch");
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        if upgrade {
-            request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, stdio::UPGRADE);
+        if let Some(protocol) = upgrade {
+            request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         }
         let request = request.body(Full::new(body.unwrap_or_default())).map_err(|error| client.broken(&error))?;
         let stream = client.connect().await?;

@@ -5,17 +5,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use vswitch_api::Client;
+use vswitch_api::container::ContainerState;
 use vswitch_api::endpoint::AttachRequest;
 
 use crate::failure::{Tally, Usage};
+use crate::foreground::{self, Attachment, LeaveArgs};
 use crate::output;
 use crate::values;
 
 const EXAMPLES: &str = "\
 Examples:
+  vswitchctl attach box                                   to the streams of a container; Ctrl-P Ctrl-Q leaves -i -t
   vswitchctl attach --pid 4242 --network blue
   vswitchctl attach --netns /run/netns/lab --network blue --name lab --ip 10.0.0.220/24@10.0.0.254
   vswitchctl attach --netns /run/netns/lab --network blue --resolv-conf /etc/netns/lab/resolv.conf
@@ -28,7 +31,7 @@ writes the file that tells programs inside so. 'ip netns exec lab' puts /etc/net
 /// Arguments of `attach`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("namespace").required(true).args(["pid", "netns"]))]
+#[command(group = clap::ArgGroup::new("namespace").required(true).args(["pid", "netns", "container"]))]
 pub(crate) struct AttachArgs {
     /// The network namespace of this process
     #[arg(long)]
@@ -36,8 +39,22 @@ pub(crate) struct AttachArgs {
     /// The network namespace bound at this path
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
+    /// The container whose streams to connect with, by name or id
+    #[arg(conflicts_with_all = ["network", "name", "ip", "ip6", "mac_address", "alias", "interface", "resolv_conf"])]
+    container: Option<String>,
+    /// Only listen to the container
+    #[arg(long, requires = "container")]
+    no_stdin: bool,
+    #[command(flatten)]
+    leave: LeaveArgs,
     /// The network, by name or id
-    #[arg(long, value_name = "NETWORK")]
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        required_unless_present = "container",
+        default_value = "",
+        hide_default_value = true
+    )]
     network: String,
     /// A name for the endpoint, to detach it by
     #[arg(long)]
@@ -74,7 +91,27 @@ pub(crate) struct AttachArgs {
 }
 
 impl AttachArgs {
-    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        match &self.container {
+            Some(container) => {
+                let shown = client.container(container).await?;
+                if shown.state != ContainerState::Running {
+                    bail!("You cannot attach to a stopped container, start it first");
+                }
+                let wanted = Attachment {
+                    container: &shown.id,
+                    tty: shown.tty,
+                    input: !self.no_stdin,
+                    detach_keys: &self.leave.detach_keys,
+                    start: false,
+                };
+                foreground::attach(client, wanted).await
+            }
+            None => self.attach(client).await.map(|()| ExitCode::SUCCESS),
+        }
+    }
+
+    async fn attach(self, client: &Client) -> anyhow::Result<()> {
         let mut request = AttachRequest {
             name: self.name,
             pid: self.pid,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use vswitch_api::Client;
+use vswitch_api::client::{Frames, OutputQuery};
 use vswitch_api::docker::create::{ContainerUpdate, RestartPolicyWish};
 
 use crate::failure::{Tally, Usage};
@@ -183,18 +184,57 @@ pub(crate) struct LogsArgs {
     /// Go on until the container ends
     #[arg(short, long)]
     follow: bool,
+    /// So many lines from the end, or all
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<String>,
+    /// Nothing before this time, or before so long ago, such as 10m
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Nothing after this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Put its time in front of each line
+    #[arg(short, long)]
+    timestamps: bool,
     /// The container, by name or id
     container: String,
 }
 
 impl LogsArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        if self.timestamps || self.tail.is_some() || self.since.is_some() || self.until.is_some() {
+            return self.some(client).await;
+        }
         if !self.follow {
             return Ok(output::bytes(&client.container_logs(&self.container).await?)?);
         }
         let mut written = client.follow_container_logs(&self.container).await?;
         while let Some(bytes) = written.next().await? {
             output::bytes(&bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A part of it. Both streams come in the order in which they were written.
+    async fn some(self, client: &Client) -> anyhow::Result<()> {
+        let mut frames = (!client.container(&self.container).await?.tty).then(Frames::default);
+        let wanted = OutputQuery {
+            follow: self.follow,
+            timestamps: self.timestamps,
+            since: self.since,
+            until: self.until,
+            tail: self.tail,
+        };
+        let mut written = client.container_output(&self.container, &wanted).await?;
+        while let Some(bytes) = written.next().await? {
+            match &mut frames {
+                None => output::bytes(&bytes)?,
+                Some(frames) => {
+                    for piece in frames.take(&bytes) {
+                        output::bytes(&piece.bytes)?;
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ pub(crate) mod containers;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod engine;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod fdb;
 pub(crate) mod flows;

@@ -4,8 +4,9 @@ use clap::Args;
 use vswitch_api::Client;
 use vswitch_api::container::{Container, ContainerState};
 
+use super::network::filters;
 use crate::listing::{self, ListArgs, Listed};
-use crate::{clock, output, units};
+use crate::{clock, output, units, values};
 
 /// Commands are cut to this many characters, quotes not counted (Docker's).
 const COMMAND_WIDTH: usize = 20;
@@ -23,13 +24,29 @@ pub(crate) struct PsArgs {
     /// Also containers that do not run
     #[arg(short, long)]
     all: bool,
+    /// Only containers for which this holds: name, id, label, status, network, ancestor, exited, before, since, publish (repeat for more)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = values::key_value)]
+    filter: Vec<(String, String)>,
+    /// So many of those that were created last, whether they run or not
+    #[arg(short = 'n', long, value_name = "N")]
+    last: Option<u32>,
+    /// The one that was created last
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
     #[command(flatten)]
     list: ListArgs,
 }
 
 impl PsArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        listing::print(client.containers(self.all).await?, &self.list)
+        let last = if self.latest { Some(1) } else { self.last };
+        if self.filter.is_empty() && last.is_none() {
+            return listing::print(client.containers(self.all).await?, &self.list);
+        }
+        let passed = client.filter_containers(self.all, last, &filters(self.filter)).await?;
+        let mut all = client.containers(true).await?;
+        all.retain(|one| passed.iter().any(|other| other.id == one.id));
+        listing::print(all, &self.list)
     }
 }
 

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use vswitch_api::{Client, ClientError};
 
-use super::create::ContainerArgs;
+use super::create::{ContainerArgs, Shape};
 use crate::failure::{self, Usage};
-use crate::foreground::{self, Job, TtyArgs};
+use crate::foreground::{self, Attachment, Job, LeaveArgs, TtyArgs};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -16,6 +16,7 @@ Examples:
   vswitchctl run -d --name web --network blue --ip 10.9.0.5 -- python3 -m http.server
   vswitchctl run --rm --network blue -- curl http://10.9.0.5:8000
   vswitchctl run --rm --network container:web -- ss -ltn        share another container's network
+  vswitchctl run -it --name box -- bash                         Ctrl-P Ctrl-Q leaves it, 'attach box' comes back
   vswitchctl run --rm --rootfs ./alpine -v data:/data -- sh     another root directory, and a volume
 
 The container has its own network, hostname, processes, /dev, /proc, /run, /sys and /tmp, and otherwise the
@@ -29,10 +30,12 @@ is no such command.";
 #[command(after_help = EXAMPLES, disable_help_flag = true)]
 pub(crate) struct RunArgs {
     /// Leave it running and print its id
-    #[arg(short, long, conflicts_with_all = ["tty", "interactive"])]
+    #[arg(short, long)]
     detach: bool,
     #[command(flatten)]
     tty: TtyArgs,
+    #[command(flatten)]
+    leave: LeaveArgs,
     #[command(flatten)]
     container: ContainerArgs,
 }
@@ -43,10 +46,17 @@ impl RunArgs {
     }
 
     async fn create_and_start(self, client: &Client) -> anyhow::Result<ExitCode> {
-        let (detach, rm, tty) = (self.detach, self.container.removed(), !self.detach && self.tty.wanted());
-        let created = self.container.create(client, tty).await?;
+        let (detach, rm) = (self.detach, self.container.removed());
+        let tty = if detach { self.tty.explicit() } else { self.tty.wanted() };
+        let kept = self.tty.explicit() && self.tty.interactive();
+        let input = self.tty.interactive() && (detach || kept);
+        let created = self.container.create(client, Shape { tty, input }).await?;
         let started = if detach {
             client.start_container(&created.id).await.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        } else if kept {
+            let detach_keys = &self.leave.detach_keys;
+            let wanted = Attachment { container: &created.id, tty, input, detach_keys, start: true };
+            foreground::attach(client, wanted).await
         } else {
             foreground::run(client, Job::Start(&created.id), tty).await
         };

@@ -3,7 +3,10 @@
 //! Without a terminal the process gets our very descriptors, so nothing of its input or output passes through us; we
 //! forward signals. With one, we make a pty, hand over its subordinate side and carry bytes between it and our
 //! terminal, which is in raw mode meanwhile, so that Ctrl-C and the like reach the process as keys.
+//!
+//! With `-i -t` the agent keeps the terminal instead, and we are connected with it (`attached`): it can be left and come back to.
 
+mod attached;
 mod signals;
 mod terminal;
 
@@ -18,6 +21,7 @@ use vswitch_api::stdio::StdioEvent;
 use vswitch_api::{Client, ClientError};
 
 use crate::{failure, output};
+pub(crate) use attached::{Attachment, LeaveArgs, attach};
 use signals::Signals;
 use terminal::Terminal;
 pub(crate) use terminal::TtyArgs;

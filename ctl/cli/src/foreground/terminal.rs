@@ -29,12 +29,22 @@ pub(crate) struct TtyArgs {
     /// Give the process no terminal
     #[arg(short = 'T', long)]
     no_tty: bool,
-    /// Accepted for Docker's sake: standard input is always passed on
-    #[arg(short, long, hide = true)]
+    /// Keep standard input open: with -d for whoever attaches, with -t so that the terminal can be left and come back to
+    #[arg(short, long)]
     interactive: bool,
 }
 
 impl TtyArgs {
+    /// A terminal is asked for, whatever the caller has.
+    pub(crate) const fn explicit(self) -> bool {
+        self.tty
+    }
+
+    /// Standard input is to be kept open.
+    pub(crate) const fn interactive(self) -> bool {
+        self.interactive
+    }
+
     pub(crate) fn wanted(self) -> bool {
         self.tty || (!self.no_tty && io::stdin().is_terminal() && io::stdout().is_terminal())
     }
@@ -99,10 +109,7 @@ impl Terminal {
 
     /// Make the pty as large as our terminal.
     pub(crate) fn resize(&self) {
-        let ours = [io::stdout().as_fd(), io::stdin().as_fd()]
-            .into_iter()
-            .find_map(|side| rustix::termios::tcgetwinsize(side).ok())
-            .unwrap_or(UNKNOWN_SIZE);
+        let ours = size().unwrap_or(UNKNOWN_SIZE);
         // A size is a courtesy.
         let _ = rustix::termios::tcsetwinsize(&self.master, ours);
     }
@@ -120,15 +127,20 @@ impl Terminal {
     }
 }
 
+/// The size of our terminal, if we have one.
+pub(super) fn size() -> Option<Winsize> {
+    [io::stdout().as_fd(), io::stdin().as_fd()].into_iter().find_map(|side| rustix::termios::tcgetwinsize(side).ok())
+}
+
 /// Our terminal in raw mode; as it was again when this is dropped.
 #[derive(Debug)]
-struct RawMode {
+pub(super) struct RawMode {
     before: Termios,
 }
 
 impl RawMode {
     /// `None` if our standard input is no terminal.
-    fn enter() -> anyhow::Result<Option<Self>> {
+    pub(super) fn enter() -> anyhow::Result<Option<Self>> {
         let stdin = io::stdin();
         let Ok(before) = rustix::termios::tcgetattr(&stdin) else { return Ok(None) };
         let mut raw = before.clone();

@@ -1,5 +1,5 @@
 //! What belongs to Docker and not to vswitch. `docker inspect NAME` asks for every kind of thing in turn and goes on at
-//! "not found", so looking up one volume or plugin is answered so; everything else is not implemented.
+//! "not found", so looking up one plugin is answered so; everything else is not implemented.
 
 use axum::http::{Method, StatusCode};
 use vswitch_api::ErrorBody;
@@ -46,7 +46,6 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
         ("containers", "checkpoint" | "checkpoints") => "use docker pause",
         ("containers" | "exec", _) => "see docker --help and vswitchctl --help for what there is",
         ("plugins", _) => "there are no plug-ins to install",
-        ("volumes", _) => "share a folder with -v HOST:CONTAINER",
         ("system", _) => "see docker info and docker system df",
         _ => return None,
     };

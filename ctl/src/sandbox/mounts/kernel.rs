@@ -78,9 +78,9 @@ fn control_groups(access: MountFlags) -> io::Result<()> {
 /// As Docker: every user of a container may ping and listen on every port. A kernel or a namespace that does not let this be
 /// set goes without.
 fn network_settings() {
-    // All groups, or the only one that an ordinary user's namespace has.
+    // All groups, or those that an ordinary user's namespace has.
     for (setting, values) in
-        [("ping_group_range", &["0 2147483647", "0 0"][..]), ("ip_unprivileged_port_start", &["0"])]
+        [("ping_group_range", &["0 2147483647", "0 65535", "0 0"][..]), ("ip_unprivileged_port_start", &["0"])]
     {
         let path = format!("/proc/sys/net/ipv4/{setting}");
         if !values.iter().any(|value| std::fs::write(&path, value).is_ok()) {

@@ -36,8 +36,8 @@ pub(crate) struct CreateArgs {
     /// Give the process a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Accepted for Docker's sake
-    #[arg(short, long, hide = true)]
+    /// Keep standard input open for whoever attaches
+    #[arg(short, long)]
     interactive: bool,
     #[command(flatten)]
     container: ContainerArgs,
@@ -49,10 +49,19 @@ impl CreateArgs {
     }
 
     async fn create(self, client: &Client) -> anyhow::Result<ExitCode> {
-        let created = self.container.create(client, self.tty).await?;
+        let created = self.container.create(client, Shape { tty: self.tty, input: self.interactive }).await?;
         output::print(&format!("{}\n", created.id))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What its streams are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// A terminal.
+    pub(crate) tty: bool,
+    /// Standard input is kept open.
+    pub(crate) input: bool,
 }
 
 /// Everything that a container is.
@@ -165,7 +174,7 @@ impl ContainerArgs {
     }
 
     /// Make it; warnings are printed.
-    pub(crate) async fn create(self, client: &Client, tty: bool) -> anyhow::Result<ContainerCreated> {
+    pub(crate) async fn create(self, client: &Client, shape: Shape) -> anyhow::Result<ContainerCreated> {
         if let Some(file) = self.id_file.as_ref().filter(|file| file.exists()) {
             let file = file.display();
             return Err(Usage(format!(
@@ -177,7 +186,7 @@ impl ContainerArgs {
             output::note(&format!("warning: {warning}"));
         }
         let id_file = self.id_file.clone();
-        let created = client.create_container(&self.request(tty)?).await?;
+        let created = client.create_container(&self.request(shape)?).await?;
         if let Some(file) = id_file {
             std::fs::write(&file, &created.id)
                 .with_context(|| format!("the container was made, but not its ID file {}", file.display()))?;
@@ -188,7 +197,7 @@ impl ContainerArgs {
         Ok(created)
     }
 
-    fn request(self, tty: bool) -> anyhow::Result<ContainerCreate> {
+    fn request(self, Shape { tty, input }: Shape) -> anyhow::Result<ContainerCreate> {
         let home = if self.process.user.is_some() { Home::Own } else { self.files.home() };
         let mut variables = lists::read(&self.env_files, Bare::Inherit)?;
         variables.extend(self.env);
@@ -222,6 +231,7 @@ impl ContainerArgs {
             endpoint,
             more_networks: networks.collect(),
             tty,
+            open_stdin: input,
             auto_remove: self.rm,
             dns: self.dns,
             dns_search: self.dns_search,
