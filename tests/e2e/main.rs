@@ -52,6 +52,7 @@ mod settings;
 mod spoofing;
 mod state;
 mod statistics;
+mod terminals;
 mod traffic;
 mod user_ids;
 mod views;

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network, port, ps, run, stats, top, tunnel, version, volume,
+    attach, bridge, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network,
+    port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
 

@@ -9,9 +9,8 @@ use hyper::body::{Bytes, Incoming};
 use super::transport::escape;
 use super::{Client, Session, Streams};
 use crate::container::{Container, ContainerCreate, ContainerCreated, ExecRequest, ExitStatus};
-use crate::docker::container::ContainerInspect;
+use crate::docker::container::{ContainerInspect, ContainerUpdate};
 use crate::port::{PortChange, PortsChanged};
-use crate::docker::create::ContainerUpdate;
 use crate::{ClientError, PREFIX};
 
 impl Client {

@@ -205,18 +205,6 @@ pub struct DockerHostConfig {
     pub devices: Vec<serde_json::Value>,
 }
 
-/// Body of `POST /containers/{id}/update`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct ContainerUpdate {
-    /// What happens at its end.
-    pub restart_policy: Option<RestartPolicyWish>,
-    /// What belongs to control groups.
-    #[serde(flatten)]
-    #[schema(value_type = Object)]
-    pub limits: BTreeMap<String, serde_json::Value>,
-}
-
 /// Where a port is to be reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]

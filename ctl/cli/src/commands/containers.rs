@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use vswitch_api::Client;
 use vswitch_api::client::{Frames, OutputQuery};
-use vswitch_api::docker::create::{ContainerUpdate, RestartPolicyWish};
+use vswitch_api::docker::container::ContainerUpdate;
+use vswitch_api::docker::create::RestartPolicyWish;
 
 use crate::failure::{Tally, Usage};
 use crate::{output, values};
@@ -89,7 +90,7 @@ impl UpdateArgs {
         let (name, most) = self.restart.split_once(':').unwrap_or((&self.restart, "0"));
         let most = most.parse().map_err(|_| Usage("maximum retry count must be an integer".into()))?;
         let policy = RestartPolicyWish { name: name.to_owned(), maximum_retry_count: most };
-        let update = ContainerUpdate { restart_policy: Some(policy), ..ContainerUpdate::default() };
+        let update = ContainerUpdate { restart_policy: policy, ..ContainerUpdate::default() };
         let mut tally = Tally::default();
         for container in &self.containers {
             tally.note(client.update_container(container, &update).await, Some(container))?;

@@ -8,12 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
 use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, ContainersPruned, WaitAnswer};
-use vswitch_api::docker::create::{ContainerUpdate, RestartPolicyWish};
 
 use super::filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
-use crate::api::extract::{self, Asked, Flag, Segments};
+use crate::api::extract::{Asked, Flag, Segments};
 use crate::controller::{ContainerQuery, WaitFor};
 use crate::error::ControlError;
 use crate::model::RestartPolicy;
@@ -130,23 +129,6 @@ pub(in crate::api) async fn restart(
 ) -> Answer<StatusCode> {
     app.controller.restart_container(&id, query.t).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Changes what can be changed of a container: its restart policy. Limits have no meaning here.
-#[utoipa::path(post, path = "/containers/{id}/update", params(("id" = String, Path)),
-    request_body = ContainerUpdate, responses((status = 200, description = "`Warnings`"), (status = "4XX", body = ErrorBody)))]
-pub(in crate::api) async fn update(
-    State(app): State<App>,
-    Segments(id): Segments<String>,
-    extract::Body(wire): extract::Body<ContainerUpdate>,
-) -> Answer<Json<serde_json::Value>> {
-    if let Some(RestartPolicyWish { name, maximum_retry_count }) = wire.restart_policy {
-        let policy = RestartPolicy::of(&name, maximum_retry_count).map_err(Refusal::bad)?;
-        app.controller.set_restart_policy(&id, policy)?;
-    }
-    let limits = !wire.limits.is_empty();
-    let warning = limits.then_some("vswitch uses no control groups: limits are discarded");
-    Ok(Json(serde_json::json!({"Warnings": warning.into_iter().collect::<Vec<_>>()})))
 }
 
 /// Query of a kill.

@@ -55,7 +55,7 @@ pub(in crate::api) fn not_implemented(path: &str) -> Option<Refusal> {
 
 /// The sentence about a method that Docker has on a path of which others are ours.
 pub(in crate::api) fn method_not_implemented(method: &Method, path: &str) -> Option<Refusal> {
-    let (folder, name) = path.trim_matches('/').split_once('/')?;
+    let (folder, _) = path.trim_matches('/').split_once('/')?;
     let docker_has = match folder {
         // Among them those whose last part looks like an image's name: save, load, search.
         "images" => method == Method::GET || method == Method::POST,

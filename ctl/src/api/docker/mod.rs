@@ -44,7 +44,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::start))
         .routes(routes!(containers::stop))
         .routes(routes!(containers::restart))
-        .routes(routes!(containers::update))
         .routes(routes!(containers::kill))
         .routes(routes!(containers::rename))
         .routes(routes!(containers::wait))

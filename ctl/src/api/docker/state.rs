@@ -9,6 +9,7 @@ use vswitch_api::docker::container::{ContainerUpdate, ContainerUpdated};
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Body, Segments};
+use crate::model::RestartPolicy;
 
 /// Holds all processes of a container still.
 #[utoipa::path(post, path = "/containers/{id}/pause", params(("id" = String, Path)),
@@ -26,8 +27,7 @@ pub(in crate::api) async fn unpause(State(app): State<App>, Segments(id): Segmen
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes what can be changed of a container: as there are no control groups, and it does what it was ordered to do, nothing.
-/// What changes nothing is no fault.
+/// Changes what can be changed of a container: its restart policy, as there are no control groups.
 #[utoipa::path(post, path = "/containers/{id}/update", params(("id" = String, Path)), request_body = ContainerUpdate,
     responses((status = 200, body = ContainerUpdated), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn update(
@@ -35,15 +35,10 @@ pub(in crate::api) async fn update(
     Segments(id): Segments<String>,
     Body(wire): Body<ContainerUpdate>,
 ) -> Answer<Json<ContainerUpdated>> {
-    let now = app.controller.docker_container(&id)?.host_config.restart_policy.name;
-    let policy = wire.restart_policy.name;
-    if !policy.is_empty() && policy != now {
-        return Err(Refusal::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!(
-                "the restart policy of a container stays what it was created with ({now}); create it anew with --restart {policy}"
-            ),
-        ));
+    let policy = wire.restart_policy;
+    if !policy.name.is_empty() {
+        let policy = RestartPolicy::of(&policy.name, policy.maximum_retry_count).map_err(Refusal::bad)?;
+        app.controller.set_restart_policy(&id, policy)?;
     }
     let limited = wire.memory > 0 || wire.nano_cpus > 0 || wire.pids_limit > 0 || wire.cpu_shares > 0;
     let warning =
