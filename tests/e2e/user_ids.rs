@@ -4,8 +4,9 @@ use std::{fs, os::unix::fs::chown, process::Command};
 
 use vswitch_tests::{Vswitch, guard, guard::is_root, run, sh};
 
-/// Whom root starts vswitchd as here.
-const USER: u32 = 61_002;
+/// Whom root starts vswitchd as here: newuidmap wants a user with a name.
+const USER: u32 = 33;
+const NAME: &str = "www-data";
 
 /// Where the host gives a user ranges of ids and newuidmap, its containers have other users than root, and what those make is theirs
 /// in volumes, too. Where it does not, one warning says what to install.
@@ -19,7 +20,7 @@ fn further_ids() {
             assert_eq!(log.matches("containers have one user id").count(), 1, "{log}");
             return;
         }
-        for (file, text) in [("subuid", format!("{USER}:300000:65536\n")), ("subgid", format!("{USER}:400000:65536\n"))]
+        for (file, text) in [("subuid", format!("{NAME}:300000:65536\n")), ("subgid", format!("{NAME}:400000:65536\n"))]
         {
             fs::write(format!("/run/{file}"), text).unwrap();
             sh(&format!("touch /etc/{file}; mount --bind /run/{file} /etc/{file}")).ok();
@@ -40,7 +41,8 @@ fn further_ids() {
             ctl("run --rm --network none -- cat /proc/self/gid_map").ok().split_whitespace().collect::<Vec<_>>(),
             ["0", &id, "1", "1", "400000", "65536"]
         );
-        ctl("run --rm --network none -v data:/srv -- install -d -o 33 -g 33 /srv/www").ok();
+        ctl("run --rm --network none -v data:/srv -- mkdir /srv/www").ok();
+        ctl("run --rm --network none -v data:/srv -- chown 33:33 /srv/www").ok();
         assert_eq!(ctl("run --rm --network none -v data:/srv -u 33:33 -- touch /srv/www/mine").code, 0);
         let path = vs.state_dir().with_extension("data").join("volumes/data/_data/www/mine");
         assert_eq!(sh(&format!("stat -c %u:%g {}", path.display())).ok().trim(), "300032:400032");

@@ -188,7 +188,8 @@ pub(crate) fn shell(sandbox: Option<&str>, script: &str) -> ProcessSpec {
         stdin_once: false,
         capabilities: DOCKER_CAPABILITIES.to_vec(),
         isolation: Isolation::default(),
-        volumes: Vec::new(),
+        mounts: Default::default(),
+        options: Default::default(),
         log: None,
         log_limit: vswitch_ctl::logfile::Limit::default(),
     }

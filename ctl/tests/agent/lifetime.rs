@@ -202,6 +202,7 @@ async fn finds_the_containers_of_a_killed_agent() {
     assert!(code == 0 && said.contains("inet 10.9.0.2/24"), "{said}");
     for container in ["c1", "c2"] {
         let exec = ExecSpec {
+            options: Default::default(),
             command: ["sh", "-c", "test $(hostname) = box"].map(str::to_owned).to_vec(),
             env: vec![PATH.to_owned()],
             working_dir: "/".to_owned(),

@@ -259,6 +259,7 @@ fn exec(id: &str, script: &str) -> Request {
         process: id.to_owned(),
         container: "c1".to_owned(),
         exec: ExecSpec {
+            options: Default::default(),
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             env: vec![PATH.to_owned()],
             working_dir: "/".to_owned(),

@@ -15,7 +15,6 @@ use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Flag, Segments};
 use crate::controller::{ContainerQuery, WaitFor};
 use crate::error::ControlError;
-use crate::model::RestartPolicy;
 
 /// Query of a listing.
 #[derive(Debug, Default, Deserialize)]

@@ -45,10 +45,11 @@ impl Hidden {
     pub(super) fn cover(&self, more: &[Mount]) -> Result<(), Failure> {
         let mut mounts = Mount::all().map_err(|error| Failure::io("read the table of mounts", &error))?;
         mounts.extend_from_slice(more);
-        let whole = self.whole.iter().map(|place| (place, true));
-        for (place, inside) in whole.chain(self.but_parts.iter().map(|place| (place, false))) {
+        // What the agent mounted of those itself stays, whatever else lies around them.
+        mounts.retain(|mount| !self.but_parts.iter().any(|place| place.holds(mount)));
+        for place in self.whole.iter().chain(&self.but_parts) {
             for mount in &mounts {
-                if let Some(path) = place.seen_through(mount).filter(|_| inside || !place.holds(mount)) {
+                if let Some(path) = place.seen_through(mount) {
                     cover(&path, mount.id).map_err(|error| failed(&path, &error))?;
                 }
             }
