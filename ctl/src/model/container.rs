@@ -487,8 +487,7 @@ mod tests {
     #[test]
     fn refusals() {
         type Change = fn(&mut ContainerCreate);
-        let cases: [(Change, &str); 14] = [
-        let cases: [(Change, &str); 18] = [
+        let cases: [(Change, &str); 19] = [
             (|wire| wire.command.clear(), "no command"),
             (|wire| wire.name = Some("a b".into()), "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
             (|wire| wire.hostname = Some("-x".into()), "invalid hostname"),
