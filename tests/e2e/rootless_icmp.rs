@@ -59,12 +59,9 @@ fn not_allowed() {
         assert_eq!(site.says(&a, "udp 10.99.0.2 7010 100"), "same 10.99.0.2 7010");
         let shown = site.vs.ok("stats");
         assert!(shown.contains("net.ipv4.ping_group_range"), "{shown}");
-        // It was told at the start, once, with the line to type; and who says so is the gateway.
+        // It was told at the start, once, with the line to type.
         let log = site.vs.log();
         assert_eq!(log.matches("sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"").count(), 1, "{log}");
-        let gateway = a.ok("ip route show default").split_whitespace().nth(2).unwrap().to_owned();
-        let said = a.sh("ping -n -c 1 -W 10 10.99.0.2");
-        assert!(said.stdout.contains(&format!("From {gateway} icmp_seq=1 Packet filtered")), "{said}");
     });
 }
 

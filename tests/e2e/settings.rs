@@ -126,8 +126,8 @@ fn as_found_in_the_world() {
         c.pings(gateway);
         assert_eq!(vs.ok("port c").trim(), "80/tcp -> 127.0.0.1:18080");
         vs.terminate();
-        assert!(c.ok("echo still here").contains("still"), "live-restore of the file holds");
         vs.up();
+        assert!(c.ok("echo still here").contains("still"), "live-restore of the file holds");
         vs.ok("rm -f c");
     });
 }
