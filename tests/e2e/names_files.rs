@@ -75,7 +75,6 @@ fn refused_links() {
             ("--network container:db --dns 9.9.9.9", "conflicting options: dns and the network mode"),
             ("--network container:db --add-host a:10.0.0.1", "custom host-to-IP mapping and the network mode"),
             ("--dns-option a --dns resolver", "not an ip address"),
-            ("--add-host a:host-gateway", "host-gateway is not available"),
         ] {
             let said = vs.words(&format!("run {flags} -- true")).exits(125);
             assert!(said.stderr.contains(says), "{says}: {said}");

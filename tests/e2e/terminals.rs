@@ -35,8 +35,11 @@ fn kept_terminal() {
         assert_eq!(vs.json("inspect box")[0]["state"], "running");
         let (two, mut typed) = client(&vs, "two", "attach box");
         let (three, _silent) = client(&vs, "three", "attach --no-stdin box");
-        typed.write_all(b"echo $((7 * 8))\n").unwrap();
-        eventually("both hear it", 20, || two.output().contains("56") && three.output().contains("56"));
+        // Again and again: who comes later does not hear what was before.
+        eventually("both hear it", 20, || {
+            typed.write_all(b"echo $((7 * 8))\n").unwrap();
+            two.output().contains("56") && three.output().contains("56")
+        });
         typed.write_all(b"exit 7\n").unwrap();
         two.wait(limit).exits(7);
         three.wait(limit).exits(7);

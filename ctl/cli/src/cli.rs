@@ -74,7 +74,7 @@ enum Command {
     Logs(containers::LogsArgs),
     /// Show everything about containers, networks or endpoints as JSON
     Inspect(inspect::InspectArgs),
-    /// Connect an existing network namespace to a network, or the caller to the streams of a container
+    /// Connect a network namespace to a network, or the caller to a container
     Attach(attach::AttachArgs),
     /// Undo attach
     Detach(attach::DetachArgs),

@@ -104,6 +104,7 @@ fn help() {
         "attach",
         "detach",
         "endpoint",
+        "engine",
         "bridge",
         "fdb",
         "flows",

@@ -298,13 +298,13 @@ fn believe(connection: &OwnedFd, policy: &Policy, daemon: Option<u32>) -> Result
 
 /// The request at the head of a connection, once it is there as a whole.
 async fn read(connection: &OwnedFd, images: &Images) -> Result<Order, Failure> {
-    if let Some(descriptor) = beside(connection)? {
-        return Ok(Order::Namespace(descriptor));
-    }
     let failed = |error: io::Error| Failure::io("read the client's request", &error);
     let mut bytes = vec![0; LONGEST];
     let mut encouraged = false;
     loop {
+        if let Some(descriptor) = beside(connection)? {
+            return Ok(Order::Namespace(descriptor));
+        }
         let there = match recv(connection.as_fd(), &mut bytes[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Err(refuse("the client went away")),
             Ok((count, _)) => &bytes[..count],
@@ -336,8 +336,10 @@ fn beside(connection: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(connection, &mut [IoSliceMut::new(&mut line)], &mut control, flags)
-        .map_err(|error| Failure::io("read the client's request", &error.into()))?;
+    let received = match recvmsg(connection, &mut [IoSliceMut::new(&mut line)], &mut control, flags) {
+        Err(rustix::io::Errno::AGAIN) => return Ok(None),
+        other => other.map_err(|error| Failure::io("read the client's request", &error.into()))?,
+    };
     let first = line[..received.bytes].split(|byte| *byte == b'\r').next().unwrap_or_default();
     if std::str::from_utf8(first).ok().and_then(kind_of) != Some(Kind::Namespace) {
         return Ok(None);

@@ -62,7 +62,9 @@ impl Controller {
         let now = Moment::now();
         let found = newest
             .into_iter()
-            .filter(|one| (all || one.container.running()) && filter.matches(&state, one))
+            .filter(|one| {
+                (all || one.container.running() || one.restart.waiting.is_some()) && filter.matches(&state, one)
+            })
             .take(query.limit.unwrap_or(usize::MAX));
         Ok(found.map(|one| docker_view::summary(&state, one, now)).collect())
     }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use tokio::sync::{oneshot, watch};
 
 use super::container_filter::PruneFilter;
-use super::state::State;
+use super::state::{ContainerState, State};
 use super::{Controller, links, ports, unexpected, view};
 use crate::agent::output::Attach;
 use crate::agent::protocol::{self, Reply, Request};
@@ -260,7 +260,8 @@ impl Controller {
     #[must_use]
     pub fn list_containers(&self, all: bool) -> Vec<vswitch_api::container::Container> {
         let state = self.state();
-        let mut found: Vec<_> = state.containers.values().filter(|one| all || one.container.running()).collect();
+        let lives = |one: &&ContainerState| one.container.running() || one.restart.waiting.is_some();
+        let mut found: Vec<_> = state.containers.values().filter(|one| all || lives(one)).collect();
         found.sort_by_key(|one| std::cmp::Reverse(one.container.created));
         found.into_iter().map(|one| view::container(&state, one)).collect()
     }

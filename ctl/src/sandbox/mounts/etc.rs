@@ -73,8 +73,9 @@ pub(super) fn own_files(spec: &ProcessSpec, host: &HostFiles, foreign: bool) -> 
     let scratch = Path::new(SCRATCH);
     mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m"))?;
     // What is mounted on a file is gone when the host replaces the file, and nothing can be mounted on one that the host does
-    // not have. Mounts of the host below /etc would not be seen through a layer.
-    if has_mounts()? || overlay_etc(scratch, &files).is_err() {
+    // not have. Mounts of the host below /etc would not be seen through a layer, and a layer of a container that may change
+    // nothing would have to be closed to the agent, too.
+    if spec.mounts.read_only || has_mounts()? || overlay_etc(scratch, &files).is_err() {
         bind_files(scratch, &files)?;
     }
     unmount(scratch, UnmountFlags::DETACH)?;
