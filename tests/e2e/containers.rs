@@ -215,8 +215,8 @@ fn terminal() {
         let said = script(&format!("stty rows 22 cols 77; {ctl} exec -t a sh -c 'stty size'"));
         assert!(said.contains("22 77"), "{said}");
         let interrupted = sh(&format!(
-            "(sleep 2; printf '\\003'; sleep 1) | script -qec \"{ctl} run --rm -t --name c -- sh -c \
-             'trap \\\"echo interrupted; exit 4\\\" INT; while :; do sleep 0.1; done'; echo status $?\" /dev/null"
+            "(until [ -e /mnt/ready ]; do sleep 0.05; done; printf '\\003'; sleep 1) | script -qec \"{ctl} run --rm -t --name c -- sh -c \
+             'trap \\\"echo interrupted; exit 4\\\" INT; touch /mnt/ready; while :; do sleep 0.1; done'; echo status $?\" /dev/null"
         ));
         assert!(interrupted.stdout.contains("interrupted"), "{interrupted}");
     });
