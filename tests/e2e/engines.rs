@@ -319,6 +319,10 @@ fn installation() {
             status.contains("podman") && status.contains(&CONTAINER[..12]) && status.contains("10.89.1.5"),
             "{status}"
         );
+        assert_eq!(vs.terminate(), 0);
+        assert!(
+            vs.ok("engine podman status --user").contains("vswitchd does not run, so podman's own helpers are used")
+        );
         vs.ok("engine podman uninstall --user");
         assert!(!fs::exists(file).unwrap() && !fs::exists(helper).unwrap());
         assert!(vs.ok("engine podman uninstall --user").contains("nothing to take back"));

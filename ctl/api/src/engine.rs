@@ -10,6 +10,10 @@ use utoipa::ToSchema;
 
 use crate::network::NetworkCreate;
 
+/// Where podman looks for its helpers (containers.conf(5), `helper_binaries_dir`).
+pub const PODMAN_HELPER_FOLDERS: [&str; 4] =
+    ["/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"];
+
 /// Whose endpoint it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -69,3 +69,17 @@ pub enum ClientError {
         detail: String,
     },
 }
+
+impl ClientError {
+    /// Whether there is no daemon.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. } | ClientError::NoRuntimeDirectory(_))
+    }
+
+    /// Whether the daemon has no such object.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, ClientError::Refused { status: 404, .. })
+    }
+}

@@ -39,11 +39,6 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
-/// Whether the daemon has no such object.
-pub(crate) fn is_absent(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused { status: 404, .. })
-}
-
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)

@@ -20,9 +20,3 @@ pub fn client() -> Result<Client, ClientError> {
         _ => Client::of_this_user(),
     }
 }
-
-/// Whether there is no vswitchd, so that an engine's own helper is better than nothing.
-#[must_use]
-pub fn is_absent(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unreachable { .. } | ClientError::NoRuntimeDirectory(_))
-}

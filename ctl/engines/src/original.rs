@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rustix::fs::MemfdFlags;
-
-/// Where podman looks for its helpers (containers.conf(5), `helper_binaries_dir`).
-const FOLDERS: [&str; 4] =
-    ["/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"];
+use vswitch_api::engine::PODMAN_HELPER_FOLDERS;
 
 /// The engine's own program of this name: the first that is not this one.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let own = identity(Path::new("/proc/self/exe"));
-    FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| {
+    PODMAN_HELPER_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| {
         let there = identity(path);
         there.is_some() && there != own
     })
@@ -60,6 +57,6 @@ fn stdin(input: &[u8]) -> io::Result<Stdio> {
 fn missing(name: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
-        format!("podman's own {name}, which is needed for this, is in none of {}", FOLDERS.join(", ")),
+        format!("podman's own {name}, which is needed for this, is in none of {}", PODMAN_HELPER_FOLDERS.join(", ")),
     )
 }

@@ -151,7 +151,7 @@ impl RmArgs {
         let mut tally = Tally::default();
         for container in &self.containers {
             match client.remove_container(container, self.force).await {
-                Err(error) if self.force && crate::failure::is_absent(&error) => output::note(&error.to_string()),
+                Err(error) if self.force && error.is_not_found() => output::note(&error.to_string()),
                 removed => tally.note(removed, Some(container))?,
             }
         }

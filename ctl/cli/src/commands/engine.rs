@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use vswitch_api::Client;
+use vswitch_api::engine::PODMAN_HELPER_FOLDERS;
 
+use crate::output;
 use crate::table::Table;
-use crate::{failure, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,10 +28,6 @@ const HEADER: &str =
 
 /// What podman calls us by.
 const HELPERS: [&str; 2] = ["netavark", "rootlessport"];
-
-/// Where podman looks otherwise.
-const FOLDERS: [&str; 4] =
-    ["/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"];
 
 /// Engines.
 #[derive(Debug, Subcommand)]
@@ -155,7 +152,7 @@ fn install(place: &Place) -> anyhow::Result<()> {
 fn configuration(helpers: &Path, system: bool) -> anyhow::Result<String> {
     let quoted = |text: &str| format!("{text:?}");
     let own = helpers.to_str().context("the folder of the helpers has a name that is no text")?;
-    let folders: Vec<String> = std::iter::once(own).chain(FOLDERS).map(quoted).collect();
+    let folders: Vec<String> = std::iter::once(own).chain(PODMAN_HELPER_FOLDERS).map(quoted).collect();
     let mut text = format!("{HEADER}\n[engine]\nhelper_binaries_dir = [{}]\n", folders.join(", "));
     if system {
         text.push_str("# vswitchd takes the published ports, so podman must not.\nenable_port_reservation = false\n");
@@ -215,7 +212,7 @@ async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
     output::print(&said)?;
     let endpoints = match client.endpoints().await {
         Ok(endpoints) => endpoints,
-        Err(error) if failure::is_absent(&error) => {
+        Err(error) if error.is_unreachable() => {
             output::print("vswitchd does not run, so podman's own helpers are used; start it with 'vswitchd'\n")?;
             return Ok(());
         }

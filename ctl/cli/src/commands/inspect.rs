@@ -9,8 +9,8 @@ use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use vswitch_api::Client;
 
+use crate::output;
 use crate::template::Template;
-use crate::{failure, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -129,7 +129,7 @@ async fn look_up(client: &Client, kinds: &[Kind], name: &str, templates: bool) -
             Kind::Endpoint => client.endpoint(name).await.map(|found| Object::new(&found)),
         };
         match found {
-            Err(error) if failure::is_absent(&error) => absent = Some(error),
+            Err(error) if error.is_not_found() => absent = Some(error),
             Err(error) => return Err(error.into()),
             Ok(object) => return object,
         }

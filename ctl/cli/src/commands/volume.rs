@@ -8,7 +8,7 @@ use vswitch_api::docker::volume::{Volume, VolumeCreate};
 
 use super::inspect::{self, Object};
 use super::network::{confirmed, filters};
-use crate::failure::{self, Tally};
+use crate::failure::Tally;
 use crate::listing::{self, ListArgs, Listed};
 use crate::{output, values};
 
@@ -129,7 +129,7 @@ impl VolumeCommand {
                 let mut tally = Tally::default();
                 for volume in &args.volumes {
                     match client.remove_volume(volume, args.force).await {
-                        Err(error) if args.force && failure::is_absent(&error) => {}
+                        Err(error) if args.force && error.is_not_found() => {}
                         removed => tally.note(removed, Some(volume))?,
                     }
                 }

@@ -168,7 +168,7 @@ fn setup(
     }
     let client = match daemon::client() {
         Ok(client) => client,
-        Err(error) if daemon::is_absent(&error) => return hand_over(&error, arguments, text),
+        Err(error) if error.is_unreachable() => return hand_over(&error, arguments, text),
         Err(error) => return Err(error.into()),
     };
     let file = File::open(netns).with_context(|| format!("cannot open the network namespace {netns}"))?;
@@ -188,7 +188,7 @@ fn setup(
                     statuses.insert((*name).to_owned(), serde_json::to_value(status(&endpoint, network.dns_enabled))?);
                     done.push(wish.key);
                 }
-                Err(error) if done.is_empty() && daemon::is_absent(&error) => {
+                Err(error) if done.is_empty() && error.is_unreachable() => {
                     return hand_over(&error, arguments, text);
                 }
                 Err(error) => {
@@ -262,8 +262,7 @@ fn teardown(request: &Request, text: &[u8], netns: &str, arguments: &[OsString])
             for one in &ours {
                 match client.detach_for_engine(&key(request, one.2)).await {
                     Ok(()) => known.push(*one),
-                    Err(ClientError::Refused { status: 404, .. }) => {}
-                    Err(error) if daemon::is_absent(&error) => {}
+                    Err(error) if error.is_not_found() || error.is_unreachable() => {}
                     Err(error) => return Err(error),
                 }
             }

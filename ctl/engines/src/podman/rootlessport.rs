@@ -77,8 +77,8 @@ fn run() -> anyhow::Result<()> {
         match first {
             Ok((client, lease)) => hold(&request, client, wish, lease).await,
             // A container of podman's own network, or without vswitchd.
-            Err(error) if daemon::is_absent(&error) || matches!(error, ClientError::Refused { status: 404, .. }) => {
-                if daemon::is_absent(&error) {
+            Err(error) if error.is_unreachable() || error.is_not_found() => {
+                if error.is_unreachable() {
                     complain(&format!("{error}; podman's own rootlessport is used"));
                 }
                 Err(original::become_it(NAME, &[], &text).into())

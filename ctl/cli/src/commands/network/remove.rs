@@ -7,7 +7,7 @@ use clap::Args;
 use vswitch_api::Client;
 
 use super::list;
-use crate::failure::{self, Tally};
+use crate::failure::Tally;
 use crate::output;
 
 /// Arguments of `network rm`.
@@ -26,7 +26,7 @@ impl RmArgs {
         let mut tally = Tally::default();
         for network in &self.networks {
             match client.remove_network(network).await {
-                Err(error) if self.force && failure::is_absent(&error) => {}
+                Err(error) if self.force && error.is_not_found() => {}
                 removed => tally.note(removed, Some(network))?,
             }
         }
