@@ -23,6 +23,7 @@ mod error;
 pub mod fdb;
 pub mod flow;
 pub mod human;
+pub mod keys;
 pub mod network;
 pub mod port;
 pub mod stats;

@@ -12,6 +12,7 @@ use clap::Args;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 use vswitch_api::client::Frames;
+use vswitch_api::keys::detach_keys;
 use vswitch_api::{Client, ClientError};
 
 use super::signals::Signals;
@@ -196,19 +197,8 @@ async fn resize(client: &Client, wanted: Attachment<'_>) {
     }
 }
 
-/// `ctrl-p,ctrl-q`: letters, or `ctrl-` and a letter or one of `@[\\]^_`.
 fn keys(text: &str) -> anyhow::Result<Vec<u8>> {
-    let key = |word: &str| match (word.strip_prefix("ctrl-"), word.as_bytes()) {
-        (Some(letter), _) => match letter.as_bytes() {
-            [letter @ (b'a'..=b'z' | b'A'..=b'Z' | b'@' | b'['..=b'_')] => Some(letter.to_ascii_uppercase() & 0x1f),
-            _ => None,
-        },
-        (None, [letter]) => Some(*letter),
-        _ => None,
-    };
-    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
-    let sentence = || format!("invalid detach keys ({text}); write letters or ctrl-LETTER, with commas");
-    Ok(keys.ok_or_else(|| crate::failure::Usage(sentence()))?)
+    Ok(detach_keys(text).map_err(crate::failure::Usage)?)
 }
 
 #[cfg(test)]

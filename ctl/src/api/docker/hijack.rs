@@ -214,21 +214,12 @@ impl Escape<'_> {
     }
 }
 
-/// `ctrl-p,ctrl-q`: letters, or `ctrl-` and a letter or one of `@[\]^_`.
+/// Those that a client names; Docker's own if it names none.
 fn keys(text: &str) -> Answer<Vec<u8>> {
     if text.is_empty() {
         return Ok(DEFAULT_KEYS.to_vec());
     }
-    let key = |word: &str| match (word.strip_prefix("ctrl-"), word.as_bytes()) {
-        (Some(letter), _) => match letter.as_bytes() {
-            [letter @ (b'a'..=b'z' | b'A'..=b'Z' | b'@' | b'['..=b'_')] => Some(letter.to_ascii_uppercase() & 0x1f),
-            _ => None,
-        },
-        (None, [letter]) => Some(*letter),
-        _ => None,
-    };
-    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
-    keys.ok_or_else(|| Refusal::bad(format!("invalid detach keys ({text}); write letters or ctrl-LETTER, with commas")))
+    vswitch_api::keys::detach_keys(text).map_err(Refusal::bad)
 }
 
 /// Ctrl-P, Ctrl-Q.
