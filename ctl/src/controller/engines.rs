@@ -12,7 +12,7 @@ use super::{Controller, routes};
 use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
+use crate::model::{AttachSpec, Endpoint, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
 use crate::publish::{Binding, PublishSpec};
 use crate::store::Change;
 
@@ -100,7 +100,12 @@ impl Controller {
     }
 
     async fn detach_engines(&self, key: &EngineKey) -> Result<usize, ControlError> {
-        let found = self.endpoints_of_engines(|other| other == key);
+        let found: Vec<(Id, Id)> = {
+            let state = self.state();
+            let endpoints = state.endpoints.values().map(|one| &one.endpoint);
+            let wanted = endpoints.filter(|one| one.engine() == Some(key));
+            wanted.map(|one| (one.id.clone(), one.network.clone())).collect()
+        };
         for (endpoint, network) in &found {
             self.detach(endpoint.as_str()).await?;
             self.drop_unused_network(network);
@@ -115,14 +120,7 @@ impl Controller {
     async fn lead_out(&self, lost: &EngineKey) {
         let routes: Vec<Request> = {
             let state = self.state();
-            let ours = |key: &EngineKey| key.engine == lost.engine && key.container == lost.container;
-            let mut left: Vec<_> = state
-                .endpoints
-                .values()
-                .map(|one| &one.endpoint)
-                .filter(|one| one.engine().is_some_and(ours))
-                .collect();
-            left.sort_by_key(|one| one.sequence);
+            let left = of_container(&state, &lost.engine, &lost.container);
             let networks = left.iter().filter_map(|one| Some((*one, &state.networks.get(&one.network)?.network)));
             let leading = networks.filter(|(_, network)| !network.internal);
             leading.map(|(one, network)| routes::single_route(one, network, OtherRoutes::Keep)).collect()
@@ -153,12 +151,6 @@ impl Controller {
             }
             self.drop_unused_network(&network);
         }
-    }
-
-    fn endpoints_of_engines(&self, wanted: impl Fn(&EngineKey) -> bool) -> Vec<(Id, Id)> {
-        let state = self.state();
-        let found = state.endpoints.values().map(|one| &one.endpoint).filter(|one| one.engine().is_some_and(&wanted));
-        found.map(|one| (one.id.clone(), one.network.clone())).collect()
     }
 
     /// The network that an engine speaks of: known already, or made.
@@ -228,14 +220,7 @@ impl Controller {
         let unknown = || ControlError::EndpointNotFound(format!("of {} container {}", spec.engine, spec.container));
         let endpoint = {
             let state = self.state();
-            let ours = |key: &EngineKey| key.engine == spec.engine && key.container == spec.container;
-            let mut candidates: Vec<_> = state
-                .endpoints
-                .values()
-                .map(|one| &one.endpoint)
-                .filter(|one| one.engine().is_some_and(ours))
-                .collect();
-            candidates.sort_by_key(|one| one.sequence);
+            let candidates = of_container(&state, &spec.engine, &spec.container);
             let wanted = |address: IpAddr| candidates.iter().find(|one| one.addresses().any(|own| own == address));
             let found = spec.address.and_then(wanted).or_else(|| candidates.first().filter(|_| spec.address.is_none()));
             found.ok_or_else(unknown)?.id.clone()
@@ -282,6 +267,15 @@ impl Controller {
             self.refresh_router_anyway(state);
         }
     }
+}
+
+/// The endpoints of an engine's container, in the order in which they came.
+fn of_container<'a>(state: &'a State, engine: &str, container: &str) -> Vec<&'a Endpoint> {
+    let ours = |key: &EngineKey| key.engine == engine && key.container == container;
+    let endpoints = state.endpoints.values().map(|one| &one.endpoint);
+    let mut found: Vec<_> = endpoints.filter(|one| one.engine().is_some_and(ours)).collect();
+    found.sort_by_key(|one| one.sequence);
+    found
 }
 
 /// Whether a network is what an engine says it is now.
