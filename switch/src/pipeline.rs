@@ -23,8 +23,8 @@ use crate::fdb::Cache;
 use crate::overlay::{VtepId, VtepPlan};
 use crate::port::Port;
 use crate::router::forward::RouteContext;
-use crate::router::next_hop::{HopCache, hear};
-use crate::router::{BurstFrame, Ingress, Spare};
+use crate::router::next_hop::HopCache;
+use crate::router::{BurstFrame, Ingress, Plan, Spare};
 use crate::shared::wide;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
@@ -153,29 +153,12 @@ impl Pipeline {
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) {
-        let (destination, source) = packet.addresses();
+        let (destination, _) = packet.addresses();
         let Some(plan) = snapshot.router.as_ref().filter(|_| destination.is_multicast()) else { return };
         if packet.vlan_tci().is_some() || !is_neighbour_talk(packet) {
             return;
         }
-        let router = &self.datapath.router;
-        let heard = hear(router, network, packet, now);
-        if heard.is_empty() {
-            return;
-        }
-        let mut context = RouteContext {
-            router,
-            plan,
-            snapshot,
-            fdb: &self.datapath.fdb,
-            hops: &mut self.hops,
-            egress: &mut self.egress,
-            rng: &mut self.rng,
-            now,
-        };
-        for waiting in heard {
-            context.send_waiting(network, source, &waiting, spare);
-        }
+        self.context(plan, snapshot, now).hear(network, packet, spare);
     }
 
     /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.
@@ -243,6 +226,19 @@ impl Pipeline {
         }
     }
 
+    fn context<'a>(&'a mut self, plan: &'a Plan, snapshot: &'a Snapshot, now: Timestamp) -> RouteContext<'a> {
+        RouteContext {
+            router: &self.datapath.router,
+            plan,
+            snapshot,
+            fdb: &self.datapath.fdb,
+            hops: &mut self.hops,
+            egress: &mut self.egress,
+            rng: &mut self.rng,
+            now,
+        }
+    }
+
     /// A frame for the gateway: routed if it is to go through it, answered if it is for it.
     fn serve(
         &mut self,
@@ -264,22 +260,9 @@ impl Pipeline {
         }
         let mut to_self = false;
         if let Some(plan) = &snapshot.router {
-            let router = &self.datapath.router;
-            let mut context = RouteContext {
-                router,
-                plan,
-                snapshot,
-                fdb: &self.datapath.fdb,
-                hops: &mut self.hops,
-                egress: &mut self.egress,
-                rng: &mut self.rng,
-                now,
-            };
+            let mut context = self.context(plan, snapshot, now);
             if is_neighbour_talk(&packet) {
-                let (_, source) = packet.addresses();
-                for waiting in hear(router, network, &packet, now) {
-                    context.send_waiting(network, source, &waiting, spare);
-                }
+                context.hear(network, &packet, spare);
             } else if matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) && packet.vlan_tci().is_none() {
                 let mut frame = BurstFrame { buffer, index };
                 if let Some(verdict) = context.route(ingress, &mut frame, spare) {

@@ -217,20 +217,33 @@ fn a_workers_end_is_told() {
     assert!(told.try_recv().is_err(), "the ticker was asked to end");
 }
 
-/// Control does not wait for ever for a worker that is held up; the port is taken from the workers at once, and its index is
-/// given away when the worker has let go.
-#[test]
-fn a_busy_worker() {
+/// A switch with one worker, which the next question holds up.
+struct Held {
+    switch: Switch,
+    has_entered: Receiver<()>,
+    release: Sender<()>,
+}
+
+/// The worker waits to be released for at most `patience`.
+fn held(patience: Duration) -> Held {
     let (entered, has_entered): (Sender<()>, Receiver<()>) = channel();
     let (release, released): (Sender<()>, Receiver<()>) = channel();
     let held = Mutex::new((entered, released));
     let service = Arc::new(Inside(Box::new(move || {
         let (entered, released) = &*held.lock().unwrap();
         entered.send(()).unwrap();
-        released.recv_timeout(PATIENCE).unwrap();
+        released.recv_timeout(patience).unwrap();
     })));
     let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
     switch.serve("(service)", 53, service, StreamLimits::default()).unwrap();
+    Held { switch, has_entered, release }
+}
+
+/// Control does not wait for ever for a worker that is held up; the port is taken from the workers at once, and its index is
+/// given away when the worker has let go.
+#[test]
+fn a_busy_worker() {
+    let Held { switch, has_entered, release } = held(PATIENCE);
     let net = switch.add_network(network("net")).unwrap();
     let (port, peer) = add(&switch, net, "a");
     assert!(peer.send(&question(), Offload::NONE));
@@ -247,16 +260,7 @@ fn a_busy_worker() {
 /// on, and gives every port back.
 #[test]
 fn a_full_mailbox() {
-    let (entered, has_entered): (Sender<()>, Receiver<()>) = channel();
-    let (release, released): (Sender<()>, Receiver<()>) = channel();
-    let held = Mutex::new((entered, released));
-    let service = Arc::new(Inside(Box::new(move || {
-        let (entered, released) = &*held.lock().unwrap();
-        entered.send(()).unwrap();
-        released.recv_timeout(3 * PATIENCE).unwrap();
-    })));
-    let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
-    switch.serve("(service)", 53, service, StreamLimits::default()).unwrap();
+    let Held { switch, has_entered, release } = held(3 * PATIENCE);
     let net = switch.add_network(network("net")).unwrap();
     let ports: Vec<_> = (0..100).map(|_| add(&switch, net, "a")).collect();
     assert!(ports[0].1.send(&question(), Offload::NONE));

@@ -14,7 +14,7 @@ use vswitch_nat::route::{
 use vswitch_nat::table::Leg;
 use vswitch_nat::{Context, Decision, NatDrop};
 
-use super::next_hop::{HopCache, Known, solicit};
+use super::next_hop::{HopCache, Known, hear, solicit};
 use super::{BurstFrame, Ingress, Plan, Router, Spare, Waiting};
 use crate::egress::Egress;
 use crate::fdb::{Fdb, FdbKey};
@@ -232,8 +232,16 @@ impl RouteContext<'_> {
         }
     }
 
+    /// Hears ARP or Neighbor Discovery, and sends what waited for it.
+    pub(crate) fn hear(&mut self, network: &Network, packet: &Packet<'_>, spare: &mut Spare<'_>) {
+        let (_, source) = packet.addresses();
+        for waiting in hear(self.router, network, packet, self.now) {
+            self.send_waiting(network, source, &waiting, spare);
+        }
+    }
+
     /// Sends a frame that waited, now that its next hop is at `mac`.
-    pub(crate) fn send_waiting(&mut self, network: &Network, mac: MacAddr, waiting: &Waiting, spare: &mut Spare<'_>) {
+    fn send_waiting(&mut self, network: &Network, mac: MacAddr, waiting: &Waiting, spare: &mut Spare<'_>) {
         let Some(gateway) = network.config.gateway.as_ref().map(|gateway| gateway.mac) else { return };
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
         let packet = waiting.packet.view();
