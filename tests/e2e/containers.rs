@@ -90,6 +90,24 @@ fn followed_logs() {
     });
 }
 
+/// Programs begin with no signal ignored, whatever the one who started vswitchd ignores: a shell's background does INT.
+#[test]
+fn signals_that_were_ignored() {
+    guard(|| {
+        let prefix = ["env", "--ignore-signal=INT,QUIT,HUP,USR1"].map(str::to_owned);
+        let vs = Vswitch::stopped_inside("/tmp/vs", &prefix, &[]);
+        vs.up();
+        let a = vs.container("a", "--network none");
+        // 32 and 33 are libc's own.
+        let ignored = |said: String| {
+            let mask = said.trim().strip_prefix("SigIgn:\t").map(|digits| u64::from_str_radix(digits, 16).unwrap());
+            mask.unwrap() & !(0b11 << 31)
+        };
+        assert_eq!(ignored(vs.ok("run --rm --network none -- grep SigIgn /proc/self/status")), 0);
+        assert_eq!(ignored(a.ok("grep SigIgn /proc/self/status")), 0);
+    });
+}
+
 /// A container that prints without end fills no disk; what is kept is the end of it, also for who follows.
 #[test]
 fn bounded_logs() {

@@ -12,7 +12,7 @@ use rustix::{
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
 
-use vswitch_switch::sys::descriptors::close_on_exec;
+use vswitch_switch::sys::{descriptors::close_on_exec, signals};
 
 use super::{
     capability,
@@ -81,7 +81,8 @@ fn prepare(order: &mut StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result
             .map_err(|error| failed("set the limit of open files")(error.into()))?;
     }
     limits(&exec.options.ulimits)?;
-    // Whatever somebody who started vswitchd left open.
+    // Whatever somebody who started vswitchd left open or had ignored.
+    signals::reset();
     close_on_exec(FIRST_FREE).map_err(failed("close inherited descriptors"))?;
     rustix::process::umask(Mode::from_bits_truncate(UMASK));
     let identity = Identity::find(&exec.options.user)?;

@@ -14,6 +14,7 @@ pub mod packet;
 pub mod peer;
 pub mod scheduling;
 pub mod seccomp;
+pub mod signals;
 pub mod tap;
 pub mod trains;
 pub mod udp;
