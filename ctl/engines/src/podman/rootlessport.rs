@@ -12,8 +12,8 @@ use anyhow::Context;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use vswitch_api::Client;
 use vswitch_api::engine::EnginePorts;
-use vswitch_api::{Client, ClientError};
 
 use super::ENGINE;
 use super::wire::{PortMapping, publish};
