@@ -150,6 +150,21 @@ fn impure(path: &str, source: &str) -> Vec<String> {
     faults
 }
 
+/// Where frames are parsed: at ingress, and out of a tunnel. Everybody else is given what was found there.
+const PARSES: [&str; 3] = ["switch/frame/src/", "tunnel/src/decap.rs", "tunnel/src/inner_offload.rs"];
+
+/// Places of the data path that parse a frame once more, tests aside.
+fn parses_again(path: &str, source: &str) -> Vec<String> {
+    let data_path = ["switch/", "nat/src/", "tunnel/src/"].iter().any(|folder| path.starts_with(folder));
+    if !data_path || path.contains("/tests") || PARSES.iter().any(|place| path.starts_with(place)) {
+        return Vec::new();
+    }
+    let code = code_only(source);
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = lines_with_word(code, "Headers::parse");
+    lines.map(|line| format!("{path}:{line}: take a Packet instead of parsing the frame again")).collect()
+}
+
 /// Entries at the top of the repository that have no place there.
 fn stray_entries(entries: &[String]) -> Vec<String> {
     entries
@@ -334,6 +349,12 @@ fn file_lengths() {
     none(&all_sources(too_long));
 }
 
+/// A frame is parsed once.
+#[test]
+fn frames_are_parsed_once() {
+    none(&all_sources(parses_again));
+}
+
 /// Pure engines open no sockets and read no clock.
 #[test]
 fn engines_are_pure() {
@@ -415,6 +436,17 @@ fn catches_impurity() {
     assert_eq!(impure("tunnel/src/a.rs", "use std::net::{IpAddr, UdpSocket};").len(), 1);
     none(&impure("nat/src/a.rs", "use std::{net::IpAddr, time::Duration}; // no Instant::now here"));
     none(&impure("switch/src/clock.rs", clock));
+}
+
+/// Parsing a frame again is caught in the data path, and not where frames come in, in tests or elsewhere.
+#[test]
+fn catches_parsing_again() {
+    let parses = "fn f() { Headers::parse(frame); }\n";
+    assert_eq!(parses_again("switch/src/a.rs", parses).len(), 1);
+    assert_eq!(parses_again("nat/src/a.rs", parses).len(), 1);
+    none(&parses_again("switch/frame/src/admit.rs", parses));
+    none(&parses_again("bench/src/a.rs", parses));
+    none(&parses_again("nat/src/a.rs", &format!("#[cfg(test)]\nmod tests {{\n{parses}}}\n")));
 }
 
 /// A stray file at the top is caught; what belongs there is not.

@@ -9,7 +9,7 @@ use vswitch_frame::{FrameBuf, MacAddr, Offload, Timestamp, Vni};
 use vswitch_switch::tunnel::coalesce::Coalescer;
 use vswitch_switch::tunnel::decap::{Intake, open};
 use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed, Route};
-use vswitch_switch::tunnel::undone::left_undone;
+use vswitch_switch::tunnel::inner_offload::infer_offload;
 use vswitch_switch::tunnel::{Overlay, OverlaySpec, ecn, flow, header};
 
 use crate::report::{Figure, median};
@@ -114,7 +114,7 @@ fn decapsulations() -> anyhow::Result<f64> {
                 ensure!(!coalescer.join(&mut buffers[last], inner), "UDP stays apart");
                 coalescer.finish(&mut buffers[last]);
             }
-            buffers[index].fill(inner, left_undone(inner, &headers, MTU, None));
+            buffers[index].fill(inner, infer_offload(inner, &headers, MTU, None));
             coalescer.begin(&buffers[index]);
             taken += u64::from(black_box(&buffers[index]).len() == 64);
         }

@@ -285,7 +285,7 @@ async fn open_uplink(
 /// Says once what containers will not have over the host's sockets, and what to type.
 fn warn_of_limits(uplink: &SocketsUplink) {
     let denied = |ipv6| {
-        let opened = datagram::open(datagram::Speech::Ping, ipv6);
+        let opened = datagram::open(datagram::DatagramKind::Ping, ipv6);
         opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     if denied(false) {
@@ -295,8 +295,8 @@ fn warn_of_limits(uplink: &SocketsUplink) {
         );
     }
     for source in uplink.sources() {
-        let bound =
-            datagram::open(datagram::Speech::Udp, source.is_ipv6()).and_then(|socket| datagram::bind(&socket, source));
+        let bound = datagram::open(datagram::DatagramKind::Udp, source.is_ipv6())
+            .and_then(|socket| datagram::bind(&socket, source));
         if let Err(error) = bound {
             tracing::warn!(
                 "nothing leaves from {source} ({error}) before the host has that address; see outbound-address"

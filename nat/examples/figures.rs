@@ -63,7 +63,7 @@ impl Bench {
         let mut packet = PacketMut::admit(frame, Offload::NONE).expect("a frame");
         let context = Context { rules: &self.rules, ingress, now: self.now };
         match self.nat.lookup(&context, &packet.view()) {
-            Ok(Decision::Forward(passage)) => self.nat.translate(&context, passage, &mut packet, &mut self.rng).err(),
+            Ok(Decision::Forward(path)) => self.nat.translate(&context, path, &mut packet, &mut self.rng).err(),
             other => panic!("{other:?}"),
         }
     }

@@ -19,13 +19,13 @@
 //!
 //! # Life of a frame
 //! ```text
-//!  frame ─► route::check ─► Nat::lookup ─► Passage{egress, destination}
+//!  frame ─► route::check ─► Nat::lookup ─► NatPath{egress, destination}
 //!             │ martian,       │ ToSelf: the shell answers
 //!             │ spoofed        │ Held: a fragment before its first; comes back from Nat::released
 //!             ▼                ▼
 //!        RouteDrop          NatDrop
 //!
-//!  Passage ─► RouteTable::lookup, fit, decrement_hops ─► Nat::translate ─► Neighbours::resolve ─► port
+//!  NatPath ─► RouteTable::lookup, fit, decrement_hops ─► Nat::translate ─► Neighbours::resolve ─► port
 //!               │ an error quotes the frame as it came:      │ makes the flow, tracks,
 //!               │ IcmpError::build, ErrorLimiter             │ rewrites in place
 //!               ▼                                            ▼
@@ -69,7 +69,7 @@
 //!
 //! # Invariants
 //! - Nothing leaves by the uplink with an inside source, but from a subnet that is routed by its rules (`translate`).
-//! - No passage from or to an internal network has another network or the uplink as its other end (`lookup`); only an uplink that is
+//! - No path from or to an internal network has another network or the uplink as its other end (`lookup`); only an uplink that is
 //!   trusted speaks to it, as its gateway.
 //! - No flow's replaced source is a published port, so that a service gets all that its clients send (`create`, Linux's "port
 //!   shadowing"). Flows from before it was published end ([`Nat::end_shadows`]).
@@ -102,5 +102,5 @@ mod tuple;
 
 pub use drop::NatDrop;
 pub use rules::{Rules, RulesError, RulesSpec};
-pub use translate::{Context, Decision, Nat, PORT_DRAWS, Passage};
+pub use translate::{Context, Decision, Nat, NatPath, PORT_DRAWS};
 pub use tuple::{Protocol, Tuple};

@@ -189,6 +189,7 @@ impl Datapath {
         next.networks[index.index()] = None;
         self.publish(next);
         self.fdb.forget_network(index);
+        self.router.forget_network(index, self.clock.now());
         control.free_networks.push(index);
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use vswitch_frame::{FrameBuf, PortId};
 
+use crate::overlay::Outbound;
 use crate::snapshot::Snapshot;
 use crate::sys::burst::Burst;
 
@@ -13,6 +14,8 @@ pub(crate) struct Egress {
     lists: Vec<Vec<u16>>,
     /// Ports whose list is not empty.
     dirty: Vec<PortId>,
+    /// What sending through tunnels needs.
+    outbound: Outbound,
 }
 
 impl Egress {
@@ -36,7 +39,7 @@ impl Egress {
         while let Some(port) = self.dirty.pop() {
             let list = &mut self.lists[port.index()];
             if let Some(port) = snapshot.port(port) {
-                port.send(burst, buffers, list, port.counters.of(sender));
+                port.send(burst, &mut self.outbound, buffers, list, port.counters.of(sender));
             }
             list.clear();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId, Vni};
+use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
@@ -118,13 +118,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Workers when the settings do not say.
 const DEFAULT_MAX_WORKERS: usize = 4;
 
-/// A network that somebody has looked at. Its index may be another's later, and is told apart then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NetworkHandle {
-    index: NetworkIndex,
-    since: Generation,
-}
-
 impl Switch {
     /// Starts the workers; the end of one that nobody asked to end is only logged.
     ///
@@ -198,9 +191,8 @@ impl Switch {
 
     /// The network that has an index now.
     #[must_use]
-    pub fn network(&self, index: NetworkIndex) -> Option<NetworkHandle> {
-        let since = self.datapath.snapshot().network(index)?.since;
-        Some(NetworkHandle { index, since })
+    pub fn network(&self, index: NetworkIndex) -> Option<NetworkRef> {
+        self.datapath.snapshot().network(index).map(|network| network.to_ref())
     }
 
     /// As [`Switch::add_port`], on that very network: never on another one that has its index by now.
@@ -209,7 +201,7 @@ impl Switch {
     /// As there, and when `config` names another network.
     pub fn add_port_on(
         &self,
-        network: NetworkHandle,
+        network: NetworkRef,
         config: PortConfig,
         device: PortDevice,
     ) -> Result<PortId, SwitchError> {
@@ -266,8 +258,9 @@ impl Switch {
         Ok(port)
     }
 
-    /// Removes a port while traffic runs. When this returns, no worker uses it, its descriptor is closed, its FDB entries
-    /// are gone and its counts are in its network's sums.
+    /// Removes a port while traffic runs. When this returns, no worker uses it, its FDB entries are gone and its counts are
+    /// in its network's sums. Its descriptor is closed with the last snapshot that has it, which a reader of statistics or the
+    /// ticker may hold for a moment.
     ///
     /// # Errors
     /// When there is no such port, or a worker does not answer for five seconds: then no frame takes the port any more, and

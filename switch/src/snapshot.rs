@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{Generation, MacAddr, NetworkIndex, NetworkRef, PortId};
 use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
 use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
@@ -58,6 +58,12 @@ impl Network {
         Network { index, since, config, members: Vec::new(), leg: None, retired: Arc::default(), interface, neighbours }
     }
 
+    /// It, to be kept beyond a burst.
+    #[must_use]
+    pub const fn to_ref(&self) -> NetworkRef {
+        NetworkRef { index: self.index, since: self.since }
+    }
+
     /// The gateway's MAC address, and its address of a family.
     pub(crate) fn gateway_address(&self, v4: bool) -> Option<(MacAddr, IpAddr)> {
         let gateway = self.config.gateway.as_ref()?;
@@ -73,6 +79,13 @@ impl Snapshot {
     #[must_use]
     pub fn network(&self, index: NetworkIndex) -> Option<&Arc<Network>> {
         self.networks.get(index.index())?.as_ref()
+    }
+
+    /// A network that was kept beyond a burst, if it is still there.
+    #[inline]
+    #[must_use]
+    pub fn network_of(&self, kept: NetworkRef) -> Option<&Arc<Network>> {
+        self.network(kept.index).filter(|network| network.since == kept.since)
     }
 
     /// The port with this index.

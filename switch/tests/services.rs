@@ -127,7 +127,7 @@ fn datagrams_and_answers() {
         assert_eq!(world.lab.send(world.a, &question(address, NUMBER, b"what?")), []);
         let [asked] = <[_; 1]>::try_from(world.kept()).unwrap();
         let local = SocketAddr::new(address.parse().unwrap(), NUMBER);
-        assert_eq!((asked.network, asked.local, &asked.payload[..]), (world.net, local, &b"what?"[..]));
+        assert_eq!((asked.network.index, asked.local, &asked.payload[..]), (world.net, local, &b"what?"[..]));
         let source = asked.source;
         world.port.answer(asked.answered(b"this".to_vec()));
         let out = world.lab.pump(world.device);
@@ -210,6 +210,26 @@ fn answers_to_nobody_and_long_ones() {
     let _ = world.b;
 }
 
+/// Nor does one in a network whose index has gone to another, be it one with the same addresses and stations.
+#[test]
+fn answers_after_a_network_is_gone() {
+    let mut world = world();
+    world.lab.send(world.a, &question("10.0.0.1", NUMBER, b"private"));
+    let [asked] = <[_; 1]>::try_from(world.kept()).unwrap();
+    world.lab.remove(world.a);
+    world.lab.remove(world.b);
+    world.lab.datapath.remove_network(world.net).unwrap();
+    let next = world.lab.datapath.add_network(network("next")).unwrap();
+    assert_eq!(next, world.net, "the index is given away again");
+    let heir = world.lab.port(next, Some(station(2)));
+    world.lab.send(heir, &question("10.0.0.1", NUMBER, b"own"));
+    let [own] = <[_; 1]>::try_from(world.kept()).unwrap();
+    world.port.answer(asked.answered(b"private".to_vec()));
+    assert_eq!(world.lab.pump(world.device), []);
+    world.port.answer(own);
+    assert_eq!(world.lab.pump(world.device).len(), 1, "its own answer comes");
+}
+
 /// A connection to the gateway's address is handed to the service with its client's address, and the client is told so.
 #[test]
 fn connections() {
@@ -227,7 +247,7 @@ fn connections() {
     assert!(tcp.syn() && tcp.ack() && tcp.acknowledgment_number() == 1001);
     let streams = std::mem::take(&mut *world.keeper.streams.lock().unwrap());
     let [stream] = <[_; 1]>::try_from(streams).unwrap();
-    assert_eq!(stream.network, world.net);
+    assert_eq!(stream.network.index, world.net);
     assert_eq!(stream.source, "10.0.0.2:4001".parse().unwrap());
     assert_eq!(stream.local, "10.0.0.1:53".parse().unwrap());
     assert_eq!(world.port.stats().streams.flows, 1);

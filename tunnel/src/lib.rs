@@ -23,7 +23,7 @@
 //!        path          remotes          segment::write_headers: payload is named, not copied
 //!
 //!  in:   decap::open ─► Intake::accept ─────────────────► Coalescer::join ─► super-frame or frame
-//!        VNI            believed? runt? source? tag? ECN   undone::left_undone
+//!        VNI            believed? runt? source? tag? ECN   inner_offload::infer_offload
 //!                       bound elsewhere? learn
 //! ```
 //!
@@ -47,12 +47,12 @@ pub mod ecn;
 pub mod encap;
 pub mod flow;
 pub mod header;
+pub mod inner_offload;
 mod overlay;
 mod remote;
 mod spec;
 mod stations;
 pub mod suppress;
-pub mod undone;
 
 pub use drop::{DropCounters, TunnelDrop};
 pub use overlay::*;

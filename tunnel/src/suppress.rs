@@ -54,7 +54,7 @@ impl Overlay {
                 if !question.is_solicitation() || from == target {
                     return None;
                 }
-                advertise(buffer, (mac, target), (!from.is_unspecified()).then_some((asker, from)));
+                advertise(buffer, mac, target, (!from.is_unspecified()).then_some((asker, from)));
             }
             _ => return None,
         }
@@ -73,12 +73,12 @@ pub fn announce(rebound: Rebound, buffer: &mut FrameBuf) {
             arp::write(&mut frame[ethernet::HEADER_LEN..], arp::REQUEST, (rebound.mac, ip), (MacAddr::ZERO, ip));
             buffer.fill(&frame, Offload::NONE);
         }
-        IpAddr::V6(ip) => advertise(buffer, (rebound.mac, ip), None),
+        IpAddr::V6(ip) => advertise(buffer, rebound.mac, ip, None),
     }
 }
 
 /// Makes an advertisement: `ip` is at `mac`, told to the asker or to all nodes.
-fn advertise(buffer: &mut FrameBuf, (mac, ip): (MacAddr, Ipv6Addr), asker: Option<(MacAddr, Ipv6Addr)>) {
+fn advertise(buffer: &mut FrameBuf, mac: MacAddr, ip: Ipv6Addr, asker: Option<(MacAddr, Ipv6Addr)>) {
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     let (to, destination) = asker.unwrap_or_else(|| (MacAddr::ipv6_multicast(all_nodes), all_nodes));
     let mut frame = [0; ADVERTISEMENT];

@@ -45,10 +45,10 @@ impl Translator {
     fn send(&mut self, frame: &mut [u8]) {
         let mut packet = PacketMut::admit(frame, Offload::NONE).expect("a frame");
         let context = Context { rules: &self.rules, ingress: INSIDE, now: Timestamp::from_millis(1000) };
-        let Ok(Decision::Forward(passage)) = self.nat.lookup(&context, &packet.view()) else {
+        let Ok(Decision::Forward(path)) = self.nat.lookup(&context, &packet.view()) else {
             unreachable!("it has a way out")
         };
-        let outcome = self.nat.translate(&context, passage, &mut packet, &mut self.rng);
+        let outcome = self.nat.translate(&context, path, &mut packet, &mut self.rng);
         assert!(outcome.is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use vswitch_frame::{FrameBuf, MacAddr, Offload, Timestamp, Vni};
 use vswitch_switch::tunnel::decap::{Intake, open};
 use vswitch_switch::tunnel::encap::{Job, Joining, Packer, Pushed, Route};
-use vswitch_switch::tunnel::undone::left_undone;
+use vswitch_switch::tunnel::inner_offload::infer_offload;
 use vswitch_switch::tunnel::{Overlay, OverlaySpec, ecn, flow, header};
 
 use super::{Cases, Step};
@@ -71,7 +71,7 @@ fn decapsulate() -> Step {
         let frame = &mut packet[at..];
         let intake = Intake::new(&overlay, REMOTE, 0, Timestamp::ZERO);
         let headers = intake.and_then(|mut intake| intake.accept(frame)).expect("a frame of a remote");
-        buffer.fill(frame, left_undone(frame, &headers, MTU, None));
+        buffer.fill(frame, infer_offload(frame, &headers, MTU, None));
         assert_eq!((number, black_box(&buffer).len()), (vni, inner.len()));
     })
 }

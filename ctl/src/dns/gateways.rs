@@ -223,7 +223,8 @@ mod tests {
     fn backlog_is_bounded() {
         let (gateways, backlog) = Gateways::with_room(2);
         let ends = "10.0.0.2:4000".parse().unwrap();
-        let network = vswitch_frame::NetworkIndex::new(0);
+        let index = vswitch_frame::NetworkIndex::new(0);
+        let network = vswitch_frame::NetworkRef { index, since: vswitch_frame::Generation::default() };
         let connection = || {
             let stream = std::fs::File::open("/dev/null").unwrap().into();
             ServiceStream { network, source: ends, local: ends, stream }

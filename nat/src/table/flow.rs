@@ -114,7 +114,7 @@ pub struct Traffic {
 
 /// What a packet is to the flow's tracking.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sighting<'a> {
+pub(crate) struct TrackedPacket<'a> {
     pub(crate) direction: Direction,
     pub(crate) segment: Option<&'a Segment>,
     pub(crate) bytes: usize,
@@ -125,7 +125,7 @@ pub(crate) struct Sighting<'a> {
 
 /// What tracking says of a packet of a known flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sighted {
+pub(crate) enum TrackOutcome {
     /// It belongs to the flow.
     Part,
     /// It is the flow's first packet.
@@ -291,11 +291,11 @@ impl Flow {
     }
 
     /// Takes note of a packet.
-    pub(crate) fn sight(&self, sighting: Sighting<'_>) -> Sighted {
-        let Sighting { direction, segment, bytes, now, timeouts, tcp } = sighting;
+    pub(crate) fn track(&self, packet: TrackedPacket<'_>) -> TrackOutcome {
+        let TrackedPacket { direction, segment, bytes, now, timeouts, tcp } = packet;
         let mut tracking = self.tracking();
         let is_first = tracking.traffic == [Traffic::default(); 2];
-        let mut outcome = Sighted::Part;
+        let mut outcome = TrackOutcome::Part;
         let (timeout, confirmed) = match (&mut tracking.protocol, segment) {
             (ProtocolState::Tcp(_), Some(segment)) => {
                 match tracking.take(direction, segment, tcp, timeouts, &mut outcome) {
@@ -309,7 +309,7 @@ impl Flow {
                     }
                 }
             }
-            (ProtocolState::Tcp(_), None) => return Sighted::Invalid,
+            (ProtocolState::Tcp(_), None) => return TrackOutcome::Invalid,
             (ProtocolState::Datagrams { since }, _) => {
                 let since = *since;
                 let (timeout, confirmed) = self.datagram(&tracking, direction, since, now, timeouts);
@@ -330,7 +330,7 @@ impl Flow {
         if let Some(timeout) = timeout {
             self.set_expires(now + timeout.into());
         }
-        if is_first { Sighted::First } else { outcome }
+        if is_first { TrackOutcome::First } else { outcome }
     }
 
     fn datagram(
@@ -363,37 +363,37 @@ impl Tracking {
         segment: &Segment,
         settings: TcpSettings,
         timeouts: &Timeouts,
-        outcome: &mut Sighted,
-    ) -> Result<Option<Taken>, (Sighted, Option<Seconds>)> {
+        outcome: &mut TrackOutcome,
+    ) -> Result<Option<Taken>, (TrackOutcome, Option<Seconds>)> {
         let seen = Seen { reply: self.replied, assured: self.assured };
-        let ProtocolState::Tcp(connection) = &mut self.protocol else { return Err((Sighted::Invalid, None)) };
+        let ProtocolState::Tcp(connection) = &mut self.protocol else { return Err((TrackOutcome::Invalid, None)) };
         let before = connection.state();
         let mut tracked = connection.track(direction, segment, seen, settings, timeouts);
         if tracked == Tracked::Reopened {
-            let Some(new) = Connection::open(segment, settings) else { return Err((Sighted::Invalid, None)) };
+            let Some(new) = Connection::open(segment, settings) else { return Err((TrackOutcome::Invalid, None)) };
             *connection = new;
             let fresh = Seen { reply: false, assured: false };
             tracked = connection.track(direction, segment, fresh, settings, timeouts);
             (self.replied, self.assured) = (false, false);
-            *outcome = Sighted::Renewed;
+            *outcome = TrackOutcome::Renewed;
         } else if connection.state() != before {
-            *outcome = Sighted::Changed;
+            *outcome = TrackOutcome::Changed;
         }
         match tracked {
             Tracked::Accepted { timeout, confirmed } => Ok(Some((timeout, confirmed))),
             Tracked::Ignored => Ok(None),
             Tracked::Finished => {
-                *outcome = Sighted::Last;
+                *outcome = TrackOutcome::Last;
                 Ok(None)
             }
-            Tracked::Invalid | Tracked::Reopened => Err((Sighted::Invalid, None)),
-            Tracked::OutOfWindow { at_most } => Err((Sighted::OutOfWindow, at_most)),
+            Tracked::Invalid | Tracked::Reopened => Err((TrackOutcome::Invalid, None)),
+            Tracked::OutOfWindow { at_most } => Err((TrackOutcome::OutOfWindow, at_most)),
         }
     }
 }
 
-fn changed(outcome: Sighted) -> Sighted {
-    if outcome == Sighted::Part { Sighted::Changed } else { outcome }
+fn changed(outcome: TrackOutcome) -> TrackOutcome {
+    if outcome == TrackOutcome::Part { TrackOutcome::Changed } else { outcome }
 }
 
 /// A UDP flow with packets both ways is a stream once it is older than this (as in Linux).

@@ -34,7 +34,7 @@ pub(crate) use events::Events;
 pub use events::{EventKind, FlowEvent};
 pub use filter::FlowFilter;
 pub use flow::{Direction, Flow, FlowKind, Leg, Traffic};
-pub(crate) use flow::{NewFlow, Sighted, Sighting};
+pub(crate) use flow::{NewFlow, TrackOutcome, TrackedPacket};
 pub use listing::Restored;
 use mappings::Mappings;
 pub use record::FlowRecord;

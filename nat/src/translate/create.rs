@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::RngCore;
 
 use super::ports::{Pool, is_mappable};
-use super::{Context, Nat, Opening};
+use super::{Context, Nat, PlannedFlow};
 use crate::NatDrop;
 use crate::rules::Mapping;
 use crate::table::tcp::Segment;
@@ -26,7 +26,7 @@ enum Tried {
 /// What stays the same over all candidates.
 struct Attempt<'a> {
     context: &'a Context<'a>,
-    opening: &'a Opening,
+    opening: &'a PlannedFlow,
     /// The packet with its destination replaced.
     towards: Tuple,
     /// The mapping behaviour, for a source that is replaced by an external address.
@@ -38,7 +38,7 @@ impl Nat {
     pub(super) fn create(
         &self,
         context: &Context<'_>,
-        opening: &Opening,
+        opening: &PlannedFlow,
         rng: &mut dyn RngCore,
     ) -> Result<(Arc<Flow>, Direction), NatDrop> {
         let result = self.create_once(context, opening, rng);
@@ -59,7 +59,7 @@ impl Nat {
     fn create_once(
         &self,
         context: &Context<'_>,
-        opening: &Opening,
+        opening: &PlannedFlow,
         rng: &mut dyn RngCore,
     ) -> Result<(Arc<Flow>, Direction), NatDrop> {
         let tcp = context.rules.settings().tcp;

@@ -273,6 +273,18 @@ impl Fragments {
         lost
     }
 
+    /// Forgets the datagrams that came by a leg, and those that would leave by it.
+    pub(super) fn forget_leg(&mut self, leg: Leg) {
+        let leaves =
+            |datagram: &Datagram| matches!(&datagram.route, Some(Ok(Route::Forward { egress, .. })) if *egress == leg);
+        let gone = |(key, datagram): &(&FragmentKey, &Datagram)| key.ingress == leg || leaves(datagram);
+        let gone: Vec<FragmentKey> = self.datagrams.iter().filter(gone).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.forget(&key);
+        }
+        self.released.retain(|held| held.ingress != leg);
+    }
+
     fn make_room(&mut self, key: &FragmentKey) -> Result<(), NatDrop> {
         let own = self.per_source.get(&key.source).copied().unwrap_or(0);
         if own >= self.limits.datagrams_per_source {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vswitch_frame::{Fragment, L3, NetworkIndex, Packet};
 
 use super::fragments::{FragmentKey, Noted, Route};
-use super::{Context, Decision, Kind, Nat, Opening, Passage};
+use super::{Context, Decision, Kind, Nat, NatPath, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
 use crate::rules::{Between, Filtering, Hairpin, Inbound, Mapping, Reach, Translation};
@@ -39,7 +39,7 @@ impl Nat {
         match (packet.fragment(), noted) {
             (Fragment::Later, Noted::Known(Route::Forward { from, to, egress })) => {
                 let kind = Kind::Fragment { from, to };
-                Ok(Decision::Forward(Passage { kind, egress, destination: to.destination(), fragment: None }))
+                Ok(Decision::Forward(NatPath { kind, egress, destination: to.destination(), fragment: None }))
             }
             (Fragment::Later, Noted::Known(Route::ToSelf)) => Ok(Decision::ToSelf),
             (Fragment::Later, Noted::Held) => Ok(Decision::Held),
@@ -74,7 +74,7 @@ impl Nat {
                     }
                     let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
                     let kind = Kind::Known { flow, direction, segment };
-                    Ok(Decision::Forward(Passage { kind, egress, destination, fragment }))
+                    Ok(Decision::Forward(NatPath { kind, egress, destination, fragment }))
                 }
                 None => self.plan(context, tuple, segment, fragment),
             },
@@ -93,7 +93,7 @@ impl Nat {
                 }
                 let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
                 let kind = Kind::Error { flow, direction, quotation };
-                Ok(Decision::Forward(Passage { kind, egress, destination, fragment: None }))
+                Ok(Decision::Forward(NatPath { kind, egress, destination, fragment: None }))
             }
         }
     }
@@ -114,18 +114,18 @@ impl Nat {
             Leg::Inside(network) => self.plan_from_inside(context, network, &tuple)?,
             Leg::Uplink => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
         };
-        let passage = |kind, egress, destination| Decision::Forward(Passage { kind, egress, destination, fragment });
+        let path = |kind, egress, destination| Decision::Forward(NatPath { kind, egress, destination, fragment });
         Ok(match plan {
             Plan::ToSelf => Decision::ToSelf,
-            Plan::Untracked(egress) => passage(Kind::Untracked, egress, destination),
+            Plan::Untracked(egress) => path(Kind::Untracked, egress, destination),
             Plan::Flow { kind, egress, target, source } => {
                 if tuple.protocol().is_icmp() && !is_query(tuple.protocol(), tuple.icmp_type()) {
                     return Err(NatDrop::UnsolicitedReply);
                 }
                 let egress = [egress, context.ingress];
-                let opening = Box::new(Opening { tuple, segment, kind, egress, target, source });
+                let opening = Box::new(PlannedFlow { tuple, segment, kind, egress, target, source });
                 let destination = target.map_or(destination, |(address, _)| address);
-                passage(Kind::New(opening), egress[0], destination)
+                path(Kind::New(opening), egress[0], destination)
             }
         })
     }

@@ -19,13 +19,14 @@ pub use fragments::{FragmentCounters, FragmentLimits, HeldFrame};
 use fragments::{FragmentKey, Fragments};
 pub use ports::PORT_DRAWS;
 use rand::RngCore;
-use vswitch_frame::{PacketMut, Timestamp};
+use vswitch_frame::{NetworkIndex, PacketMut, Timestamp};
 
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::rewrite;
 use crate::table::tcp::Segment;
 use crate::table::{
-    Direction, EventKind, Flow, FlowFilter, FlowKind, FlowRecord, Leg, Limits, Restored, Sighted, Sighting, Table,
+    Direction, EventKind, Flow, FlowFilter, FlowKind, FlowRecord, Leg, Limits, Restored, Table, TrackOutcome,
+    TrackedPacket,
 };
 use crate::tuple::Tuple;
 use crate::{NatDrop, Rules};
@@ -52,7 +53,7 @@ pub struct Context<'a> {
 #[derive(Debug)]
 pub enum Decision {
     /// It goes on, by way of [`Nat::translate`].
-    Forward(Passage),
+    Forward(NatPath),
     /// It is for the switch itself. The shell answers it, or drops it as [`NatDrop::Unsolicited`].
     ToSelf,
     /// It is a fragment whose first has not come yet. It was copied and comes back from [`Nat::released`].
@@ -61,7 +62,7 @@ pub enum Decision {
 
 /// A frame's way through the translator, between lookup and translation.
 #[derive(Debug)]
-pub struct Passage {
+pub struct NatPath {
     kind: Kind,
     egress: Leg,
     destination: IpAddr,
@@ -73,7 +74,7 @@ enum Kind {
     /// Of a known flow.
     Known { flow: Arc<Flow>, direction: Direction, segment: Option<Segment> },
     /// To open a flow.
-    New(Box<Opening>),
+    New(Box<PlannedFlow>),
     /// An ICMP error about a packet of a flow.
     Error { flow: Arc<Flow>, direction: Direction, quotation: Quotation },
     /// A later fragment: its addresses now and then.
@@ -84,7 +85,7 @@ enum Kind {
 
 /// A flow that is to be made.
 #[derive(Debug, Clone, Copy)]
-struct Opening {
+struct PlannedFlow {
     tuple: Tuple,
     segment: Option<Segment>,
     kind: FlowKind,
@@ -95,7 +96,7 @@ struct Opening {
     source: Option<IpAddr>,
 }
 
-impl Passage {
+impl NatPath {
     /// Where the frame leaves.
     #[must_use]
     pub const fn egress(&self) -> Leg {
@@ -167,6 +168,20 @@ impl Nat {
         ended
     }
 
+    /// Ends the flows of a network that goes, and forgets what is kept of its fragments, so that another one may have its index;
+    /// returns how many flows there were.
+    pub fn forget_network(&self, network: NetworkIndex, now: Timestamp) -> usize {
+        let leg = Leg::Inside(network);
+        let mut ended = 0;
+        self.table.for_each(&FlowFilter::default(), now, |flow| {
+            if [Direction::Original, Direction::Reply].iter().any(|&direction| flow.egress(direction) == leg) {
+                ended += usize::from(self.table.remove(flow, now));
+            }
+        });
+        self.fragments().forget_leg(leg);
+        ended
+    }
+
     /// When [`Nat::handle_timeout`] is to be called next; never while there is neither flow nor fragment.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {
@@ -193,18 +208,18 @@ impl Nat {
     pub fn translate(
         &self,
         context: &Context<'_>,
-        passage: Passage,
+        path: NatPath,
         packet: &mut PacketMut<'_>,
         rng: &mut dyn RngCore,
     ) -> Result<(), NatDrop> {
         let bytes = packet.l3_end() - packet.l3_offset();
-        let Passage { kind, egress, fragment, .. } = passage;
+        let NatPath { kind, egress, fragment, .. } = path;
         let result = match kind {
             Kind::Known { flow, direction, segment } => self
-                .sight(context, &flow, direction, segment.as_ref(), bytes)
+                .track(context, &flow, direction, segment.as_ref(), bytes)
                 .map(|()| (*flow.arriving(direction), flow.leaving(direction))),
             Kind::New(opening) => self.create(context, &opening, rng).and_then(|(flow, direction)| {
-                self.sight(context, &flow, direction, opening.segment.as_ref(), bytes)?;
+                self.track(context, &flow, direction, opening.segment.as_ref(), bytes)?;
                 Ok((*flow.arriving(direction), flow.leaving(direction)))
             }),
             Kind::Error { flow, direction, quotation } => {
@@ -227,7 +242,7 @@ impl Nat {
 
     /// Lets the flow take note of a packet.
     #[inline]
-    fn sight(
+    fn track(
         &self,
         context: &Context<'_>,
         flow: &Arc<Flow>,
@@ -238,20 +253,20 @@ impl Nat {
         let settings = context.rules.settings();
         let now = context.now;
         let timeouts = context.rules.timeouts(flow);
-        let sighting = Sighting { direction, segment, bytes, now, timeouts, tcp: settings.tcp };
-        match flow.sight(sighting) {
-            Sighted::Part => {}
-            Sighted::First => self.table.tell(EventKind::New, flow, now),
-            Sighted::Changed => self.table.tell(EventKind::Update, flow, now),
-            Sighted::Renewed => {
+        let packet = TrackedPacket { direction, segment, bytes, now, timeouts, tcp: settings.tcp };
+        match flow.track(packet) {
+            TrackOutcome::Part => {}
+            TrackOutcome::First => self.table.tell(EventKind::New, flow, now),
+            TrackOutcome::Changed => self.table.tell(EventKind::Update, flow, now),
+            TrackOutcome::Renewed => {
                 self.table.tell(EventKind::Destroy, flow, now);
                 self.table.tell(EventKind::New, flow, now);
             }
-            Sighted::Last => {
+            TrackOutcome::Last => {
                 self.table.remove(flow, now);
             }
-            Sighted::Invalid => return Err(NatDrop::InvalidSegment),
-            Sighted::OutOfWindow => return Err(NatDrop::OutOfWindow),
+            TrackOutcome::Invalid => return Err(NatDrop::InvalidSegment),
+            TrackOutcome::OutOfWindow => return Err(NatDrop::OutOfWindow),
         }
         Ok(())
     }

@@ -123,8 +123,8 @@ fn x4_race_of_first_packets() {
                         let mut rng = StdRng::seed_from_u64(seed);
                         barrier.wait();
                         let decision = world.nat.lookup(&context, &packet.view());
-                        let Ok(Decision::Forward(passage)) = decision else { panic!("{decision:?}") };
-                        let outcome = world.nat.translate(&context, passage, &mut packet, &mut rng);
+                        let Ok(Decision::Forward(path)) = decision else { panic!("{decision:?}") };
+                        let outcome = world.nat.translate(&context, path, &mut packet, &mut rng);
                         assert_eq!(outcome, Ok(()));
                         describe(&sent.bytes)
                     }

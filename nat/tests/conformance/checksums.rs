@@ -105,9 +105,9 @@ fn c11_partial_zero() {
     let mut packet = PacketMut::admit(&mut sent.bytes, sent.offload).unwrap();
     let context = vswitch_nat::Context { rules: &world.rules, ingress: NET, now: world.now };
     let decision = world.nat.lookup(&context, &packet.view());
-    let Ok(vswitch_nat::Decision::Forward(passage)) = decision else { panic!("{decision:?}") };
+    let Ok(vswitch_nat::Decision::Forward(path)) = decision else { panic!("{decision:?}") };
     let mut rng = StdRng::seed_from_u64(1);
-    world.nat.translate(&context, passage, &mut packet, &mut rng).unwrap();
+    world.nat.translate(&context, path, &mut packet, &mut rng).unwrap();
     let moved = checksum::fold(u64::from(field(&other)) + u64::from(!own));
     assert_eq!(field(&sent) % 0xffff, moved % 0xffff);
 }

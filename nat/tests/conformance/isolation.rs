@@ -56,7 +56,7 @@ fn packet() -> impl Strategy<Value = (usize, String)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// No passage from or to an internal network has another network, or the uplink, as its other end, whatever came before
+    /// No path from or to an internal network has another network, or the uplink, as its other end, whatever came before
     /// and however translation is set. (Of what is trusted behind an uplink of sockets, only the network's own gateway
     /// speaks to it.)
     #[test]
@@ -143,4 +143,21 @@ fn mapped_addresses_are_not_ipv4() {
         assert_eq!(world.send_frame(leg, &mut sent), "bad-tuple", "{from:?} > {to:?}");
     }
     assert_eq!(world.count(), 1);
+}
+
+/// A network that goes takes its flows with it, and what is kept of its fragments: its index may be another's, with the same
+/// addresses. Flows of others stay.
+#[test]
+fn a_network_that_goes() {
+    let mut world = World::new();
+    let Leg::Inside(index) = NET else { panic!("the uplink is no network") };
+    assert_eq!(world.send("udp A:5000 > S:7000"), "up: udp EXT:5000 > S:7000");
+    assert_eq!(world.send("udp C:6000 > S:7000"), "up: udp EXT:6000 > S:7000");
+    let held = "udp A:1 > S:2 len=3000 ip-id=9 frag=2000";
+    assert_eq!(world.send(held), "held");
+    assert_eq!(world.nat.forget_network(index, world.now), 1);
+    assert_eq!(world.count(), 1);
+    assert_eq!(world.nat.fragment_counters().held_bytes, 0);
+    assert_eq!(world.send("udp S:7000 > EXT:5000"), "self", "nobody is told what was for another");
+    assert_eq!(world.send("udp S:7000 > EXT:6000"), "net8: udp S:7000 > C:6000");
 }

@@ -122,9 +122,9 @@ proptest! {
         let Ok(mut packet) = PacketMut::admit(&mut sent.bytes, sent.offload) else { return Ok(()) };
         let context = Context { rules: &world.rules, ingress, now: Timestamp::from_millis(1_000_500) };
         let mut rng = StdRng::seed_from_u64(1);
-        if let Ok(Decision::Forward(passage)) = world.nat.lookup(&context, &packet.view()) {
-            let egress = passage.egress();
-            let outcome = world.nat.translate(&context, passage, &mut packet, &mut rng);
+        if let Ok(Decision::Forward(path)) = world.nat.lookup(&context, &packet.view()) {
+            let egress = path.egress();
+            let outcome = world.nat.translate(&context, path, &mut packet, &mut rng);
             if outcome.is_ok() && egress == Leg::Uplink {
                 let (source, _) = packet.view().ip_addresses();
                 let routed = super::notation::address("OPEN");

@@ -130,9 +130,9 @@ impl World {
             Ok(Decision::ToSelf) => "self".to_owned(),
             Ok(Decision::Held) => "held".to_owned(),
             Err(reason) => reason.name().to_owned(),
-            Ok(Decision::Forward(passage)) => {
-                let (egress, destination) = (passage.egress(), passage.destination());
-                let outcome = self.nat.translate(&context, passage, &mut packet, &mut self.rng);
+            Ok(Decision::Forward(path)) => {
+                let (egress, destination) = (path.egress(), path.destination());
+                let outcome = self.nat.translate(&context, path, &mut packet, &mut self.rng);
                 match outcome {
                     Err(reason) => reason.name().to_owned(),
                     Ok(()) => {
@@ -152,7 +152,7 @@ impl World {
     fn inspect(&self, egress: Leg, destination: IpAddr, sent: &Frame) {
         let headers = Headers::parse(&sent.bytes).unwrap();
         let (source, to) = headers.ip_addresses(&sent.bytes);
-        assert_eq!(to, destination, "the passage names the destination");
+        assert_eq!(to, destination, "the path names the destination");
         let text = describe(&sent.bytes);
         if egress == Leg::Uplink {
             let routed = address("OPEN");

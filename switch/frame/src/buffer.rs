@@ -3,7 +3,7 @@
 use crate::admit::admit;
 use crate::offload::{Offload, VNET_HEADER_LEN};
 use crate::vlan::{TAG_LEN, VlanTag};
-use crate::{DropReason, Headers, Malformed, Packet, PacketMut};
+use crate::{DropReason, Headers, Malformed, NetworkRef, Packet, PacketMut};
 
 /// Bytes kept free in front of a received frame: room for a VLAN tag or the outer headers of a tunnel (outer IPv6,
 /// UDP, VXLAN and Ethernet need 70) without moving the frame.
@@ -28,6 +28,8 @@ pub struct FrameBuf {
     len: usize,
     /// The work that the sender left undone.
     pub offload: Offload,
+    /// The network that the frame is of, where the port that it goes through does not say it.
+    pub network: Option<NetworkRef>,
     /// Those of the frame, once it was checked.
     headers: Option<Headers>,
     /// The L4 checksum is right.
@@ -39,7 +41,15 @@ impl FrameBuf {
     #[must_use]
     pub fn new() -> Self {
         let storage = vec![0; BUFFER_LEN].into_boxed_slice();
-        FrameBuf { storage, start: HEADROOM, len: 0, offload: Offload::NONE, headers: None, verified: false }
+        FrameBuf {
+            storage,
+            start: HEADROOM,
+            len: 0,
+            offload: Offload::NONE,
+            network: None,
+            headers: None,
+            verified: false,
+        }
     }
 
     /// A buffer that holds a copy of `frame`.
@@ -116,6 +126,7 @@ impl FrameBuf {
     const fn forget(&mut self) {
         self.headers = None;
         self.verified = false;
+        self.network = None;
     }
 
     /// Empties the buffer and returns the [`MAX_FRAME_LEN`] bytes into which a frame is received.

@@ -71,6 +71,15 @@ impl NetworkIndex {
     }
 }
 
+/// A network wherever it is kept beyond a burst: its index may be another's by then, but not with the generation that it came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NetworkRef {
+    /// Its index.
+    pub index: NetworkIndex,
+    /// The generation that it came with.
+    pub since: Generation,
+}
+
 /// A VXLAN network identifier: 24 bits (RFC 7348 section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
@@ -121,7 +130,7 @@ impl fmt::Display for Vni {
 }
 
 /// Counts the snapshots that control has published; workers compare it between bursts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Generation(u64);
 
 impl Generation {

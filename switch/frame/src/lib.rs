@@ -4,7 +4,7 @@
 //! It does no I/O, keeps no state, reads no clock, and every other crate of the data plane is written in its words.
 //!
 //! # Nouns
-//! - [`MacAddr`], [`PortId`], [`NetworkIndex`], [`Vni`], [`Generation`], [`Timestamp`]: newtypes used as units.
+//! - [`MacAddr`], [`PortId`], [`NetworkIndex`], [`NetworkRef`], [`Vni`], [`Generation`], [`Timestamp`]: newtypes used as units.
 //! - [`Headers`]: one parse of a frame into header offsets.
 //! - [`Packet`], [`PacketMut`]: a frame that was checked, with its headers. That happens once, at ingress ([`FrameBuf::admit`]);
 //!   what follows cannot fail.
@@ -57,7 +57,7 @@ pub use buffer::FrameBuf;
 pub use drop::DropReason;
 pub use ethernet::EtherType;
 pub use headers::{Fragment, Headers, L3, addresses};
-pub use ids::{Generation, InvalidVni, NetworkIndex, PortId, Vni};
+pub use ids::{Generation, InvalidVni, NetworkIndex, NetworkRef, PortId, Vni};
 pub use mac::{MacAddr, MacParseError};
 pub use offload::{Gso, Offload};
 pub use packet::{OwnedPacket, Packet, PacketMut};

@@ -10,7 +10,7 @@ use vswitch_tunnel::TunnelDrop;
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::decap::{Intake, open};
 use vswitch_tunnel::header::LEN;
-use vswitch_tunnel::undone::{is_one_packet, left_undone};
+use vswitch_tunnel::inner_offload::{infer_offload, is_one_packet};
 
 use super::{OverlayLeg, VtepPlan};
 use crate::pipeline::Pipeline;
@@ -91,7 +91,7 @@ impl Entry<'_, '_> {
         }
         while !bytes.is_empty() {
             let taken = match open(&bytes[..size.min(bytes.len())]) {
-                Ok((vni, _)) => self.take_run(vni, (source, tos), size, bytes),
+                Ok((vni, _)) => self.take_run(vni, source, tos, size, bytes),
                 Err(reason) => {
                     self.plan.vtep.drops.add(reason, 1);
                     1
@@ -104,7 +104,7 @@ impl Entry<'_, '_> {
     }
 
     /// Takes in the packets of one network at the start of `bytes` and returns how many there are.
-    fn take_run(&mut self, vni: Vni, (source, tos): (IpAddr, u8), size: usize, bytes: &mut [u8]) -> usize {
+    fn take_run(&mut self, vni: Vni, source: IpAddr, tos: u8, size: usize, bytes: &mut [u8]) -> usize {
         let same = |packet: &&mut [u8]| open(packet).is_ok_and(|(other, _)| other == vni);
         if self.port.as_ref().is_none_or(|(current, _)| *current != vni) {
             self.flush();
@@ -150,7 +150,7 @@ impl Entry<'_, '_> {
             self.flush();
         }
         let buffer = &mut self.rx.buffers[self.filled];
-        buffer.fill(inner, left_undone(inner, headers, self.mtu, self.datagram));
+        buffer.fill(inner, infer_offload(inner, headers, self.mtu, self.datagram));
         self.coalescer.begin(buffer);
         self.filled += 1;
     }

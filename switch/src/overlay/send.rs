@@ -11,20 +11,22 @@ use vswitch_tunnel::{Amount, InnerVlan, OuterChecksum, Remote, TunnelDrop, View,
 
 use super::{OverlayLeg, Vtep};
 use crate::counters::Cells;
-use crate::sys::burst::Burst;
 use crate::sys::trains::TrainSender;
 
-/// One worker's arrays for sending through tunnels.
+/// One sender's arrays for tunnels; made when first needed.
 #[derive(Debug, Default)]
-pub(crate) struct Outbound {
+pub(crate) struct Outbound(Option<Box<Arrays>>);
+
+#[derive(Debug, Default)]
+struct Arrays {
     packer: Packer,
     sender: TrainSender,
 }
 
 impl OverlayLeg {
     /// Sends the frames that `indices` names through the tunnel, in order, and counts them on `cells`.
-    pub(crate) fn send(&self, burst: &mut Burst, buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
-        let outbound = burst.outbound();
+    pub(crate) fn send(&self, outbound: &mut Outbound, buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
+        let outbound = outbound.0.get_or_insert_default();
         let vtep = self.vtep.load();
         let spec = self.overlay.spec();
         let joins = spec.checksum == OuterChecksum::Computed && vtep.joins();
@@ -75,13 +77,7 @@ struct Exit<'b> {
 
 impl Exit<'_> {
     /// Puts one frame into the trains, once for each of its remotes.
-    fn put(
-        &mut self,
-        outbound: &mut Outbound,
-        view: &View<'_>,
-        buffer: &FrameBuf,
-        index: u16,
-    ) -> Result<(), TunnelDrop> {
+    fn put(&mut self, outbound: &mut Arrays, view: &View<'_>, buffer: &FrameBuf, index: u16) -> Result<(), TunnelDrop> {
         let packet = buffer.packet();
         if packet.frame().is_empty() {
             return Err(TunnelDrop::Runt);
@@ -100,13 +96,13 @@ impl Exit<'_> {
     }
 
     /// Sends the trains so far.
-    fn flush(&mut self, outbound: &mut Outbound) {
-        let Outbound { packer, sender } = outbound;
+    fn flush(&mut self, outbound: &mut Arrays) {
+        let Arrays { packer, sender } = outbound;
         let mut rest = packer.trains();
         while let [first, ..] = rest {
             let same = rest.iter().take_while(|train| train.path == first.path).count();
             let sent = self.vtep.with_source(first.path, self.leg.overlay.spec().checksum, |socket| {
-                sender.send(socket, self.vtep.config.address.port(), (packer, &rest[..same]), self.buffers)
+                sender.send(socket, self.vtep.config.address.port(), packer, &rest[..same], self.buffers)
             });
             let done = match sent {
                 Ok(count) => {
@@ -151,7 +147,7 @@ impl Exit<'_> {
         for packet in 0..packets {
             let bytes = packer.packet(train, packet).map(|piece| piece.len()).sum();
             let outcome = self.vtep.with_source(train.path, self.leg.overlay.spec().checksum, |socket| {
-                sender.send_alone(socket, port, (packer, train, packet), self.buffers)
+                sender.send_alone(socket, port, packer, train, packet, self.buffers)
             });
             match outcome {
                 Ok(()) => {

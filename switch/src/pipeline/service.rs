@@ -17,8 +17,7 @@ pub(super) fn ask(port: PortId, network: &Network, buffer: &mut FrameBuf) -> Ver
     if let Err(reason) = check(&network.interface, &buffer.packet()) {
         return reason.into();
     }
-    let (_, station) = vswitch_frame::addresses(buffer.frame());
-    services::set_addresses(buffer.frame_mut(), services::mac_of(network.index), station);
+    buffer.network = Some(network.to_ref());
     Verdict::Forward(port)
 }
 
@@ -48,11 +47,11 @@ impl Pipeline {
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) -> Result<Verdict, DropReason> {
-        let packet = buffer.admit()?;
-        let (station, from) = packet.addresses();
-        let (source, _) = packet.ip_addresses();
         // The network may be gone, and its index another's.
-        let network = services::network_of(from).and_then(|index| snapshot.network(index));
+        let network = buffer.network.and_then(|network| snapshot.network_of(network));
+        let packet = buffer.admit()?;
+        let (station, _) = packet.addresses();
+        let (source, _) = packet.ip_addresses();
         let network = network.filter(|network| network.interface.has(source)).ok_or(DropReason::NoReceiver)?;
         let gateway = network.config.gateway.as_ref().ok_or(DropReason::NoReceiver)?;
         services::set_addresses(buffer.frame_mut(), station, gateway.mac);

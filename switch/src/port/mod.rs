@@ -24,7 +24,7 @@ pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceS
 pub use streams::StreamStats;
 
 use crate::counters::{Cells, PortCounters};
-use crate::overlay::OverlayLeg;
+use crate::overlay::{Outbound, OverlayLeg};
 use crate::shared::wide;
 use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
@@ -172,9 +172,16 @@ impl Port {
         }
     }
 
-    /// Sends the frames that `indices` names, in order, and counts them on `cells`.
+    /// Sends the frames that `indices` names, in order, and counts them on `cells`. Nobody but [`crate::egress`] calls it.
     #[inline]
-    pub fn send(&self, burst: &mut Burst, buffers: &mut [FrameBuf], indices: &[u16], cells: &Cells) {
+    pub(crate) fn send(
+        &self,
+        burst: &mut Burst,
+        outbound: &mut Outbound,
+        buffers: &mut [FrameBuf],
+        indices: &[u16],
+        cells: &Cells,
+    ) {
         match &self.device {
             PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, |rest, buffers| {
                 self.send_packets(socket.as_fd(), burst, buffers, rest)
@@ -195,7 +202,7 @@ impl Port {
                 service.send(buffers, indices);
                 count_all(buffers, indices, cells);
             }
-            PortDevice::Overlay(leg) => leg.send(burst, buffers, indices, cells),
+            PortDevice::Overlay(leg) => leg.send(outbound, buffers, indices, cells),
         }
     }
 
@@ -209,7 +216,7 @@ impl Port {
         rest: &[u16],
     ) -> Result<usize, Refused> {
         let trains = self.trains.now();
-        let sent = self.send_burst(socket, burst, buffers, (rest, trains));
+        let sent = self.send_burst(socket, burst, buffers, rest, trains);
         if sent.is_ok() && trains == Trains::Joined {
             self.trains.taken();
         }
@@ -222,7 +229,8 @@ impl Port {
         socket: BorrowedFd<'_>,
         burst: &mut Burst,
         buffers: &mut [FrameBuf],
-        (rest, trains): (&[u16], Trains),
+        rest: &[u16],
+        trains: Trains,
     ) -> Result<usize, Refused> {
         if self.takes_long {
             return burst.send(socket, buffers, rest, trains);

@@ -100,23 +100,23 @@ impl RouteContext<'_> {
         let (packet, network) = (frame.buffer.packet(), ingress.network);
         check(&network.interface, &packet)?;
         let context = Context { rules: &self.plan.rules, ingress: self.plan.leg(network.index), now: self.now };
-        let passage = match self.router.nat.lookup(&context, &packet)? {
-            Decision::Forward(passage) => passage,
+        let path = match self.router.nat.lookup(&context, &packet)? {
+            Decision::Forward(path) => path,
             Decision::ToSelf => return Ok(None),
             Decision::Held => return Ok(Some(Verdict::Consumed)),
         };
         // The way through the gateway is no way round the bridge's own isolation. A published port is open to everybody, as
         // with Docker.
-        let isolates = passage.egress() == context.ingress && !network.config.inter_port;
-        if isolates && !passage.is_by_published_port(&self.plan.rules) {
+        let isolates = path.egress() == context.ingress && !network.config.inter_port;
+        if isolates && !path.is_by_published_port(&self.plan.rules) {
             return Err(DropReason::Isolated.into());
         }
-        let peer = self.plan.peer.filter(|_| passage.egress() == Leg::Uplink);
+        let peer = self.plan.peer.filter(|_| path.egress() == Leg::Uplink);
         let hop = match peer {
             // It speaks for gateways, too, whose addresses lie inside.
-            Some(_) => Hop { leg: Leg::Uplink, neighbour: passage.destination() },
+            Some(_) => Hop { leg: Leg::Uplink, neighbour: path.destination() },
             None => {
-                let hop = self.plan.routes.lookup(passage.destination()).filter(|hop| hop.leg == passage.egress());
+                let hop = self.plan.routes.lookup(path.destination()).filter(|hop| hop.leg == path.egress());
                 hop.ok_or(RouteDrop::NoRoute)?
             }
         };
@@ -144,7 +144,7 @@ impl RouteContext<'_> {
         }
         let mut packet = frame.buffer.packet_mut();
         decrement_hops(&mut packet)?;
-        self.router.nat.translate(&context, passage, &mut packet, self.rng)?;
+        self.router.nat.translate(&context, path, &mut packet, self.rng)?;
         let mac = match known {
             Known::At(mac) => mac,
             Known::AskAgain(mac) => {

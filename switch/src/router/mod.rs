@@ -172,6 +172,12 @@ impl Router {
         }
     }
 
+    /// Forgets what is kept of a network that goes, whose index may be another's.
+    pub(crate) fn forget_network(&self, index: NetworkIndex, now: Timestamp) {
+        self.nat.forget_network(index, now);
+        self.neighbours_changed();
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(std::sync::atomic::Ordering::Acquire)
     }

@@ -13,7 +13,6 @@ use vswitch_frame::train::{MAX_HEADER_LEN, Train};
 use vswitch_frame::vlan::VlanTag;
 use vswitch_frame::{EtherType, FrameBuf};
 
-use crate::overlay::Outbound;
 use crate::port::Received;
 
 /// Room for the one control message (tpacket_auxdata) that a packet socket adds to a frame, in 8-byte words.
@@ -33,8 +32,6 @@ pub struct Burst {
     headers: Box<[[u8; VNET_HEADER_LEN + MAX_HEADER_LEN]]>,
     /// How many frames each message to send carries.
     frames: Box<[usize]>,
-    /// For overlays; made when first needed.
-    outbound: Option<Box<Outbound>>,
 }
 
 /// How runs of UDP datagrams are sent.
@@ -70,13 +67,7 @@ impl Burst {
             control: vec![[0; CONTROL_WORDS]; size].into_boxed_slice(),
             headers: vec![[0; VNET_HEADER_LEN + MAX_HEADER_LEN]; size].into_boxed_slice(),
             frames: vec![0; size].into_boxed_slice(),
-            outbound: None,
         }
-    }
-
-    /// What sending through a tunnel needs.
-    pub(crate) fn outbound(&mut self) -> &mut Outbound {
-        self.outbound.get_or_insert_default()
     }
 
     /// Receives up to `buffers.len()` frames from a packet socket without waiting, and puts stripped VLAN tags back.

@@ -13,7 +13,7 @@ use super::checked;
 
 /// What a socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speech {
+pub enum DatagramKind {
     /// UDP.
     Udp,
     /// ICMP echo requests, without any privilege, where `net.ipv4.ping_group_range` has one of the process's groups.
@@ -100,18 +100,18 @@ const BUFFER: usize = 1 << 20;
 ///
 /// # Errors
 /// What the kernel says: no descriptor left, or `PermissionDenied` for a ping socket that is not allowed.
-pub fn open(speech: Speech, ipv6: bool) -> io::Result<OwnedFd> {
+pub fn open(kind: DatagramKind, ipv6: bool) -> io::Result<OwnedFd> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-    let protocol = match (speech, ipv6) {
-        (Speech::Udp, _) => Protocol::UDP,
-        (Speech::Ping, false) => Protocol::ICMPV4,
-        (Speech::Ping, true) => Protocol::ICMPV6,
+    let protocol = match (kind, ipv6) {
+        (DatagramKind::Udp, _) => Protocol::UDP,
+        (DatagramKind::Ping, false) => Protocol::ICMPV4,
+        (DatagramKind::Ping, true) => Protocol::ICMPV6,
     };
     let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
-    if ipv6 && speech == Speech::Udp {
+    if ipv6 && kind == DatagramKind::Udp {
         socket.set_only_v6(true)?;
     }
-    prepare(&socket, speech, ipv6)?;
+    prepare(&socket, kind, ipv6)?;
     Ok(socket.into())
 }
 
@@ -120,16 +120,16 @@ pub fn open(speech: Speech, ipv6: bool) -> io::Result<OwnedFd> {
 /// # Errors
 /// What the kernel says.
 pub fn prepare_published(socket: &Socket, ipv6: bool) -> io::Result<()> {
-    prepare(socket, Speech::Udp, ipv6)?;
+    prepare(socket, DatagramKind::Udp, ipv6)?;
     let (level, option) =
         if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
     switch_on(socket.as_fd(), level, option)
 }
 
-fn prepare(socket: &Socket, speech: Speech, ipv6: bool) -> io::Result<()> {
+fn prepare(socket: &Socket, kind: DatagramKind, ipv6: bool) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     report_errors(socket.as_fd(), ipv6)?;
-    if speech == Speech::Udp {
+    if kind == DatagramKind::Udp {
         socket.set_recv_buffer_size(BUFFER)?;
         // Kernels before 5.0 do not know it and deliver datagrams one by one.
         let _ = switch_on(socket.as_fd(), libc::SOL_UDP, UDP_GRO);
@@ -381,7 +381,7 @@ mod tests {
     use super::*;
 
     fn bound(ipv6: bool) -> (OwnedFd, SocketAddr) {
-        let socket = Socket::from(open(Speech::Udp, ipv6).unwrap());
+        let socket = Socket::from(open(DatagramKind::Udp, ipv6).unwrap());
         let any: SocketAddr = if ipv6 { "[::1]:0" } else { "127.0.0.1:0" }.parse().unwrap();
         socket.bind(&any.into()).unwrap();
         prepare_published(&socket, ipv6).unwrap();

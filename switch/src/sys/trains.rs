@@ -71,7 +71,8 @@ impl TrainSender {
         &mut self,
         socket: BorrowedFd<'_>,
         port: u16,
-        (packer, trains): (&Packer, &[Train]),
+        packer: &Packer,
+        trains: &[Train],
         buffers: &[FrameBuf],
     ) -> io::Result<usize> {
         self.clear();
@@ -93,7 +94,9 @@ impl TrainSender {
         &mut self,
         socket: BorrowedFd<'_>,
         port: u16,
-        (packer, train, packet): (&Packer, &Train, usize),
+        packer: &Packer,
+        train: &Train,
+        packet: usize,
         buffers: &[FrameBuf],
     ) -> io::Result<()> {
         self.clear();

@@ -8,11 +8,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Packet, PacketMut, Timestamp};
 use vswitch_nat::proxy::datagram::wire::{self, Link, Notice};
-use vswitch_nat::proxy::datagram::{Arrival, DatagramLimits, Datagrams, Filter, Heard, Listener, Shown};
+use vswitch_nat::proxy::datagram::{Arrival, ClientAddressing, DatagramLimits, Datagrams, Filter, Heard, Listener};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyLimits};
 use vswitch_nat::proxy::shares::Owner;
-use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamLimits, Streams};
+use vswitch_nat::proxy::stream::{Ending, Ends, HostSide, Readiness, Slot, StreamLimits, Streams};
 use vswitch_nat::rules::{NetworkSpec, Publish, Reach, Rules, RulesSpec, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
@@ -99,9 +99,9 @@ pub(super) fn nat(bytes: &[u8]) {
         let context = Context { rules: &rules, ingress, now };
         let mut bytes = frame.bytes.clone();
         let Ok(mut packet) = PacketMut::admit(&mut bytes, frame.offload) else { continue };
-        if let Ok(Decision::Forward(passage)) = nat.lookup(&context, &packet.view()) {
-            let (egress, target) = (passage.egress(), passage.destination());
-            let outcome = nat.translate(&context, passage, &mut packet, &mut random);
+        if let Ok(Decision::Forward(path)) = nat.lookup(&context, &packet.view()) {
+            let (egress, target) = (path.egress(), path.destination());
+            let outcome = nat.translate(&context, path, &mut packet, &mut random);
             if outcome.is_ok() {
                 let after = Headers::parse(&bytes).expect("a frame stays one");
                 let (source, destination) = ends(&after, &bytes).expect("a packet stays one");
@@ -160,8 +160,12 @@ fn address(input: &mut Input<'_>) -> SocketAddr {
     SocketAddr::new(address, if input.one_in(4) { input.word() } else { input.pick(USUAL.ports) })
 }
 
-fn shown(input: &mut Input<'_>) -> Shown {
-    if input.one_in(2) { Shown::Gateway(Ipv4Addr::new(10, 1, 0, 1).into()) } else { Shown::Client }
+fn shown(input: &mut Input<'_>) -> ClientAddressing {
+    if input.one_in(2) {
+        ClientAddressing::Gateway(Ipv4Addr::new(10, 1, 0, 1).into())
+    } else {
+        ClientAddressing::Client
+    }
 }
 
 /// Flows are bounded, and every frame that is made is a packet that parses.
@@ -257,7 +261,7 @@ struct Host {
     readable: usize,
 }
 
-impl Outside for Host {
+impl HostSide for Host {
     fn connect(&mut self, _: Slot, _: &Ends) -> io::Result<()> {
         if self.mood == 1 { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
     }

@@ -6,7 +6,7 @@ use vswitch_frame::{FrameBuf, Headers, MacAddr, Offload, Packet, Timestamp, Vni,
 use vswitch_tunnel::coalesce::Coalescer;
 use vswitch_tunnel::decap::{Intake, open};
 use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed, Route};
-use vswitch_tunnel::{EntrySpec, InnerVlan, Origin, Overlay, OverlaySpec, flow, undone};
+use vswitch_tunnel::{EntrySpec, InnerVlan, Origin, Overlay, OverlaySpec, flow, inner_offload};
 
 use super::frames::{Frame, USUAL};
 use super::input::Input;
@@ -69,10 +69,10 @@ pub(super) fn tunnel(bytes: &[u8]) {
         }
         for datagram in [None, Some(usize::from(input.word()))] {
             let Ok(headers) = Headers::parse(&frame.bytes) else { continue };
-            let left = undone::left_undone(&frame.bytes, &headers, 1450, datagram);
+            let left = inner_offload::infer_offload(&frame.bytes, &headers, 1450, datagram);
             assert_eq!(Offload::decode(left.encode(), frame.bytes.len()), Ok(left));
         }
-        let _ = undone::is_one_packet(&frame.bytes);
+        let _ = inner_offload::is_one_packet(&frame.bytes);
     }
     joined.end();
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use vswitch_frame::offload::{Gso, GsoKind, PartialChecksum};
 use vswitch_frame::{FrameBuf, Headers, Offload, PacketMut, checksum, segment};
 use vswitch_tunnel::coalesce::Coalescer;
-use vswitch_tunnel::undone::{is_one_packet, left_undone};
+use vswitch_tunnel::inner_offload::{infer_offload, is_one_packet};
 
 use super::world::{mac, udp};
 
@@ -51,7 +51,7 @@ fn segments(frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
 
 /// What is left to do on a frame in a network with an MTU of 1450 bytes.
 fn left(frame: &[u8]) -> Offload {
-    left_undone(frame, &Headers::parse(frame).unwrap(), 1450, None)
+    infer_offload(frame, &Headers::parse(frame).unwrap(), 1450, None)
 }
 
 /// What comes out of a row of frames.

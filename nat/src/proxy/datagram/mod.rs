@@ -102,7 +102,7 @@ pub struct Heard {
 
 /// As whom a client of a published port is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum ClientAddressing {
     /// As itself.
     Client,
     /// As a port at this address.
@@ -121,7 +121,7 @@ pub struct Arrival {
     /// Where the port leads.
     pub target: SocketAddr,
     /// As whom the client is shown.
-    pub shown: Shown,
+    pub shown: ClientAddressing,
 }
 
 impl Datagrams {
@@ -414,8 +414,8 @@ impl Datagrams {
             }
         }
         let shown = match shown {
-            Shown::Client => client,
-            Shown::Gateway(address) => self.free_port(address, target).ok_or(DatagramDrop::NoSocket)?,
+            ClientAddressing::Client => client,
+            ClientAddressing::Gateway(address) => self.free_port(address, target).ok_or(DatagramDrop::NoSocket)?,
         };
         let key = Key::Session(target, shown);
         // By another of the host's ports to the same socket inside: the last one answers.

@@ -173,7 +173,8 @@ fn reused_slots() {
     world.maps("10.0.0.2:4001", SERVER);
     // A client of another container's published port takes the place.
     let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
-    let arrival = Arrival { listener, client, local: None, target: address("10.0.1.2:5353"), shown: Shown::Client };
+    let arrival =
+        Arrival { listener, client, local: None, target: address("10.0.1.2:5353"), shown: ClientAddressing::Client };
     let now = world.time();
     world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
     let new = world.engine.flow_of_client(listener, client).unwrap();
@@ -286,7 +287,7 @@ fn sessions() {
     let mut world = World::new(DatagramLimits::default());
     let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
     let local = Some("203.0.113.1".parse().unwrap());
-    let arrival = Arrival { listener, client, local, target: address(INSIDE), shown: Shown::Client };
+    let arrival = Arrival { listener, client, local, target: address(INSIDE), shown: ClientAddressing::Client };
     let at = wire::udp_header_len(false);
     world.out.receive_area()[at..at + 2].copy_from_slice(b"hi");
     world.engine.arriving(&arrival, (2, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
@@ -295,7 +296,7 @@ fn sessions() {
     assert_eq!((by, to), (By::Published { listener, local }, client));
     assert_eq!(world.sends(INSIDE, SERVER, b"").unwrap().1, By::Own { fresh: true });
     // By the gateway's address: each client has a port of its own there.
-    let gateway = Shown::Gateway("10.0.0.1".parse().unwrap());
+    let gateway = ClientAddressing::Gateway("10.0.0.1".parse().unwrap());
     let mut seen = Vec::new();
     for port in [6000, 6001, 6000] {
         let client = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
@@ -547,7 +548,7 @@ proptest! {
                 _ => {
                     let (listener, client) = (Listener(host.into()), SocketAddr::new([198, 51, 100, 5].into(), port));
                     let target = address(&inside(53));
-                    let arrival = Arrival { listener, client, local: None, target, shown: Shown::Client };
+                    let arrival = Arrival { listener, client, local: None, target, shown: ClientAddressing::Client };
                     let now = world.time();
                     world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
                     let slot = world.engine.flow_of_client(listener, client).unwrap();

@@ -4,7 +4,7 @@ use std::io;
 
 use vswitch_frame::{OwnedPacket, Timestamp};
 
-use super::Outside;
+use super::HostSide;
 use super::open::{Open, has_ended, may_close};
 use super::table::Slot;
 use super::wire::{self, Arrived, Ends};
@@ -64,7 +64,7 @@ pub(super) enum Phase {
 
 /// What became of a connection's outside while bytes were moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pumped {
+pub(super) enum PumpResult {
     /// It goes on.
     On,
     /// The host's socket is broken.
@@ -73,7 +73,7 @@ pub(super) enum Pumped {
 
 impl Flow {
     /// `mss` is that of the endpoint's SYN; without one yet, nothing is sent that it could bound.
-    pub(super) fn new((ends, owner): (Ends, Owner), mss: u16, phase: Phase, opener: Opener, now: Timestamp) -> Self {
+    pub(super) fn new(ends: Ends, owner: Owner, mss: u16, phase: Phase, opener: Opener, now: Timestamp) -> Self {
         Flow {
             ends,
             owner,
@@ -106,8 +106,8 @@ impl Flow {
     }
 
     /// Moves what can be moved between the two sockets.
-    pub(super) fn pump(&mut self, slot: Slot, outside: &mut impl Outside, now: Timestamp) -> Pumped {
-        let Phase::Open(open) = &mut self.phase else { return Pumped::On };
+    pub(super) fn pump(&mut self, slot: Slot, outside: &mut impl HostSide, now: Timestamp) -> PumpResult {
+        let Phase::Open(open) = &mut self.phase else { return PumpResult::On };
         let before = self.bytes;
         open.inside_ended |= has_ended(open.socket_mut().state());
         while self.writable && open.socket_mut().can_recv() {
@@ -122,7 +122,7 @@ impl Flow {
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(_)) => return Pumped::Broken,
+                Ok(Err(_)) => return PumpResult::Broken,
                 Err(_) => break,
             }
         }
@@ -142,7 +142,7 @@ impl Flow {
                 Ok(Ok(count)) => self.bytes[1] += count as u64,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(_)) => return Pumped::Broken,
+                Ok(Err(_)) => return PumpResult::Broken,
                 Err(_) => break,
             }
         }
@@ -153,6 +153,6 @@ impl Flow {
         if self.bytes != before {
             self.active = now;
         }
-        Pumped::On
+        PumpResult::On
     }
 }

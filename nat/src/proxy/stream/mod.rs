@@ -12,7 +12,7 @@
 //! # How it is driven
 //! [`Streams::frame`] takes a packet from inside, [`Streams::ready`] news of a host socket, [`Streams::handle_timeout`]
 //! the time; [`Streams::fill`] then puts what is to be sent into buffers, and must be called until it leaves one empty. All
-//! touch [`Outside`], the host's sockets, straight from and to the rings: bytes are copied once each way in here.
+//! touch [`HostSide`], the host's sockets, straight from and to the rings: bytes are copied once each way in here.
 //!
 //! # Speed
 //! Each connection has a smoltcp `SocketSet` of its own, found by its ends, so a packet costs the same however many
@@ -26,8 +26,8 @@
 
 mod device;
 mod flow;
+mod host_side;
 mod open;
-mod outside;
 mod rings;
 mod settings;
 mod table;
@@ -41,9 +41,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use flow::Opener;
-use flow::{Flow, Phase, Pumped, Rank};
+use flow::{Flow, Phase, PumpResult, Rank};
+pub use host_side::{Ending, HostSide, Readiness};
 use open::{Open, Standing};
-pub use outside::{Ending, Outside, Readiness};
 use rings::Rings;
 pub use settings::{RING, SMALL_RING, StreamCounters, StreamDrop, StreamLimits};
 use smoltcp::iface::{Config, Interface};
@@ -56,7 +56,7 @@ use vswitch_frame::{FrameBuf, Offload, Packet, Timestamp};
 use wire::Arrived;
 pub use wire::Ends;
 
-use super::datagram::Shown;
+use super::datagram::ClientAddressing;
 use super::datagram::wire::Link;
 use super::shares::{Owner, Owners};
 use crate::route::{IcmpError, Sender, refuse_connection};
@@ -146,13 +146,13 @@ impl Streams {
     }
 
     /// Takes a packet from inside. What goes nowhere is counted.
-    pub fn frame(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl Outside) {
+    pub fn frame(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl HostSide) {
         if let Err(reason) = self.take(packet, now, outside) {
             self.counters.dropped(reason);
         }
     }
 
-    fn take(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl Outside) -> Result<(), StreamDrop> {
+    fn take(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl HostSide) -> Result<(), StreamDrop> {
         let arrived = wire::read(packet)?;
         if let Some(slot) = self.table.find(&arrived.ends) {
             self.segment(slot, packet, arrived, now, outside);
@@ -163,14 +163,14 @@ impl Streams {
             return Err(StreamDrop::NoFlow);
         }
         let owner = self.owners.of(arrived.ends.inside.ip());
-        if let Err(reason) = self.make_room((owner, Opener::Inside), now, outside) {
+        if let Err(reason) = self.make_room(owner, Opener::Inside, now, outside) {
             self.refuse(packet, None);
             return Err(reason);
         }
         let mss = arrived.mss.unwrap_or(u16::MAX);
         let (syn, arrived) = arrived.syn_alone(packet);
         let phase = Phase::Connecting(syn, arrived);
-        let flow = Flow::new((arrived.ends, owner), mss, phase, Opener::Inside, now);
+        let flow = Flow::new(arrived.ends, owner, mss, phase, Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         if let Err(error) = outside.connect(slot, &arrived.ends) {
             self.connected(slot, Err(error), now, outside);
@@ -179,7 +179,7 @@ impl Streams {
     }
 
     /// Takes news of a host socket.
-    pub fn ready(&mut self, slot: Slot, news: Readiness, now: Timestamp, outside: &mut impl Outside) {
+    pub fn ready(&mut self, slot: Slot, news: Readiness, now: Timestamp, outside: &mut impl HostSide) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         if let Phase::Connecting(..) = flow.phase {
             if let Some(result) = outside.connected(slot) {
@@ -201,9 +201,9 @@ impl Streams {
         &mut self,
         client: SocketAddr,
         target: SocketAddr,
-        shown: Shown,
+        shown: ClientAddressing,
         now: Timestamp,
-        outside: &mut impl Outside,
+        outside: &mut impl HostSide,
     ) -> Result<Slot, StreamDrop> {
         let opened = self.open_inside(client, target, shown, now, outside);
         match opened {
@@ -214,7 +214,7 @@ impl Streams {
     }
 
     /// Fills buffers with what is to be sent, and says how many. Fewer than there are buffers: nothing more is to be sent.
-    pub fn fill(&mut self, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl Outside) -> usize {
+    pub fn fill(&mut self, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl HostSide) -> usize {
         let mut filled = 0;
         while filled < buffers.len() {
             if let Some((frame, offload)) = self.replies.pop_front() {
@@ -257,7 +257,7 @@ impl Streams {
     }
 
     /// Ends the connections of an address inside that goes.
-    pub fn forget_endpoint(&mut self, address: IpAddr, outside: &mut impl Outside) {
+    pub fn forget_endpoint(&mut self, address: IpAddr, outside: &mut impl HostSide) {
         self.owners.forget(address);
         let gone = self.table.iter().filter(|(_, flow)| flow.ends.inside.ip() == address);
         for slot in gone.map(|(slot, _)| slot).collect::<Vec<_>>() {
@@ -272,7 +272,7 @@ impl Streams {
         packet: &Packet<'_>,
         arrived: Arrived,
         now: Timestamp,
-        outside: &mut impl Outside,
+        outside: &mut impl HostSide,
     ) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         let Phase::Open(open) = &mut flow.phase else {
@@ -283,22 +283,22 @@ impl Streams {
             return;
         };
         flow.mss = arrived.mss.unwrap_or(flow.mss);
-        let wire = (flow.ends, flow.mss);
+        let (ends, mss) = (flow.ends, flow.mss);
         let answer = open.ingress(&mut self.interface, packet, &arrived, &mut self.scratch, now);
-        if pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken
+        if pump(flow, slot, &mut self.counters, outside, now) == PumpResult::Broken
             && let Some(open) = flow.open_mut()
         {
             open.abort();
         }
         if let Some(emitted) = answer {
-            wire::finish(&mut self.scratch, emitted, wire, self.link);
+            wire::finish(&mut self.scratch, emitted, ends, mss, self.link);
             self.reply();
         }
         self.list(slot);
     }
 
     /// The host's connect has ended.
-    fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl Outside) {
+    fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl HostSide) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         let Phase::Connecting(syn, arrived) = &mut flow.phase else { return };
         let (syn, arrived, ends) = (std::mem::take(syn), *arrived, flow.ends);
@@ -335,15 +335,15 @@ impl Streams {
         &mut self,
         client: SocketAddr,
         target: SocketAddr,
-        shown: Shown,
+        shown: ClientAddressing,
         now: Timestamp,
-        sockets: &mut impl Outside,
+        sockets: &mut impl HostSide,
     ) -> Result<Slot, StreamDrop> {
         let owner = self.owners.of(target.ip());
-        self.make_room((owner, Opener::Outside), now, sockets)?;
+        self.make_room(owner, Opener::Outside, now, sockets)?;
         let outside = match shown {
-            Shown::Client => client,
-            Shown::Gateway(address) => self.port_at(address, target).ok_or(StreamDrop::TooMany)?,
+            ClientAddressing::Client => client,
+            ClientAddressing::Gateway(address) => self.port_at(address, target).ok_or(StreamDrop::TooMany)?,
         };
         let ends = Ends { inside: target, outside };
         if target.is_ipv4() != outside.is_ipv4() || self.table.find(&ends).is_some() {
@@ -355,7 +355,7 @@ impl Streams {
             return Err(StreamDrop::BadPort);
         };
         self.counters.rings += 2 * ring as u64;
-        let flow = Flow::new((ends, owner), u16::MAX, Phase::Open(open), Opener::Outside, now);
+        let flow = Flow::new(ends, owner, u16::MAX, Phase::Open(open), Opener::Outside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
         self.list(slot);
         Ok(slot)
@@ -377,9 +377,10 @@ impl Streams {
     /// room for what it tries next. Where there is no room in all, whoever has most loses what was idle longest.
     fn make_room(
         &mut self,
-        (owner, opener): (Owner, Opener),
+        owner: Owner,
+        opener: Opener,
         now: Timestamp,
-        outside: &mut impl Outside,
+        outside: &mut impl HostSide,
     ) -> Result<(), StreamDrop> {
         let full = self.table.len() >= self.limits.flows;
         let from = match self.table.greatest().filter(|_| full) {
@@ -397,14 +398,14 @@ impl Streams {
     }
 
     /// Ends a connection for others. Both sides are told.
-    fn evict(&mut self, slot: Slot, now: Timestamp, outside: &mut impl Outside) {
+    fn evict(&mut self, slot: Slot, now: Timestamp, outside: &mut impl HostSide) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
-        let wire = (flow.ends, flow.mss);
+        let (ends, mss) = (flow.ends, flow.mss);
         match &mut flow.phase {
             Phase::Open(open) => {
                 open.abort();
                 if let Some(emitted) = open.egress(&mut self.interface, &mut self.scratch, now) {
-                    wire::finish(&mut self.scratch, emitted, wire, self.link);
+                    wire::finish(&mut self.scratch, emitted, ends, mss, self.link);
                     self.reply();
                 }
             }
@@ -418,11 +419,11 @@ impl Streams {
     }
 
     /// Puts what one connection has to send into buffers. It is listed again unless it has no more.
-    fn send(&mut self, slot: Slot, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl Outside) -> usize {
+    fn send(&mut self, slot: Slot, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl HostSide) -> usize {
         let Some(flow) = self.table.flow_mut(slot) else { return 0 };
         flow.listed = false;
-        let broken = pump(flow, slot, &mut self.counters, outside, now) == Pumped::Broken;
-        let wire = (flow.ends, flow.mss);
+        let broken = pump(flow, slot, &mut self.counters, outside, now) == PumpResult::Broken;
+        let (ends, mss) = (flow.ends, flow.mss);
         let Phase::Open(open) = &mut flow.phase else { return 0 };
         let limit = if open.is_half_closed() { self.limits.half_closed } else { self.limits.idle };
         let ends_at = flow.active + Duration::from(limit);
@@ -437,14 +438,14 @@ impl Streams {
                 self.settle(slot, ends_at, now, outside);
                 return count;
             };
-            wire::finish(buffer, emitted, wire, self.link);
+            wire::finish(buffer, emitted, ends, mss, self.link);
         }
         self.list(slot);
         buffers.len()
     }
 
     /// A connection has nothing to send just now.
-    fn settle(&mut self, slot: Slot, ends_at: Timestamp, now: Timestamp, outside: &mut impl Outside) {
+    fn settle(&mut self, slot: Slot, ends_at: Timestamp, now: Timestamp, outside: &mut impl HostSide) {
         self.table.file(slot);
         let Some(open) = self.table.flow_mut(slot).and_then(Flow::open_mut) else { return };
         match open.standing(&mut self.interface, now) {
@@ -460,7 +461,7 @@ impl Streams {
         }
     }
 
-    fn remove(&mut self, slot: Slot, ending: Ending, outside: &mut impl Outside) {
+    fn remove(&mut self, slot: Slot, ending: Ending, outside: &mut impl HostSide) {
         if let Some(mut flow) = self.table.remove(slot) {
             let owner = flow.owner;
             if let Some(open) = flow.open_mut() {
@@ -514,9 +515,9 @@ fn pump(
     flow: &mut Flow,
     slot: Slot,
     counters: &mut StreamCounters,
-    outside: &mut impl Outside,
+    outside: &mut impl HostSide,
     now: Timestamp,
-) -> Pumped {
+) -> PumpResult {
     let before = flow.bytes;
     let pumped = flow.pump(slot, outside, now);
     counters.sent += flow.bytes[0] - before[0];

@@ -210,7 +210,7 @@ pub(super) const fn is_before(sequence: u32, other: u32) -> bool {
 
 /// Makes a frame of what the stack put behind room for an Ethernet header. Its checksum stays partial, and more payload than
 /// the endpoint's `mss` stays in one piece, to be cut up by whoever must.
-pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, (ends, mss): (Ends, u16), link: Link) {
+pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, ends: Ends, mss: u16, link: Link) {
     let area = out.receive_area();
     let ipv6 = ends.inside.is_ipv6();
     if let Ok(mut header) = Ethernet::parse(&mut area[..ethernet::HEADER_LEN]) {

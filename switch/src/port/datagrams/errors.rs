@@ -88,7 +88,7 @@ impl DatagramShell {
         self.report(slot, (sender, reported.to), payload, notice);
     }
 
-    fn tell_sender(&mut self, outgoing: &Outgoing<'_>, notice: Spoken) {
+    fn tell_sender(&mut self, outgoing: &Outgoing<'_>, notice: IcmpReport) {
         let payload = outgoing.payload.get(..QUOTED).unwrap_or(outgoing.payload);
         self.report(outgoing.slot, (None, outgoing.to), payload, notice.of(outgoing.to.is_ipv6()));
     }
@@ -104,17 +104,17 @@ impl DatagramShell {
 
 /// An error in the words of both families.
 #[derive(Debug, Clone, Copy)]
-struct Spoken {
+struct IcmpReport {
     v4: (u8, u8),
     v6: (u8, u8),
 }
 
-const NO_ROUTE: Spoken = Spoken { v4: (v4::UNREACHABLE, 0), v6: (v6::UNREACHABLE, 0) };
-const NO_HOST: Spoken = Spoken { v4: (v4::UNREACHABLE, 1), v6: (v6::UNREACHABLE, 3) };
-const PROHIBITED: Spoken = Spoken { v4: (v4::UNREACHABLE, 13), v6: (v6::UNREACHABLE, 1) };
-const TOO_BIG: Spoken = Spoken { v4: (v4::UNREACHABLE, 4), v6: (v6::PACKET_TOO_BIG, 0) };
+const NO_ROUTE: IcmpReport = IcmpReport { v4: (v4::UNREACHABLE, 0), v6: (v6::UNREACHABLE, 0) };
+const NO_HOST: IcmpReport = IcmpReport { v4: (v4::UNREACHABLE, 1), v6: (v6::UNREACHABLE, 3) };
+const PROHIBITED: IcmpReport = IcmpReport { v4: (v4::UNREACHABLE, 13), v6: (v6::UNREACHABLE, 1) };
+const TOO_BIG: IcmpReport = IcmpReport { v4: (v4::UNREACHABLE, 4), v6: (v6::PACKET_TOO_BIG, 0) };
 
-impl Spoken {
+impl IcmpReport {
     const fn of(self, ipv6: bool) -> Notice {
         let (kind, code) = if ipv6 { self.v6 } else { self.v4 };
         Notice { kind, code, rest: 0 }

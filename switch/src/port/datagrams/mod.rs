@@ -25,8 +25,8 @@ use mio::{Interest, Registry, Token};
 use vswitch_frame::{Fragment, FrameBuf, Offload, Packet, Timestamp, segment};
 use vswitch_nat::proxy::datagram::wire::{self, Link};
 use vswitch_nat::proxy::datagram::{
-    Arrival, By, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Filter, Heard, Kind, Listener, Outgoing,
-    Shown, Slot,
+    Arrival, By, ClientAddressing, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Filter, Heard, Kind,
+    Listener, Outgoing, Slot,
 };
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyCounters, ReassemblyLimits};
@@ -59,7 +59,7 @@ pub(crate) struct DatagramShell {
     /// Sockets of flows, by the index of their slot.
     sockets: Vec<Option<Carrier>>,
     listeners: BTreeMap<Listener, Published>,
-    /// What may have something to read, in turn. A flow that has ended since is not there any more when it is looked for.
+    /// What may have something to read: the first until its turn is over, then it goes behind the others. A flow that has ended since is not there any more when it is looked for.
     ready: VecDeque<Source>,
     /// Reads from the first of them until it is the next one's turn.
     turn: usize,
@@ -425,9 +425,9 @@ enum Read {
 const NOTHING: Read = Read::Nothing { looks: 1 };
 
 impl PublishedAs {
-    fn of(&self, client: IpAddr, target: IpAddr) -> Shown {
+    fn of(&self, client: IpAddr, target: IpAddr) -> ClientAddressing {
         let same_family = client.is_ipv4() == target.is_ipv4();
         let shows = !self.always_gateway && same_family && vswitch_nat::proxy::destinations::is_outside(client);
-        if shows { Shown::Client } else { Shown::Gateway(self.gateway) }
+        if shows { ClientAddressing::Client } else { ClientAddressing::Gateway(self.gateway) }
     }
 }

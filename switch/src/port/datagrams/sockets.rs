@@ -42,8 +42,8 @@ impl DatagramShell {
 
     pub(super) fn open(&mut self, registry: &Registry, outgoing: &Outgoing<'_>) -> io::Result<()> {
         let speech = match outgoing.kind {
-            Kind::Datagram => sys::Speech::Udp,
-            Kind::Echo => sys::Speech::Ping,
+            Kind::Datagram => sys::DatagramKind::Udp,
+            Kind::Echo => sys::DatagramKind::Ping,
         };
         let socket = sys::open(speech, outgoing.to.is_ipv6())?;
         if let Some(source) = self.destinations.source(outgoing.to.ip()) {

@@ -12,7 +12,7 @@
 //!                    ◄── engine ◄··stream··
 //! ```
 //!
-//! Between the pipeline and this port a frame names its network in a MAC address ([`mac_of`]), which nobody else sees.
+//! Between the pipeline and this port a buffer says which network its frame is of ([`FrameBuf::network`]).
 //!
 //! Bounds: connections in all and of each client ([`StreamLimits`]), answers that wait, stations that are remembered for
 //! connections. Fragments are not served: a question fits into a packet.
@@ -29,12 +29,12 @@ use std::sync::{Arc, Mutex};
 
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkIndex, Packet};
+use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkRef, Packet};
 use vswitch_nat::proxy::datagram::wire::{self, Datagram, Link, Meta};
 use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
 
-use self::streams::ServiceStreams;
+use self::streams::{ServiceStreams, Station};
 use super::Received;
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
@@ -60,7 +60,7 @@ pub trait Service: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceDatagram {
     /// Where it came from.
-    pub network: NetworkIndex,
+    pub network: NetworkRef,
     /// Who sent it.
     pub source: SocketAddr,
     /// The gateway's address that it was sent to, and the service's port.
@@ -82,7 +82,7 @@ impl ServiceDatagram {
 #[derive(Debug)]
 pub struct ServiceStream {
     /// Where it came from.
-    pub network: NetworkIndex,
+    pub network: NetworkRef,
     /// Who connected.
     pub source: SocketAddr,
     /// The gateway's address that it connected to, and the service's port.
@@ -229,17 +229,18 @@ impl ServicePort {
         let mut connections = None;
         for &index in indices {
             let buffer = &mut buffers[usize::from(index)];
+            let Some(network) = buffer.network else { continue };
             let packet = buffer.packet();
-            let (to, station) = packet.addresses();
-            let Some(network) = network_of(to) else { continue };
+            let (_, mac) = packet.addresses();
+            let station = Station { network, mac };
             if packet.protocol() == protocol::TCP {
                 let state = connections.get_or_insert_with(|| inner.state.lock());
                 let now = inner.clock.now();
                 in_packets(buffer, |packet| {
-                    state.streams.send(packet, (network, station), &*inner.service, now);
+                    state.streams.send(packet, station, &*inner.service, now);
                 });
             } else {
-                inner.take(&packet, (network, station));
+                inner.take(&packet, station);
             }
         }
         if let Some(mut state) = connections {
@@ -285,7 +286,7 @@ impl ServicePort {
 
 impl Inner {
     /// Hands a datagram, or each of a train, to the service.
-    fn take(&self, packet: &Packet<'_>, (network, station): (NetworkIndex, MacAddr)) {
+    fn take(&self, packet: &Packet<'_>, Station { network, mac: station }: Station) {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Relaxed);
         let datagram = match wire::read_udp(packet) {
             Ok(datagram) if !datagram.payload.is_empty() => datagram,
@@ -318,8 +319,9 @@ impl Inner {
             let at = wire::udp_header_len(source.is_ipv6());
             let Some(area) = buffer.receive_area().get_mut(at..at + payload.len()) else { continue };
             area.copy_from_slice(&payload);
-            let link = Link { own: mac_of(network), peer: station };
+            let link = Link { own: MacAddr::ZERO, peer: station };
             if wire::write_udp(buffer, link, local, source, payload.len(), None, Meta::default()) {
+                buffer.network = Some(network);
                 self.counters.answers.fetch_add(1, Relaxed);
                 count += 1;
             }
@@ -332,23 +334,6 @@ impl Inner {
         self.reactor.arm(&mut state.turns, next, self.clock.now());
     }
 }
-
-/// The MAC address that stands for a network between the pipeline and a service's port.
-pub(crate) const fn mac_of(network: NetworkIndex) -> MacAddr {
-    let [high, low] = network.value().to_be_bytes();
-    let [a, b, c, d] = PREFIX;
-    MacAddr::new([a, b, c, d, high, low])
-}
-
-/// The network that such an address stands for.
-pub(crate) fn network_of(mac: MacAddr) -> Option<NetworkIndex> {
-    let octets = mac.octets();
-    let (prefix, index) = octets.split_at(PREFIX.len());
-    (prefix == PREFIX).then(|| NetworkIndex::new(u16::from_be_bytes([index[0], index[1]])))
-}
-
-/// Locally administered.
-const PREFIX: [u8; 4] = [0x02, 0x76, 0x73, 0x73];
 
 /// Writes both addresses of a frame.
 pub(crate) fn set_addresses(frame: &mut [u8], to: MacAddr, from: MacAddr) {

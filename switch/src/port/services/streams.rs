@@ -8,12 +8,12 @@ use mio::Registry;
 use mio::event::Event;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::Socket;
-use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, Packet, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkRef, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamLimits, Streams};
 
 use super::super::streams::{HostSockets, news};
-use super::{Service, ServiceStream, mac_of, set_addresses};
+use super::{Service, ServiceStream, set_addresses};
 
 /// Connections, and where their clients are.
 #[derive(Debug)]
@@ -24,8 +24,12 @@ pub(super) struct ServiceStreams {
     stations: Stations,
 }
 
-/// Where a client is: its network and its MAC address.
-pub(super) type Station = (NetworkIndex, MacAddr);
+/// Where a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Station {
+    pub(super) network: NetworkRef,
+    pub(super) mac: MacAddr,
+}
 
 /// Most stations that are remembered, those of the generation before not counted.
 const STATIONS: usize = 8_192;
@@ -73,7 +77,7 @@ impl ServiceStreams {
     pub(super) fn send(&mut self, packet: &Packet<'_>, station: Station, service: &dyn Service, now: Timestamp) {
         let Some(asked) = ends(packet) else { return };
         self.stations.note(asked, station);
-        let mut pairs = self.sockets.opening(|ends| open(ends, service, station.0));
+        let mut pairs = self.sockets.opening(|ends| open(ends, service, station.network));
         self.engine.frame(packet, now, &mut pairs);
     }
 
@@ -111,7 +115,10 @@ impl ServiceStreams {
         for buffer in &mut buffers[..filled] {
             let client = ends(&buffer.packet());
             match client.and_then(|(gateway, client)| self.stations.of((client, gateway))) {
-                Some((network, station)) => set_addresses(buffer.frame_mut(), station, mac_of(network)),
+                Some(Station { network, mac }) => {
+                    set_addresses(buffer.frame_mut(), mac, MacAddr::ZERO);
+                    buffer.network = Some(network);
+                }
                 // Sent again when its client is heard of again.
                 None => buffer.truncate(0),
             }
@@ -126,7 +133,7 @@ fn ends(packet: &Packet<'_>) -> Option<(IpAddr, IpAddr)> {
 }
 
 /// A socket that leads to the service.
-fn open(ends: &Ends, service: &dyn Service, network: NetworkIndex) -> io::Result<Socket> {
+fn open(ends: &Ends, service: &dyn Service, network: NetworkRef) -> io::Result<Socket> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (stream, own) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     let asked = ServiceStream { network, source: ends.inside, local: ends.outside, stream };
@@ -136,13 +143,18 @@ fn open(ends: &Ends, service: &dyn Service, network: NetworkIndex) -> io::Result
 
 #[cfg(test)]
 mod tests {
+    use vswitch_frame::{Generation, NetworkIndex};
+
     use super::*;
 
     /// One address on two networks is two clients, and however many others come, who goes on speaking is remembered.
     #[test]
     fn stations_are_told_apart_and_kept() {
         let address = |number: u64| IpAddr::from(std::net::Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(number)));
-        let station = |network, mac| (NetworkIndex::new(network), MacAddr::from_u64(mac));
+        let station = |network, mac| Station {
+            network: NetworkRef { index: NetworkIndex::new(network), since: Generation::default() },
+            mac: MacAddr::from_u64(mac),
+        };
         let (client, gateways) = (address(2), [address(0x101), address(0x102)]);
         let mut stations = Stations::default();
         stations.note((client, gateways[0]), station(1, 0x0200_0000_0001));

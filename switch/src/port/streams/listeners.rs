@@ -11,9 +11,9 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::Socket;
 use vswitch_frame::Timestamp;
-use vswitch_nat::proxy::datagram::Shown;
+use vswitch_nat::proxy::datagram::ClientAddressing;
 use vswitch_nat::proxy::destinations::Destinations;
-use vswitch_nat::proxy::stream::{Ending, Outside, Streams};
+use vswitch_nat::proxy::stream::{Ending, HostSide, Streams};
 
 use super::super::datagrams::PublishedAs;
 use super::FIRST_LISTENER_TOKEN;
@@ -164,10 +164,10 @@ fn enter(
         let (client, shown) = shown(listener, client, entry);
         // A client whose address and port are taken inside comes as the gateway.
         let opened = streams.accept(client, listener.target, shown, now, sockets).ok();
-        let gateway = Shown::Gateway(listener.shown.gateway);
+        let gateway = ClientAddressing::Gateway(listener.shown.gateway);
         opened.or_else(|| match shown {
-            Shown::Client => streams.accept(client, listener.target, gateway, now, sockets).ok(),
-            Shown::Gateway(_) => None,
+            ClientAddressing::Client => streams.accept(client, listener.target, gateway, now, sockets).ok(),
+            ClientAddressing::Gateway(_) => None,
         })
     });
     let Some(slot) = opened else {
@@ -184,15 +184,15 @@ fn enter(
 }
 
 /// As whom a client is shown inside.
-fn shown(listener: &Listener, client: SocketAddr, entry: Entry<'_>) -> (SocketAddr, Shown) {
+fn shown(listener: &Listener, client: SocketAddr, entry: Entry<'_>) -> (SocketAddr, ClientAddressing) {
     let seen = entry.destinations.inside(client.ip()).filter(|address| {
         let same_family = address.is_ipv4() == listener.target.is_ipv4();
         let inside = entry.inside.iter().any(|net| net.contains(address));
         !listener.shown.always_gateway && same_family && !inside
     });
     match seen {
-        Some(address) => (SocketAddr::new(address, client.port()), Shown::Client),
-        None => (client, Shown::Gateway(listener.shown.gateway)),
+        Some(address) => (SocketAddr::new(address, client.port()), ClientAddressing::Client),
+        None => (client, ClientAddressing::Gateway(listener.shown.gateway)),
     }
 }
 

@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use vswitch_nat::proxy::destinations::Destinations;
-use vswitch_nat::proxy::stream::{Ending, Ends, Outside, Slot};
+use vswitch_nat::proxy::stream::{Ending, Ends, HostSide, Slot};
 
 use super::FIRST_TOKEN;
 use crate::sys::datagram as sys;
@@ -24,7 +24,7 @@ pub(in crate::port) struct HostSockets {
 }
 
 /// Sockets, and what makes one that leads to where a connection leads.
-pub(in crate::port) struct Connector<'a, O> {
+pub(in crate::port) struct HostSocketOpener<'a, O> {
     sockets: &'a mut HostSockets,
     open: O,
 }
@@ -43,8 +43,8 @@ impl HostSockets {
     pub(in crate::port) const fn opening<O: FnMut(&Ends) -> io::Result<Socket>>(
         &mut self,
         open: O,
-    ) -> Connector<'_, O> {
-        Connector { sockets: self, open }
+    ) -> HostSocketOpener<'_, O> {
+        HostSocketOpener { sockets: self, open }
     }
 
     /// Keeps a connected socket for a connection.
@@ -102,7 +102,7 @@ pub(super) fn open(ends: &Ends, inside: &[IpNet], destinations: Destinations) ->
     }
 }
 
-impl<O: FnMut(&Ends) -> io::Result<Socket>> Outside for Connector<'_, O> {
+impl<O: FnMut(&Ends) -> io::Result<Socket>> HostSide for HostSocketOpener<'_, O> {
     fn connect(&mut self, slot: Slot, ends: &Ends) -> io::Result<()> {
         let socket = (self.open)(ends)?;
         self.sockets.insert(slot, socket)
@@ -130,7 +130,7 @@ impl<O: FnMut(&Ends) -> io::Result<Socket>> Outside for Connector<'_, O> {
 }
 
 /// Without the means to connect: for what starts none.
-impl Outside for HostSockets {
+impl HostSide for HostSockets {
     fn connect(&mut self, _: Slot, _: &Ends) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }

@@ -80,7 +80,7 @@ fn attempts_make_room() {
 
 fn connects_from_outside(world: &mut World, target: [u8; 4]) -> bool {
     let (client, target) = ("203.0.113.9:5000".parse().unwrap(), (target, 8080).into());
-    let shown = crate::proxy::datagram::Shown::Client;
+    let shown = crate::proxy::datagram::ClientAddressing::Client;
     world.engine.accept(client, target, shown, world.now, &mut world.host).is_ok()
 }
 

@@ -18,7 +18,7 @@ use world::{INSIDE, SERVER, Wire, World};
 use super::flow::Phase;
 use super::open::may_close;
 use super::{Ending, StreamDrop, StreamLimits};
-use crate::proxy::datagram::Shown;
+use crate::proxy::datagram::ClientAddressing;
 use crate::table::Seconds;
 
 const CLEAN: Wire = Wire { loses: 0, doubles: 0, delays: 0 };
@@ -417,10 +417,10 @@ fn limits() {
     let target: SocketAddr = "10.0.0.2:8080".parse().unwrap();
     let client = "203.0.113.9:5000".parse().unwrap();
     let World { engine, host, now, .. } = &mut world;
-    assert_eq!(engine.accept(client, target, Shown::Client, *now, host), Err(StreamDrop::TooMany));
+    assert_eq!(engine.accept(client, target, ClientAddressing::Client, *now, host), Err(StreamDrop::TooMany));
     let other = "10.0.0.3:8080".parse().unwrap();
-    assert!(engine.accept(client, other, Shown::Client, *now, host).is_ok());
-    assert_eq!(engine.accept(client, other, Shown::Client, *now, host), Err(StreamDrop::TooMany));
+    assert!(engine.accept(client, other, ClientAddressing::Client, *now, host).is_ok());
+    assert_eq!(engine.accept(client, other, ClientAddressing::Client, *now, host), Err(StreamDrop::TooMany));
 }
 
 /// A client of a published port reaches the endpoint under its own address, or the gateway's; what the endpoint refuses is
@@ -430,7 +430,7 @@ fn published() {
     let target = SocketAddr::new(INSIDE, 8080);
     let client: SocketAddr = "203.0.113.9:5000".parse().unwrap();
     let gateway = "10.0.0.1".parse().unwrap();
-    for (shown, source) in [(Shown::Client, client.ip()), (Shown::Gateway(gateway), gateway)] {
+    for (shown, source) in [(ClientAddressing::Client, client.ip()), (ClientAddressing::Gateway(gateway), gateway)] {
         let mut world = world();
         world.listen(8080);
         let slot = world.engine.accept(client, target, shown, world.now, &mut world.host).unwrap();
@@ -444,7 +444,7 @@ fn published() {
         assert_eq!(world.engine.counters().accepted, 1);
     }
     let mut refused = world();
-    let slot = refused.engine.accept(client, target, Shown::Client, refused.now, &mut refused.host).unwrap();
+    let slot = refused.engine.accept(client, target, ClientAddressing::Client, refused.now, &mut refused.host).unwrap();
     refused.host.peers.insert(slot.index(), world::Peer::default());
     refused.until("refused", |world| !world.host.closed.is_empty());
     assert_eq!(refused.host.closed, [(slot, Ending::Reset)]);

@@ -20,7 +20,7 @@ use vswitch_frame::{EtherType, FrameBuf, MacAddr, Offload, Packet, PacketMut, Ti
 use crate::proxy::datagram::wire::Link;
 use crate::proxy::stream::open::{has_ended, owes_fin};
 use crate::proxy::stream::wire::{endpoint, is_before, read};
-use crate::proxy::stream::{Ending, Ends, Outside, Readiness, Slot, StreamLimits, Streams};
+use crate::proxy::stream::{Ending, Ends, HostSide, Readiness, Slot, StreamLimits, Streams};
 
 /// A peer on the host's side.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ pub(super) struct Host {
     pub(super) room: usize,
 }
 
-impl Outside for Host {
+impl HostSide for Host {
     fn connect(&mut self, slot: Slot, _: &Ends) -> io::Result<()> {
         self.peers.insert(slot.index(), Peer { room: self.room, ..Peer::default() });
         Ok(())

@@ -7,7 +7,7 @@ use super::Streams;
 use super::{Ends, Slot};
 
 /// The host's sockets, by connection. Reads and writes never wait.
-pub trait Outside {
+pub trait HostSide {
     /// Starts to connect a socket to where a connection from inside leads; the news comes by [`Streams::ready`].
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub fn is_one_packet(payload: &[u8]) -> bool {
 /// super-frame is to be cut into, if the kernel told it.
 #[inline]
 #[must_use]
-pub fn left_undone(frame: &[u8], headers: &Headers, mtu: u32, datagram: Option<usize>) -> Offload {
+pub fn infer_offload(frame: &[u8], headers: &Headers, mtu: u32, datagram: Option<usize>) -> Offload {
     find(frame, headers, mtu, datagram).unwrap_or(Offload::NONE)
 }
 
