@@ -6,6 +6,7 @@
 mod api;
 mod attach;
 mod attack;
+mod cni;
 mod command_line;
 mod containers;
 mod docker;

@@ -5,8 +5,10 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
 use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, sh, spawn};
 
 /// A podman with everything of its own in /tmp, whose network helpers are vswitch's.
-struct Podman<'v> {
+pub(crate) struct Podman<'v> {
     vs: &'v Vswitch,
+    /// Its containers.conf.
+    settings: String,
     /// An ordinary user's: the namespaces that podman makes for itself and keeps by a process. It makes none inside the
     /// test's own user namespace, so here they are made for it.
     pause: Option<Background>,
@@ -16,8 +18,13 @@ struct Podman<'v> {
 const SLIRP: &str = "#!/bin/sh\n[ \"$1\" = --help ] && exec echo --enable-ipv6 --enable-sandbox --enable-seccomp --mtu --disable-host-loopback\nprintf 1 >&3\nexec sleep 100000\n";
 
 impl<'v> Podman<'v> {
-    /// With the image `box` of busybox.
     fn new(vs: &'v Vswitch) -> Podman<'v> {
+        // Root's podman reads no file of a user's: these are what 'engine podman install --system' writes.
+        Podman::with(vs, "[engine]\nenable_port_reservation = false\n")
+    }
+
+    /// With the image `box` of busybox.
+    pub(crate) fn with(vs: &'v Vswitch, settings: &str) -> Podman<'v> {
         vs.ok("engine podman install --user");
         fs::write("/tmp/slirp4netns", SLIRP).unwrap();
         fs::set_permissions("/tmp/slirp4netns", fs::Permissions::from_mode(0o755)).unwrap();
@@ -28,7 +35,7 @@ impl<'v> Podman<'v> {
             eventually("the namespaces exist", 10, started);
             process
         });
-        let podman = Podman { vs, pause };
+        let podman = Podman { vs, settings: settings.to_owned(), pause };
         let script = "mkdir -p /tmp/root/bin /tmp/root/etc /tmp/root/tmp /tmp/root/proc /tmp/root/sys /tmp/root/dev && cd /tmp/root && \
              cp /bin/busybox bin/busybox && for name in sh ip wget httpd cat sleep echo nslookup; do ln -s busybox bin/$name; \
              done && echo 'root:x:0:0:root:/:/bin/sh' > etc/passwd && tar --owner=0 --group=0 -cf /tmp/box.tar .";
@@ -37,7 +44,7 @@ impl<'v> Podman<'v> {
         podman
     }
 
-    fn words(&self, words: &[&str]) -> Output {
+    pub(crate) fn words(&self, words: &[&str]) -> Output {
         let mut command = match &self.pause {
             None => Command::new("podman"),
             Some(pause) => {
@@ -53,8 +60,7 @@ impl<'v> Podman<'v> {
         command.args(["--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc", "--storage-driver=vfs"]);
         command.args(["--network-config-dir=/tmp/podman/networks", "--tmpdir=/tmp/podman/tmp"]);
         command.args(["--root=/tmp/podman/root", "--runroot=/tmp/podman/run", "--network-cmd-path=/tmp/slirp4netns"]);
-        // Root's podman reads no file of a user's: these are what 'engine podman install --system' writes.
-        fs::write("/tmp/containers.conf", "[engine]\nenable_port_reservation = false\n").unwrap();
+        fs::write("/tmp/containers.conf", &self.settings).unwrap();
         command.env("CONTAINERS_CONF", "/tmp/containers.conf");
         command.env("CONTAINERS_HELPER_BINARY_DIR", "/tmp/home/.local/share/vswitch/podman");
         command.env("VSWITCH_SOCKET", self.vs.socket()).args(words);
@@ -62,13 +68,13 @@ impl<'v> Podman<'v> {
     }
 
     #[track_caller]
-    fn ok(&self, line: &str) -> String {
+    pub(crate) fn ok(&self, line: &str) -> String {
         self.words(&line.split_whitespace().collect::<Vec<_>>()).ok()
     }
 
     /// Runs a script in a container.
     #[track_caller]
-    fn inside(&self, container: &str, script: &str) -> Output {
+    pub(crate) fn inside(&self, container: &str, script: &str) -> Output {
         self.words(&["exec", container, "sh", "-c", script])
     }
 }

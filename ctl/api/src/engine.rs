@@ -37,7 +37,9 @@ pub struct EngineAttach {
     pub name: String,
     /// The network, as the engine has it.
     pub network: NetworkCreate,
-    /// The engine's id of the network: 64 hexadecimal digits.
+    /// The engine's id of the network: 64 hexadecimal digits. Empty: the network is none of the engine's but exists under the
+    /// name in `network`, of which nothing else counts.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub network_id: String,
     /// Addresses that the engine chose, at most one of each family; vswitchd chooses where there is none.
     pub addresses: Vec<String>,

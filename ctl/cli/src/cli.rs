@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network,
+    attach, bridge, cni, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network,
     port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
@@ -84,6 +84,9 @@ enum Command {
     /// Let container engines call vswitch for their networks
     #[command(subcommand)]
     Engine(engine::EngineCommand),
+    /// Let whoever speaks CNI (containerd, CRI-O, podman) use vswitch
+    #[command(subcommand)]
+    Cni(cni::CniCommand),
     /// Show bridges as brctl does
     #[command(subcommand)]
     Bridge(bridge::BridgeCommand),
@@ -151,6 +154,7 @@ impl Cli {
             Command::Detach(args) => args.run(&client).await,
             Command::Endpoint(command) => command.run(&client).await.map(done),
             Command::Engine(command) => command.run(&client).await.map(done),
+            Command::Cni(command) => command.run(&client).await.map(done),
             Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
             Command::Flows(command) => command.run(&client).await.map(done),

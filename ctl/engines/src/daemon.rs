@@ -6,7 +6,7 @@ use vswitch_api::client::SOCKET_VARIABLE;
 use vswitch_api::{Client, ClientError};
 
 /// Set by podman for whatever it runs in its own user namespace, where everybody is root.
-const PODMAN_USER: &str = "_CONTAINERS_ROOTLESS_UID";
+pub(crate) const PODMAN_USER: &str = "_CONTAINERS_ROOTLESS_UID";
 
 /// A client of the daemon of the user who called the engine.
 ///

@@ -5,9 +5,12 @@
 //! everything while there is no vswitchd, is handed on to the engine's own helper ([`original`]).
 //!
 //! - [`podman::netavark`]: networks of containers;
-//! - [`podman::rootlessport`]: published ports of an ordinary user's containers.
+//! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
+//! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
+pub mod cni;
 pub mod daemon;
+mod namespace;
 pub mod original;
 pub mod podman;
 
@@ -19,10 +22,11 @@ pub fn run(name: &str) -> ExitCode {
     match name {
         "netavark" => podman::netavark::main(),
         "rootlessport" => podman::rootlessport::main(),
+        "vswitch" if cni::is_called() => cni::main(),
         _ => {
             complain(&format!(
-                "{name} is no helper of a container engine; 'vswitchctl engine podman install' gives this program the \
-                 names that it is called by"
+                "{name} is no helper of a container engine; 'vswitchctl engine podman install' and 'vswitchctl \
+                 cni install' give this program the names that it is called by"
             ));
             ExitCode::from(2)
         }

@@ -12,7 +12,7 @@ use super::{Controller, routes};
 use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, Endpoint, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
+use crate::model::{AttachSpec, Endpoint, EngineNetwork, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
 use crate::publish::{Binding, PublishSpec};
 use crate::store::Change;
 
@@ -55,7 +55,10 @@ impl Controller {
         // One at a time: what is asked for twice at once is there once.
         let _turn = self.inner.engines.lock().await;
         self.detach_engines(&spec.key).await?;
-        let network = self.network_of_engine(spec.network, &spec.network_id, &spec.key.engine)?;
+        let network = match spec.network {
+            EngineNetwork::Existing(name) => self.state().network(&name)?.network.id.clone(),
+            EngineNetwork::Brought(network, id) => self.network_of_engine(*network, &id, &spec.key.engine)?,
+        };
         let attach = AttachSpec {
             name: Some(spec.name),
             netns: NetnsRef::Ordered(order),

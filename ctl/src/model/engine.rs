@@ -1,7 +1,7 @@
 //! What a container engine may ask for.
 
 use vswitch_api::engine::{EngineAttach, EngineKey, EnginePorts};
-use vswitch_api::network::{EndpointConfig, EndpointIpamConfig};
+use vswitch_api::network::{EndpointConfig, EndpointIpamConfig, NetworkCreate};
 
 use super::{
     EndpointSpec, Faults, NetworkSpec, container_name, endpoint::parse_interface, parse_endpoint, parse_network,
@@ -19,12 +19,19 @@ pub struct EngineSpec {
     pub name: String,
     /// What the endpoint should be like.
     pub endpoint: EndpointSpec,
-    /// The network, as the engine has it.
-    pub network: NetworkSpec,
-    /// The engine's id of it.
-    pub network_id: Id,
+    /// The network.
+    pub network: EngineNetwork,
     /// Ports of the host that lead to it.
     pub publish: Vec<PublishSpec>,
+}
+
+/// The network of an engine's container.
+#[derive(Debug, Clone)]
+pub enum EngineNetwork {
+    /// One that exists, by name or id.
+    Existing(String),
+    /// One of the engine's, as it has it, under its id.
+    Brought(Box<NetworkSpec>, Id),
 }
 
 /// Ports of the host that lead to a container of an engine.
@@ -49,7 +56,6 @@ pub fn parse_engine(wire: EngineAttach) -> Result<EngineSpec, ControlError> {
     check_words(&wire.key.engine, &wire.key.container, &mut faults);
     let interface = faults.take(parse_interface(&wire.key.interface));
     let name = faults.take(container_name(&wire.name)).unwrap_or_default();
-    let network_id = faults.take(parse_id(&wire.network_id));
     let mut ipam = EndpointIpamConfig::default();
     for address in &wire.addresses {
         let place = if address.contains(':') { &mut ipam.ipv6_address } else { &mut ipam.ipv4_address };
@@ -69,16 +75,29 @@ pub fn parse_engine(wire: EngineAttach) -> Result<EngineSpec, ControlError> {
     });
     endpoint.interface = interface;
     let publish = parse_publish(&wire.publish, &mut faults);
-    let network = match parse_network(wire.network) {
-        Ok(network) => network,
+    let network = parse_engine_network(wire.network, &wire.network_id, &mut faults)?;
+    let network = network.unwrap_or_else(|| EngineNetwork::Existing(String::new()));
+    Ok(faults.finish(EngineSpec { key: wire.key, name, endpoint, network, publish })?)
+}
+
+/// `None`: the faults say why.
+fn parse_engine_network(
+    wire: NetworkCreate,
+    id: &str,
+    faults: &mut Faults,
+) -> Result<Option<EngineNetwork>, ControlError> {
+    if id.is_empty() {
+        return Ok(Some(EngineNetwork::Existing(wire.name)));
+    }
+    let id = faults.take(parse_id(id));
+    match parse_network(wire) {
+        Ok(network) => Ok(id.map(|id| EngineNetwork::Brought(Box::new(network), id))),
         Err(ControlError::Faults(more)) => {
             faults.append(more);
-            return Err(faults.into());
+            Ok(None)
         }
-        Err(other) => return Err(other),
-    };
-    let network_id = network_id.unwrap_or_else(|| Id::random(&mut rand::rng()));
-    Ok(faults.finish(EngineSpec { key: wire.key, name, endpoint, network, network_id, publish })?)
+        Err(other) => Err(other),
+    }
 }
 
 /// Checks the body of `POST /engines/ports`.

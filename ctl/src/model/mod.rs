@@ -36,7 +36,7 @@ pub use docker_create::{DockerError, Translated, create_from_docker, exec_from_d
 pub use endpoint::{
     Asked, AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
 };
-pub use engine::{EnginePortsSpec, EngineSpec, parse_engine, parse_engine_ports};
+pub use engine::{EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_ports};
 pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;

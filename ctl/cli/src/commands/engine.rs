@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use vswitch_api::Client;
-use vswitch_api::engine::PODMAN_HELPER_FOLDERS;
+use vswitch_api::endpoint::Endpoint;
+use vswitch_api::engine::{EngineKey, PODMAN_HELPER_FOLDERS};
 
 use crate::output;
 use crate::table::Table;
@@ -60,6 +61,13 @@ pub(crate) struct ScopeArgs {
     system: bool,
 }
 
+impl ScopeArgs {
+    /// For everybody.
+    pub(super) fn is_system(&self) -> bool {
+        self.system || (!self.user && rustix::process::geteuid().is_root())
+    }
+}
+
 impl EngineCommand {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let EngineCommand::Podman(command) = self;
@@ -80,7 +88,7 @@ struct Place {
 
 impl Place {
     fn of(scope: &ScopeArgs) -> anyhow::Result<Place> {
-        let system = scope.system || (!scope.user && rustix::process::geteuid().is_root());
+        let system = scope.is_system();
         if system {
             return Ok(Place {
                 helpers: "/usr/local/libexec/vswitch/podman".into(),
@@ -88,14 +96,9 @@ impl Place {
                 system,
             });
         }
-        let home = || std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let folder = |variable: &str, below: &str| {
-            let named = std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-            named.or_else(|| home().map(|home| home.join(below))).context("set HOME to your home directory")
-        };
         Ok(Place {
-            helpers: folder("XDG_DATA_HOME", ".local/share")?.join("vswitch/podman"),
-            configuration: folder("XDG_CONFIG_HOME", ".config")?.join("containers/containers.conf.d/vswitch.conf"),
+            helpers: user_folder("XDG_DATA_HOME", ".local/share")?.join("vswitch/podman"),
+            configuration: user_folder("XDG_CONFIG_HOME", ".config")?.join("containers/containers.conf.d/vswitch.conf"),
             system,
         })
     }
@@ -111,12 +114,18 @@ impl Place {
     }
 }
 
-/// The program that podman is to call: beside this one.
-fn program() -> anyhow::Result<PathBuf> {
+/// A folder of this user's: what a variable names, or one below the home directory.
+pub(super) fn user_folder(variable: &str, below: &str) -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| set("HOME").map(|home| home.join(below))).context("set HOME to your home directory")
+}
+
+/// The program that engines are to call: beside this one.
+pub(super) fn program() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find where this program is")?;
     let program = own.with_file_name("vswitch-engine");
     if !program.is_file() {
-        bail!("there is no {}, which podman is to call; install it beside vswitchctl", program.display());
+        bail!("there is no {}, which engines are to call; install it beside vswitchctl", program.display());
     }
     Ok(program)
 }
@@ -162,7 +171,7 @@ fn configuration(helpers: &Path, system: bool) -> anyhow::Result<String> {
 }
 
 /// Writes a file as a whole or not at all.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -218,10 +227,15 @@ async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
+    print_endpoints(&endpoints, |_| true)
+}
+
+/// The endpoints of engines' containers.
+pub(super) fn print_endpoints(endpoints: &[Endpoint], wanted: impl Fn(&EngineKey) -> bool) -> anyhow::Result<()> {
     let mut table = Table::new(["ENGINE", "CONTAINER ID", "NAME", "INTERFACE", "NETWORK", "ADDRESS"]);
     let mut any = false;
-    for one in &endpoints {
-        let Some(key) = &one.engine else { continue };
+    for one in endpoints {
+        let Some(key) = one.engine.as_ref().filter(|key| wanted(key)) else { continue };
         let address = one.ipv4_address.as_ref().or(one.ipv6_address.as_ref());
         let address = address.map(String::as_str).unwrap_or_default();
         table.row([&key.engine, output::short(&key.container), &one.name, &key.interface, &one.network, address]);

@@ -12,7 +12,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Parser};
-use rustix::thread::LinkNameSpaceType;
 use serde_json::{Value, json};
 use vswitch_api::endpoint::Endpoint;
 use vswitch_api::engine::{EngineAttach, EngineKey};
@@ -21,6 +20,7 @@ use vswitch_api::{Client, ClientError};
 
 use super::ENGINE;
 use super::wire::{Assigned, Interface, Network, NetworkOptions, Request, Status, publish};
+use crate::namespace::has_interface;
 use crate::{complain, daemon, original};
 
 /// Largest request, bytes.
@@ -283,21 +283,6 @@ fn teardown(request: &Request, text: &[u8], netns: &str, arguments: &[OsString])
         true => Ok(output.stdout),
         false => bail!("{}", String::from_utf8_lossy(&output.stdout).trim()),
     }
-}
-
-/// Whether a namespace has an interface; one that is gone has none.
-fn has_interface(netns: &str, interface: &str) -> bool {
-    let Ok(file) = File::open(netns) else { return false };
-    // A thread of its own, for it stays in the namespace.
-    let looked = std::thread::scope(|scope| {
-        let look = scope.spawn(|| {
-            rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
-            std::fs::read_to_string("/proc/thread-self/net/dev").ok()
-        });
-        look.join().ok().flatten()
-    });
-    let has = |line: &str| line.trim_start().strip_prefix(interface).is_some_and(|rest| rest.starts_with(':'));
-    looked.is_some_and(|devices| devices.lines().any(has))
 }
 
 fn key(request: &Request, options: &NetworkOptions) -> EngineKey {

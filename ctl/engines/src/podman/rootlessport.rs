@@ -12,12 +12,12 @@ use anyhow::Context;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use vswitch_api::Client;
 use vswitch_api::engine::EnginePorts;
+use vswitch_api::{Client, ClientError};
 
 use super::ENGINE;
 use super::wire::{PortMapping, publish};
-use crate::{complain, daemon, original};
+use crate::{cni, complain, daemon, original};
 
 /// Largest request, bytes.
 const LONGEST: u64 = 16 << 20;
@@ -62,7 +62,7 @@ fn run() -> anyhow::Result<()> {
     let mut text = Vec::new();
     io::stdin().take(LONGEST).read_to_end(&mut text).context("cannot read the request")?;
     let request: Request = serde_json::from_slice(&text).context("the request on standard input is not as podman's")?;
-    let wish = EnginePorts {
+    let mut wish = EnginePorts {
         engine: ENGINE.to_owned(),
         container: request.container_id.clone(),
         address: Some(request.child_ip.clone()).filter(|address| !address.is_empty()),
@@ -71,7 +71,15 @@ fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let first = match daemon::client() {
-            Ok(client) => client.lease_for_engine(&wish).await.map(|lease| (client, lease)),
+            Ok(client) => {
+                let mut leased = client.lease_for_engine(&wish).await;
+                // podman may have got the container's network by the CNI plug-in.
+                if leased.as_ref().is_err_and(ClientError::is_not_found) {
+                    cni::ENGINE.clone_into(&mut wish.engine);
+                    leased = client.lease_for_engine(&wish).await;
+                }
+                leased.map(|lease| (client, lease))
+            }
             Err(error) => Err(error),
         };
         match first {
