@@ -41,6 +41,8 @@ def perform(name):
         call("keyctl", KEYCTL_GET_KEYRING_ID, -3)
     elif name == "vsock":
         socket.socket(40, socket.SOCK_STREAM)
+    elif name == "alg_socket":
+        socket.socket(38, socket.SOCK_SEQPACKET)
     elif name == "unix_socket":
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:

@@ -50,7 +50,8 @@ pub struct ContainerCreate {
     pub cap_add: Vec<String>,
     /// Capabilities to take away.
     pub cap_drop: Vec<String>,
-    /// `no-new-privileges`, `seccomp=unconfined`, `systempaths=unconfined`.
+    /// `no-new-privileges`, `seccomp=unconfined`, `seccomp=` and the text of a profile in Docker's form,
+    /// `systempaths=unconfined`.
     pub security_opt: Vec<String>,
     /// All capabilities and devices, no filter of system calls, and all of /proc and /sys.
     pub privileged: bool,

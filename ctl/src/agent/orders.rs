@@ -168,6 +168,7 @@ impl Orders {
             stdin_once,
             capabilities,
             isolation,
+            profile,
             mounts,
             process,
             ..
@@ -184,6 +185,7 @@ impl Orders {
             stdin_once,
             capabilities,
             isolation,
+            profile,
             mounts,
             options: process,
             hostname,
@@ -221,6 +223,7 @@ impl Orders {
             tty: order.tty,
             capabilities: own.capabilities,
             isolation: own.isolation,
+            profile: own.profile,
             options: Box::new(own.process.of_exec(&order.user)),
         })
     }

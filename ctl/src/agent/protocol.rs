@@ -17,7 +17,7 @@ use vswitch_frame::MacAddr;
 
 use super::output::Attach;
 use crate::logfile::Limit;
-use crate::model::{Images, Isolation, Mounts, ProcessOptions};
+use crate::model::{Images, Isolation, Mounts, ProcessOptions, seccomp::SeccompProfile};
 use crate::publish::Binding;
 
 /// Largest message, bytes.
@@ -356,6 +356,9 @@ pub struct ProcessSpec {
     pub capabilities: Vec<u8>,
     /// How far it is separated from the host.
     pub isolation: Isolation,
+    /// What becomes of its system calls, if that is not Docker's default.
+    #[serde(default)]
+    pub profile: Option<SeccompProfile>,
     /// Its root directory and what lies on it.
     pub mounts: Mounts,
     /// Whose it is, and what holds for it.
@@ -383,6 +386,9 @@ pub struct ExecSpec {
     pub capabilities: Vec<u8>,
     /// How far the container is separated from the host.
     pub isolation: Isolation,
+    /// What becomes of its system calls, if that is not Docker's default.
+    #[serde(default)]
+    pub profile: Option<SeccompProfile>,
     /// Whose it is, and what holds for it.
     #[serde(default)]
     pub options: Box<ProcessOptions>,

@@ -431,6 +431,7 @@ impl Controller {
                 tty: spec.tty,
                 capabilities: one.spec.capabilities.clone(),
                 isolation: one.spec.isolation,
+                profile: one.spec.profile.clone(),
                 options: Box::new(one.spec.process.of_exec(&spec.user)),
             };
             Request::ProcessExec {

@@ -176,6 +176,7 @@ impl Controller {
             stdin_once: container.spec.stdin_once,
             capabilities: container.spec.capabilities.clone(),
             isolation: container.spec.isolation,
+            profile: container.spec.profile.clone(),
             mounts: container.spec.mounts.clone(),
             options: container.spec.process.clone(),
             log,

@@ -105,6 +105,12 @@ pub fn capability_name(number: u8) -> String {
     NAMES.get(usize::from(number)).map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
+/// The number of a capability, with or without `CAP_`.
+#[must_use]
+pub fn capability_number(name: &str) -> Option<u8> {
+    u8::try_from(number(name.strip_prefix("CAP_").unwrap_or(name))?).ok()
+}
+
 fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use vswitch_api::container::{ContainerCreate, ExecRequest};
 
+use super::seccomp::SeccompProfile;
 use super::{
     EndpointSpec, Faults, Isolation, Mounts, ProcessOptions, RestartPolicy, container_name, parse_endpoint,
     resolve_capabilities,
@@ -138,6 +139,9 @@ pub struct ContainerSpec {
     /// How far it is separated from the host.
     #[serde(default)]
     pub isolation: Isolation,
+    /// What becomes of its system calls, if that is not Docker's default.
+    #[serde(default)]
+    pub profile: Option<SeccompProfile>,
     /// The user's words for that.
     #[serde(default)]
     pub security_opt: Vec<String>,
@@ -325,6 +329,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     }
     let capabilities = faults.take(resolve_capabilities(&cap_add, &wire.cap_drop)).unwrap_or_default();
     let isolation = faults.take(Isolation::parse(&wire.security_opt, wire.privileged)).unwrap_or_default();
+    let profile = faults.take(SeccompProfile::of_options(&wire.security_opt)).unwrap_or_default();
     let mounts = Mounts::parse(wire.rootfs.as_deref(), wire.read_only, &wire.volumes, &wire.mounts, &wire.tmpfs)
         .unwrap_or_else(|more| {
             faults.append(more);
@@ -368,6 +373,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         extra_hosts,
         capabilities,
         isolation,
+        profile,
         security_opt: wire.security_opt,
         privileged: wire.privileged,
         mounts,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::seccomp::is_profile;
+
 /// How far a container is separated from the host; the default is Docker's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,10 +38,11 @@ impl Isolation {
                 ("seccomp", "unconfined") => isolation.all_calls = true,
                 ("seccomp", "builtin") => isolation.all_calls = false,
                 ("systempaths", "unconfined") => isolation.open_paths = true,
+                ("seccomp", text) if is_profile(text) => isolation.all_calls = false,
                 _ => {
                     return Err(format!(
-                        "invalid --security-opt {option:?}: known are no-new-privileges, seccomp=unconfined, seccomp=builtin \
-                         and systempaths=unconfined"
+                        "invalid --security-opt {option:?}: known are no-new-privileges, seccomp=unconfined, seccomp=builtin, \
+                         seccomp= with the text of a profile, and systempaths=unconfined"
                     ));
                 }
             }
@@ -65,6 +68,7 @@ mod tests {
         assert!(parsed(&["systempaths=unconfined"], false).unwrap().open_paths);
         assert!(parsed(&[], true).unwrap().all_devices);
         assert!(!parsed(&["seccomp=builtin"], true).unwrap().all_calls);
+        assert!(!parsed(&["seccomp={}"], true).unwrap().all_calls);
         for wrong in ["apparmor=x", "seccomp=/file.json", "no-new-privileges=maybe", ""] {
             assert!(parsed(&[wrong], false).unwrap_err().contains("seccomp=unconfined"));
         }

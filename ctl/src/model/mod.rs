@@ -22,11 +22,14 @@ mod options;
 mod overlay;
 mod process;
 mod restart;
+pub mod seccomp;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
 pub use archive::{ArchiveAction, archive_command};
-pub use capabilities::{DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, resolve as resolve_capabilities};
+pub use capabilities::{
+    DOCKER_DEFAULT as DEFAULT_CAPABILITIES, capability_name, capability_number, resolve as resolve_capabilities,
+};
 pub use container::{
     Container, ContainerSpec, DEFAULT_NETWORK, ExecSpec, ExtraHost, HostAddress, HostWord, NetworkMode, Phase,
     Stopping, Wanted, parse_container, parse_exec,

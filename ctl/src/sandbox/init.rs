@@ -55,7 +55,8 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     }
     std::env::set_current_dir("/").map_err(failed("enter the root directory"))?;
     if !order.spec.isolation.all_calls {
-        seccomp::install(capability::set(&order.spec.capabilities)).map_err(failed("filter system calls"))?;
+        let (capabilities, profile) = (&order.spec.capabilities, order.spec.profile.as_ref());
+        seccomp::install(capabilities, profile).map_err(failed("filter system calls"))?;
     }
     // It must be able to signal its command whatever that becomes.
     capability::restrict(capability::set(&order.spec.capabilities) | CapabilitySet::KILL | CapabilitySet::SETPCAP)
@@ -128,6 +129,7 @@ impl Stage {
             tty: spec.tty,
             capabilities: spec.capabilities,
             isolation: spec.isolation,
+            profile: spec.profile,
             options: Box::new(spec.options),
         };
         drive_stage(self.socket, &StageOrder { exec, open_files, network: false }, streams, None).await?;

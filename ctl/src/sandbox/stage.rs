@@ -98,7 +98,7 @@ fn prepare(order: &mut StageOrder, streams: [std::os::fd::OwnedFd; 3]) -> Result
     })?;
     let capabilities = capability::set(&exec.capabilities);
     if !exec.isolation.all_calls {
-        seccomp::install(capabilities).map_err(failed("filter system calls"))?;
+        seccomp::install(&exec.capabilities, exec.profile.as_ref()).map_err(failed("filter system calls"))?;
     }
     capability::bound(capabilities).map_err(failed("give up capabilities"))?;
     identity.assume(&exec.options.user)?;

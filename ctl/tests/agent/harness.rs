@@ -188,6 +188,7 @@ pub(crate) fn shell(sandbox: Option<&str>, script: &str) -> ProcessSpec {
         stdin_once: false,
         capabilities: DOCKER_CAPABILITIES.to_vec(),
         isolation: Isolation::default(),
+        profile: None,
         mounts: Default::default(),
         options: Default::default(),
         log: None,

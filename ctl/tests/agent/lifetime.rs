@@ -209,6 +209,7 @@ async fn finds_the_containers_of_a_killed_agent() {
             tty: false,
             capabilities: Vec::new(),
             isolation: Isolation::default(),
+            profile: None,
         };
         let request = Request::ProcessExec {
             process: "x1".to_owned(),

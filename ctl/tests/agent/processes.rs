@@ -266,6 +266,7 @@ fn exec(id: &str, script: &str) -> Request {
             tty: false,
             capabilities: DOCKER_CAPABILITIES.to_vec(),
             isolation: Isolation::default(),
+            profile: None,
         },
         order: None,
         attach: None,

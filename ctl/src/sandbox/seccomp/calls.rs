@@ -262,6 +262,8 @@ pub(super) const ALWAYS: &[c_long] = &[
     FUTEX_WAKE,
     FUTEX_WAIT,
     FUTEX_REQUEUE,
+    STATMOUNT,
+    LISTMOUNT,
     MSEAL,
     SETXATTRAT,
     GETXATTRAT,
@@ -278,6 +280,9 @@ const FUTEX_WAIT: c_long = 455;
 const FUTEX_REQUEUE: c_long = 456;
 const STATMOUNT: c_long = 457;
 const LISTMOUNT: c_long = 458;
+const LSM_GET_SELF_ATTR: c_long = 459;
+const LSM_SET_SELF_ATTR: c_long = 460;
+const LSM_LIST_MODULES: c_long = 461;
 const MSEAL: c_long = 462;
 const SETXATTRAT: c_long = 463;
 const GETXATTRAT: c_long = 464;
@@ -286,6 +291,8 @@ const REMOVEXATTRAT: c_long = 466;
 
 #[cfg(target_arch = "x86_64")]
 const IO_PGETEVENTS: c_long = 333;
+#[cfg(target_arch = "x86_64")]
+const URETPROBE: c_long = 335;
 #[cfg(target_arch = "aarch64")]
 const IO_PGETEVENTS: c_long = 292;
 
@@ -338,6 +345,7 @@ pub(super) const LEGACY: &[c_long] = &[
     libc::SYS_epoll_ctl_old,
     libc::SYS_epoll_wait_old,
     IO_PGETEVENTS,
+    URETPROBE,
 ];
 /// Older spellings and what belongs to the processor: allowed in every container, too.
 #[cfg(target_arch = "aarch64")]
@@ -372,8 +380,9 @@ pub(super) const WITH: &[(CapabilitySet, &[c_long])] = &[
             libc::SYS_syslog,
             libc::SYS_umount2,
             libc::SYS_unshare,
-            STATMOUNT,
-            LISTMOUNT,
+            LSM_GET_SELF_ATTR,
+            LSM_SET_SELF_ATTR,
+            LSM_LIST_MODULES,
         ],
     ),
     (CapabilitySet::DAC_READ_SEARCH, &[libc::SYS_open_by_handle_at]),

@@ -1,4 +1,5 @@
-//! The system calls of a container, by a seccomp filter: those that Docker's default profile allows.
+//! The system calls of a container, by a seccomp filter: those that Docker's default profile allows, or what a profile of the
+//! user's says ([`profile`]).
 //! Read first: seccomp(2), and "Seccomp security profiles for Docker" in Docker's documentation.
 //!
 //! What is not in the lists of [`calls`] meets EPERM. Two kinds of calls are said not to exist (ENOSYS), so that C libraries
@@ -6,6 +7,8 @@
 //! Programs of another architecture, such as 32-bit ones on a 64-bit host, are killed.
 
 mod calls;
+mod names;
+mod profile;
 
 use std::{collections::BTreeMap, io};
 
@@ -16,20 +19,19 @@ use seccompiler::{
 };
 use vswitch_switch::sys::seccomp::{self, Instruction};
 
+use super::capability;
+use crate::model::seccomp::SeccompProfile;
 use calls::{ALWAYS, LEGACY, NAMESPACES, NEWER, PERSONALITIES, WITH};
 
-/// Filters the calling thread and whatever it starts. The set is the container's; the thread needs CAP_SYS_ADMIN.
-pub(super) fn install(capabilities: CapabilitySet) -> io::Result<()> {
-    let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else {
-        tracing::warn!("no filter of system calls is known for {}: they are not restricted", std::env::consts::ARCH);
-        return Ok(());
+/// Filters the calling thread and whatever it starts, as the profile says or else as Docker's default one. The numbers are the
+/// container's capabilities; the thread needs CAP_SYS_ADMIN.
+pub(super) fn install(capabilities: &[u8], profile: Option<&SeccompProfile>) -> io::Result<()> {
+    let programs = match profile {
+        Some(profile) => vec![profile::compile(profile, capabilities)?],
+        None => built_in(capability::set(capabilities))?,
     };
-    let missing = absent(capabilities, target).map_err(io::Error::other)?;
-    let allowed = allow_list(capabilities, target).map_err(io::Error::other)?;
-    // Of two answers that are errors the one of the filter that came last counts.
-    for program in [allowed, missing] {
-        let instructions: Vec<Instruction> = program.iter().map(|one| (one.code, one.jt, one.jf, one.k)).collect();
-        match seccomp::install(&instructions) {
+    for program in programs {
+        match seccomp::install(&program) {
             Err(error) if [Some(libc::EINVAL), Some(libc::ENOSYS)].contains(&error.raw_os_error()) => {
                 tracing::warn!("this kernel has no seccomp filters: the container's system calls are not restricted");
                 return Ok(());
@@ -38,6 +40,18 @@ pub(super) fn install(capabilities: CapabilitySet) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Docker's default profile. Of two answers that are errors the one of the filter that came last counts.
+fn built_in(capabilities: CapabilitySet) -> io::Result<Vec<Vec<Instruction>>> {
+    let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else {
+        tracing::warn!("no filter of system calls is known for {}: they are not restricted", std::env::consts::ARCH);
+        return Ok(Vec::new());
+    };
+    let programs = [allow_list(capabilities, target), absent(capabilities, target)];
+    let instructions =
+        |program: BpfProgram| program.iter().map(|one| (one.code, one.jt, one.jf, one.k)).collect::<Vec<Instruction>>();
+    programs.into_iter().map(|program| program.map(instructions).map_err(io::Error::other)).collect()
 }
 
 fn allow_list(capabilities: CapabilitySet, target: TargetArch) -> Result<BpfProgram, BackendError> {
@@ -51,9 +65,12 @@ fn allow_list(capabilities: CapabilitySet, target: TargetArch) -> Result<BpfProg
     if !administrator {
         rules.insert(libc::SYS_clone, vec![argument(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?]);
     }
-    // Virtual machines' sockets reach the hypervisor whatever the network namespace.
-    let vsock = u64::from(libc::AF_VSOCK.unsigned_abs());
-    rules.insert(libc::SYS_socket, vec![argument(0, SeccompCmpOp::Ne, vsock)?]);
+    // Virtual machines' sockets reach the hypervisor whatever the network namespace, and those of the kernel's ciphers reach code
+    // that few others use.
+    let closed = [libc::AF_VSOCK, libc::AF_ALG].map(|family| u64::from(family.unsigned_abs()));
+    let closed = closed.map(|family| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family));
+    let [vsock, ciphers] = closed;
+    rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![vsock?, ciphers?])?]);
     let personalities = PERSONALITIES.iter().map(|&persona| argument(0, SeccompCmpOp::Eq, persona));
     rules.insert(libc::SYS_personality, personalities.collect::<Result<_, _>>()?);
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());

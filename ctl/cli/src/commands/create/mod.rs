@@ -153,7 +153,8 @@ pub(crate) struct ContainerArgs {
     /// Capability to take away, or ALL (repeat for more)
     #[arg(long, value_name = "CAP")]
     cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=unconfined or systempaths=unconfined (repeat for more)
+    /// no-new-privileges, seccomp=unconfined, seccomp=FILE (a profile in Docker's form) or systempaths=unconfined (repeat for
+    /// more)
     #[arg(long = "security-opt", value_name = "OPTION")]
     security_opt: Vec<String>,
     /// All capabilities and devices, no filter of system calls, all of /proc and /sys
@@ -206,6 +207,7 @@ impl ContainerArgs {
         let labels = labels.iter().filter_map(|line| line.split_once('='));
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let working_dir = working_dir(self.workdir, &self.files)?;
+        let security_opt = self.security_opt.into_iter().map(security_option).collect::<Result<_, _>>()?;
         let mut networks = self.networks.into_iter();
         let NetworkRequest { network, mut endpoint } = networks.next().unwrap_or_default();
         if let Some(address) = self.ip {
@@ -239,7 +241,7 @@ impl ContainerArgs {
             extra_hosts: self.hosts,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
-            security_opt: self.security_opt,
+            security_opt,
             privileged: self.privileged,
             volumes: self.files.volumes,
             mounts: self.files.mounts,
@@ -279,6 +281,18 @@ pub(crate) fn variables(given: &[String]) -> Vec<String> {
     });
     let last: BTreeMap<_, _> = pairs.collect();
     last.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+/// Puts the text of a profile in the place of its file's name, as docker does: it is a file of the caller's.
+fn security_option(option: String) -> anyhow::Result<String> {
+    let file = match option.split_once(['=', ':']) {
+        Some(("seccomp", value)) if !matches!(value, "unconfined" | "builtin") => value,
+        _ => return Ok(option),
+    };
+    let wrong = |why: String| Usage(format!("the seccomp profile {file:?} cannot be used: {why}"));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let profile: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok(format!("seccomp={profile}"))
 }
 
 fn working_dir(wanted: Option<String>, files: &FileArgs) -> anyhow::Result<Option<String>> {
