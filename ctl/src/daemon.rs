@@ -29,6 +29,7 @@ use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
 use crate::uplink::{PacketUplink, SocketsUplink, Uplink};
+use crate::userns::{RemapError, RemapWish};
 use crate::vital;
 
 /// Why vswitchd did not start, or ended.
@@ -49,6 +50,9 @@ pub enum DaemonError {
     /// Seccomp or landlock.
     #[error(transparent)]
     Confinement(#[from] ConfinementError),
+    /// The ids of containers.
+    #[error(transparent)]
+    Remap(#[from] RemapError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +109,7 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     }
     raise_descriptor_limit();
     vswitch_switch::sys::memory::keep_large_blocks_apart();
+    let remap = options.defaults.remap.as_ref().map(RemapWish::on_this_host).transpose()?;
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
     let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
@@ -122,6 +127,7 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
             strangers: options.clients == Clients::Containers,
             capabilities: options.capabilities.clone(),
             images: options.images.clone(),
+            remap,
         },
     })?;
     privileges::drop_all()?;

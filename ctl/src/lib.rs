@@ -41,4 +41,5 @@ pub mod publish;
 pub mod sandbox;
 pub mod store;
 pub mod uplink;
+pub mod userns;
 pub mod vital;

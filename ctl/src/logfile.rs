@@ -36,13 +36,13 @@ const LEAST_BYTES: u64 = 1 << 10;
 const MOST_FILES: u32 = 100;
 
 impl Limit {
-    /// Docker's `max-size` (`10m`) and `max-file` (`3`).
+    /// Docker's `max-size` (`10m`) and `max-file` (`3`); what is not among them stays as it is here.
     ///
     /// # Errors
     /// One sentence for each option that makes no sense.
-    pub fn parse(options: &BTreeMap<String, String>) -> Result<Limit, Faults> {
+    pub fn with(self, options: &BTreeMap<String, String>) -> Result<Limit, Faults> {
         let mut faults = Faults::new("");
-        let mut limit = Limit::default();
+        let mut limit = self;
         for (key, value) in options {
             match key.as_str() {
                 "max-size" => match parse_size(value).filter(|bytes| *bytes >= LEAST_BYTES) {
@@ -92,7 +92,13 @@ impl Writer {
         if let Err(error) = writer.open() {
             writer.complain(&error);
         }
+        writer.rest();
         writer
+    }
+
+    /// Holds no descriptor until there is more to write: most containers are silent, and there may be thousands.
+    pub(crate) fn rest(&mut self) {
+        self.current = None;
     }
 
     /// Writes all of it, the end of one file and the beginning of the next if need be.
@@ -236,7 +242,7 @@ mod tests {
 
     fn options(pairs: &[(&str, &str)]) -> Result<Limit, String> {
         let options = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Limit::parse(&options).map_err(|faults| faults.to_string())
+        Limit::default().with(&options).map_err(|faults| faults.to_string())
     }
 
     /// Docker's two options and its sizes; everything else is refused, all at once.

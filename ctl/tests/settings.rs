@@ -8,6 +8,7 @@ use clap::Parser;
 use common::agent::FakeAgent;
 use common::{Daemon, message};
 use serde_json::{Value, json};
+use vswitch_ctl::agent::protocol::Request;
 use vswitch_ctl::args::{Args, Environment};
 use vswitch_ctl::model::Defaults;
 
@@ -103,6 +104,29 @@ fn another_default_network() {
     assert_eq!(daemon.inspect("c6")["network_mode"], "br0");
 }
 
+/// What the operator says of containers' output holds for those that do not say it themselves, option by option.
+#[test]
+fn output_of_containers() {
+    let agent = FakeAgent::default();
+    let dir = tempfile::tempdir().unwrap();
+    let line = ["--log-opt=max-size=1m", "--log-opt=max-file=2"];
+    let daemon = Daemon::start_settled(dir, agent.clone(), None, settings(&line));
+    let (size, file) = (json!({"max-size": "2m"}), json!({"max-file": "7"}));
+    let cases = [(json!({}), (1 << 20, 2)), (size, (2 << 20, 2)), (file, (1 << 20, 7))];
+    for (number, (options, expected)) in cases.into_iter().enumerate() {
+        let name = format!("c{number}");
+        let body = json!({"name": name, "command": ["true"], "network": "none", "log_options": options});
+        assert_eq!(daemon.post("/vswitch/v1/containers", &body.to_string()).0, 201);
+        agent.asked();
+        assert_eq!(daemon.post(&format!("/vswitch/v1/containers/{name}/start"), "").0, 204);
+        let limit = agent.asked().into_iter().find_map(|request| match request {
+            Request::ProcessStart { spec, .. } => Some((spec.log_limit.max_bytes, spec.log_limit.max_files)),
+            _ => None,
+        });
+        assert_eq!(limit, Some(expected), "{options}");
+    }
+}
+
 /// New settings change the network bridge while nobody is on it, and are refused as a whole, by name, while somebody is.
 #[test]
 fn reload() {
@@ -130,6 +154,9 @@ fn reload() {
     daemon.controller.reload(settings(&["--bip=10.8.0.5/16"])).unwrap();
     daemon.running("c2", "bridge");
     assert_eq!(daemon.inspect("c2")["endpoints"][0]["ipv4_address"], "10.8.0.1/16");
+    // What cannot change is refused, too.
+    let error = daemon.controller.reload(settings(&["--userns-remap=default"])).unwrap_err().to_string();
+    assert!(error.contains("restart it to change that"), "{error}");
     // A subnet of another network is refused, and bridge stays.
     let error = daemon.controller.reload(settings(&["--bip=10.200.0.1/24"])).unwrap_err().to_string();
     assert!(error.contains("cannot change while"), "{error}");

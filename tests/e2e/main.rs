@@ -56,6 +56,7 @@ mod statistics;
 mod terminals;
 mod traffic;
 mod user_ids;
+mod userns;
 mod views;
 mod walkthrough_links;
 mod walkthrough_networks;

@@ -219,7 +219,7 @@ fn output_goes_on() {
 
 /// Kills the daemon, then its agent, and waits until nothing of either is left but what nobody has waited for.
 #[track_caller]
-fn kill_both(vs: &Vswitch) {
+pub(crate) fn kill_both(vs: &Vswitch) {
     let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
     vs.crash();
     sh(&format!("kill -9 {agent}")).ok();

@@ -55,6 +55,8 @@ pub struct ContainerCreate {
     pub security_opt: Vec<String>,
     /// All capabilities and devices, no filter of system calls, and all of /proc and /sys.
     pub privileged: bool,
+    /// `host`: the host's user namespace, where vswitchd gives containers one of their own (`--userns-remap`).
+    pub userns: String,
     /// Folders and files of the host, and volumes: `HOST:CONTAINER[:ro]`, `NAME:CONTAINER[:ro]` or `CONTAINER` each.
     pub volumes: Vec<String>,
     /// The same and file systems in memory, in Docker's long form.
@@ -228,6 +230,9 @@ pub struct Container {
     /// As asked.
     #[serde(default)]
     pub privileged: bool,
+    /// As asked.
+    #[serde(default)]
+    pub userns: String,
     /// As asked.
     #[serde(default)]
     pub volumes: Vec<String>,

@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -53,8 +53,14 @@ impl Data {
         &self.folder
     }
 
-    /// Makes what a container needs of it: paths take the place of volumes. Answers where changes of its root directory go.
-    pub(crate) fn prepare(&self, id: &str, mut spec: ProcessSpec) -> Result<(ProcessSpec, Option<PathBuf>), Failure> {
+    /// Makes what a container needs of it: paths take the place of volumes, and those that nobody has used are given to its
+    /// `owner`, if its root is another than the agent's. Answers where changes of its root directory go.
+    pub(crate) fn prepare(
+        &self,
+        id: &str,
+        mut spec: ProcessSpec,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(ProcessSpec, Option<PathBuf>), Failure> {
         let own: BTreeMap<usize, String> = spec.mounts.anonymous(id).collect();
         for (index, mount) in spec.mounts.list.iter_mut().enumerate() {
             let name = match (&mount.source, own.get(&index)) {
@@ -64,6 +70,10 @@ impl Data {
             };
             self.make_volume(&name, BTreeMap::new(), BTreeMap::new())?;
             let path = self.volume(&name)?.join(CONTENT);
+            if let Some(owner) = owner {
+                give(&path, owner)
+                    .map_err(|error| Failure::io(format!("give the volume {name} to the container"), &error))?;
+            }
             mount.source = Source::Bind(text(&path)?);
         }
         let layer = match &spec.mounts.root {
@@ -202,6 +212,13 @@ fn make(path: &Path, mode: u32) -> Result<(), Failure> {
     made.map_err(|error| Failure::io(format!("make the folder {}", path.display()), &error))
 }
 
+/// As Docker, which has its volumes made for the container that first has them; one that is empty still is.
+fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let unused =
+        fs::metadata(path)?.uid() == rustix::process::geteuid().as_raw() && fs::read_dir(path)?.next().is_none();
+    if unused { chown(path, Some(uid), Some(gid)) } else { Ok(()) }
+}
+
 fn plain(id: &str) -> Result<&str, Failure> {
     let good = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     good.then_some(id).ok_or_else(|| Failure::other("the id of a container consists of letters and digits"))
@@ -276,7 +293,7 @@ mod tests {
             list: ["/own", "named:/n", "/host:/h"].map(|text| Mount::parse(text).unwrap()).to_vec(),
             ..Mounts::default()
         };
-        let (spec, layer) = data.prepare(&id, ProcessSpec { mounts, ..ProcessSpec::default() }).unwrap();
+        let (spec, layer) = data.prepare(&id, ProcessSpec { mounts, ..ProcessSpec::default() }, None).unwrap();
         assert!(layer.as_ref().unwrap().join("upper").is_dir());
         let sources = spec.mounts.list.iter().map(|mount| match &mount.source {
             Source::Bind(path) => PathBuf::from(path),

@@ -12,7 +12,7 @@ use std::{
 use clap::Parser;
 use rustix::{
     fs::FlockOperation,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit},
 };
 use tokio::sync::mpsc;
 use vswitch_switch::sys::descriptors::close_on_exec;
@@ -128,6 +128,10 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
         }
         Some(porter)
     } else {
+        // The parents of containers in user namespaces of their own end at once.
+        if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
+            tracing::warn!("cannot inherit processes: {error}");
+        }
         None
     };
     let key = Key::make(state_dir).map_err(|error| failed("write the agent's key", error))?;

@@ -21,6 +21,7 @@ mod key;
 mod listen;
 mod network;
 pub(crate) mod orders;
+mod orphans;
 pub mod output;
 mod pidfd;
 mod processes;
@@ -32,6 +33,7 @@ mod survivors;
 mod terminal;
 mod uplink;
 mod user;
+mod users;
 pub(crate) mod wire;
 
 pub use entry::main;

@@ -147,6 +147,11 @@ impl Orders {
         parse_container(order.ok_or_else(unknown)?).map_err(|faults| wrong(&faults))
     }
 
+    /// Whether a container was ordered to be in the host's user namespace.
+    pub(crate) fn host_users(&self, id: &str) -> bool {
+        self.kept(id).is_ok_and(|wanted| wanted.spec.isolation.host_users)
+    }
+
     /// What is started for a container: what its client ordered, with what is vswitchd's to say.
     pub(crate) fn start(&self, id: &str, said: ProcessSpec, policy: &Policy) -> Result<ProcessSpec, Failure> {
         if !policy.ordered {
@@ -362,7 +367,7 @@ mod tests {
             env: vec!["LD_PRELOAD=evil".to_owned()],
             working_dir: "/evil".to_owned(),
             capabilities: (0..41).collect(),
-            isolation: Isolation { all_calls: true, open_paths: true, all_devices: true, no_new_privileges: false },
+            isolation: Isolation { all_calls: true, all_devices: true, host_users: true, ..Isolation::default() },
             mounts: Mounts { list: vec![Mount::parse("/:/mnt").unwrap()], ..Mounts::default() },
             ..ProcessSpec::default()
         };

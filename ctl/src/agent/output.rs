@@ -337,7 +337,11 @@ impl Carrier {
         let (stream, source) = &self.sources[index];
         let stream = *stream;
         match source.try_read(&mut piece) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if let Some((writer, _)) = &mut self.writer {
+                    writer.rest();
+                }
+            }
             // A terminal that nobody has open any more ends with an error.
             Ok(0) | Err(_) => drop(self.sources.remove(index)),
             Ok(count) => {

@@ -22,11 +22,6 @@ pub(crate) fn ended(pidfd: impl AsFd) -> bool {
     poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
-/// Blocks until the process has ended.
-pub(crate) fn wait(pidfd: impl AsFd) {
-    while matches!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Err(rustix::io::Errno::INTR) | Ok(0)) {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

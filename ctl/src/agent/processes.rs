@@ -27,10 +27,12 @@ use super::{
     freezer,
     network::{self, Answer},
     orders,
+    orphans::Orphans,
     output::{Attach, Outputs, Shape},
     pidfd,
     protocol::{ExecSpec, Failure, FailureKind, ProcessSpec, Reply},
     survivors::{self, Survivor},
+    users::{self, Spawned},
     wire::Channel,
 };
 use crate::logfile::Limit;
@@ -50,6 +52,7 @@ pub(crate) struct Processes {
     data: Data,
     /// A process of an earlier agent ended; the kernel tells that to its parent only, which this agent is not.
     orphan_ended: Arc<Notify>,
+    orphans: Orphans,
 }
 
 /// What is the same for all.
@@ -111,6 +114,7 @@ impl Processes {
             outputs: Outputs::default(),
             hidden: Mutex::default(),
             orphan_ended: Arc::default(),
+            orphans: Orphans::default(),
         }
     }
 
@@ -131,22 +135,24 @@ impl Processes {
         own.into_iter().chain(more.iter().cloned()).collect()
     }
 
-    /// Starts a container in `netns` (`None`: the host's network).
+    /// Starts a container in a network namespace (`None`: the host's network), and in the user namespace that it belongs to
+    /// if that is not the agent's.
     pub(crate) async fn start(
         &self,
         id: &str,
         spec: ProcessSpec,
-        netns: Option<OwnedFd>,
+        (netns, owner): (Option<OwnedFd>, Option<(u32, u32)>),
         streams: Vec<OwnedFd>,
     ) -> Answer {
         self.reserve(id)?;
+        let made = streams.is_empty();
         let log = spec.log.as_deref().map(|log| (Path::new(log), spec.log_limit));
         let shape = Shape { tty: spec.tty, input: spec.open_stdin, input_once: spec.stdin_once };
         let streams = match self.streams(id, streams, Some((shape, log))) {
             Ok(streams) => streams,
             Err(failure) => return self.settle(id, Err(failure)),
         };
-        let (spec, layer) = match self.data.prepare(id, spec) {
+        let (spec, layer) = match self.data.prepare(id, spec, owner) {
             Ok(prepared) => prepared,
             Err(failure) => return self.settle(id, Err(failure)),
         };
@@ -156,6 +162,7 @@ impl Processes {
             data: self.data.folder().to_owned(),
             layer,
             homes: self.settings.homes.clone(),
+            mounted: owner.is_some(),
             ephemeral: self.settings.ephemeral,
             open_files: self.settings.open_files,
         };
@@ -163,15 +170,23 @@ impl Processes {
         let (hosts, resolv_conf) = (order.spec.etc_hosts.clone(), order.spec.etc_resolv_conf.clone());
         let files = hosts.zip(resolv_conf).map(|(hosts, resolv_conf)| Files { hosts, resolv_conf });
         let arguments = survivors::arguments(&self.settings.state_dir, id, sandbox.as_deref());
-        let spawned = on_thread(move || {
-            if let Some(netns) = netns {
-                network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
-            }
-            unshare(Unshare::Container).map_err(|error| Failure::io("make the container's namespaces", &error))?;
-            spawn(&arguments)
-        });
         let started = async {
-            let (pid, pidfd, socket) = spawned.await?;
+            let (spawned, stage) = match (&netns, owner) {
+                (Some(netns), Some(_)) => {
+                    let (spawned, stage) = in_time(users::start_init(&order, arguments, netns, &streams[0])).await?;
+                    (spawned, Some(stage))
+                }
+                _ => (spawn_container(netns, arguments).await?, None),
+            };
+            if let Some(stage) = stage
+                && let Err(failure) = in_time(stage.mount(&spawned)).await
+            {
+                return Err(self.abandon(spawned.0, failure));
+            }
+            if let Some(owner) = owner {
+                users::give(&streams, owner, made);
+            }
+            let (pid, pidfd, socket) = spawned;
             match in_time(drive_init(socket, &order, streams)).await {
                 Ok(channel) => {
                     let init = Some(Init { channel: Some(channel), sandbox, files: Mutex::new(files) });
@@ -195,6 +210,7 @@ impl Processes {
         let failed = |error: std::io::Error| Failure::io("attach a client", &error);
         let client = attach.map(|attach| self.outputs.attach(id, attach, false)).transpose().map_err(failed)?;
         let input = attach.is_some_and(|attach| attach.input);
+        let made = streams.is_empty();
         let shape = (client.is_some() || exec.tty).then_some(Shape { tty: exec.tty, input, input_once: true });
         let streams = self.streams(id, streams, shape.map(|shape| (shape, None)))?;
         let inside = self.running(container).filter(|process| process.init.is_some());
@@ -202,7 +218,9 @@ impl Processes {
         self.reserve(id)?;
         // The host's network an agent may not be able to enter, and need not.
         let network = inside.init.as_ref().is_some_and(|init| init.sandbox.is_some());
-        let order = StageOrder { exec, open_files: self.settings.open_files, network };
+        let owner = users::owner_inside(inside.pid).map_err(|error| Failure::io("enter the container", &error));
+        let order =
+            StageOrder { exec, open_files: self.settings.open_files, network, users: matches!(owner, Ok(Some(_))) };
         let gone = Failure::no_process(container);
         let first = Arc::clone(&inside);
         let spawned = on_thread(move || {
@@ -215,6 +233,9 @@ impl Processes {
             spawn(&["sandbox-init", "--exec"].map(OsString::from))
         });
         let started = async {
+            if let Some(owner) = owner? {
+                users::give(&streams, owner, made);
+            }
             let (pid, pidfd, socket) = spawned.await?;
             match in_time(drive_stage(socket, &order, streams, Some(inside.pidfd.as_fd()))).await {
                 Ok(()) => Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init: None }),
@@ -270,12 +291,7 @@ impl Processes {
         let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
         let init = Some(Init { channel: None, sandbox, files: Mutex::default() });
         let process = Arc::new(Process { pid, pidfd, orphan: true, announced: true.into(), init });
-        let (watched, ended) = (Arc::clone(&process), Arc::clone(&self.orphan_ended));
-        let watcher = thread::Builder::new().name("orphan".to_owned()).spawn(move || {
-            pidfd::wait(&watched.pidfd);
-            ended.notify_one();
-        });
-        if let Err(error) = watcher {
+        if let Err(error) = self.orphans.watch(&process.pidfd, &self.orphan_ended) {
             tracing::error!("the end of process {number} will not be noticed: {error}");
         }
         self.table().processes.insert(id, State::Running(process));
@@ -531,8 +547,20 @@ async fn on_thread<T: Send + 'static>(
     result.await.map_err(|_| failed())?
 }
 
+/// Starts the first process of a container in the agent's own user namespace.
+async fn spawn_container(netns: Option<OwnedFd>, arguments: Vec<OsString>) -> Result<Spawned, Failure> {
+    on_thread(move || {
+        if let Some(netns) = netns {
+            network::enter(netns.as_fd()).map_err(|error| Failure::io("enter the sandbox", &error))?;
+        }
+        unshare(Unshare::Container).map_err(|error| Failure::io("make the container's namespaces", &error))?;
+        spawn(&arguments)
+    })
+    .await
+}
+
 /// Starts one of the stages in the calling thread's namespaces.
-fn spawn(arguments: &[OsString]) -> Result<(Pid, OwnedFd, OwnedFd), Failure> {
+fn spawn(arguments: &[OsString]) -> Result<Spawned, Failure> {
     let failed = |error: std::io::Error| Failure::io("start the container's init", &error);
     let (mut command, socket) = command(arguments).map_err(failed)?;
     let child = command.spawn().map_err(failed)?;
@@ -549,15 +577,16 @@ async fn drive_init(socket: OwnedFd, order: &InitOrder, streams: [OwnedFd; 3]) -
     let [input, output, errors] = &streams;
     channel.send(order, &[input.as_fd(), output.as_fd(), errors.as_fd()]).await.map_err(failed)?;
     drop(streams);
-    let Some((bytes, _)) = channel.receive().await.map_err(failed)? else {
-        return Err(Failure::other("the container's init ended early; see agent.log in the state directory"));
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(Status::Ready) => Ok(channel),
-        Ok(Status::Failed(failure)) => Err(failure),
-        Ok(Status::Waiting) => Err(Failure::other("the container's init spoke out of turn; see agent.log")),
-        Err(error) => Err(failed(error.into())),
+    while let Some((bytes, _)) = channel.receive().await.map_err(failed)? {
+        match serde_json::from_slice(&bytes) {
+            // It has begun before its order came.
+            Ok(Status::Waiting) => {}
+            Ok(Status::Ready) => return Ok(channel),
+            Ok(Status::Failed(failure)) => return Err(failure),
+            Err(error) => return Err(failed(error.into())),
+        }
     }
+    Err(Failure::other("the container's init ended early; see agent.log in the state directory"))
 }
 
 fn number(pid: Pid) -> u32 {

@@ -19,6 +19,7 @@ use super::output::Attach;
 use crate::logfile::Limit;
 use crate::model::{Images, Isolation, Mounts, ProcessOptions, seccomp::SeccompProfile};
 use crate::publish::Binding;
+use crate::userns::IdMap;
 
 /// Largest message, bytes.
 pub const MAX_MESSAGE: usize = 256 * 1024;
@@ -264,6 +265,9 @@ pub struct Policy {
     /// What clients of Docker's dialect may name.
     #[serde(default)]
     pub images: Images,
+    /// Containers get user namespaces of their own with these ids, unless they were ordered to have the host's.
+    #[serde(default)]
+    pub remap: Option<IdMap>,
 }
 
 /// A network namespace that exists already.

@@ -30,6 +30,7 @@ use super::{
         Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Policy, Reply, Request,
     },
     survivors::Survivor,
+    users,
     wire::{Channel, Exhausted},
 };
 use crate::peer::Peer;
@@ -323,11 +324,28 @@ impl Agent {
             Request::Hide { folders } => self.processes.hide(folders),
             Request::ProcessStart { process, spec } => {
                 let spec = Box::new(self.orders.start(&process, *spec, &self.policy())?);
+                let owner = self.policy().own_root(&spec)?;
                 let netns = match &spec.sandbox {
                     Some(sandbox) => Some(self.network.netns(sandbox).await?),
                     None => None,
                 };
-                self.processes.start(&process, *spec, netns, descriptors).await
+                let own_users = netns.as_ref().map_or(Ok(false), users::owns_itself)?;
+                if own_users != owner.is_some() {
+                    return Err(Failure::new(
+                        FailureKind::Exists,
+                        "the network is that of a container in another user namespace; give both --userns=host, or neither, \
+                         and start the other one anew if vswitchd has changed its mind",
+                    ));
+                }
+                self.processes.start(&process, *spec, (netns, owner), descriptors).await
+            }
+            Request::SandboxCreate { sandbox } => {
+                let remap = self.policy().remap.filter(|_| !self.orders.host_users(&sandbox));
+                let netns = match remap {
+                    Some(ids) => Some(users::make_network(&ids).await?),
+                    None => None,
+                };
+                self.network.create(sandbox, netns).await
             }
             Request::OrderTake => {
                 let none = || Failure::other("an order comes with the client's connection");

@@ -6,7 +6,7 @@
 //! The process table is the record: the first process of a container names its container in its arguments. A file would
 //! be in a place that vswitchd may write, and whoever took vswitchd over could name any process in it. Arguments alone
 //! prove nothing either, since a process may write its own; so a survivor is the first process of a pid namespace directly
-//! below the agent's own, and of the agent's user. vswitchd can make none such.
+//! below the agent's own, and of the agent's user, or in a user namespace that this user made. vswitchd can make none such.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,6 +17,8 @@ use std::{
     },
     path::Path,
 };
+
+use vswitch_switch::sys::namespace;
 
 use super::pidfd;
 use crate::peer;
@@ -71,8 +73,16 @@ fn look(state_dir: &Path, pid: u32) -> Option<Survivor> {
     let own = fs::read_to_string("/proc/self/status").ok()?;
     let (theirs, ours) = (peer::numbers(&status)?, peer::numbers(&own)?);
     let first_below = theirs.len() == ours.len() + 1 && theirs.last() == Some(&1);
-    let same_user = users(&status)? == users(&own)?;
-    (first_below && same_user && !pidfd::ended(&pidfd)).then_some(Survivor { id, pid, pidfd, sandbox })
+    let ours = users(&status)? == users(&own)? || is_remapped(pid);
+    (first_below && ours && !pidfd::ended(&pidfd)).then_some(Survivor { id, pid, pidfd, sandbox })
+}
+
+/// Whether a process is in a user namespace that this user's agent made for containers, whose users are others. An ordinary
+/// user's agent makes none.
+fn is_remapped(pid: u32) -> bool {
+    let root = rustix::process::geteuid();
+    let owner = || namespace::owner_user(fs::File::open(format!("/proc/{pid}/ns/user"))?);
+    root.is_root() && owner().is_ok_and(|owner: u32| owner == root.as_raw())
 }
 
 /// Real, effective, saved and file system user. Read first: proc_pid_status(5).

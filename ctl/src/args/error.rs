@@ -43,6 +43,12 @@ pub enum ArgsError {
     /// Two flags contradict each other.
     #[error("--ephemeral takes everything down and --live-restore keeps it; use one of them")]
     Contradiction,
+    /// Only root has ids of others to give.
+    #[error(
+        "userns-remap is for root's vswitchd; containers of an ordinary user are in a user namespace without it, so leave \
+         it out"
+    )]
+    Remap,
     /// The uplink makes no sense.
     #[error(transparent)]
     Uplink(#[from] UplinkError),

@@ -72,6 +72,9 @@ impl Args {
         } else {
             Images::parse(&self.images)?
         };
+        if networks.remap.is_some() && environment.uid != 0 {
+            return Err(ArgsError::Remap);
+        }
         Ok(Options {
             defaults: networks,
             docker,

@@ -64,6 +64,11 @@ impl Controller {
     /// When the network `bridge` would change while somebody is active on it, or a network cannot be had.
     pub fn reload(&self, defaults: Defaults) -> Result<(), ControlError> {
         let mut state = self.state();
+        if state.defaults.remap != defaults.remap {
+            return Err(ControlError::Conflict(
+                "userns-remap holds from the start to the end of vswitchd; restart it to change that".to_owned(),
+            ));
+        }
         let old = std::mem::replace(&mut state.defaults, defaults);
         let wanted = state.defaults.clone();
         let running: Vec<Id> = {

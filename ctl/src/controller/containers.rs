@@ -17,7 +17,7 @@ use crate::ids::Id;
 use crate::logfile::{self, Limit};
 use crate::model::{
     Container, ContainerSpec, DEFAULT_NETWORK, Driver, Endpoint, EndpointSpec, ExecSpec, HostAddress, NetworkMode,
-    Owner, Phase, Wanted, environment, merge_env,
+    Owner, Phase, Wanted, check_users, environment, merge_env,
 };
 use crate::namegen;
 use crate::store::Change;
@@ -86,6 +86,12 @@ impl Controller {
             }
         }
         self.check_resolving(&mode, &wanted.spec)?;
+        wanted.spec.log_limit = state.defaults.log.with(&wanted.log_options)?;
+        if state.defaults.remap.is_some() {
+            let (isolation, root) = (wanted.spec.isolation, &wanted.spec.mounts.root);
+            // Whether the agent's policy has a bound is the agent's to say, at the start.
+            check_users(isolation, root, mode == NetworkMode::Host, false).map_err(ControlError::invalid)?;
+        }
         let networks: Vec<Id> = wishes.iter().map(|(network, _)| network.clone()).collect();
         let mut warnings = self.check_publish(&state, &wanted.spec.publish_text, &mode, &networks)?;
         warnings.extend(wishes.iter().flat_map(|(_, spec)| spec.warnings.iter().cloned()));

@@ -175,6 +175,7 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         publish: spec.publish_text.clone(),
         security_opt: spec.security_opt.clone(),
         privileged: spec.privileged,
+        userns: if spec.isolation.host_users { "host".to_owned() } else { String::new() },
         volumes: spec.mounts.list.iter().map(ToString::to_string).collect(),
         rootfs: spec.mounts.root.text(),
         read_only: spec.mounts.read_only,

@@ -263,6 +263,8 @@ pub struct Wanted {
     pub more: Vec<(String, EndpointSpec)>,
     /// The rest.
     pub spec: ContainerSpec,
+    /// What of `spec.log_limit` was asked for; the rest of that is the operator's to say.
+    pub log_options: BTreeMap<String, String>,
 }
 
 impl ContainerSpec {
@@ -328,7 +330,12 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         cap_add.push("ALL".to_owned());
     }
     let capabilities = faults.take(resolve_capabilities(&cap_add, &wire.cap_drop)).unwrap_or_default();
-    let isolation = faults.take(Isolation::parse(&wire.security_opt, wire.privileged)).unwrap_or_default();
+    let mut isolation = faults.take(Isolation::parse(&wire.security_opt, wire.privileged)).unwrap_or_default();
+    match wire.userns.as_str() {
+        "" => {}
+        "host" => isolation.host_users = true,
+        other => faults.add(format!("invalid user namespace {other:?}: write host, or leave it out")),
+    }
     let profile = faults.take(SeccompProfile::of_options(&wire.security_opt)).unwrap_or_default();
     let mounts = Mounts::parse(wire.rootfs.as_deref(), wire.read_only, &wire.volumes, &wire.mounts, &wire.tmpfs)
         .unwrap_or_else(|more| {
@@ -339,13 +346,10 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
     let publish = publish.flatten().collect();
     let expose = wire.expose.iter().filter_map(|text| faults.take(publish::parse_exposed(text)));
     let expose = expose.flatten().collect();
-    let log_limit = match Limit::parse(&wire.log_options) {
-        Ok(limit) => limit,
-        Err(more) => {
-            faults.append(more);
-            Limit::default()
-        }
-    };
+    let log_limit = Limit::default().with(&wire.log_options).unwrap_or_else(|more| {
+        faults.append(more);
+        Limit::default()
+    });
     let restart = faults.take(RestartPolicy::parse(&wire.restart)).unwrap_or_default();
     if wire.auto_remove && restart != RestartPolicy::No {
         faults.add("can't create 'AutoRemove' container with restart policy");
@@ -387,7 +391,7 @@ pub fn parse_container(wire: ContainerCreate) -> Result<Wanted, Faults> {
         restart,
         stopping,
     };
-    faults.finish(Wanted { name, hostname, network, endpoint, more, spec })
+    faults.finish(Wanted { name, hostname, network, endpoint, more, spec, log_options: wire.log_options })
 }
 
 /// One more process in a container, checked.

@@ -8,6 +8,8 @@ use vswitch_api::network::NetworkCreate;
 
 use super::{Family, NetworkOptions};
 use crate::ipam::pools::Pool;
+use crate::logfile::Limit;
+use crate::userns::RemapWish;
 
 /// Settings that hold where a network or a container does not say otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Defaults {
     pub publish_host: Option<IpAddr>,
     /// Options, by driver, of networks that do not give them themselves.
     pub network_options: BTreeMap<String, BTreeMap<String, String>>,
+    /// How much of a container's output is kept.
+    pub log: Limit,
+    /// Whose ids those of containers are; the same from the start to the end.
+    pub remap: Option<RemapWish>,
 }
 
 impl Defaults {

@@ -89,6 +89,7 @@ pub fn create_from_docker(
         cap_drop: host.cap_drop,
         security_opt: host.security_opt,
         privileged: host.privileged,
+        userns: host.userns_mode,
         volumes: binds,
         mounts: host.mounts.into_iter().filter_map(|wish| faults.take(mount(wish))).collect(),
         tmpfs: host.tmpfs,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seccomp::is_profile;
+use super::{Root, seccomp::is_profile};
 
 /// How far a container is separated from the host; the default is Docker's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub struct Isolation {
     pub all_devices: bool,
     /// Programs cannot gain privileges when they are executed.
     pub no_new_privileges: bool,
+    /// It is in the host's user namespace even where containers have one of their own.
+    pub host_users: bool,
 }
 
 impl Isolation {
@@ -28,7 +30,7 @@ impl Isolation {
             all_calls: privileged,
             open_paths: privileged,
             all_devices: privileged,
-            no_new_privileges: false,
+            ..Isolation::default()
         };
         for option in options {
             let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
@@ -48,6 +50,30 @@ impl Isolation {
             }
         }
         Ok(isolation)
+    }
+}
+
+/// Holds a container's user namespace against the rest, where containers have one of their own (`--userns-remap`).
+///
+/// # Errors
+/// Docker's sentences, and one for a root directory whose files are all the host's root's.
+pub fn check_users(isolation: Isolation, root: &Root, host_network: bool, bounded: bool) -> Result<(), &'static str> {
+    match isolation {
+        Isolation { host_users: true, .. } if bounded => Err(
+            "vswitchd was started with --allow-cap, which does not allow the host's user namespace; leave --userns=host out",
+        ),
+        Isolation { host_users: true, .. } => Ok(()),
+        _ if host_network => {
+            Err("cannot share the host's network namespace when user namespaces are enabled; add --userns=host")
+        }
+        Isolation { all_devices: true, .. } => {
+            Err("privileged mode is incompatible with user namespaces; add --userns=host to run it in the host's")
+        }
+        _ if matches!(root, Root::Directory { .. }) => Err(
+            "a root directory of its own (--rootfs, or an image that is one) is incompatible with user namespaces, in which \
+             nobody is its files' owner; add --userns=host",
+        ),
+        _ => Ok(()),
     }
 }
 

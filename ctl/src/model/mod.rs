@@ -45,7 +45,7 @@ pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};
 pub use images::{Image, ImageError, Images, id_of as image_id, tagged as tagged_image};
-pub use isolation::Isolation;
+pub use isolation::{Isolation, check_users};
 pub use link::Link;
 pub use mounts::{Changes, Mount, Mounts, Root, Source, Tmpfs, is_anonymous_of, volume_name};
 pub use name::{container_name, network_name};

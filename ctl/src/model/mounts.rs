@@ -277,6 +277,10 @@ fn checked(target: &str) -> Result<&str, &'static str> {
     if target.trim_end_matches('/').is_empty() || target.contains(['\0', '\n']) || up {
         return Err("the container's path must lead to a folder or file below the root directory");
     }
+    // As Docker. The first process mounts its own there, after everything else.
+    if std::path::Path::new(target).starts_with("/proc") {
+        return Err("/proc is the container's own, and nothing can be put into it");
+    }
     Ok(target)
 }
 

@@ -163,8 +163,8 @@ impl SeccompProfile {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn of_options(options: &[String]) -> Result<Option<SeccompProfile>, String> {
-        let values = options.iter().filter_map(|option| option.split_once(['=', ':']));
-        let last = values.filter(|(key, _)| *key == "seccomp").next_back();
+        let mut values = options.iter().filter_map(|option| option.split_once(['=', ':']));
+        let last = values.rfind(|(key, _)| *key == "seccomp");
         last.filter(|(_, text)| is_profile(text)).map(|(_, text)| SeccompProfile::parse(text)).transpose()
     }
 

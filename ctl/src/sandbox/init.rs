@@ -40,13 +40,20 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+    // While this program can be executed: the container's root directory need not have what it is linked with.
+    let stage = Stage::start()?;
+    let before = mounts::Before::remember().map_err(failed("open the root directory"))?;
+    report(agent, &Status::Waiting);
     let (order, streams, _) = receive_order::<InitOrder>(agent.as_fd()).map_err(failed("read what to run"))?;
     // Fails only for one that leads a session already.
     let _ = rustix::process::setsid();
-    // While this program can be executed: the container's root directory need not have what it is linked with.
-    let stage = Stage::start()?;
     let [input, ..] = &streams;
-    mounts::set_up(&order, input)?;
+    if !order.mounted {
+        mounts::separate()?;
+        mounts::take(&order, input)?.put(&order)?;
+    }
+    mounts::own_proc(&order.spec)?;
+    before.leave().map_err(failed("leave the host's root directory"))?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
         .map_err(|error| Failure::io("set the host name", &error.into()))?;
     if !order.spec.options.domainname.is_empty() {
@@ -132,7 +139,7 @@ impl Stage {
             profile: spec.profile,
             options: Box::new(spec.options),
         };
-        drive_stage(self.socket, &StageOrder { exec, open_files, network: false }, streams, None).await?;
+        drive_stage(self.socket, &StageOrder { exec, open_files, network: false, users: false }, streams, None).await?;
         Ok(self.pid)
     }
 }

@@ -16,7 +16,7 @@ use crate::agent::{
 };
 
 /// First message to an init, with the command's three standard streams.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct InitOrder {
     /// What to run, and its surroundings.
     pub(crate) spec: ProcessSpec,
@@ -28,6 +28,8 @@ pub(crate) struct InitOrder {
     pub(crate) layer: Option<PathBuf>,
     /// Homes of the host's users, which it changes nothing in if the root directory is the host's.
     pub(crate) homes: Vec<PathBuf>,
+    /// All mounts but /proc are made already.
+    pub(crate) mounted: bool,
     /// End when the agent does.
     pub(crate) ephemeral: bool,
     /// Soft limit of open descriptors.
@@ -44,12 +46,14 @@ pub(crate) struct StageOrder {
     pub(crate) open_files: Option<u64>,
     /// The container has a network namespace of its own; of one that is to be entered.
     pub(crate) network: bool,
+    /// It has a user namespace of its own; of one that is to be entered.
+    pub(crate) users: bool,
 }
 
 /// What an init or a stage reports. A stage that said `Ready` and then closes its socket has become the command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Status {
-    /// A stage is loaded, and needs nothing of the host any more.
+    /// A stage, or an init with its stage, is loaded, and needs nothing of the host's files any more.
     Waiting,
     /// A stage is about to become the command; an init has started it.
     Ready,
@@ -69,9 +73,14 @@ pub(crate) enum Control {
 /// A process that starts with a socket as its standard input.
 pub(crate) fn command(arguments: &[OsString]) -> io::Result<(Command, OwnedFd)> {
     let (ours, theirs) = wire::pair()?;
+    Ok((command_from(arguments, theirs), ours))
+}
+
+/// A process that starts with this socket as its standard input.
+pub(crate) fn command_from(arguments: &[OsString], socket: OwnedFd) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(arguments).stdin(theirs).stdout(Stdio::null()).current_dir("/");
-    Ok((command, ours))
+    command.args(arguments).stdin(socket).stdout(Stdio::null()).current_dir("/");
+    command
 }
 
 /// Takes the socket from standard input and puts /dev/null there.
@@ -86,11 +95,16 @@ pub(crate) fn take_socket() -> io::Result<OwnedFd> {
 pub(crate) fn receive_order<T: for<'de> Deserialize<'de>>(
     socket: BorrowedFd<'_>,
 ) -> io::Result<(T, [OwnedFd; 3], Vec<OwnedFd>)> {
-    let (bytes, descriptors) = wire::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut descriptors = descriptors.map_err(io::Error::other)?;
+    let (order, mut descriptors) = receive_with(socket)?;
     let more = descriptors.split_off(descriptors.len().min(STREAMS));
     let streams = descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok((serde_json::from_slice(&bytes)?, streams, more))
+    Ok((order, streams, more))
+}
+
+/// Receives an order and what is beside it. Blocking.
+pub(crate) fn receive_with<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (bytes, descriptors) = wire::receive(socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((serde_json::from_slice(&bytes)?, descriptors.map_err(io::Error::other)?))
 }
 
 /// Standard input, output and error.

@@ -19,6 +19,7 @@ use super::{
     identity::Identity,
     message::{FIRST_FREE, StageOrder, Status, receive_order, report, take_socket},
     seccomp,
+    users::become_root,
 };
 use crate::{
     agent::protocol::{ExecSpec, Failure, FailureKind},
@@ -52,10 +53,11 @@ fn enter(order: &StageOrder, container: &[std::os::fd::OwnedFd]) -> Result<(), F
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::CONTROL_GROUP;
-    if order.network {
-        which |= ThreadNameSpaceType::NETWORK;
-    }
-    move_into_thread_name_spaces(container.as_fd(), which).map_err(|error| match error {
+    which.set(ThreadNameSpaceType::NETWORK, order.network);
+    which.set(ThreadNameSpaceType::USER, order.users);
+    let entered = move_into_thread_name_spaces(container.as_fd(), which);
+    let entered = if order.users { entered.and_then(|()| become_root()) } else { entered };
+    entered.map_err(|error| match error {
         rustix::io::Errno::SRCH => Failure::new(FailureKind::Gone, "the container has just ended"),
         _ => Failure::io("enter the container", &error.into()),
     })

@@ -14,6 +14,8 @@ pub enum Unshare {
     User,
     /// A new network namespace.
     Network,
+    /// A new mount namespace, with copies of the mounts.
+    Mounts,
     /// New mount, process id, host name, System V IPC and control group namespaces: those of a container. The process id namespace is
     /// that of the thread's future children.
     Container,
@@ -29,6 +31,7 @@ pub fn unshare(what: Unshare) -> io::Result<()> {
     let flags = match what {
         Unshare::User => UnshareFlags::NEWUSER,
         Unshare::Network => UnshareFlags::NEWNET,
+        Unshare::Mounts => UnshareFlags::NEWNS,
         Unshare::Container => {
             UnshareFlags::NEWNS
                 | UnshareFlags::NEWPID
@@ -53,6 +56,20 @@ pub fn owner(namespace: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// The user (as the caller's user namespace numbers it) that made a user namespace.
+///
+/// # Errors
+/// What the kernel says; `InvalidInput` for what is no user namespace.
+pub fn owner_user(namespace: impl AsFd) -> io::Result<u32> {
+    let mut user: libc::uid_t = 0;
+    // SAFETY: NS_GET_OWNER_UID writes one uid_t to where the argument points, which outlives the call; the result is checked.
+    checked(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_OWNER_UID, &raw mut user) })?;
+    Ok(user)
+}
+
+/// `NS_GET_OWNER_UID` of `linux/nsfs.h`, missing in the libc crate.
+const NS_GET_OWNER_UID: libc::Ioctl = 0xb704;
+
 /// `NS_GET_USERNS` of `linux/nsfs.h`, missing in the libc crate.
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 
@@ -65,5 +82,12 @@ mod tests {
     fn asks_for_the_owner() {
         assert!(owner(std::fs::File::open("/proc/self/ns/net").unwrap()).is_ok());
         assert!(owner(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
+
+    /// A user namespace was made by somebody, and other namespaces were not.
+    #[test]
+    fn asks_for_the_user() {
+        assert!(owner_user(std::fs::File::open("/proc/self/ns/user").unwrap()).is_ok());
+        assert!(owner_user(std::fs::File::open("/proc/self/ns/net").unwrap()).is_err());
     }
 }

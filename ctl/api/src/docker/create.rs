@@ -161,6 +161,9 @@ pub struct DockerHostConfig {
     /// Everything is allowed.
     #[serde(deserialize_with = "null_as_default")]
     pub privileged: bool,
+    /// `host`, where containers have user namespaces of their own.
+    #[serde(deserialize_with = "null_as_default")]
+    pub userns_mode: String,
     /// Publish what is exposed.
     #[serde(deserialize_with = "null_as_default")]
     pub publish_all_ports: bool,

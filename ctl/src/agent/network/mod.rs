@@ -43,7 +43,8 @@ pub(crate) struct Survey {
 /// What the thread is asked.
 #[derive(Debug)]
 enum Job {
-    Request(Request, oneshot::Sender<Answer>),
+    Request(Box<Request>, oneshot::Sender<Answer>),
+    Create(String, Option<OwnedFd>, oneshot::Sender<Answer>),
     Given(String, OwnedFd, oneshot::Sender<Answer>),
     Netns(String, oneshot::Sender<Result<OwnedFd, Failure>>),
     Adopt(String, OwnedFd, oneshot::Sender<Result<(), Failure>>),
@@ -83,7 +84,12 @@ impl Network {
 
     /// Does a request about sandboxes and endpoints.
     pub(crate) async fn request(&self, request: Request) -> Answer {
-        self.ask(|answer| Job::Request(request, answer)).await?
+        self.ask(|answer| Job::Request(Box::new(request), answer)).await?
+    }
+
+    /// Makes a sandbox, of this network namespace or of a new one.
+    pub(crate) async fn create(&self, sandbox: String, netns: Option<OwnedFd>) -> Answer {
+        self.ask(|answer| Job::Create(sandbox, netns, answer)).await?
     }
 
     /// Knows the namespace of a descriptor as a sandbox.
@@ -131,7 +137,8 @@ async fn run(
             _ = looks.tick() => table.look_at_held(),
             job = jobs.recv() => match job {
                 // An asker that went away needs no answer.
-                Some(Job::Request(request, answer)) => drop(answer.send(table.request(request).await)),
+                Some(Job::Request(request, answer)) => drop(answer.send(table.request(*request).await)),
+                Some(Job::Create(sandbox, netns, answer)) => drop(answer.send(table.create(sandbox, netns).await)),
                 Some(Job::Given(sandbox, netns, answer)) => drop(answer.send(table.attach_given(sandbox, netns).await)),
                 Some(Job::Netns(sandbox, answer)) => drop(answer.send(table.netns(&sandbox))),
                 Some(Job::Adopt(sandbox, netns, answer)) => drop(answer.send(table.adopt(sandbox, netns).await)),

@@ -65,7 +65,7 @@ impl Table {
     /// Does a request about sandboxes and endpoints.
     pub(crate) async fn request(&mut self, request: Request) -> Answer {
         match request {
-            Request::SandboxCreate { sandbox } => self.create(sandbox).await,
+            Request::SandboxCreate { sandbox } => self.create(sandbox, None).await,
             Request::SandboxAttach { sandbox, netns, force } => self.attach_sandbox(sandbox, &netns, force),
             Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
             Request::SandboxOpen { sandbox, socket } => self.open_socket(&sandbox, socket),
@@ -79,14 +79,18 @@ impl Table {
         }
     }
 
-    async fn create(&mut self, sandbox: String) -> Answer {
+    /// Makes a sandbox, of this network namespace or of a new one.
+    pub(crate) async fn create(&mut self, sandbox: String, netns: Option<OwnedFd>) -> Answer {
         if self.sandboxes.contains_key(&sandbox) {
             return Err(Failure::new(
                 FailureKind::Exists,
                 format!("sandbox {sandbox} exists already; remove it first"),
             ));
         }
-        let netns = self.home.create().map_err(|error| Failure::io("make a network namespace", &error))?;
+        let netns = match netns {
+            Some(netns) => netns,
+            None => self.home.create().map_err(|error| Failure::io("make a network namespace", &error))?,
+        };
         let netlink = self.netlink_in(netns.as_fd())?;
         netlink.up(LOOPBACK).await.map_err(|error| Failure::netlink("switch the loopback interface on", &error))?;
         self.sandboxes.insert(sandbox, Sandbox::Created(netns));

@@ -58,7 +58,7 @@ pub(super) fn set_aside(all: &mut Map<String, Value>) -> Option<String> {
 pub(super) const PROCESS: [&str; 4] = ["debug", "group", "live-restore", "log-level"];
 
 /// What dockerd knows and vswitchd does not need: images, builds, runtimes, clusters, the host's firewall.
-pub(super) const NEEDLESS: [&str; 79] = [
+pub(super) const NEEDLESS: [&str; 77] = [
     "allow-direct-routing",
     "allow-nondistributable-artifacts",
     "api-cors-header",
@@ -105,7 +105,6 @@ pub(super) const NEEDLESS: [&str; 79] = [
     "labels",
     "log-driver",
     "log-format",
-    "log-opts",
     "max-concurrent-downloads",
     "max-concurrent-uploads",
     "max-download-attempts",
@@ -136,7 +135,6 @@ pub(super) const NEEDLESS: [&str; 79] = [
     "trust-key",
     "userland-proxy",
     "userland-proxy-path",
-    "userns-remap",
     "validate",
 ];
 

@@ -7,10 +7,12 @@ use vswitch_api::network::IpamConfig;
 
 use super::settings::{DockerSettings, PoolSetting};
 use crate::ipam::pools::Pool;
+use crate::logfile::Limit;
 use crate::model::{
     BridgeWish, DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6, Defaults, DnsDefaults, Family, Faults, NetworkOptions,
     parse_subnet,
 };
+use crate::userns::RemapWish;
 
 /// The settings as the controller takes them.
 ///
@@ -29,9 +31,22 @@ pub(super) fn parse(settings: DockerSettings) -> Result<Defaults, Faults> {
         host.and_then(|text| faults.take(text.parse().map_err(|_| format!("{text} is not an ip address; see ip"))));
     let network_options = parse_network_options(&settings, &mut faults);
     let network = settings.bridge.filter(|name| !name.is_empty());
+    // As dockerd: an empty word turns it off.
+    let remap = settings.userns_remap.filter(|text| !text.is_empty());
+    let remap = remap.and_then(|text| faults.take(RemapWish::parse(&text)));
+    // What dockerd's own format of logs has beside the bounds means nothing here.
+    let bounds = settings.log_opts.into_iter().filter(|option| !OTHER_LOG_OPTIONS.contains(&option.key.as_str()));
+    let log = bounds.map(|option| (option.key, option.value)).collect();
+    let log = Limit::default().with(&log).unwrap_or_else(|more| {
+        faults.append(more);
+        Limit::default()
+    });
     let bridge = BridgeWish { ipv4, ipv6, options };
-    faults.finish(Defaults { bridge, pools, dns, network, publish_host, network_options })
+    faults.finish(Defaults { bridge, pools, dns, network, publish_host, network_options, log, remap })
 }
+
+/// Of `log-opts`.
+const OTHER_LOG_OPTIONS: [&str; 7] = ["compress", "env", "env-regex", "labels", "labels-regex", "mode", "tag"];
 
 /// As dockerd: whoever names another network cannot say here what it is like.
 fn check_bridge_name(settings: &DockerSettings, faults: &mut Faults) {

@@ -79,6 +79,16 @@ pub struct DockerSettings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<bool>,
+    /// How much output of containers is kept that do not say: max-size=SIZE of a file, max-file=N (repeatable; in the file:
+    /// log-opts) [default: max-size=10m, max-file=3]
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    #[serde(with = "options", skip_serializing_if = "Vec::is_empty")]
+    pub log_opts: Vec<OptionSetting>,
+    /// User namespaces for containers, with the subordinate ids of this user and group; root's daemon only, and default means
+    /// the user dockremap [default: the host's users]
+    #[arg(long, value_name = "default|USER[:GROUP]")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub userns_remap: Option<String>,
 }
 
 impl DockerSettings {
@@ -100,7 +110,7 @@ impl DockerSettings {
 }
 
 /// The keys of the file that speak of networks.
-pub(crate) const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 19] = [
     "bip",
     "bip6",
     "bridge",
@@ -117,7 +127,9 @@ pub(crate) const KEYS: [&str; 17] = [
     "ip",
     "ip-masq",
     "ipv6",
+    "log-opts",
     "mtu",
+    "userns-remap",
 ];
 
 /// One of `default-network-opts`.
@@ -202,5 +214,42 @@ impl FromStr for PoolSetting {
             (Some(base), Some(size)) => Ok(PoolSetting { base, size }),
             _ => Err(bad()),
         }
+    }
+}
+
+/// One of `log-opts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionSetting {
+    /// Before the `=`.
+    pub key: String,
+    /// Behind it.
+    pub value: String,
+}
+
+impl FromStr for OptionSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("write KEY=VALUE such as max-size=10m instead of {text}");
+        let (key, value) = text.split_once('=').ok_or_else(bad)?;
+        Ok(OptionSetting { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// In the file they are an object of texts.
+mod options {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::OptionSetting;
+
+    pub(super) fn serialize<S: Serializer>(all: &[OptionSetting], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(all.iter().map(|one| (&one.key, &one.value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OptionSetting>, D::Error> {
+        let all = BTreeMap::<String, String>::deserialize(from)?;
+        Ok(all.into_iter().map(|(key, value)| OptionSetting { key, value }).collect())
     }
 }

@@ -28,7 +28,8 @@ const FILE: &str = r#"{
     "ip": "127.0.0.1", "ip-masq": false,
     "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1234"}},
     "dns": ["9.9.9.9", "fd00::53"], "dns-search": ["example.org"], "dns-opts": ["ndots:2"],
-    "default-address-pools": [{"base": "10.200.0.0/16", "size": 24}]
+    "default-address-pools": [{"base": "10.200.0.0/16", "size": 24}],
+    "log-opts": {"max-size": "1m", "max-file": "2"}, "userns-remap": "default"
 }"#;
 
 /// File and flags say the same things in the same words.
@@ -53,6 +54,9 @@ fn file_and_flags() {
         "--dns-search=example.org",
         "--dns-opt=ndots:2",
         "--default-address-pool=base=10.200.0.0/16,size=24",
+        "--log-opt=max-file=2",
+        "--log-opt=max-size=1m",
+        "--userns-remap=default",
     ];
     assert_eq!(read(None, &line).unwrap(), defaults);
     let Family::Given(ipv4) = &defaults.bridge.ipv4 else { panic!("{defaults:?}") };
@@ -72,6 +76,14 @@ fn file_and_flags() {
     assert!(defaults.publish_host.is_some_and(|host| host.is_loopback()) && !defaults.bridge.options.masquerade);
     assert_eq!((defaults.bridge.options.mtu, defaults.bridge.options.icc), (1400, false));
     assert_eq!((defaults.dns.servers.len(), defaults.pools.len(), defaults.network()), (2, 1, "bridge"));
+    assert_eq!((defaults.log.max_bytes, defaults.log.max_files), (1 << 20, 2));
+    let only_one = read(Some(r#"{"log-opts": {"max-file": "9"}}"#), &[]).unwrap().log;
+    assert_eq!((only_one.max_bytes, only_one.max_files), (10 << 20, 9));
+    assert!(read(Some(r#"{"log-opts": {"max-size": "x"}}"#), &[]).unwrap_err().contains("max-size=x"));
+    assert!(read(Some(r#"{"log-opts": {"max-sise": "x"}}"#), &[]).unwrap_err().contains("unknown log option"));
+    assert!(read(Some(r#"{"log-opts": {"tag": "x", "compress": "true"}}"#), &[]).is_ok());
+    assert!(read(Some(r#"{"log-opts": {"max-file": 3}}"#), &[]).unwrap_err().contains("daemon.json"));
+    assert_eq!(read(None, &["--userns-remap="]).unwrap().remap, None);
     assert_eq!(read(None, &["-b", "web"]).unwrap().network(), "web");
 }
 

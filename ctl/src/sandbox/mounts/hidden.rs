@@ -111,7 +111,8 @@ pub(super) fn locate(folder: &Path) -> io::Result<Option<Place>> {
 /// hidden by that one.
 fn cover(path: &Path, mount_id: u64) -> io::Result<()> {
     let about = match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE | StatxFlags::MNT_ID) {
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
+        // What the root of a user namespace may not reach, nobody in there may.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::ACCESS) => return Ok(()),
         other => other?,
     };
     if about.stx_mnt_id != mount_id {

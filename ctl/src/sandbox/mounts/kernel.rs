@@ -16,7 +16,7 @@ use super::HARMLESS;
 use crate::agent::protocol::{Failure, ProcessSpec};
 
 /// A /proc with the container's own processes, and what Docker closes of it closed.
-pub(super) fn own_proc(spec: &ProcessSpec) -> Result<(), Failure> {
+pub(crate) fn own_proc(spec: &ProcessSpec) -> Result<(), Failure> {
     if let Err(error) = mount("proc", "/proc", "proc", HARMLESS, None) {
         // Not permitted where parts of the host's /proc are hidden. Then the container sees the host's process ids.
         tracing::warn!("the container keeps the host's /proc: {error}");
@@ -78,15 +78,22 @@ fn control_groups(access: MountFlags) -> io::Result<()> {
 /// As Docker: every user of a container may ping and listen on every port. A kernel or a namespace that does not let this be
 /// set goes without.
 fn network_settings() {
-    // All groups, or those that an ordinary user's namespace has.
+    // All groups, or those that a user namespace has.
+    let groups = format!("0 {}", last_group().unwrap_or_default());
     for (setting, values) in
-        [("ping_group_range", &["0 2147483647", "0 65535", "0 0"][..]), ("ip_unprivileged_port_start", &["0"])]
+        [("ping_group_range", &["0 2147483647", &groups, "0 0"][..]), ("ip_unprivileged_port_start", &["0"])]
     {
         let path = format!("/proc/sys/net/ipv4/{setting}");
         if !values.iter().any(|value| std::fs::write(&path, value).is_ok()) {
             tracing::debug!("cannot set {path}");
         }
     }
+}
+
+/// The greatest group number of the user namespace, whose groups are mapped from 0 on without a gap.
+fn last_group() -> Option<u64> {
+    let map = std::fs::read_to_string("/proc/self/gid_map").ok()?;
+    map.lines().map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok()).sum::<Option<u64>>()?.checked_sub(1)
 }
 
 /// Lays something empty over what is there.

@@ -14,6 +14,8 @@ mod root;
 mod table;
 mod volumes;
 
+pub(crate) use self::{kernel::own_proc, root::Before};
+
 use std::{fs::File, io, os::fd::AsFd};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -29,49 +31,68 @@ use self::{
 use super::message::InitOrder;
 use crate::{agent::protocol::Failure, model::Root};
 
-/// Sets up the mounts in the calling process's own mount namespace. `input` is the command's standard input.
-pub(crate) fn set_up(order: &InitOrder, input: impl AsFd) -> Result<(), Failure> {
-    let spec = &order.spec;
-    let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
-    // Nothing that is mounted here may appear on the host.
+/// Makes the calling process's mount namespace one whose mounts do not appear on the host.
+pub(crate) fn separate() -> Result<(), Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(|error| Failure::io("separate the container's mounts from the host's", &error.into()))?;
-    // Whatever is taken from the host, before something of the container's own lies over it.
+        .map_err(|error| Failure::io("separate the container's mounts from the host's", &error.into()))
+}
+
+/// What of the host goes into a container, opened.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    hidden: Hidden,
+    devices: Devices,
+    volumes: Volumes,
+    host_files: HostFiles,
+}
+
+/// Takes it, before something of the container's own lies over it, from a namespace that is separate already. `input` is the
+/// command's standard input.
+pub(crate) fn take(order: &InitOrder, input: impl AsFd) -> Result<Taken, Failure> {
+    let spec = &order.spec;
     let hidden = Hidden::find(&order.hidden, std::slice::from_ref(&order.data))?;
-    let devices = Devices::take(&spec.isolation, spec.tty.then_some(input.as_fd())).map_err(failed("open /dev"))?;
-    let volumes = Volumes::take(&spec.mounts.list)?;
-    let host_files = HostFiles::read();
-    let root = NewRoot::enter(order, &volumes.homeless())?;
-    let read_only = failed("make the container's root file system read-only");
-    let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
-    device_nodes.map_err(failed("disable the host's device nodes"))?;
-    if root.foreign {
-        host_files.complete().map_err(failed("make the container's own /etc files"))?;
-    } else {
-        if spec.mounts.root == Root::Host {
-            root::close_homes(&order.homes)?;
+    let devices = Devices::take(&spec.isolation, spec.tty.then_some(input.as_fd()));
+    let devices = devices.map_err(|error| Failure::io("open /dev", &error))?;
+    Ok(Taken { hidden, devices, volumes: Volumes::take(&spec.mounts.list)?, host_files: HostFiles::read() })
+}
+
+impl Taken {
+    /// Makes all of the container's mounts but [`own_proc`], in its own mount namespace, which is separate already. The host's root
+    /// directory stays mounted, out of sight ([`Before::leave`]).
+    pub(crate) fn put(self, order: &InitOrder) -> Result<(), Failure> {
+        let Taken { hidden, devices, volumes, host_files } = self;
+        let spec = &order.spec;
+        let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
+        let root = NewRoot::enter(order, &volumes.homeless())?;
+        let read_only = failed("make the container's root file system read-only");
+        let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
+        device_nodes.map_err(failed("disable the host's device nodes"))?;
+        if root.foreign {
+            host_files.complete().map_err(failed("make the container's own /etc files"))?;
+        } else {
+            if spec.mounts.root == Root::Host {
+                root::close_homes(&order.homes)?;
+            }
+            if spec.mounts.read_only {
+                restrict(File::open("/").map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
+            }
+            own_folder("/run", c"mode=0755").map_err(failed("make the container's own /run"))?;
+            own_folder("/tmp", c"mode=1777").map_err(failed("make the container's own /tmp"))?;
+            host_files.restore().map_err(failed("make the container's own /etc files"))?;
         }
+        etc::own_files(spec, &host_files, root.foreign).map_err(failed("make the container's own /etc files"))?;
+        devices.put(spec.options.shm_size).map_err(failed("make the container's own /dev"))?;
+        kernel::own_sys(spec)?;
+        volumes.make_places(if root.foreign { Places::Anywhere } else { Places::OwnFolders })?;
         if spec.mounts.read_only {
-            restrict(File::open("/").map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
+            let folders: &[&str] = if root.foreign { &["/"] } else { &["/run", "/tmp"] };
+            for folder in folders {
+                restrict_one(File::open(folder).map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
+            }
         }
-        own_folder("/run", c"mode=0755").map_err(failed("make the container's own /run"))?;
-        own_folder("/tmp", c"mode=1777").map_err(failed("make the container's own /tmp"))?;
-        host_files.restore().map_err(failed("make the container's own /etc files"))?;
+        volumes.put()?;
+        hidden.cover(&root.seen)
     }
-    etc::own_files(spec, &host_files, root.foreign).map_err(failed("make the container's own /etc files"))?;
-    devices.put(spec.options.shm_size).map_err(failed("make the container's own /dev"))?;
-    kernel::own_proc(spec)?;
-    kernel::own_sys(spec)?;
-    volumes.make_places(if root.foreign { Places::Anywhere } else { Places::OwnFolders })?;
-    if spec.mounts.read_only {
-        let folders: &[&str] = if root.foreign { &["/"] } else { &["/run", "/tmp"] };
-        for folder in folders {
-            restrict_one(File::open(folder).map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
-        }
-    }
-    volumes.put()?;
-    hidden.cover(&root.seen)?;
-    root.leave_old().map_err(failed("leave the host's root directory"))
 }
 
 /// An empty folder that ends with the container; the host has it, or the container does without.

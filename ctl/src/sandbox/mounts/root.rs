@@ -43,8 +43,6 @@ use crate::{
 pub(super) struct NewRoot {
     /// It is not the host's.
     pub(super) foreign: bool,
-    /// Still mounted, out of sight.
-    old: Option<OwnedFd>,
     /// What of another file system is seen in it although the table of mounts does not say so.
     pub(super) seen: Vec<Mount>,
 }
@@ -54,20 +52,33 @@ impl NewRoot {
     pub(super) fn enter(order: &InitOrder, homeless: &[(PathBuf, Kind)]) -> Result<NewRoot, Failure> {
         match &order.spec.mounts.root {
             Root::Directory { path, changes } => directory(order, Path::new(path), *changes),
-            Root::Host | Root::HostWritable if homeless.is_empty() => {
-                Ok(NewRoot { foreign: false, old: None, seen: Vec::new() })
-            }
+            Root::Host | Root::HostWritable if homeless.is_empty() => Ok(NewRoot { foreign: false, seen: Vec::new() }),
             Root::Host | Root::HostWritable => {
                 let entered = copy_of_hosts(homeless);
                 entered.map_err(|error| Failure::io("make a root directory with what the host's lacks", &error))
             }
         }
     }
+}
 
-    /// The old one is not needed any more.
-    pub(super) fn leave_old(self) -> io::Result<()> {
-        let Some(old) = self.old else { return Ok(()) };
-        fchdir(&old)?;
+/// The root directory that a process begins with.
+#[derive(Debug)]
+pub(crate) struct Before(OwnedFd);
+
+impl Before {
+    /// Of the calling process.
+    pub(crate) fn remember() -> io::Result<Before> {
+        Ok(Before(open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// Takes it away, if another one has come since, by this process or another one of its mount namespace.
+    pub(crate) fn leave(self) -> io::Result<()> {
+        let id = |about: Result<rustix::fs::Statx, rustix::io::Errno>| about.map(|about| about.stx_mnt_id);
+        let old = id(statx(&self.0, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID))?;
+        if id(statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID))? == old {
+            return Ok(());
+        }
+        fchdir(&self.0)?;
         unmount(".", UnmountFlags::DETACH)?;
         std::env::set_current_dir("/")
     }
@@ -116,7 +127,7 @@ fn directory(order: &InitOrder, path: &Path, changes: Changes) -> Result<NewRoot
             moved.map_err(|error| failed(error.into()))?;
         }
     }
-    let old = pivot().map_err(failed)?;
+    pivot().map_err(failed)?;
     let about = statx(CWD, "/", AtFlags::empty(), StatxFlags::MNT_ID).map_err(|error| failed(error.into()))?;
     let seen = place.map(|place| Mount {
         id: about.stx_mnt_id,
@@ -125,7 +136,7 @@ fn directory(order: &InitOrder, path: &Path, changes: Changes) -> Result<NewRoot
         point: PathBuf::from("/"),
     });
     kernel.put().map_err(failed)?;
-    Ok(NewRoot { foreign: true, old: Some(old), seen: seen.into_iter().collect() })
+    Ok(NewRoot { foreign: true, seen: seen.into_iter().collect() })
 }
 
 /// Mounts a directory with a layer that takes all changes.
@@ -192,17 +203,15 @@ fn copy_of_hosts(homeless: &[(PathBuf, Kind)]) -> io::Result<NewRoot> {
     for (target, kind) in homeless {
         make(&new.join(target.strip_prefix("/").unwrap_or(target)), *kind)?;
     }
-    Ok(NewRoot { foreign: false, old: Some(pivot()?), seen: Vec::new() })
+    pivot()?;
+    Ok(NewRoot { foreign: false, seen: Vec::new() })
 }
 
 /// Makes what is mounted at [`ASSEMBLY`] the root directory of all processes in this mount namespace.
-fn pivot() -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let old = open("/", flags, Mode::empty())?;
+fn pivot() -> io::Result<()> {
     std::env::set_current_dir(ASSEMBLY)?;
     pivot_root(".", ".")?;
-    std::env::set_current_dir("/")?;
-    Ok(old)
+    std::env::set_current_dir("/")
 }
 
 /// Lets nothing be changed in these folders of the host, where they are.

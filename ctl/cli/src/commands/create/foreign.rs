@@ -73,13 +73,12 @@ const IMAGES: [(&str, Kind); 14] = [
 ];
 
 /// Those that would change what the container is, and what to type instead.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 8] = [
     ("device", "--privileged gives all devices"),
     ("gpus", "--privileged gives all devices"),
     ("pid", "a container has processes of its own, and 'vswitchctl exec' enters them"),
     ("ipc", "share a folder with -v instead"),
     ("uts", "name the host with --hostname"),
-    ("userns", "start vswitchd as the user whose rights it is to have"),
     ("cgroupns", "containers have one of their own"),
     ("volumes-from", "name the volumes with -v NAME:CONTAINER"),
     ("volume-driver", "the only driver is local"),

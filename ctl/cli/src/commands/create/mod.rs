@@ -160,6 +160,9 @@ pub(crate) struct ContainerArgs {
     /// All capabilities and devices, no filter of system calls, all of /proc and /sys
     #[arg(long)]
     privileged: bool,
+    /// The host's user namespace, where vswitchd gives containers one of their own
+    #[arg(long, value_name = "host")]
+    userns: Option<String>,
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
@@ -243,6 +246,7 @@ impl ContainerArgs {
             cap_drop: self.cap_drop,
             security_opt,
             privileged: self.privileged,
+            userns: self.userns.unwrap_or_default(),
             volumes: self.files.volumes,
             mounts: self.files.mounts,
             tmpfs: self.files.tmpfs.into_iter().collect(),
