@@ -183,8 +183,11 @@ fn files_users_and_streams() {
             let about = fs::metadata(path).unwrap();
             assert_eq!((about.uid(), about.gid()), (FIRST + 33, FIRST + 34));
             assert_eq!(run("--rm -u 33:34 -v data:/tmp/v -- sh -c 'id -u; echo again >> /tmp/v/file'"), "33\n");
-            assert_eq!(said("vswitchctl exec -u www-data a sh -c 'id -un; echo out > /dev/stdout'"), "www-data\nout\n");
-            assert_eq!(run("--rm -u 33 -- sh -c 'echo out > /dev/stdout'"), "out\n");
+            assert_eq!(
+                said("vswitchctl exec -u www-data a sh -c 'id -un; echo out > /dev/stdout' | cat"),
+                "www-data\nout\n"
+            );
+            assert_eq!(run("--rm -u 33 -- sh -c 'echo out > /dev/stdout' | cat"), "out\n");
             for (flags, says) in
                 [("--rootfs /usr", "a root directory of its own"), ("-v /tmp:/proc/x", "/proc is the container's own")]
             {
@@ -198,7 +201,10 @@ fn files_users_and_streams() {
                           vswitchctl wait t; kill $!; vswitchctl logs t",
         );
         assert!(typed.starts_with("4\n") && typed.contains("to its name") && typed.contains("got typed"), "{typed}");
-        assert_eq!(said("echo typed | vswitchctl run -i --rm --network none -- sh -c 'cat > /dev/stdout'"), "typed\n");
+        assert_eq!(
+            said("echo typed | vswitchctl run -i --rm --network none -- sh -c 'cat > /dev/stdout' | cat"),
+            "typed\n"
+        );
         // It comes back after its first process is gone.
         let pid = a.pid();
         sh(&format!("kill -9 {pid}")).ok();
