@@ -219,3 +219,119 @@ fn bodies() {
         assert!(!names.contains(&format!("\"{name}\"")), "{name} was made: {names}");
     }
 }
+
+/// A text whose form the document of the API describes.
+struct Text {
+    schema: &'static str,
+    property: &'static str,
+    target: &'static str,
+    /// With `$` for the text, and `#` for a number that is another one every time.
+    body: &'static str,
+    good: &'static [&'static str],
+    bad: &'static [&'static str],
+}
+
+const TEXTS: [Text; 10] = [
+    Text {
+        schema: "NetworkCreate",
+        property: "Name",
+        target: "/networks/create",
+        body: r#"{"Name": "$"}"#,
+        good: &["web", "a b", "0", "x_y-z."],
+        bad: &["", " a", "a ", "a/b", "w\u{e9}b", "-a"],
+    },
+    Text {
+        schema: "IpamConfig",
+        property: "Subnet",
+        target: "/networks/create",
+        body: r##"{"Name": "s#", "EnableIPv6": true, "IPAM": {"Config": [{"Subnet": "$"}]}}"##,
+        good: &["10.70.0.0/24", "fd00:70::/64"],
+        bad: &["10.71.0.0", "10.71.0.0/x", "fd00::/", "net/24"],
+    },
+    Text {
+        schema: "IpamConfig",
+        property: "Gateway",
+        target: "/networks/create",
+        body: r##"{"Name": "g#", "IPAM": {"Config": [{"Subnet": "10.72.0.0/24", "Gateway": "$"}]}}"##,
+        good: &["10.72.0.9"],
+        bad: &["10.72.0.x", "gw", "10.72.0.9/24"],
+    },
+    Text {
+        schema: "EndpointConfig",
+        property: "MacAddress",
+        target: "/vswitch/v1/containers",
+        body: r##"{"name": "m#", "command": ["true"], "network": "fixed", "endpoint": {"MacAddress": "$"}}"##,
+        good: &["02:42:ac:11:00:09", "02-42-AC-11-00-0a"],
+        bad: &["02:42", "02:42:ac:11:00:zz", "02-42:ac:11:00:09", "2:42:ac:11:00:9"],
+    },
+    Text {
+        schema: "EndpointIpamConfig",
+        property: "IPv4Address",
+        target: "/vswitch/v1/containers",
+        body: r##"{"name": "i#", "command": ["true"], "network": "fixed", "endpoint": {"IPAMConfig": {"IPv4Address": "$"}}}"##,
+        good: &["10.73.0.9", "10.73.0.10/24"],
+        bad: &["10.73.0", "web", "10.73.0.9/", "fd00::1"],
+    },
+    Text {
+        schema: "ContainerCreate",
+        property: "name",
+        target: "/vswitch/v1/containers",
+        body: r#"{"name": "$", "command": ["true"], "network": "none"}"#,
+        good: &["w", "w-1_x.y", "/slash"],
+        bad: &["-w", "w x", "a/b", "/"],
+    },
+    Text {
+        schema: "ContainerCreate",
+        property: "hostname",
+        target: "/vswitch/v1/containers",
+        body: r#"{"hostname": "$", "command": ["true"], "network": "none"}"#,
+        good: &["", "a.b-c_d", "_x"],
+        bad: &["-x", ".x", "a b"],
+    },
+    Text {
+        schema: "ContainerCreate",
+        property: "working_dir",
+        target: "/vswitch/v1/containers",
+        body: r#"{"working_dir": "$", "command": ["true"], "network": "none"}"#,
+        good: &["", "/", "/a b"],
+        bad: &["a", "./a"],
+    },
+    Text {
+        schema: "ContainerCreate",
+        property: "userns",
+        target: "/vswitch/v1/containers",
+        body: r#"{"userns": "$", "command": ["true"], "network": "none"}"#,
+        good: &["", "host"],
+        bad: &["private", "Host"],
+    },
+    Text {
+        schema: "AttachRequest",
+        property: "name",
+        target: "/vswitch/v1/endpoints",
+        body: r#"{"name": "$", "pid": 1, "network": "fixed"}"#,
+        good: &["att", "/att2"],
+        bad: &["-att", "a b", "a/b"],
+    },
+];
+
+/// What the document says of a text is what is checked: what does not match is refused, and what is made of it matches.
+#[test]
+fn patterns() {
+    let daemon = Daemon::start();
+    let fixed = r#"{"Name": "fixed", "IPAM": {"Config": [{"Subnet": "10.73.0.0/24"}]}}"#;
+    assert_eq!(daemon.post("/networks/create", fixed).0, 201);
+    let (_, document) = daemon.get("/vswitch/v1/openapi.json");
+    let mut number = 0;
+    for Text { schema, property, target, body, good, bad } in TEXTS {
+        let pattern = document["components"]["schemas"][schema]["properties"][property]["pattern"].as_str();
+        let pattern =
+            regex::Regex::new(pattern.unwrap_or_else(|| panic!("{schema}.{property} has no pattern"))).unwrap();
+        for (text, is_good) in good.iter().map(|text| (text, true)).chain(bad.iter().map(|text| (text, false))) {
+            number += 1;
+            let body = body.replace('$', text).replace('#', &number.to_string());
+            let (status, answer) = daemon.post(target, &body);
+            assert_eq!(pattern.is_match(text), is_good, "{schema}.{property}: {text:?}");
+            assert_eq!(status, if is_good { 201 } else { 400 }, "{schema}.{property}: {text:?}: {answer}");
+        }
+    }
+}

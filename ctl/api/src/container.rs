@@ -12,8 +12,10 @@ use crate::{endpoint::Endpoint, network::EndpointConfig, port::PortBinding};
 #[serde(default, deny_unknown_fields)]
 pub struct ContainerCreate {
     /// `[a-zA-Z0-9][a-zA-Z0-9_.-]*`; chosen by vswitchd if absent.
+    #[schema(pattern = "^(/?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127})?$")]
     pub name: Option<String>,
     /// The first 12 digits of the id if absent.
+    #[schema(pattern = "^([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63})?$")]
     pub hostname: Option<String>,
     /// The image that was meant, for those who ask; `rootfs` is what counts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +25,7 @@ pub struct ContainerCreate {
     /// `KEY=VALUE` each; PATH, HOME, HOSTNAME and with a terminal TERM have defaults.
     pub env: Vec<String>,
     /// Absolute; `/` if absent.
+    #[schema(pattern = "^(/.*)?$")]
     pub working_dir: Option<String>,
     /// `bridge` (if empty), `none`, `host`, `container:NAME`, or the name or id of a network.
     pub network: String,
@@ -56,6 +59,7 @@ pub struct ContainerCreate {
     /// All capabilities and devices, no filter of system calls, and all of /proc and /sys.
     pub privileged: bool,
     /// `host`: the host's user namespace, where vswitchd gives containers one of their own (`--userns-remap`).
+    #[schema(pattern = "^(host)?$")]
     pub userns: String,
     /// Folders and files of the host, and volumes: `HOST:CONTAINER[:ro]`, `NAME:CONTAINER[:ro]` or `CONTAINER` each.
     pub volumes: Vec<String>,

@@ -11,6 +11,7 @@ use crate::network::EndpointConfig;
 #[serde(default, deny_unknown_fields)]
 pub struct AttachRequest {
     /// Name for `detach`; chosen by vswitchd if absent.
+    #[schema(pattern = "^(/?[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127})?$")]
     pub name: Option<String>,
     /// The namespace of this process …
     pub pid: Option<u32>,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 #[serde(rename_all = "PascalCase", default)]
 pub struct NetworkCreate {
     /// The name, unique among networks.
+    #[schema(pattern = "^[a-zA-Z0-9]([a-zA-Z0-9_. -]{0,126}[a-zA-Z0-9_.-])?$")]
     #[serde(deserialize_with = "null_as_default")]
     pub name: String,
     /// `bridge` (also when empty).
@@ -71,12 +72,15 @@ pub struct Ipam {
 #[serde(rename_all = "PascalCase", default)]
 pub struct IpamConfig {
     /// CIDR.
+    #[schema(pattern = "^([0-9.]+/[0-9]{1,2}|[0-9a-fA-F:.]+/[0-9]{1,3})?$")]
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub subnet: String,
     /// CIDR inside the subnet that automatic addresses come from.
+    #[schema(pattern = "^([0-9.]+/[0-9]{1,2}|[0-9a-fA-F:.]+/[0-9]{1,3})?$")]
     #[serde(deserialize_with = "null_as_default", rename = "IPRange", skip_serializing_if = "String::is_empty")]
     pub ip_range: String,
     /// Address of the gateway.
+    #[schema(pattern = "^[0-9a-fA-F:.]*$")]
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub gateway: String,
     /// Name to address; never leased.
@@ -195,6 +199,7 @@ pub struct EndpointConfig {
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<String>,
     /// Unicast MAC address.
+    #[schema(pattern = "^([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}|[0-9a-fA-F]{2}(-[0-9a-fA-F]{2}){5})?$")]
     #[serde(deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub mac_address: String,
     /// Endpoint options.
@@ -210,9 +215,11 @@ pub struct EndpointConfig {
 #[serde(default)]
 pub struct EndpointIpamConfig {
     /// `A`, or in vswitch's own API also `A/LEN` and `A/LEN@GATEWAY`.
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2}(@[0-9.]+)?)?)?$")]
     #[serde(deserialize_with = "null_as_default", rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
     pub ipv4_address: String,
     /// The same for IPv6.
+    #[schema(pattern = "^([0-9a-fA-F:.]+(/[0-9]{1,3}(@[0-9a-fA-F:.]+)?)?)?$")]
     #[serde(deserialize_with = "null_as_default", rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
     pub ipv6_address: String,
     /// Refused.
