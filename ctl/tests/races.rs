@@ -200,3 +200,22 @@ fn detaching_waits_for_attaching() {
     let (dir, agent) = daemon.crash();
     assert_eq!(Daemon::start_in(dir, agent).get(ENDPOINTS), (200, json!([])), "no ghost");
 }
+
+/// Whoever waits for the host's routes, of which there may be very many, holds nobody else up.
+#[test]
+fn slow_routes() {
+    let daemon = Daemon::start();
+    let route = daemon.dir.path().join("route");
+    let routes = std::fs::read(&route).unwrap();
+    std::fs::remove_file(&route).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&route).status().unwrap().success());
+    let socket = daemon.path();
+    let first = thread::spawn(move || request(&socket, "POST", "/networks/create", r#"{"Name": "web"}"#).0);
+    // That waits for the reader, which now waits for what it reads.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&route).unwrap();
+    daemon.network("other", "10.9.0.0/24");
+    assert_eq!(daemon.get("/networks/other").0, 200);
+    std::io::Write::write_all(&mut pipe, &routes).unwrap();
+    drop(pipe);
+    assert_eq!(first.join().unwrap(), 201);
+}

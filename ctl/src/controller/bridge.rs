@@ -17,7 +17,7 @@ impl Controller {
     /// # Errors
     /// When a subnet cannot be had.
     pub(super) fn make_default_networks(&self) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.state_with_host();
         for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
             let network = match state.networks.values().find(|on| on.network.name == name) {
                 Some(_) => continue,
@@ -35,7 +35,7 @@ impl Controller {
     /// # Errors
     /// When somebody who runs is on a `bridge` that the operator wants otherwise, or a subnet cannot be had.
     pub(super) fn settle_bridge(&self, hello: &Hello) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.state_with_host();
         let defaults = state.defaults.clone();
         let runs = |id: &Id| hello.running.iter().any(|(running, _)| running == id.as_str());
         let result = self.changed_bridge(&mut state, &defaults, runs);
@@ -63,7 +63,7 @@ impl Controller {
     /// # Errors
     /// When the network `bridge` would change while somebody is active on it, or a network cannot be had.
     pub fn reload(&self, defaults: Defaults) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.state_with_host();
         if state.defaults.remap != defaults.remap {
             return Err(ControlError::Conflict(
                 "userns-remap holds from the start to the end of vswitchd; restart it to change that".to_owned(),

@@ -266,6 +266,14 @@ impl Controller {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The state, with what the host occupies now. That is read before anybody has to wait for it.
+    fn state_with_host(&self) -> MutexGuard<'_, State> {
+        let host = self.inner.host.networks();
+        let mut state = self.state();
+        state.host = host;
+        state
+    }
+
     /// Asks the agent for something whose answer carries nothing.
     async fn ask(&self, request: Request) -> Result<(), ControlError> {
         self.inner.agent.call(request, Vec::new()).await?;

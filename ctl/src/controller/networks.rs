@@ -25,7 +25,8 @@ impl Controller {
     /// # Errors
     /// When the name is taken, a subnet overlaps, no subnet is left, or the switch or store refuse.
     pub fn create_network(&self, spec: NetworkSpec) -> Result<Id, ControlError> {
-        let mut state = self.state();
+        let automatic = [&spec.ipv4, &spec.ipv6].into_iter().any(|family| matches!(family, Family::Automatic));
+        let mut state = if automatic { self.state_with_host() } else { self.state() };
         if state.networks.values().any(|on| on.network.name == spec.name) {
             return Err(ControlError::NetworkExists(spec.name));
         }
@@ -228,7 +229,7 @@ impl Controller {
             Family::Off => Ok(None),
             Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
-                let mut used = self.inner.host.networks().ipv4_ranges();
+                let mut used = state.host.ipv4_ranges();
                 self.insert_all(&mut used, state, true);
                 let own: Vec<Pool> = state.defaults.pools.iter().filter(|pool| pool.is_ipv4()).copied().collect();
                 let net = match own.is_empty() {
@@ -245,7 +246,7 @@ impl Controller {
             Family::Off => Ok(None),
             Family::Given(wish) => self.given(state, wish.plan).map(Some),
             Family::Automatic => {
-                let mut used = self.inner.host.networks().ipv6_ranges();
+                let mut used = state.host.ipv6_ranges();
                 self.insert_all(&mut used, state, false);
                 let own: Vec<Pool> = state.defaults.pools.iter().filter(|pool| !pool.is_ipv4()).copied().collect();
                 let net = match own.is_empty() {

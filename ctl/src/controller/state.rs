@@ -13,6 +13,7 @@ use super::overlay::Tunnel;
 use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
+use crate::ipam::host::HostNetworks;
 use crate::ipam::{ClaimError, Leases, SubnetPlan, random_local};
 use crate::model::{
     Asked, Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress,
@@ -29,6 +30,8 @@ pub struct State {
     pub(super) ula: Option<[u8; 5]>,
     /// What the operator decided.
     pub(super) defaults: Defaults,
+    /// What the host occupied when that was looked at last, which takes a while where it has many routes.
+    pub(super) host: HostNetworks,
     /// Host ports of containers that run or are being started.
     pub(super) ports: PortLeases,
     /// Endpoints come back one by one, and who is where is told once they all have.

@@ -21,9 +21,10 @@ mod files;
 mod lock;
 mod medium;
 mod tables;
+mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::Database;
 use serde::Serialize;
@@ -31,6 +32,7 @@ use serde::Serialize;
 pub use lock::{StateDir, StateDirError};
 use medium::Medium;
 use tables::{Table, Verdict, Writes};
+use writer::Writer;
 
 use crate::ids::Id;
 use crate::model::{Container, Endpoint, Network};
@@ -195,18 +197,26 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The open store.
+/// The open store. A thread of its own writes, since a disk may not answer for as long as it likes.
 #[derive(Debug)]
 pub struct Store {
-    path: PathBuf,
-    medium: Medium,
-    inner: Mutex<Inner>,
+    shared: Arc<Shared>,
+    writer: Writer,
 }
 
+/// What the thread has, too.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    medium: Medium,
+    /// None after an error, until it could be opened again. Held while something is written.
+    database: Mutex<Option<Database>>,
+    book: Mutex<Book>,
+}
+
+/// Held for a moment only.
 #[derive(Debug, Default)]
-struct Inner {
-    /// None after an error, until it could be opened again.
-    database: Option<Database>,
+struct Book {
     /// What must become of records that could not be written.
     owed: Writes,
     /// Why the latest change could not be written.
@@ -229,7 +239,7 @@ impl Store {
     /// When it is damaged, newer, in use, or cannot be written.
     pub fn open(state_dir: &Path) -> Result<(Store, Contents), StoreError> {
         let opened = files::open(state_dir)?;
-        let store = Store { path: opened.path, medium: opened.medium, inner: Mutex::default() };
+        let store = Store::on(opened.path, opened.medium);
         store.begin(opened.repair)?;
         // An empty one is no reason to give up the copy of one that was not.
         if !opened.fresh {
@@ -238,13 +248,18 @@ impl Store {
         Ok((store, opened.contents))
     }
 
+    fn on(path: PathBuf, medium: Medium) -> Store {
+        let shared = Shared { path, medium, database: Mutex::default(), book: Mutex::default() };
+        Store { shared: Arc::new(shared), writer: Writer::default() }
+    }
+
     /// Opens the database. Its bytes were found sound.
     fn begin(&self, repair: bool) -> Result<(), StoreError> {
-        let mut database = tables::open(&self.medium).map_err(|detail| self.io(detail))?;
+        let mut database = tables::open(&self.shared.medium).map_err(|detail| self.io(detail))?;
         if repair {
             tables::repair(&mut database).map_err(|detail| self.io(detail))?;
         }
-        self.lock().database = Some(database);
+        *self.shared.database() = Some(database);
         Ok(())
     }
 
@@ -269,7 +284,7 @@ impl Store {
     /// # Errors
     /// When the file system refuses still.
     pub fn pay(&self) -> Result<(), StoreError> {
-        if self.lock().owed.is_empty() {
+        if self.shared.book().owed.is_empty() {
             return Ok(());
         }
         self.write(Writes::new(), Otherwise::Owe).map_err(|detail| self.owed(detail))
@@ -280,9 +295,9 @@ impl Store {
     /// # Errors
     /// When something is owed; it says why.
     pub fn is_paid(&self, id: &Id) -> Result<(), StoreError> {
-        let inner = self.lock();
-        match inner.owed.keys().any(|(_, key)| key == id.as_str()) {
-            true => Err(self.owed(inner.trouble.clone())),
+        let book = self.shared.book();
+        match book.owed.keys().any(|(_, key)| key == id.as_str()) {
+            true => Err(self.owed(book.trouble.clone())),
             false => Ok(()),
         }
     }
@@ -291,78 +306,84 @@ impl Store {
     /// changes wait only while it is read.
     pub fn keep_copy(&self) {
         let bytes = {
-            let mut inner = self.lock();
-            if inner.changes == 0 {
+            if std::mem::take(&mut self.shared.book().changes) == 0 {
                 return;
             }
-            inner.changes = 0;
-            self.medium.bytes()
+            let _still = self.shared.database();
+            self.shared.medium.bytes()
         };
         match bytes.map(|bytes| (tables::examine(&bytes), bytes)) {
             Ok((Verdict::Sound { .. }, bytes)) => self.keep(&bytes),
             Ok((Verdict::Damaged(detail), _)) => {
                 tracing::error!(
                     "the store {} is damaged ({detail}); copy it before vswitchd ends",
-                    self.path.display()
+                    self.shared.path.display()
                 );
             }
             Ok((Verdict::Newer(_) | Verdict::NeverFilled, _)) => {}
-            Err(error) => tracing::warn!("cannot read the store {}: {error}", self.path.display()),
+            Err(error) => tracing::warn!("cannot read the store {}: {error}", self.shared.path.display()),
         }
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let Some(dir) = self.path.parent() else { return };
+        let Some(dir) = self.shared.path.parent() else { return };
         if let Err(error) = files::keep(dir, bytes) {
-            tracing::warn!("cannot keep a copy of the store {}: {error}", self.path.display());
+            tracing::warn!("cannot keep a copy of the store {}: {error}", self.shared.path.display());
         }
     }
 
+    /// Has it written, and waits for that as long as a client would.
     fn write(&self, change: Writes, otherwise: Otherwise) -> Result<(), String> {
-        let mut inner = self.lock();
-        let mut all = inner.owed.clone();
-        all.extend(change.clone());
-        let Err((detail, before)) = inner.write(&self.medium, &all) else {
-            if !inner.owed.is_empty() {
-                tracing::info!("the store {} is written again, with all that was owed", self.path.display());
-                inner.owed.clear();
-            }
-            inner.changes += 1;
-            return Ok(());
-        };
-        match otherwise {
-            Otherwise::Owe => inner.owed.extend(change),
-            // Whether it was written after all cannot be known now, so what was before is owed.
-            Otherwise::Forget => {
-                for (key, value) in before.into_iter().flatten().filter(|(key, _)| change.contains_key(key)) {
-                    inner.owed.entry(key).or_insert(value);
-                }
-            }
-        }
-        inner.trouble.clone_from(&detail);
-        Err(detail)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.write(&self.shared, change, otherwise)
     }
 
     fn io(&self, detail: String) -> StoreError {
-        StoreError::Io { path: self.path.clone(), detail }
+        StoreError::Io { path: self.shared.path.clone(), detail }
     }
 
     fn owed(&self, detail: String) -> StoreError {
-        StoreError::Owed { path: self.path.clone(), detail }
+        StoreError::Owed { path: self.shared.path.clone(), detail }
     }
 }
 
-impl Inner {
-    /// Writes, and once more with the database opened anew. An error comes with what the records were before, if the
+impl Shared {
+    /// Writes a change with all that is owed. Answers what was there before, too, if the change may be there now.
+    fn write(&self, change: &Writes, otherwise: Otherwise) -> (Result<(), String>, Writes) {
+        let mut all = self.book().owed.clone();
+        all.extend(change.clone());
+        match self.attempt(&all) {
+            Ok(before) => {
+                self.written(&all);
+                (Ok(()), before)
+            }
+            Err((detail, before)) => {
+                let before = before.unwrap_or_default();
+                let mut book = self.book();
+                match otherwise {
+                    Otherwise::Owe => book.owed.extend(change.clone()),
+                    // Whether it was written after all cannot be known now, so what was before is owed.
+                    Otherwise::Forget => book.owe_again(before.clone(), change),
+                }
+                book.trouble.clone_from(&detail);
+                (Err(detail), before)
+            }
+        }
+    }
+
+    /// Has become of a change, after all, what nobody waited for: one that was refused is undone.
+    fn end_refused(&self, change: &Writes, otherwise: Otherwise, before: Writes) {
+        if otherwise == Otherwise::Forget {
+            self.book().owe_again(before, change);
+        }
+    }
+
+    /// Writes, and once more with the database opened anew. Answers what the records were before; an error comes with that if the
     /// change may be there all the same.
-    fn write(&mut self, medium: &Medium, writes: &Writes) -> Result<(), (String, Option<Writes>)> {
+    fn attempt(&self, writes: &Writes) -> Result<Writes, (String, Option<Writes>)> {
+        let mut held = self.database();
         let (mut before, mut last) = (None, String::new());
         for _ in 0..ATTEMPTS {
-            let database = match self.database.take().map_or_else(|| tables::open(medium), Ok) {
+            let database = match held.take().map_or_else(|| tables::open(&self.medium), Ok) {
                 Ok(database) => database,
                 Err(detail) => {
                     last = detail;
@@ -370,9 +391,10 @@ impl Inner {
                 }
             };
             match tables::apply(&database, writes) {
-                Ok(()) => {
-                    self.database = Some(database);
-                    return Ok(());
+                Ok(replaced) => {
+                    *held = Some(database);
+                    // The first try may have got through.
+                    return Ok(before.unwrap_or(replaced));
                 }
                 Err(failed) => {
                     (before, last) = (before.or(failed.before), failed.detail);
@@ -382,6 +404,35 @@ impl Inner {
             }
         }
         Err((last, before))
+    }
+
+    fn written(&self, all: &Writes) {
+        let mut book = self.book();
+        book.changes += 1;
+        if !book.owed.is_empty() {
+            // What has come to be owed meanwhile still is.
+            book.owed.retain(|key, value| all.get(key) != Some(value));
+            if book.owed.is_empty() {
+                tracing::info!("the store {} is written again, with all that was owed", self.path.display());
+            }
+        }
+    }
+
+    fn database(&self) -> MutexGuard<'_, Option<Database>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Records of a change that did not happen are to be again what they were, unless more is known of them by now.
+    fn owe_again(&mut self, before: Writes, change: &Writes) {
+        for (key, value) in before.into_iter().filter(|(key, _)| change.contains_key(key)) {
+            self.owed.entry(key).or_insert(value);
+        }
     }
 }
 

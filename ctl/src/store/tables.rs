@@ -62,8 +62,8 @@ pub(super) fn open(medium: &Medium) -> Result<Database, String> {
     opened.map_err(|error| error.to_string())
 }
 
-/// Applies all writes, or none.
-pub(super) fn apply(database: &Database, writes: &Writes) -> Result<(), Failed> {
+/// Applies all writes, or none. Answers what the records were before.
+pub(super) fn apply(database: &Database, writes: &Writes) -> Result<Writes, Failed> {
     let mut before = Writes::new();
     let mut committing = false;
     let applied = guarded(|| -> Result<(), redb::Error> {
@@ -86,7 +86,7 @@ pub(super) fn apply(database: &Database, writes: &Writes) -> Result<(), Failed> 
         Ok(())
     });
     let detail = match applied {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(())) => return Ok(before),
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic,
     };

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -19,10 +20,19 @@ struct Disk {
     image: Image,
     left: AtomicU32,
     failing: AtomicU32,
+    /// It does not answer.
+    held: Mutex<bool>,
+    let_go: Condvar,
 }
 
 impl Disk {
+    fn hold(&self, held: bool) {
+        *self.held.lock().unwrap() = held;
+        self.let_go.notify_all();
+    }
+
     fn change(&self) -> io::Result<()> {
+        drop(self.let_go.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
         if self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Ok(());
         }
@@ -61,9 +71,15 @@ impl StorageBackend for Shared {
 /// A store with one network, `a`, on such a disk.
 fn on_disk() -> (Arc<Disk>, Store) {
     let image = Image::new(tables::empty().unwrap());
-    let disk = Arc::new(Disk { image, left: AtomicU32::new(u32::MAX), failing: AtomicU32::new(0) });
+    let disk = Arc::new(Disk {
+        image,
+        left: AtomicU32::new(u32::MAX),
+        failing: AtomicU32::new(0),
+        held: Mutex::default(),
+        let_go: Condvar::new(),
+    });
     let medium = Medium::new(Shared(Arc::clone(&disk)));
-    let store = Store { path: "state.redb".into(), medium, inner: Default::default() };
+    let store = Store::on("state.redb".into(), medium);
     store.begin(false).unwrap();
     store.commit(&Change::new().put_network(&network("a"))).unwrap();
     (disk, store)
@@ -71,7 +87,7 @@ fn on_disk() -> (Arc<Disk>, Store) {
 
 /// What a start after a kill at this moment would find.
 fn found(store: &Store) -> String {
-    let Verdict::Sound { contents, .. } = examine(&store.medium.bytes().unwrap()) else { panic!("not sound") };
+    let Verdict::Sound { contents, .. } = examine(&store.shared.medium.bytes().unwrap()) else { panic!("not sound") };
     let mut names: Vec<&str> = contents.networks.iter().map(|network| network.name.as_str()).collect();
     names.sort_unstable();
     names.concat()
@@ -104,6 +120,29 @@ fn a_full_disk_for_a_while() {
         assert_eq!(found(&store), "ac", "{left}: what was refused did not happen");
     }
     panic!("no change takes so many writes");
+}
+
+/// A disk that does not answer holds nobody up for long: the change is refused, further ones are at once, and once the disk answers
+/// the refused one is undone, and written is what had happened meanwhile.
+#[test]
+fn a_disk_that_does_not_answer() {
+    let (disk, mut store) = on_disk();
+    let (b, c) = (network("b"), network("c"));
+    disk.hold(true);
+    store.writer.patience = Duration::from_millis(20);
+    let sentence = store.commit(&Change::new().put_network(&b)).unwrap_err().to_string();
+    assert!(sentence.contains("the disk does not answer"), "{sentence}");
+    store.writer.patience = Duration::from_secs(3600);
+    assert!(store.commit(&Change::new().put_network(&b)).is_err());
+    assert!(store.settle(&Change::new().put_network(&c)).is_err());
+    assert!(store.is_paid(&c.id).is_err());
+    disk.hold(false);
+    while store.pay().is_err() {
+        std::thread::yield_now();
+    }
+    assert_eq!(found(&store), "ac");
+    store.commit(&Change::new().put_network(&b)).unwrap();
+    assert_eq!(found(&store), "abc");
 }
 
 /// One error that is over at once is nobody's business.
