@@ -15,11 +15,14 @@ use std::{
 };
 
 use rustix::{
-    process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpid},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid},
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
 use tokio::sync::{Notify, oneshot};
-use vswitch_switch::sys::namespace::{Unshare, unshare};
+use vswitch_switch::sys::{
+    namespace::{Unshare, unshare},
+    signals,
+};
 
 use super::{
     data::Data,
@@ -38,7 +41,7 @@ use super::{
 use crate::logfile::Limit;
 use crate::sandbox::{
     exit_code,
-    message::{Control, InitOrder, StageOrder, Status, command, drive_stage},
+    message::{Control, InitOrder, StageOrder, Status, command, drive_stage, signal_to_init},
 };
 
 /// Every process that vswitchd asked for and has not forgotten.
@@ -85,9 +88,8 @@ enum State {
 #[derive(Debug)]
 struct Process {
     pid: Pid,
-    pidfd: OwnedFd,
-    /// A child of an earlier agent.
-    orphan: bool,
+    /// Of a child of an earlier agent. One of this agent keeps its number until it is collected, and there may be thousands.
+    orphan: Option<OwnedFd>,
     /// vswitchd knows that it runs, so that it may hear of its end.
     announced: std::sync::atomic::AtomicBool,
     /// Of a container's first process.
@@ -96,8 +98,8 @@ struct Process {
 
 #[derive(Debug)]
 struct Init {
-    /// Not to one that an earlier agent started.
-    channel: Option<Channel>,
+    /// As long as it is to hear of vswitchd, or of the end of this agent.
+    channel: Mutex<Option<Channel>>,
     /// Id of the sandbox whose network namespace it has; `None`: the host's, which an agent may not be able to enter.
     sandbox: Option<String>,
     /// What /etc/hosts and /etc/resolv.conf were written to be; not known of one that an earlier agent started.
@@ -186,11 +188,11 @@ impl Processes {
             if let Some(owner) = owner {
                 users::give(&streams, owner, made);
             }
-            let (pid, pidfd, socket) = spawned;
+            let (pid, _, socket) = spawned;
             match in_time(drive_init(socket, &order, streams)).await {
                 Ok(channel) => {
-                    let init = Some(Init { channel: Some(channel), sandbox, files: Mutex::new(files) });
-                    Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init })
+                    let init = Some(Init { channel: Mutex::new(Some(channel)), sandbox, files: Mutex::new(files) });
+                    Ok(Process { pid, orphan: None, announced: false.into(), init })
                 }
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
@@ -222,23 +224,26 @@ impl Processes {
         let order =
             StageOrder { exec, open_files: self.settings.open_files, network, users: matches!(owner, Ok(Some(_))) };
         let gone = Failure::no_process(container);
-        let first = Arc::clone(&inside);
+        let first = self.descriptor(container, &inside).and_then(|first| Ok((first.try_clone()?, first)));
         let spawned = on_thread(move || {
             // The rest is entered by the stage itself, since its program is none of the container's.
-            let entered = move_into_thread_name_spaces(first.pidfd.as_fd(), ThreadNameSpaceType::PROCESS_ID);
-            entered.map_err(|error| match error {
-                rustix::io::Errno::SRCH => gone,
-                _ => Failure::io("enter the container", &error.into()),
+            let entered = first.and_then(|(first, copy)| {
+                move_into_thread_name_spaces(first.as_fd(), ThreadNameSpaceType::PROCESS_ID)?;
+                Ok(copy)
+            });
+            let first = entered.map_err(|error| match error.raw_os_error() {
+                Some(number) if number == rustix::io::Errno::SRCH.raw_os_error() => gone,
+                _ => Failure::io("enter the container", &error),
             })?;
-            spawn(&["sandbox-init", "--exec"].map(OsString::from))
+            Ok((spawn(&["sandbox-init", "--exec"].map(OsString::from))?, first))
         });
         let started = async {
             if let Some(owner) = owner? {
                 users::give(&streams, owner, made);
             }
-            let (pid, pidfd, socket) = spawned.await?;
-            match in_time(drive_stage(socket, &order, streams, Some(inside.pidfd.as_fd()))).await {
-                Ok(()) => Ok(Process { pid, pidfd, orphan: false, announced: false.into(), init: None }),
+            let ((pid, _, socket), first) = spawned.await?;
+            match in_time(drive_stage(socket, &order, streams, Some(first.as_fd()))).await {
+                Ok(()) => Ok(Process { pid, orphan: None, announced: false.into(), init: None }),
                 Err(failure) => Err(self.abandon(pid, failure)),
             }
         };
@@ -289,12 +294,12 @@ impl Processes {
     pub(crate) fn adopt(&self, survivor: Survivor) {
         let Survivor { id, pid: number, pidfd, sandbox } = survivor;
         let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else { return };
-        let init = Some(Init { channel: None, sandbox, files: Mutex::default() });
-        let process = Arc::new(Process { pid, pidfd, orphan: true, announced: true.into(), init });
-        if let Err(error) = self.orphans.watch(&process.pidfd, &self.orphan_ended) {
+        let init = Some(Init { channel: Mutex::default(), sandbox, files: Mutex::default() });
+        if let Err(error) = self.orphans.watch(&pidfd, &self.orphan_ended) {
             tracing::error!("the end of process {number} will not be noticed: {error}");
         }
-        self.table().processes.insert(id, State::Running(process));
+        let process = Process { pid, orphan: Some(pidfd), announced: true.into(), init };
+        self.table().processes.insert(id, State::Running(Arc::new(process)));
     }
 
     /// Waits until a process of an earlier agent has ended.
@@ -306,33 +311,34 @@ impl Processes {
     pub(crate) async fn announce(&self, id: &str) {
         let Some(process) = self.running(id) else { return };
         process.announced.store(true, std::sync::atomic::Ordering::Relaxed);
-        if let Some(channel) = process.init.as_ref().and_then(|init| init.channel.as_ref())
-            && let Err(error) = channel.send(&Control::Announced, &[]).await
-        {
+        let Some(init) = &process.init else { return };
+        let held = || init.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(channel) = held().take() else { return };
+        if let Err(error) = channel.send(&Control::Announced, &[]).await {
             tracing::debug!("process {id} has ended already: {error}");
+        }
+        // From now on only an ephemeral one listens, for the end of this agent.
+        if self.settings.ephemeral {
+            *held() = Some(channel);
         }
     }
 
     /// Sends a signal; one that ended already needs none.
     pub(crate) async fn signal(&self, id: &str, number: i32) -> Answer {
-        let Some(signal) = Signal::from_named_raw(number) else {
+        if Signal::from_named_raw(number).is_none() {
             return Err(Failure::other(format!("there is no signal {number}; name one between 1 and 31")));
-        };
+        }
         let process = match self.table().processes.get(id) {
             Some(State::Running(process)) => Arc::clone(process),
             Some(_) => return DONE,
             None => return Err(Failure::no_process(id)),
         };
-        // The kernel hands a container's init no signal from outside but this one; for the others it is asked.
-        if signal != Signal::KILL
-            && let Some(channel) = process.init.as_ref().and_then(|init| init.channel.as_ref())
-            && channel.send(&Control::Signal(number), &[]).await.is_ok()
-        {
-            return DONE;
-        }
-        match pidfd_send_signal(&process.pidfd, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => DONE,
-            Err(error) => Err(Failure::io("send the signal", &error.into())),
+        // A container's init hands on what it is sent, some of it by another number.
+        let number = if process.init.is_some() { signal_to_init(number) } else { number };
+        match self.descriptor(id, &process).and_then(|pidfd| signals::send(pidfd, number)) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => DONE,
+            Err(error) => Err(Failure::io("send the signal", &error)),
+            Ok(()) => DONE,
         }
     }
 
@@ -343,7 +349,8 @@ impl Processes {
         let new = Files { hosts, resolv_conf };
         let mut last = init.files.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() != Some(&new) {
-            let alive = || !pidfd::ended(&process.pidfd);
+            let pidfd = self.descriptor(id, &process).map_err(|_| Failure::no_process(id))?;
+            let alive = || !pidfd::ended(&pidfd);
             let replaced = files::replace(number(process.pid), last.as_ref(), &new, alive);
             replaced.map_err(|error| Failure::io("replace the container's own /etc files", &error))?;
             *last = Some(new);
@@ -417,7 +424,7 @@ impl Processes {
                 let mut table = self.table();
                 table.processes.retain(|_, state| match state {
                     State::Running(process) => {
-                        let _ = pidfd_send_signal(&process.pidfd, Signal::KILL);
+                        process.kill();
                         process.collect().is_none()
                     }
                     State::Starting => true,
@@ -442,6 +449,19 @@ impl Processes {
         match self.table().processes.get(id) {
             Some(State::Running(process)) => Some(Arc::clone(process)),
             _ => None,
+        }
+    }
+
+    /// A descriptor of a process that runs.
+    fn descriptor(&self, id: &str, process: &Arc<Process>) -> std::io::Result<OwnedFd> {
+        if let Some(pidfd) = &process.orphan {
+            return pidfd.try_clone();
+        }
+        // Nobody is collected while this is held, so that the number is still its own.
+        let table = self.table();
+        match table.processes.get(id) {
+            Some(State::Running(one)) if Arc::ptr_eq(one, process) => Ok(pidfd_open(process.pid, PidfdFlags::empty())?),
+            _ => Err(rustix::io::Errno::SRCH.into()),
         }
     }
 
@@ -475,7 +495,7 @@ impl Processes {
 
     /// Leaves a child that did not become a process to be collected.
     fn abandon(&self, pid: Pid, failure: Failure) -> Failure {
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
+        let _ = kill_process(pid, Signal::KILL);
         self.table().failed.push(pid);
         failure
     }
@@ -504,10 +524,19 @@ impl Processes {
 }
 
 impl Process {
+    /// Call it only while nobody else may collect it.
+    fn kill(&self) {
+        // It may have ended.
+        let _ = match &self.orphan {
+            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
+    }
+
     /// The exit status, once it has ended.
     fn collect(&self) -> Option<i32> {
-        if self.orphan {
-            return pidfd::ended(&self.pidfd).then_some(UNKNOWN);
+        if let Some(pidfd) = &self.orphan {
+            return pidfd::ended(pidfd).then_some(UNKNOWN);
         }
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(Some((_, status))) => Some(exit_code(status)),

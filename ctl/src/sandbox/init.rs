@@ -18,7 +18,10 @@ use tokio::{
 
 use super::{
     capability,
-    message::{Control, InitOrder, StageOrder, Status, command, drive_stage, receive_order, report, take_socket},
+    message::{
+        Control, InitOrder, StageOrder, Status, command, drive_stage, receive_order, report, signal_to_init,
+        take_socket,
+    },
     mounts, seccomp,
 };
 use crate::agent::{
@@ -91,7 +94,6 @@ async fn serve(agent: &OwnedFd, order: InitOrder, stage: Stage, streams: [OwnedF
             received = channel.receive(), if listening => match received {
                 Ok(Some((bytes, _))) => {
                     match serde_json::from_slice(&bytes) {
-                        Ok(Control::Signal(number)) => forward(main, number),
                         Ok(Control::Announced) => announced = true,
                         Err(error) => tracing::debug!("the agent sent a message that makes no sense: {error}"),
                     }
@@ -170,25 +172,20 @@ fn forward(main: Pid, number: i32) {
     }
 }
 
-/// The signals that whoever signals the container means for its command.
+/// The signals that whoever signals the container means for its command. The kernel hands this process none from outside but those
+/// that it catches, and SIGKILL.
 fn forwarded() -> io::Result<mpsc::UnboundedReceiver<i32>> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    for number in 1..=LAST_NAMED {
-        let kind = SignalKind::from_raw(number);
-        let own = [SignalKind::child(), SignalKind::pipe()];
-        // Those that cannot be caught, or that a fault of this process would raise, are refused.
-        let caught = !own.contains(&kind) && !UNCATCHABLE.contains(&number);
-        if caught {
-            let mut stream = signal(kind)?;
-            let sender = sender.clone();
-            tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(number).is_ok() {} });
-        }
+    for number in (1..=LAST_NAMED).filter(|number| *number != KILL) {
+        let mut stream = signal(SignalKind::from_raw(signal_to_init(number)))?;
+        let sender = sender.clone();
+        tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(number).is_ok() {} });
     }
     Ok(receiver)
 }
 
-/// SIGILL, SIGBUS, SIGFPE, SIGKILL, SIGSEGV, SIGSTOP.
-const UNCATCHABLE: [i32; 6] = [4, 7, 8, 9, 11, 19];
+/// SIGKILL.
+const KILL: i32 = 9;
 
 /// SIGSYS.
 const LAST_NAMED: i32 = 31;

@@ -61,14 +61,25 @@ pub(crate) enum Status {
     Failed(Failure),
 }
 
-/// What the agent tells an init later.
+/// What the agent tells an init later. Signals come as such.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Control {
     /// vswitchd knows of the container: it need not end with the agent any more.
     Announced,
-    /// Send this signal to the command.
-    Signal(i32),
 }
+
+/// The signal that an init is sent where its command is meant. Of those that it cannot hand on, since they are about itself, or the
+/// kernel lets nobody catch them, there is a copy among those of real time.
+pub(crate) const fn signal_to_init(number: i32) -> i32 {
+    match number {
+        // SIGILL, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE, SIGCHLD, SIGSTOP.
+        4 | 7 | 8 | 11 | 13 | 17 | 19 => COPIES + number,
+        _ => number,
+    }
+}
+
+/// The first signal of real time that the C library leaves alone.
+const COPIES: i32 = 34;
 
 /// A process that starts with a socket as its standard input.
 pub(crate) fn command(arguments: &[OsString]) -> io::Result<(Command, OwnedFd)> {
