@@ -53,6 +53,7 @@ mod settings;
 mod spoofing;
 mod state;
 mod statistics;
+mod storm;
 mod terminals;
 mod traffic;
 mod user_ids;

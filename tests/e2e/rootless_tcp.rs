@@ -1,7 +1,7 @@
 //! TCP over the sockets uplink, against real programs.
 
 use vswitch_tests::rootless::{Rootless, long};
-use vswitch_tests::{eventually, guard, sh};
+use vswitch_tests::{eventually, guard, guard::guard_for, sh};
 
 /// An ordinary user's container fetches a page from outside, over both families; the server sees the host, and nothing but
 /// sockets of the host was needed.
@@ -135,35 +135,44 @@ fn slow_readers() {
 /// number adds up to stays.
 #[test]
 fn idle_connections_hold_little() {
-    guard(|| {
-        const CONNECTIONS: u64 = 1000;
-        const ROUNDS: u64 = 4;
-        const EACH: u64 = 40 << 10;
-        const LEFT: u64 = 200;
-        let site = Rootless::without_daemon(&["prlimit", "--nofile=8192:8192", "--"], &[]);
-        site.vs.up();
-        let a = site.vs.container("a", "");
-        let _server = site.play(&site.outside, "many 7005");
-        assert_eq!(site.says(&a, "attempt 10.99.0.2 7005"), "answered x at-once");
-        let flows = || site.vs.stats().router.unwrap().sockets.unwrap().streams.flows;
-        let (before, before_anonymous) = (resident(&site), memory(&site, "RssAnon:"));
-        for round in 1..=ROUNDS {
-            let hang = site.spawn_inside(&a, &format!("hang 10.99.0.2 7005 {CONNECTIONS}"));
-            eventually("all are open", 60, || hang.output().contains("open"));
-            assert_eq!(hang.output().trim(), format!("open {CONNECTIONS} failed 0"));
-            assert_eq!(flows(), CONNECTIONS);
-            let each = resident(&site).saturating_sub(before) / CONNECTIONS;
-            assert!(each <= EACH, "round {round}: {each} bytes for each idle connection");
-            drop(hang);
-            a.sh("pkill -f 'outside[.]py'; true");
-            eventually("all are over", 30, || flows() == 0);
-            eventually("memory is given back", 30, || resident(&site) <= before + before / 5);
-        }
-        // The router remembers them for a while longer.
-        eventually("the router has forgotten them", 60, || site.vs.stats().router.unwrap().flows < 10);
-        let most = before_anonymous + ROUNDS * CONNECTIONS * LEFT;
-        eventually("nothing of them stays", 30, || memory(&site, "RssAnon:") <= most);
-    });
+    guard(|| idle_connections(1_000, 4));
+}
+
+/// The same of as many as one container may have for itself, five times over.
+#[test]
+#[ignore = "it takes minutes: tests/run all has it"]
+fn ten_thousand_idle_connections() {
+    guard_for(std::time::Duration::from_secs(280), || idle_connections(10_000, 5));
+}
+
+fn idle_connections(connections: u64, rounds: u64) {
+    const EACH: u64 = 40 << 10;
+    const LEFT: u64 = 200;
+    // Three quarters of them are for flows.
+    let limit = format!("--nofile={0}:{0}", 2 * connections + 6_192);
+    let site = Rootless::without_daemon(&["prlimit", &limit, "--"], &[]);
+    site.vs.up();
+    let a = site.vs.container("a", "");
+    let _server = site.play(&site.outside, "many 7005");
+    assert_eq!(site.says(&a, "attempt 10.99.0.2 7005"), "answered x at-once");
+    let flows = || site.vs.stats().router.unwrap().sockets.unwrap().streams.flows;
+    let (before, before_anonymous) = (resident(&site), memory(&site, "RssAnon:"));
+    for round in 1..=rounds {
+        let hang = site.spawn_inside(&a, &format!("hang 10.99.0.2 7005 {connections}"));
+        eventually("all are open", 60, || hang.output().contains("open"));
+        assert_eq!(hang.output().trim(), format!("open {connections} failed 0"));
+        assert_eq!(flows(), connections);
+        let each = resident(&site).saturating_sub(before) / connections;
+        assert!(each <= EACH, "round {round}: {each} bytes for each idle connection");
+        drop(hang);
+        a.sh("pkill -f 'outside[.]py'; true");
+        eventually("all are over", 60, || flows() == 0);
+        eventually("memory is given back", 60, || resident(&site) <= before + before / 5);
+    }
+    // The router remembers them for a while longer.
+    eventually("the router has forgotten them", 60, || site.vs.stats().router.unwrap().flows < 10);
+    let most = before_anonymous + rounds * connections * LEFT;
+    eventually("nothing of them stays", 30, || memory(&site, "RssAnon:") <= most);
 }
 
 /// Bytes of memory that vswitchd holds.

@@ -31,6 +31,14 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// # Panics
 /// When the test inside fails, with everything that it printed.
 pub fn guard<F: FnOnce()>(body: F) {
+    guard_for(LIMIT, body);
+}
+
+/// As [`guard`], for one of the few tests that take longer.
+///
+/// # Panics
+/// As there.
+pub fn guard_for<F: FnOnce()>(limit: Duration, body: F) {
     let name = test_name::<F>();
     if env::var(INSIDE).is_ok_and(|inside| inside == name) {
         body();
@@ -46,7 +54,7 @@ pub fn guard<F: FnOnce()>(body: F) {
         command.env_remove(name);
     }
     let mut child = command.spawn().expect("setpriv and unshare come with every Debian; install util-linux");
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit;
     let ended = loop {
         match child.try_wait().unwrap() {
             Some(status) => break Some(status),
@@ -60,7 +68,7 @@ pub fn guard<F: FnOnce()>(body: F) {
     };
     let said = text(&log);
     match ended {
-        None => panic!("{name} took longer than {} s\n{said}", LIMIT.as_secs()),
+        None => panic!("{name} took longer than {} s\n{said}", limit.as_secs()),
         Some(status) if !status.success() => panic!("{name} failed\n{said}"),
         // A name that matches nothing would pass without having run.
         Some(_) => assert!(said.contains("1 passed"), "{name} did not run\n{said}"),
