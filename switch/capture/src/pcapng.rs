@@ -243,7 +243,7 @@ fn length(value: usize) -> [u8; 4] {
 
 /// A time: the higher half comes first, each in the file's order.
 fn halves(nanos: u64) -> [u8; 8] {
-    (nanos >> 32 | nanos << 32).to_le_bytes()
+    nanos.rotate_left(32).to_le_bytes()
 }
 
 #[cfg(test)]
