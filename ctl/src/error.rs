@@ -136,6 +136,9 @@ pub enum ControlError {
     /// No such remote or entry of a tunnel.
     #[error("{0}")]
     TunnelNotFound(String),
+    /// `network unpeer` of networks that are not joined.
+    #[error("networks {0} and {1} are not joined; 'vswitchctl network inspect' shows with which one is")]
+    NotPeered(String, String),
     /// No such container.
     #[error("No such container: {0}")]
     ContainerNotFound(String),
@@ -266,6 +269,7 @@ impl ControlError {
             E::NetworkNotFound(_)
             | E::ExecNotFound(_)
             | E::TunnelNotFound(_)
+            | E::NotPeered(..)
             | E::ContainerNotFound(_)
             | E::SettingsNotFound(_)
             | E::VolumeNotFound(_)

@@ -27,6 +27,8 @@ vswitch_frame::reasons! {
         MismatchedError = "mismatched-error",
         /// From one network to another (D4).
         Isolated = "isolated",
+        /// From one network to another that it is joined with, and what joins them does not allow it.
+        NotAllowed = "not-allowed",
         /// Out of, or into, a network that has no way out (D9).
         Internal = "internal",
         /// There is no external address of this family to masquerade with.

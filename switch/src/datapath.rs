@@ -142,7 +142,7 @@ impl Datapath {
     /// # Errors
     /// When the rules contradict each other, or the uplink does not exist; the old ones stay.
     pub fn set_router(&self, config: Option<RouterConfig>) -> Result<(), SwitchError> {
-        let plan = config.map(Plan::try_from).transpose()?;
+        let mut plan = config.map(Plan::try_from).transpose()?;
         let _control = self.control();
         let mut next = Snapshot::clone(&self.snapshot());
         let uplink = plan.as_ref().and_then(|plan| plan.uplink);
@@ -157,13 +157,14 @@ impl Datapath {
                 Arc::make_mut(network).interface.sources = sources;
             }
         }
+        if let (Some(plan), Some(earlier)) = (&mut plan, &next.router) {
+            plan.rules.succeed(&earlier.rules);
+        }
         let earlier = std::mem::replace(&mut next.router, plan.map(Arc::new));
         let now_ours = next.router.clone();
         self.publish(next);
         self.router.neighbours_changed();
-        if let Some(plan) = now_ours {
-            self.router.follow(&plan, earlier.as_deref(), self.clock.now());
-        }
+        self.router.follow(now_ours.as_deref(), earlier.as_deref(), self.clock.now());
         Ok(())
     }
 
@@ -357,7 +358,7 @@ impl Datapath {
             total,
             ports,
             fdb: self.fdb.stats(),
-            router: snapshot.router.is_some().then(|| self.router.stats()),
+            router: snapshot.router.as_ref().map(|plan| self.router.stats(plan)),
             vteps,
             overlays,
         }

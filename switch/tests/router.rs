@@ -286,7 +286,7 @@ fn internal_and_unsolicited() {
 fn flows_and_own_echo() {
     let mut site = setup(1500, Vec::new());
     site.exchange(site.container, &outward(64, b"x"));
-    let table = site.lab.datapath.router.stats();
+    let table = site.lab.datapath.stats().router.unwrap();
     assert_eq!(table.flows.flows, 1);
     assert!(site.lab.datapath.restore_flows(&[]).is_some());
     let mut echo = Vec::new();

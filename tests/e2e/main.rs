@@ -14,6 +14,7 @@ mod engines;
 mod fdb;
 mod harness;
 mod hostile_frames;
+mod joined;
 mod lifecycle;
 mod limits;
 mod modes;

@@ -138,6 +138,28 @@ pub struct Network {
     pub options: BTreeMap<String, String>,
     /// Labels as given.
     pub labels: BTreeMap<String, String>,
+    /// vswitch's own: the networks that it is joined with; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peerings: Vec<NetworkPeering>,
+}
+
+/// A network that another one is joined with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkPeering {
+    /// Its name.
+    pub network: String,
+    /// What either side may open towards the other, such as `tcp/5432`; empty: everything.
+    #[serde(default)]
+    pub allow: Vec<String>,
+}
+
+/// Body of `PUT /vswitch/v1/networks/{network}/peerings/{other}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkPeer {
+    /// `tcp`, `udp`, `sctp` or `icmp`, the former three also with ports: `tcp/5432`, `udp/5000-5010`. Empty: everything.
+    pub allow: Vec<String>,
 }
 
 /// Part of [`Network`] and of [`NetworkCreate`].

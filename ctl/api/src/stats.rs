@@ -22,7 +22,7 @@ pub struct Stats {
     pub ports: Vec<PortStats>,
     /// The forwarding database.
     pub fdb: FdbStats,
-    /// The router, if there is an uplink.
+    /// The router, if there is an uplink or networks are joined.
     #[serde(default)]
     pub router: Option<RouterStats>,
     /// The name server.
@@ -126,9 +126,25 @@ pub struct RouterStats {
     pub nat_drops: BTreeMap<String, u64>,
     /// ICMP errors that were not sent because of the rate limits.
     pub errors_held_back: u64,
+    /// What has passed between networks that are joined, each direction by itself.
+    #[serde(default)]
+    pub peerings: Vec<PeeringStats>,
     /// What goes over sockets of the host, if the uplink consists of them.
     #[serde(default)]
     pub sockets: Option<SocketsStats>,
+}
+
+/// What has passed from one network to another that it is joined with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeeringStats {
+    /// Name of the network that it came from.
+    pub from: String,
+    /// Name of the one that it went to.
+    pub to: String,
+    /// Packets; a segmentation-offload frame counts as one.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
 }
 
 /// Counters of the sockets uplink.

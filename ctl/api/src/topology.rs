@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::container::Container;
 use crate::endpoint::Endpoint;
+use crate::network::NetworkPeering;
 
 /// Everything that is connected, at one moment: every name in it refers to something that is in it, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,6 +54,9 @@ pub struct TopologyNetwork {
     pub icc: bool,
     /// Whether its packets can leave by the uplink.
     pub outside: bool,
+    /// The networks that it is joined with.
+    #[serde(default)]
+    pub peerings: Vec<NetworkPeering>,
 }
 
 /// A subnet and the switch's own address in it.

@@ -17,6 +17,7 @@ mod fdb;
 mod flows;
 pub mod listen;
 mod orders;
+mod peerings;
 pub mod serve;
 mod stdio;
 mod stream;
@@ -114,6 +115,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(engines::publish))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
+        .routes(routes!(peerings::list))
+        .routes(routes!(peerings::join, peerings::part))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
         .routes(routes!(tunnels::list))

@@ -271,5 +271,6 @@ fn predefined(name: &str, driver: Driver) -> Network {
         overlay: None,
         settings: None,
         config_from: String::new(),
+        peerings: Vec::new(),
     }
 }

@@ -132,7 +132,7 @@ impl Controller {
             },
             dns: self.dns_stats(),
             vteps: self.vtep_stats(&counted.vteps),
-            router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink)),
+            router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink, &by_index)),
         }
     }
 }

@@ -15,7 +15,7 @@ use vswitch_switch::nat::{Protocol, Tuple};
 use vswitch_switch::router::RouterStats;
 
 use super::uplink::UplinkState;
-use super::{Controller, State};
+use super::{Controller, State, peerings};
 use crate::error::ControlError;
 use crate::uplink::router;
 
@@ -109,7 +109,7 @@ impl Controller {
     /// # Errors
     /// When the question makes no sense or names something unknown, or there is no uplink and so never a flow.
     pub fn watch_flows(&self, query: &FlowQuery) -> Result<FlowWatch, ControlError> {
-        if self.inner.uplink.is_none() {
+        if self.inner.uplink.is_none() && peerings::specs(&self.state()).is_empty() {
             return Err(ControlError::invalid(
                 "there are no flows to watch: this vswitchd runs with --uplink none; start it with --uplink \
                  sockets or --uplink packet:IFACE,address=A/LEN,gateway=A",
@@ -231,6 +231,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         FlowKind::Hairpin => "hairpin",
         FlowKind::RoutedOut => "routed-out",
         FlowKind::RoutedIn => "routed-in",
+        FlowKind::Peered => "peered",
     };
     let side = |tuple: &Tuple, at: usize| FlowSide {
         source: tuple.source().to_string(),
@@ -262,7 +263,11 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
 }
 
 /// The router's counters.
-pub(super) fn stats(router: &RouterStats, uplink: Option<(&UplinkState, stats::UplinkStats)>) -> stats::RouterStats {
+pub(super) fn stats(
+    router: &RouterStats,
+    uplink: Option<(&UplinkState, stats::UplinkStats)>,
+    names: &BTreeMap<NetworkIndex, String>,
+) -> stats::RouterStats {
     let sockets = uplink.as_ref().and_then(|(on, _)| on.sockets_stats());
     let flows = &router.flows;
     stats::RouterStats {
@@ -276,6 +281,7 @@ pub(super) fn stats(router: &RouterStats, uplink: Option<(&UplinkState, stats::U
         route_drops: router.route_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         nat_drops: router.nat_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         errors_held_back: router.errors_held_back,
+        peerings: peerings::stats(&router.peerings, names),
         sockets,
     }
 }

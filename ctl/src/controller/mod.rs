@@ -41,6 +41,7 @@ mod names;
 mod network_filter;
 mod networks;
 mod overlay;
+mod peerings;
 mod ports;
 mod publish;
 mod reconcile;

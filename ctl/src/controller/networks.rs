@@ -10,7 +10,7 @@ use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::state::State;
 use super::uplink::UplinkState;
-use super::{Controller, NetworkFilter, view};
+use super::{Controller, NetworkFilter, peerings, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -65,6 +65,7 @@ impl Controller {
             overlay: overlay.filter(|_| driver == Driver::Overlay),
             settings: spec.settings,
             config_from: spec.config_from,
+            peerings: Vec::new(),
         };
         self.add_network(state, network)
     }
@@ -197,7 +198,14 @@ impl Controller {
             .iter()
             .filter(|id| state.endpoints.get(*id).is_some_and(|one| one.endpoint.container().is_none()))
             .collect();
-        self.inner.store.commit(&Change::new().drop_network(id).drop_endpoints(lost.iter().copied()))?;
+        let parted = peerings::without(state, id);
+        let change = Change::new().drop_network(id).drop_endpoints(lost.iter().copied());
+        self.inner.store.commit(&parted.iter().fold(change, Change::put_network))?;
+        for network in parted {
+            if let Some(on) = state.networks.get_mut(&network.id) {
+                on.network = network;
+            }
+        }
         for id in lost {
             state.remove_endpoint(id);
         }

@@ -2,8 +2,8 @@
 
 use vswitch_api::topology::{Topology, TopologyNetwork, TopologySubnet, TopologyUplink};
 
-use super::state::NetworkState;
-use super::{Controller, view};
+use super::state::{NetworkState, State};
+use super::{Controller, peerings, view};
 use crate::ipam::{SubnetPlan, gateway_mac};
 use crate::uplink::Uplink;
 
@@ -15,7 +15,7 @@ impl Controller {
         let up = self.inner.uplink.as_ref().is_none_or(|on| on.stats(&self.inner.monitor).up);
         let state = self.state();
         let way_out = !matches!(uplink, Uplink::None);
-        let mut networks: Vec<_> = state.networks.values().map(|on| network(on, way_out)).collect();
+        let mut networks: Vec<_> = state.networks.values().map(|on| network(&state, on, way_out)).collect();
         networks.sort_by(|a, b| a.name.cmp(&b.name));
         let mut containers: Vec<_> = state.containers.values().map(|one| view::container(&state, one)).collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -32,7 +32,7 @@ impl Controller {
     }
 }
 
-fn network(on: &NetworkState, way_out: bool) -> TopologyNetwork {
+fn network(state: &State, on: &NetworkState, way_out: bool) -> TopologyNetwork {
     let network = &on.network;
     let subnet = |plan: &SubnetPlan| TopologySubnet { subnet: plan.net.to_string(), gateway: plan.gateway.to_string() };
     let subnets: Vec<_> = network.subnets().map(subnet).collect();
@@ -47,6 +47,7 @@ fn network(on: &NetworkState, way_out: bool) -> TopologyNetwork {
         gateway_mac: gateway,
         icc: network.options.icc,
         subnets,
+        peerings: peerings::of(state, on),
     }
 }
 

@@ -7,8 +7,8 @@ use vswitch_api::endpoint::{Endpoint, EndpointState as ApiEndpointState};
 use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContainer};
 use vswitch_api::port::PortBinding;
 
-use super::links;
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
+use super::{links, peerings};
 use crate::ipam::{GatewayLeg, SubnetPlan};
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
 use crate::publish::Binding;
@@ -39,6 +39,7 @@ pub(super) fn network(state: &State, on: &NetworkState) -> Network {
         containers: members(state, on),
         options: network.raw_options.clone(),
         labels: network.labels.clone(),
+        peerings: peerings::of(state, on),
     }
 }
 

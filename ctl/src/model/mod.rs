@@ -20,6 +20,7 @@ mod name;
 mod network;
 mod options;
 mod overlay;
+mod peering;
 mod process;
 mod restart;
 pub mod seccomp;
@@ -53,6 +54,7 @@ pub use network::{Driver, IpamDriver, Network, NetworkSpec, apply_settings, pars
 pub(crate) use options::closest;
 pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};
+pub use peering::{Peering, parse_traffic};
 pub use process::{ProcessOptions, Ulimit, User, signal_number};
 pub use restart::{LastEnd, RestartPolicy, back_off};
 pub use subnet::{Family, SubnetWish, parse_subnet};

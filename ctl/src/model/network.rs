@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
 use vswitch_frame::MacAddr;
 
-use super::{Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, network_name, subnet};
+use super::{
+    Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, network_name, subnet,
+};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -94,6 +96,9 @@ pub struct Network {
     /// Whose settings it has.
     #[serde(default)]
     pub config_from: String,
+    /// The networks that it is joined with, as far as their records do not say so.
+    #[serde(default)]
+    pub peerings: Vec<Peering>,
 }
 
 impl Network {

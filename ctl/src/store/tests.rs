@@ -33,6 +33,7 @@ fn network(name: &str) -> Network {
         overlay: None,
         settings: None,
         config_from: String::new(),
+        peerings: Vec::new(),
     }
 }
 

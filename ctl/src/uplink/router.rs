@@ -115,6 +115,19 @@ pub fn plan_sockets<'a>(
     RouterConfig { uplink: Some(index), peer: Some(SOCKETS_MAC), rules, routes }
 }
 
+/// The configuration without an uplink: between networks alone.
+#[must_use]
+pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>) -> RouterConfig {
+    let (mut networks, mut routes) = (Vec::new(), Vec::new());
+    for (index, network) in inside {
+        let subnet =
+            |plan: &SubnetPlan| SubnetSpec { net: plan.net, gateway: plan.own(), translation: Translation::Masquerade };
+        routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
+        networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach: Reach::Internal });
+    }
+    RouterConfig { uplink: None, peer: None, rules: RulesSpec { networks, ..RulesSpec::default() }, routes }
+}
+
 /// The router's own MAC address on the uplink of sockets, where nobody else sees it.
 pub const ROUTER_MAC: MacAddr = MacAddr::new([0x02, 0x76, 0x73, 0x77, 0, 1]);
 /// The address of the station there.
@@ -199,6 +212,7 @@ mod tests {
             overlay: None,
             settings: None,
             config_from: String::new(),
+            peerings: Vec::new(),
         };
         change(&mut network);
         network

@@ -1,23 +1,30 @@
 //! What is to be translated: the immutable snapshot that control publishes.
 
 mod network;
+mod peering;
 mod ports;
 mod publish;
 mod settings;
+mod traffic;
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 pub use network::{NetworkSpec, Reach, SubnetSpec, Translation};
 use network::{Place, Places};
+pub(crate) use peering::Peering;
+use peering::Peerings;
+pub use peering::{PeeringSpec, PeeringTraffic};
 pub use ports::{InvalidPorts, PortRange};
 use publish::Publishes;
 pub use publish::{Publish, Transport};
 use serde::{Deserialize, Serialize};
 pub use settings::{Between, Filtering, Hairpin, Mapping, PortSelection, Settings};
+pub use traffic::{InvalidTraffic, Traffic};
 use vswitch_frame::NetworkIndex;
 
-use crate::table::{Direction, Flow, Leg, Timeouts};
+use crate::NatDrop;
+use crate::table::{Direction, Flow, FlowKind, Leg, Timeouts};
 use crate::tuple::{Tuple, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
@@ -31,6 +38,8 @@ pub struct RulesSpec {
     pub external: Vec<IpAddr>,
     /// The published ports.
     pub publish: Vec<Publish>,
+    /// The networks that reach each other.
+    pub peerings: Vec<PeeringSpec>,
     /// What may come in from the uplink.
     pub inbound: Inbound,
     /// How translation and tracking behave.
@@ -58,10 +67,22 @@ pub struct Rules {
     /// External addresses and gateways, sorted.
     own: Vec<Ipv6Addr>,
     publishes: Publishes,
+    peerings: Peerings,
+    access: Access,
     inbound: Inbound,
     settings: Settings,
     /// Of flows by an uplink that is trusted.
     trusted: Timeouts,
+}
+
+/// Which version of what may pass, peerings, these rules are. A flow remembers by which it was judged ([`Flow::mark`]), so that it
+/// is judged once by each, and a change holds for flows that are there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Access {
+    /// Zero while there is nothing to judge by.
+    current: u32,
+    /// The newest that there was.
+    newest: u32,
 }
 
 /// Why a [`RulesSpec`] cannot be used.
@@ -96,6 +117,9 @@ pub enum RulesError {
     /// Host address and target are of different families.
     #[error("{0} mixes address families; publish IPv4 to IPv4 and IPv6 to IPv6")]
     Family(Publish),
+    /// A peering needs two networks that are there.
+    #[error("a peering is between two different networks that the router serves")]
+    Peering,
     /// Two published ports claim the same host port.
     #[error("{0} and {1} claim the same host port")]
     PortTaken(Publish, Publish),
@@ -120,10 +144,19 @@ impl TryFrom<RulesSpec> for Rules {
         own.sort_unstable();
         own.dedup();
         let publishes = Publishes::new(spec.publish, &places)?;
+        let known = |index: &NetworkIndex| spec.networks.iter().any(|network| network.index == *index);
+        for PeeringSpec { between: [a, b], .. } in &spec.peerings {
+            if a == b || !known(a) || !known(b) {
+                return Err(RulesError::Peering);
+            }
+        }
+        let peerings = Peerings::new(&spec.peerings);
+        let version = u32::from(!peerings.is_empty());
+        let access = Access { current: version, newest: version };
         let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
         let (inbound, settings) = (spec.inbound, spec.settings);
         let trusted = settings.timeouts.behind_which_connections_end();
-        Ok(Rules { places, external_v4, external_v6, own, publishes, inbound, settings, trusted })
+        Ok(Rules { places, external_v4, external_v6, own, publishes, peerings, access, inbound, settings, trusted })
     }
 }
 
@@ -150,6 +183,51 @@ impl Rules {
     #[must_use]
     pub const fn inbound(&self) -> Inbound {
         self.inbound
+    }
+
+    /// Makes these the successors of `earlier`: they go on counting where those were, and flows are judged anew by what they
+    /// allow if that is something else.
+    pub fn succeed(&mut self, earlier: &Rules) {
+        self.peerings.count_on(&earlier.peerings);
+        let newest = earlier.access.newest;
+        self.access = match self.allow_as(earlier) {
+            true => earlier.access,
+            false if self.peerings.is_empty() => Access { current: 0, newest },
+            false => Access { current: newest + 1, newest: newest + 1 },
+        };
+    }
+
+    /// Whether these and `other` let the same pass.
+    #[must_use]
+    pub fn allow_as(&self, other: &Rules) -> bool {
+        self.peerings.allow_as(&other.peerings)
+    }
+
+    /// The mark of flows that these have judged and let pass.
+    #[inline]
+    pub(crate) const fn mark(&self) -> u32 {
+        self.access.current
+    }
+
+    /// Whether a flow may go on that was allowed by other rules.
+    pub(crate) fn judge(&self, flow: &Flow) -> Result<(), NatDrop> {
+        match (flow.kind(), flow.egress(Direction::Reply), flow.egress(Direction::Original)) {
+            (FlowKind::Peered, Leg::Inside(from), Leg::Inside(to)) => {
+                self.peering(from, to).ok_or(NatDrop::Isolated)?.check(flow.original())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What joins two networks.
+    #[inline]
+    pub(crate) fn peering(&self, a: NetworkIndex, b: NetworkIndex) -> Option<&Peering> {
+        self.peerings.of(a, b)
+    }
+
+    /// What has passed between peered networks.
+    pub fn peering_traffic(&self) -> impl Iterator<Item = PeeringTraffic> {
+        self.peerings.traffic()
     }
 
     /// The network that an address is in.

@@ -1,7 +1,7 @@
 //! One tracked flow.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,8 @@ pub enum FlowKind {
     RoutedOut,
     /// From the uplink, not translated.
     RoutedIn,
+    /// From one network to another that it is peered with, not translated.
+    Peered,
 }
 
 /// A flow: its two tuples, which never change, and what packets have told of it so far.
@@ -78,6 +80,8 @@ pub struct Flow {
     /// It holds a reference to its source's port mapping, to be released with it.
     pub(crate) holds_mapping: bool,
     dead: AtomicBool,
+    /// By which rules it was judged last, and let pass.
+    mark: AtomicU32,
     created: u32,
     expires: AtomicU64,
     tracking: Mutex<Tracking>,
@@ -168,7 +172,9 @@ impl Flow {
             Some(state) => ProtocolState::Tcp(Connection::restored(state)),
             None => ProtocolState::Datagrams { since: now },
         };
-        Flow::with(new, protocol, now)
+        let flow = Flow::with(new, protocol, now);
+        flow.set_mark(NEVER_JUDGED);
+        flow
     }
 
     fn with(new: NewFlow, protocol: ProtocolState, now: Timestamp) -> Flow {
@@ -181,6 +187,7 @@ impl Flow {
             kind,
             holds_mapping,
             dead: AtomicBool::new(false),
+            mark: AtomicU32::new(0),
             created: now.as_secs(),
             expires: AtomicU64::new(now.as_millis()),
             tracking: Mutex::new(tracking),
@@ -239,9 +246,21 @@ impl Flow {
 
     pub(crate) const fn endpoint_key(&self) -> Ipv6Addr {
         match self.kind {
-            FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut => self.original.source_key(),
+            FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut | FlowKind::Peered => {
+                self.original.source_key()
+            }
             FlowKind::Publish | FlowKind::RoutedIn => self.reply.source_key(),
         }
+    }
+
+    /// By which rules it was judged last, and let pass.
+    #[inline]
+    pub(crate) fn mark(&self) -> u32 {
+        self.mark.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mark(&self, mark: u32) {
+        self.mark.store(mark, Ordering::Relaxed);
     }
 
     /// When the flow was made, in seconds of the engine's clock.
@@ -395,6 +414,9 @@ impl Tracking {
 fn changed(outcome: TrackOutcome) -> TrackOutcome {
     if outcome == TrackOutcome::Part { TrackOutcome::Changed } else { outcome }
 }
+
+/// The mark of a flow that no rules have judged.
+const NEVER_JUDGED: u32 = u32::MAX;
 
 /// A UDP flow with packets both ways is a stream once it is older than this (as in Linux).
 const STREAM_AGE: std::time::Duration = std::time::Duration::from_secs(2);

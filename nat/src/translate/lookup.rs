@@ -67,6 +67,7 @@ impl Nat {
             Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
                 Some((flow, direction)) => {
                     check_leg(context, &flow, direction)?;
+                    self.check_allowed(context, &flow)?;
                     let reopens = |segment| direction == Direction::Reply && flow.is_reopened_by_reply(segment);
                     if segment.as_ref().is_some_and(reopens) {
                         self.table.remove(&flow, context.now);
@@ -88,6 +89,7 @@ impl Nat {
                 let answer = quotation.tuple.inverted();
                 let (flow, direction) = self.table.find(&answer, context.now).ok_or(NatDrop::NoFlowForError)?;
                 check_leg(context, &flow, direction)?;
+                self.check_allowed(context, &flow)?;
                 if destination != answer.destination() {
                     return Err(NatDrop::MismatchedError);
                 }
@@ -96,6 +98,24 @@ impl Nat {
                 Ok(Decision::Forward(NatPath { kind, egress, destination, fragment: None }))
             }
         }
+    }
+
+    /// A flow goes on for as long as the rules of the day let it pass; they are asked once.
+    #[inline]
+    fn check_allowed(&self, context: &Context<'_>, flow: &Arc<Flow>) -> Result<(), NatDrop> {
+        if flow.mark() == context.rules.mark() { Ok(()) } else { self.judge(context, flow) }
+    }
+
+    #[cold]
+    fn judge(&self, context: &Context<'_>, flow: &Arc<Flow>) -> Result<(), NatDrop> {
+        let judged = context.rules.judge(flow);
+        match judged {
+            Ok(()) => flow.set_mark(context.rules.mark()),
+            Err(_) => {
+                self.table.remove(flow, context.now);
+            }
+        }
+        judged
     }
 
     /// What a packet of no known flow may become.
@@ -153,6 +173,10 @@ impl Nat {
         match rules.place_of(tuple.destination()) {
             Some(there) if there.network == network => Ok(Plan::Untracked(context.ingress)),
             Some(there) => match rules.settings().between {
+                _ if let Some(peering) = rules.peering(network, there.network) => {
+                    peering.check(tuple)?;
+                    Ok(Plan::routed(FlowKind::Peered, Leg::Inside(there.network)))
+                }
                 Between::Isolated => Err(NatDrop::Isolated),
                 Between::Routed if place.reach == Reach::Internal || there.reach == Reach::Internal => {
                     Err(NatDrop::Internal)

@@ -49,6 +49,17 @@ pub struct Context<'a> {
     pub now: Timestamp,
 }
 
+impl Context<'_> {
+    /// Counts a packet on its way between two networks that are peered.
+    fn count_peered(&self, egress: Leg, bytes: usize) {
+        if let (Leg::Inside(from), Leg::Inside(to)) = (self.ingress, egress)
+            && let Some(peering) = self.rules.peering(from, to)
+        {
+            peering.count(from, bytes);
+        }
+    }
+}
+
 /// What a lookup says of a frame that does not end there.
 #[derive(Debug)]
 pub enum Decision {
@@ -152,7 +163,20 @@ impl Nat {
     pub fn restore(&self, records: &[FlowRecord], rules: &Rules, now: Timestamp) -> Restored {
         let restored = self.table.restore(records, rules.settings().mapping, now);
         self.end_shadows(rules, now);
+        self.end_forbidden(rules, now);
         restored
+    }
+
+    /// Ends the flows that may not pass any more. To be called when [`Rules::allow_as`] says that others may; until then each
+    /// ends with its next packet.
+    pub fn end_forbidden(&self, rules: &Rules, now: Timestamp) -> usize {
+        let mut ended = 0;
+        self.table.for_each(&FlowFilter::default(), now, |flow| {
+            if flow.mark() != rules.mark() && rules.judge(flow).is_err() {
+                ended += usize::from(self.table.remove(flow, now));
+            }
+        });
+        ended
     }
 
     /// Ends the flows whose replaced source is a port that is published now, so that the service gets what its clients
@@ -214,11 +238,18 @@ impl Nat {
     ) -> Result<(), NatDrop> {
         let bytes = packet.l3_end() - packet.l3_offset();
         let NatPath { kind, egress, fragment, .. } = path;
+        let is_peered = match &kind {
+            Kind::Known { flow, .. } => flow.kind() == FlowKind::Peered,
+            Kind::New(opening) => opening.kind == FlowKind::Peered,
+            Kind::Fragment { from, to } => from == to,
+            Kind::Error { .. } | Kind::Untracked => false,
+        };
         let result = match kind {
             Kind::Known { flow, direction, segment } => self
                 .track(context, &flow, direction, segment.as_ref(), bytes)
                 .map(|()| (*flow.arriving(direction), flow.leaving(direction))),
             Kind::New(opening) => self.create(context, &opening, rng).and_then(|(flow, direction)| {
+                flow.set_mark(context.rules.mark());
                 self.track(context, &flow, direction, opening.segment.as_ref(), bytes)?;
                 Ok((*flow.arriving(direction), flow.leaving(direction)))
             }),
@@ -228,6 +259,9 @@ impl Nat {
             }
             Kind::Fragment { from, to } => {
                 rewrite_addresses(packet.ip_packet_mut(), &from, &to);
+                if is_peered {
+                    context.count_peered(egress, bytes);
+                }
                 return Ok(());
             }
             Kind::Untracked => return Ok(()),
@@ -237,6 +271,9 @@ impl Nat {
         }
         let (from, to) = result?;
         rewrite(packet, &from, &to);
+        if is_peered {
+            context.count_peered(egress, bytes);
+        }
         Ok(())
     }
 

@@ -21,6 +21,8 @@ mod listing;
 #[cfg(test)]
 mod notation;
 #[cfg(test)]
+mod peering;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod router;

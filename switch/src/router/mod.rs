@@ -25,7 +25,8 @@ use std::sync::{Mutex, Weak};
 use vswitch_frame::reason::SharedTally;
 use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, OwnedPacket, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
-use vswitch_nat::table::{FlowRecord, Leg, TableCounters};
+use vswitch_nat::rules::{PeeringSpec, PeeringTraffic};
+use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 
 use crate::Gateway;
@@ -45,6 +46,15 @@ pub struct RouterConfig {
     pub rules: RulesSpec,
     /// Every route, connected subnets included.
     pub routes: Vec<Route>,
+}
+
+impl RouterConfig {
+    /// The same with networks that reach each other.
+    #[must_use]
+    pub fn with_peerings(mut self, peerings: Vec<PeeringSpec>) -> RouterConfig {
+        self.rules.peerings = peerings;
+        self
+    }
 }
 
 /// A checked [`RouterConfig`], part of a snapshot.
@@ -122,6 +132,8 @@ pub struct RouterStats {
     pub nat_drops: Vec<(NatDrop, u64)>,
     /// ICMP errors that the rate limits held back.
     pub errors_held_back: u64,
+    /// What has passed between networks that are peered.
+    pub peerings: Vec<PeeringTraffic>,
 }
 
 impl Router {
@@ -151,12 +163,13 @@ impl Router {
 
     /// Everything that is counted.
     #[must_use]
-    pub fn stats(&self) -> RouterStats {
+    pub fn stats(&self, plan: &Plan) -> RouterStats {
         RouterStats {
             flows: self.nat.table().counters(),
             route_drops: self.drops.happened().collect(),
             nat_drops: self.nat_drops.happened().collect(),
             errors_held_back: lock(&self.limiter).held_back(),
+            peerings: plan.rules.peering_traffic().collect(),
         }
     }
 
@@ -165,8 +178,16 @@ impl Router {
         self.nat.restore(records, &plan.rules, now)
     }
 
-    /// Lets ports that `plan` publishes, and `earlier` did not, belong to their services alone.
-    pub(crate) fn follow(&self, plan: &Plan, earlier: Option<&Plan>, now: Timestamp) {
+    /// Ends what `plan` does not let pass, and `earlier` did; without a plan that is everything. Ports that are published now,
+    /// and were not, belong to their services alone.
+    pub(crate) fn follow(&self, plan: Option<&Plan>, earlier: Option<&Plan>, now: Timestamp) {
+        let Some(plan) = plan else {
+            self.nat.table().flush(&FlowFilter::default(), now);
+            return;
+        };
+        if earlier.is_none_or(|earlier| !plan.rules.allow_as(&earlier.rules)) {
+            self.nat.end_forbidden(&plan.rules, now);
+        }
         if earlier.is_none_or(|earlier| plan.rules.publish_more_than(&earlier.rules)) {
             self.nat.end_shadows(&plan.rules, now);
         }

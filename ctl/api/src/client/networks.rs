@@ -7,7 +7,10 @@ use hyper::Method;
 use super::Client;
 use super::transport::escape;
 use crate::fdb::{FdbAdd, FdbEntry, FdbRemoved};
-use crate::network::{Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworksPruned};
+use crate::network::{
+    Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkPeer, NetworkPeering,
+    NetworksPruned,
+};
 use crate::{ClientError, PREFIX};
 
 /// Docker's filters: values of one key are alternatives, keys must all match.
@@ -70,6 +73,30 @@ impl Client {
         self.call(Method::POST, format!("/networks/{}/disconnect", escape(network))).json(request).done().await
     }
 
+    /// The networks that one is joined with.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn peerings(&self, network: &str) -> Result<Vec<NetworkPeering>, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/networks/{}/peerings", escape(network))).answer().await
+    }
+
+    /// Join two networks, or say anew what may pass between them.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn peer_networks(&self, network: &str, other: &str, request: &NetworkPeer) -> Result<(), ClientError> {
+        self.call(Method::PUT, peering_path(network, other)).json(request).done().await
+    }
+
+    /// Part two networks that are joined.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn unpeer_networks(&self, network: &str, other: &str) -> Result<(), ClientError> {
+        self.call(Method::DELETE, peering_path(network, other)).done().await
+    }
+
     /// The forwarding database of a network.
     ///
     /// # Errors
@@ -101,6 +128,10 @@ impl Client {
     pub async fn remove_fdb(&self, network: &str, mac_address: &str) -> Result<FdbRemoved, ClientError> {
         self.call(Method::DELETE, format!("{}/{}", fdb_path(network), escape(mac_address))).answer().await
     }
+}
+
+fn peering_path(network: &str, other: &str) -> String {
+    format!("{PREFIX}/networks/{}/peerings/{}", escape(network), escape(other))
 }
 
 fn fdb_path(network: &str) -> String {

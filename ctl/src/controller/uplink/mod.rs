@@ -17,7 +17,7 @@ use vswitch_switch::nat::table::FlowFilter;
 use self::packet::PacketState;
 use self::sockets::SocketsState;
 use super::state::State;
-use super::{Controller, ports};
+use super::{Controller, peerings, ports};
 use crate::error::ControlError;
 use crate::ipam::SubnetPlan;
 use crate::model::Endpoint;
@@ -114,20 +114,24 @@ impl UplinkState {
 }
 
 impl Controller {
-    /// Makes the router and the gateways do what the state says. Without an uplink there is no router.
+    /// Makes the router and the gateways do what the state says. Without an uplink there is a router where networks are joined.
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         self.publish_gateways(state);
-        let Some(on) = &self.inner.uplink else { return Ok(()) };
         let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
+        let peerings = peerings::specs(state);
         let published = ports::published(state);
-        match on {
-            UplinkState::Packet(packet) => {
-                let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
-                Ok(self.inner.switch.set_router(Some(config))?)
+        match &self.inner.uplink {
+            None => {
+                let config = (!peerings.is_empty()).then(|| router::plan_inside(inside).with_peerings(peerings));
+                Ok(self.inner.switch.set_router(config)?)
             }
-            UplinkState::Sockets(sockets) => {
+            Some(UplinkState::Packet(packet)) => {
+                let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
+                Ok(self.inner.switch.set_router(Some(config.with_peerings(peerings)))?)
+            }
+            Some(UplinkState::Sockets(sockets)) => {
                 let config = router::plan_sockets(sockets.index(), inside.clone(), &published, &sockets.settings);
-                self.inner.switch.set_router(Some(config))?;
+                self.inner.switch.set_router(Some(config.with_peerings(peerings)))?;
                 sockets.follow(&inside.map(|(_, network)| network), &published);
                 Ok(())
             }
@@ -164,10 +168,9 @@ impl Controller {
     /// Ends the flows of an address inside, as Docker does when an endpoint goes.
     pub(super) fn flush_address(&self, address: IpAddr) {
         self.inner.names.forget_endpoint(address);
-        let Some(on) = &self.inner.uplink else { return };
         let filter = FlowFilter { endpoint: Some(address), ..FlowFilter::default() };
         let ended = self.inner.switch.flush_flows(&filter);
-        if let UplinkState::Sockets(sockets) = on {
+        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
             sockets.forget_endpoint(address);
         }
         tracing::debug!(%address, ended, "flows flushed");
@@ -175,10 +178,8 @@ impl Controller {
 
     /// Ends the flows of a network that goes.
     pub(super) fn flush_network(&self, network: NetworkIndex) {
-        if self.inner.uplink.is_some() {
-            let filter = FlowFilter { network: Some(network), ..FlowFilter::default() };
-            let _ = self.inner.switch.flush_flows(&filter);
-        }
+        let filter = FlowFilter { network: Some(network), ..FlowFilter::default() };
+        let _ = self.inner.switch.flush_flows(&filter);
     }
 
     /// Lets the uplink take part.

@@ -4,6 +4,7 @@ mod create;
 mod graph;
 mod list;
 mod members;
+mod peer;
 mod remove;
 
 use std::process::ExitCode;
@@ -20,7 +21,8 @@ Examples:
   vswitchctl network create blue
   vswitchctl network create --subnet 10.9.0.0/24 --gateway 10.9.0.254 --ipv6 --opt mtu=9000 blue
   vswitchctl network ls --filter driver=bridge --format '{{.Name}}'
-  vswitchctl network connect --alias db blue web";
+  vswitchctl network connect --alias db blue web
+  vswitchctl network peer --allow tcp/5432,icmp blue green";
 
 /// What can be done with networks.
 #[derive(Debug, Subcommand)]
@@ -44,6 +46,10 @@ pub(crate) enum NetworkCommand {
     Connect(members::ConnectArgs),
     /// Disconnect a container from a network
     Disconnect(members::DisconnectArgs),
+    /// Join two networks: their members reach each other through the gateways
+    Peer(peer::PeerArgs),
+    /// Part two networks that are joined
+    Unpeer(peer::UnpeerArgs),
 }
 
 /// Arguments of `network inspect`.
@@ -75,6 +81,8 @@ impl NetworkCommand {
             NetworkCommand::Prune(args) => args.run(client).await,
             NetworkCommand::Connect(args) => args.run(client).await.map(done),
             NetworkCommand::Disconnect(args) => args.run(client).await.map(done),
+            NetworkCommand::Peer(args) => args.run(client).await.map(done),
+            NetworkCommand::Unpeer(args) => args.run(client).await.map(done),
         }
     }
 }

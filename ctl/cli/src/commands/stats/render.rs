@@ -196,6 +196,10 @@ fn router(router: &RouterStats) -> String {
         text += &format!(", {} {event}", units::count(count));
     }
     text.push('\n');
+    for way in &router.peerings {
+        let (packets, bytes) = (units::count(way.packets), units::bytes(way.bytes));
+        text += &format!("Joined: {} to {}, {packets} packets, {bytes}\n", way.from, way.to);
+    }
     if let Some(sockets) = &router.sockets {
         text += &over_sockets(sockets);
     }

@@ -19,6 +19,10 @@ pub(super) fn write(graph: &Graph) -> String {
             text += &format!("  uplink -- network{place};\n");
         }
     }
+    for peering in &graph.peerings {
+        let ([a, b], label) = (peering.networks, label(peering.allow.iter()));
+        text += &format!("  network{a} -- network{b} [label={label}, style=bold];\n");
+    }
     for (place, member) in graph.members.iter().enumerate() {
         let lines = std::iter::once(&member.name).chain(&member.details);
         text += &format!("  member{place} [label={}];\n", label(lines));
@@ -47,7 +51,7 @@ fn label<'a>(lines: impl Iterator<Item = &'a String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Link, Member, Net};
+    use super::super::plan::{Link, Member, Net, Peering};
     use super::*;
 
     /// Everything that is linked is declared, and hostile names stay within their quotes.
@@ -62,12 +66,14 @@ mod tests {
                 ports: vec!["0.0.0.0:8080->80/tcp".into()],
             }],
             links: vec![Link { network: 0, member: 0, details: vec!["eth0".into(), "10.0.0.2".into()] }],
+            peerings: vec![Peering { networks: [0, 0], allow: vec!["tcp/80".into(), "icmp".into()] }],
         };
         let text = write(&graph);
         for line in [
             "  uplink [label=\"uplink packet:eth1\\n10.9.0.1/24\"];",
             "  network0 [label=\"a\\\"b\\\\ \\nbridge\", style=filled, fillcolor=\"#dbe9f6\"];",
             "  uplink -- network0;",
+            "  network0 -- network0 [label=\"tcp/80\\nicmp\", style=bold];",
             "  network0 -- member0 [label=\"eth0\\n10.0.0.2\"];",
             "  uplink -- member0 [label=\"0.0.0.0:8080->80/tcp\", style=dashed, constraint=false];",
         ] {

@@ -213,6 +213,7 @@ mod tests {
                 link(1, 1, &["eth1", "172.19.0.3"]),
                 link(1, 2, &[]),
             ],
+            peerings: Vec::new(),
         }
     }
 

@@ -15,6 +15,10 @@ pub(super) fn write(graph: &Graph) -> String {
             text += &format!("  uplink --- network{place}\n");
         }
     }
+    for peering in &graph.peerings {
+        let [a, b] = peering.networks;
+        text += &format!("  network{a} ===|{}| network{b}\n", label(peering.allow.iter()));
+    }
     for (place, member) in graph.members.iter().enumerate() {
         let lines = std::iter::once(&member.name).chain(&member.details);
         text += &format!("  member{place}({})\n", label(lines));
@@ -49,7 +53,7 @@ fn label<'a>(lines: impl Iterator<Item = &'a String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Link, Member, Net};
+    use super::super::plan::{Link, Member, Net, Peering};
     use super::*;
 
     /// Nodes, links with labels, published ports as dotted arrows; hostile names stay within their quotes.
@@ -63,6 +67,7 @@ mod tests {
                 Link { network: 0, member: 0, details: vec!["eth0".into(), "10.0.0.2".into()] },
                 Link { network: 0, member: 0, details: Vec::new() },
             ],
+            peerings: vec![Peering { networks: [0, 0], allow: vec!["tcp/80".into()] }],
         };
         let expected = r#"flowchart LR
   outside([outside])
@@ -70,6 +75,7 @@ mod tests {
   outside --- uplink
   network0[["a#quot;]#lt;b#gt;#35;<br/>bridge"]]
   uplink --- network0
+  network0 ===|"tcp/80"| network0
   member0("web")
   network0 ---|"eth0<br/>10.0.0.2"| member0
   network0 --- member0

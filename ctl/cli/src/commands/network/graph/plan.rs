@@ -19,6 +19,15 @@ pub(super) struct Graph {
     pub(super) networks: Vec<Net>,
     pub(super) members: Vec<Member>,
     pub(super) links: Vec<Link>,
+    /// Networks that are joined, both of which are drawn: which, and what may pass.
+    pub(super) peerings: Vec<Peering>,
+}
+
+/// Two networks are joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Peering {
+    pub(super) networks: [usize; 2],
+    pub(super) allow: Vec<String>,
 }
 
 /// A network.
@@ -74,6 +83,7 @@ pub(super) fn graph(topology: &Topology, wanted: &[String], all: bool) -> anyhow
         });
         graph.links.push(Link { network, member, details });
     }
+    graph.peerings = peerings(&networks);
     let names: Vec<_> = graph.members.iter().map(|one| one.name.clone()).collect();
     graph.links.sort_by(|a, b| {
         a.network
@@ -82,6 +92,20 @@ pub(super) fn graph(topology: &Topology, wanted: &[String], all: bool) -> anyhow
             .then(a.member.cmp(&b.member))
     });
     Ok(graph)
+}
+
+/// Each once, by the places of the two networks.
+fn peerings(networks: &[&TopologyNetwork]) -> Vec<Peering> {
+    let place = |name: &str| networks.iter().position(|one| one.name == name);
+    let of = |(at, network): (usize, &&TopologyNetwork)| {
+        let others = network.peerings.iter().filter_map(|one| {
+            let other = place(&one.network).filter(|&other| other > at)?;
+            let allow = if one.allow.is_empty() { vec!["everything".to_owned()] } else { one.allow.clone() };
+            Some(Peering { networks: [at, other], allow })
+        });
+        others.collect::<Vec<_>>()
+    };
+    networks.iter().enumerate().flat_map(of).collect()
 }
 
 /// Who can be on a network.
@@ -186,6 +210,10 @@ fn net(network: &TopologyNetwork) -> Net {
     if network.gateway_mac.is_some() && !network.outside {
         details.push("no way out".to_owned());
     }
+    details.extend(network.peerings.iter().map(|peering| match peering.allow.is_empty() {
+        true => format!("joined with {}", peering.network),
+        false => format!("joined with {}: {}", peering.network, peering.allow.join(", ")),
+    }));
     Net { name: network.name.clone(), details, outside: network.outside }
 }
 
@@ -201,6 +229,7 @@ fn uplink(uplink: &TopologyUplink) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use vswitch_api::network::NetworkPeering;
 
     use super::*;
 
@@ -272,6 +301,19 @@ mod tests {
         assert_eq!(vm.details, ["eth0", "10.9.0.2", "lost"]);
         assert_eq!(graph.uplink.unwrap(), ["uplink packet:eth1", "10.0.0.1/24"]);
         assert_eq!(graph.networks[3].details, ["bridge", "10.9.0.0/24", "gateway 10.9.0.1", "no way out"]);
+    }
+
+    /// Networks that are joined say so, and are linked once, if both are drawn.
+    #[test]
+    fn joined() {
+        let mut world = world();
+        let peering = |network: &str| NetworkPeering { network: network.into(), allow: vec!["tcp/80".into()] };
+        world.networks.iter_mut().find(|one| one.name == "net2").unwrap().peerings = vec![peering("inner")];
+        world.networks.iter_mut().find(|one| one.name == "inner").unwrap().peerings = vec![peering("net2")];
+        let both = graph(&world, &[], false).unwrap();
+        assert_eq!(both.peerings, [Peering { networks: [0, 3], allow: vec!["tcp/80".into()] }]);
+        assert_eq!(both.networks[0].details.last().unwrap(), "joined with inner: tcp/80");
+        assert_eq!(graph(&world, &["net2".into()], false).unwrap().peerings, []);
     }
 
     /// All of it, or what was asked for.

@@ -1,0 +1,135 @@
+//! Networks joined on purpose (`network peer`): redis and ping across, everything else as before.
+
+use vswitch_tests::site::fetch;
+use vswitch_tests::{Site, Vswitch, eventually, guard};
+
+fn two_networks(vs: &Vswitch) {
+    vs.ok("network create --subnet 10.201.1.0/24 --ipv6 --subnet fd71::/64 shop");
+    vs.ok("network create --subnet 10.201.2.0/24 --ipv6 --subnet fd72::/64 db");
+}
+
+/// A shop's network and a database's: redis is reached with the client's own address, over both families, and nothing else is.
+/// It is shown everywhere, is counted both ways, outlives a crash, and goes with either network.
+#[test]
+fn redis_across() {
+    guard(|| {
+        let vs = Vswitch::start();
+        two_networks(&vs);
+        let web = vs.container("web", "--network shop");
+        let redis = vs.container("redis", "--network db --ip 10.201.2.9 --ip6 fd72::9");
+        let _server = redis.spawn("exec redis-server --bind '*' -::* --protected-mode no --save ''");
+        redis.listens(6379);
+        let ask = |host: &str, words: &str| web.sh(&format!("timeout 3 redis-cli -h {host} {words}"));
+        assert_ne!(ask("10.201.2.9", "ping").code, 0, "networks are isolated until they are joined");
+        vs.ok("network peer --allow tcp/6379 shop db");
+        for (host, client) in
+            [("10.201.2.9", web.ipv4("shop").to_string()), ("fd72::9", format!("[{}]", web.ipv6("shop")))]
+        {
+            let clients = ask(host, "client list").ok();
+            assert!(clients.contains(&format!(" addr={client}:")), "the server sees the client: {clients}");
+        }
+        web.cannot_ping("10.201.2.9");
+        web.serves_page();
+        assert!(redis.sh(&format!("curl -sS -m 2 http://{}/page", web.ipv4("shop"))).code != 0, "not allowed");
+        let shown = vs.json("network inspect db");
+        assert_eq!(shown[0]["Peerings"], serde_json::json!([{"Network": "shop", "Allow": ["tcp/6379"]}]));
+        for (format, line) in [
+            ("", "joined with db: tcp/6379"),
+            ("--format dot", "label=\"tcp/6379\", style=bold"),
+            ("--format mermaid", "===|\"tcp/6379\"|"),
+        ] {
+            let drawing = vs.ok(&format!("network graph {format}"));
+            assert!(drawing.contains(line), "{line}: {drawing}");
+        }
+        let ways = vs.stats().router.unwrap().peerings;
+        let names: Vec<_> = ways.iter().map(|way| (way.from.as_str(), way.to.as_str(), way.packets > 4)).collect();
+        assert_eq!(names, [("db", "shop", true), ("shop", "db", true)]);
+        assert!(vs.ok("stats").contains("Joined: shop to db, "));
+        let kinds: Vec<_> =
+            vs.json("flows ls --network db").as_array().unwrap().iter().map(|flow| flow["kind"].clone()).collect();
+        assert!(!kinds.is_empty() && kinds.iter().all(|kind| kind == "peered"), "{kinds:?}");
+
+        vs.crash();
+        vs.up();
+        assert_eq!(ask("10.201.2.9", "ping").ok().trim(), "PONG");
+        // Said anew, it opens what it did not.
+        vs.ok("network peer db shop");
+        web.pings("10.201.2.9");
+        redis.pings(web.ipv6("shop"));
+        vs.ok("network unpeer db shop");
+        web.cannot_ping("10.201.2.9");
+        assert_eq!(vs.json("network inspect shop")[0].get("Peerings"), None);
+
+        vs.ok("network peer shop db");
+        vs.ok("rm -f redis");
+        vs.ok("network rm db");
+        assert_eq!(vs.json("network inspect shop")[0].get("Peerings"), None);
+        assert_eq!(vs.stats().router.map_or(0, |router| router.peerings.len()), 0);
+    });
+}
+
+/// What was open ends when networks are parted, at once.
+#[test]
+fn open_connections_end() {
+    guard(|| {
+        let vs = Vswitch::with(&["--uplink", "none"]);
+        two_networks(&vs);
+        vs.ok("network peer shop db");
+        let (web, server) = (vs.container("web", "--network shop"), vs.container("server", "--network db"));
+        let serve = "exec python3 -uc 'import socket\ns=socket.create_server((\"\",7000));c=s.accept()[0]\n\
+                     while True: c.sendall(c.recv(100))'";
+        let _serving = server.spawn(serve);
+        server.listens(7000);
+        let ask = format!(
+            "exec python3 -uc 'import os,socket,time\nc=socket.create_connection((\"{}\",7000),5)\n\
+             c.sendall(b\"one\");print(c.recv(9).decode())\n\
+             while not os.path.exists(\"/mnt/parted\"): time.sleep(.05)\n\
+             c.settimeout(2);c.sendall(b\"two\")\n\
+             try: print(\"alive\", c.recv(9))\nexcept OSError: print(\"cut\")'",
+            server.ipv4("db")
+        );
+        let client = web.spawn(&ask);
+        eventually("the connection is open", 15, || client.output().contains("one"));
+        vs.ok("network unpeer shop db");
+        assert_eq!(vs.json("flows ls"), serde_json::json!([]));
+        web.ok("touch /mnt/parted");
+        eventually("the client has tried", 15, || client.output().contains("cut") || client.output().contains("alive"));
+        assert!(client.output().contains("cut"), "{}", client.output());
+    });
+}
+
+/// A network without a way out is reached by the one that it is joined with, and gets no way out by it.
+#[test]
+fn an_internal_network_stays_inside() {
+    guard(|| {
+        let site = Site::start();
+        let _web = site.outside_web();
+        site.vs.ok("network create --subnet 10.201.1.0/24 shop");
+        site.vs.ok("network create --internal --subnet 10.201.2.0/24 vault");
+        site.vs.ok("network peer shop vault");
+        let (shop, vault) = (site.vs.container("s", "--network shop"), site.vs.container("v", "--network vault"));
+        vault.serves_page();
+        let page = format!("curl -sS -m 10 http://{}/page", vault.ipv4("vault"));
+        assert_eq!(fetch(shop.sh(&page)), "page-of-v");
+        assert_eq!(fetch(shop.sh("curl -sS -m 10 http://10.99.0.2:8000/page")), "page-of-outside");
+        assert_ne!(vault.sh("curl -sS -m 2 http://10.99.0.2:8000/page").code, 0);
+        site.finish();
+    });
+}
+
+/// One sentence for each thing that cannot be joined.
+#[test]
+fn what_cannot_be_joined() {
+    guard(|| {
+        let vs = Vswitch::start();
+        two_networks(&vs);
+        vs.ok("network create --ipam-driver null flat");
+        vs.refuses("network peer shop nope", "network nope not found");
+        vs.refuses("network peer shop shop", "network shop is not joined with itself");
+        vs.refuses("network peer shop host", "network host has no gateway of the switch's");
+        vs.refuses("network peer flat shop", "network flat has no gateway of the switch's");
+        vs.refuses("network peer --allow tcp/http shop db", "\"tcp/http\" is no kind of traffic; write tcp, udp");
+        vs.refuses("network unpeer shop db", "networks shop and db are not joined");
+        assert_eq!(vs.json("network inspect shop")[0].get("Peerings"), None);
+    });
+}
