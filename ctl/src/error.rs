@@ -139,6 +139,14 @@ pub enum ControlError {
     /// `network unpeer` of networks that are not joined.
     #[error("networks {0} and {1} are not joined; 'vswitchctl network inspect' shows with which one is")]
     NotPeered(String, String),
+    /// No such rule.
+    #[error("network {network} has no rule {number}; 'vswitchctl network policy ls {network}' lists them")]
+    RuleNotFound {
+        /// Name of the network.
+        network: String,
+        /// As given.
+        number: u32,
+    },
     /// No such container.
     #[error("No such container: {0}")]
     ContainerNotFound(String),
@@ -270,6 +278,7 @@ impl ControlError {
             | E::ExecNotFound(_)
             | E::TunnelNotFound(_)
             | E::NotPeered(..)
+            | E::RuleNotFound { .. }
             | E::ContainerNotFound(_)
             | E::SettingsNotFound(_)
             | E::VolumeNotFound(_)

@@ -29,6 +29,8 @@ vswitch_frame::reasons! {
         Isolated = "isolated",
         /// From one network to another that it is joined with, and what joins them does not allow it.
         NotAllowed = "not-allowed",
+        /// A network's policy denies it.
+        Denied = "denied",
         /// Out of, or into, a network that has no way out (D9).
         Internal = "internal",
         /// There is no external address of this family to masquerade with.

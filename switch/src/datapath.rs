@@ -156,6 +156,10 @@ impl Datapath {
             if network.interface.sources != sources {
                 Arc::make_mut(network).interface.sources = sources;
             }
+            let policed = plan.as_ref().is_some_and(|plan| plan.rules.polices(network.index));
+            if network.policed != policed {
+                Arc::make_mut(network).policed = policed;
+            }
         }
         if let (Some(plan), Some(earlier)) = (&mut plan, &next.router) {
             plan.rules.succeed(&earlier.rules);

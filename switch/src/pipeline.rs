@@ -125,6 +125,12 @@ impl Pipeline {
                 self.overhear(&snapshot, network, &buffer.packet(), &mut spare, now);
             }
             let verdict = match verdict {
+                Some(Verdict::Forward(_) | Verdict::Flood) if network.policed => {
+                    self.police(&snapshot, network, &buffer.packet(), now).or(verdict)
+                }
+                verdict => verdict,
+            };
+            let verdict = match verdict {
                 Some(Verdict::Forward(port)) if snapshot.port(port).is_some() => Verdict::Forward(port),
                 // The entry leads to a port that was just removed.
                 Some(Verdict::Forward(_)) => Verdict::Flood,
@@ -142,6 +148,21 @@ impl Pipeline {
             forwarded += self.settle(verdict, ingress, &network.members, index);
         }
         cells.forwarded(forwarded);
+    }
+
+    /// Asks the network's policy whether one station may send this to another; `None`: it may.
+    fn police(
+        &mut self,
+        snapshot: &Snapshot,
+        network: &Network,
+        packet: &Packet<'_>,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        // Without knowing each other's MAC addresses stations could not even be allowed to speak.
+        let plan = snapshot.router.as_ref().filter(|_| !is_neighbour_talk(packet))?;
+        let context = vswitch_nat::Context { rules: &plan.rules, ingress: plan.leg(network.index), now };
+        let refused = self.datapath.router.nat.check_bridged(&context, packet, &mut self.rng).err()?;
+        Some(refused.into())
     }
 
     /// Lets the router hear what a station tells all others of itself: its address has moved, or has another MAC address.

@@ -43,6 +43,8 @@ pub struct Network {
     pub leg: Option<NetworkLeg>,
     /// What ports counted that are gone; shared by all generations of this network.
     pub retired: Arc<Mutex<Counters>>,
+    /// Whether its policy, or something else that the translator knows, decides on what its stations send each other.
+    pub(crate) policed: bool,
     /// The router's interface here.
     pub(crate) interface: Interface,
     /// The router's neighbours here; shared by all generations of this network.
@@ -55,7 +57,17 @@ impl Network {
     pub fn new(index: NetworkIndex, since: Generation, config: NetworkConfig) -> Self {
         let interface = router::interface(config.gateway.as_ref(), Sources::OwnSubnets);
         let neighbours = Arc::new(Mutex::new(Neighbours::new(NeighbourLimits::default())));
-        Network { index, since, config, members: Vec::new(), leg: None, retired: Arc::default(), interface, neighbours }
+        Network {
+            index,
+            since,
+            config,
+            members: Vec::new(),
+            leg: None,
+            policed: false,
+            retired: Arc::default(),
+            interface,
+            neighbours,
+        }
     }
 
     /// It, to be kept beyond a burst.

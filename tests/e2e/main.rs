@@ -36,6 +36,7 @@ mod overlay_failures;
 mod overlay_refusals;
 mod overlay_traffic;
 mod podman;
+mod policies;
 mod ports;
 mod privileges;
 mod reach;

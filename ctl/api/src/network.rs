@@ -162,6 +162,48 @@ pub struct NetworkPeer {
     pub allow: Vec<String>,
 }
 
+/// Body of `POST /vswitch/v1/networks/{network}/policy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyAdd {
+    /// `allow` or `deny`.
+    pub action: String,
+    /// Who opens: `any` (also when empty), `outside`, a container's name, `label=KEY`, `label=KEY=VALUE`, `network=NAME`, or
+    /// addresses.
+    pub from: String,
+    /// Towards whom, in the same words.
+    pub to: String,
+    /// `tcp`, `udp`, `sctp` or `icmp`, the former three also with ports: `tcp/80`. Empty: every kind.
+    pub traffic: Vec<String>,
+    /// In front of this rule; absent: behind all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u32>,
+}
+
+/// Answer of `POST /vswitch/v1/networks/{network}/policy`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyAdded {
+    /// The rule's number.
+    pub rule: u32,
+}
+
+/// A rule about who may open flows to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyRule {
+    /// Its number.
+    pub rule: u32,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// Who opens.
+    pub from: String,
+    /// Towards whom.
+    pub to: String,
+    /// Of which kinds; empty: every kind.
+    pub traffic: Vec<String>,
+    /// Flows that it let pass, or packets that it refused.
+    pub hits: u64,
+}
+
 /// Part of [`Network`] and of [`NetworkCreate`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]

@@ -18,6 +18,7 @@ mod flows;
 pub mod listen;
 mod orders;
 mod peerings;
+mod policies;
 pub mod serve;
 mod stdio;
 mod stream;
@@ -115,6 +116,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(engines::publish))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
+        .routes(routes!(policies::list, policies::add))
+        .routes(routes!(policies::remove))
         .routes(routes!(peerings::list))
         .routes(routes!(peerings::join, peerings::part))
         .routes(routes!(flows::list, flows::flush))

@@ -272,5 +272,6 @@ fn predefined(name: &str, driver: Driver) -> Network {
         settings: None,
         config_from: String::new(),
         peerings: Vec::new(),
+        policy: Vec::new(),
     }
 }

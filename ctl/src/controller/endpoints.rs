@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::{State, prefix_of};
-use super::{Controller, names, routes, unexpected, view};
+use super::{Controller, names, policies, routes, unexpected, view};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
@@ -225,6 +225,9 @@ impl Controller {
             let on = state.networks.get(&endpoint.network);
             let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
             self.assign_addresses(endpoint);
+            if policies::any(&state) {
+                self.refresh_router(&state)?;
+            }
             let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
             let index = on.index.ok_or_else(unknown)?;
             let config = PortConfig {

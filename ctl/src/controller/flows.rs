@@ -109,7 +109,7 @@ impl Controller {
     /// # Errors
     /// When the question makes no sense or names something unknown, or there is no uplink and so never a flow.
     pub fn watch_flows(&self, query: &FlowQuery) -> Result<FlowWatch, ControlError> {
-        if self.inner.uplink.is_none() && peerings::specs(&self.state()).is_empty() {
+        if self.inner.uplink.is_none() && self.inner.switch.stats().router.is_none() {
             return Err(ControlError::invalid(
                 "there are no flows to watch: this vswitchd runs with --uplink none; start it with --uplink \
                  sockets or --uplink packet:IFACE,address=A/LEN,gateway=A",
@@ -232,6 +232,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         FlowKind::RoutedOut => "routed-out",
         FlowKind::RoutedIn => "routed-in",
         FlowKind::Peered => "peered",
+        FlowKind::Bridged => "bridged",
     };
     let side = |tuple: &Tuple, at: usize| FlowSide {
         source: tuple.source().to_string(),

@@ -42,6 +42,7 @@ mod network_filter;
 mod networks;
 mod overlay;
 mod peerings;
+mod policies;
 mod ports;
 mod publish;
 mod reconcile;

@@ -66,6 +66,7 @@ impl Controller {
             settings: spec.settings,
             config_from: spec.config_from,
             peerings: Vec::new(),
+            policy: Vec::new(),
         };
         self.add_network(state, network)
     }

@@ -81,7 +81,7 @@ impl Controller {
     }
 
     /// Puts a network's record in the place of what it was, in the store and in the router's rules, or leaves everything as it was.
-    fn change_record(&self, state: &mut State, changed: Network) -> Result<(), ControlError> {
+    pub(super) fn change_record(&self, state: &mut State, changed: Network) -> Result<(), ControlError> {
         let id = changed.id.clone();
         self.inner.store.commit(&Change::new().put_network(&changed))?;
         let Some(on) = state.networks.get_mut(&id) else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! New names for containers.
 
-use super::{Controller, names};
+use super::{Controller, names, policies};
 use crate::error::ControlError;
 use crate::model::{Endpoint, container_name};
 use crate::store::Change;
@@ -45,6 +45,9 @@ impl Controller {
                     one.endpoint = endpoint;
                 }
                 names::publish_network(&state, &network);
+            }
+            if policies::any(&state) {
+                self.refresh_router_anyway(&state);
             }
             old
         };

@@ -7,7 +7,8 @@ use vswitch_api::network::{IpamConfig, NetworkCreate};
 use vswitch_frame::MacAddr;
 
 use super::{
-    Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, network_name, subnet,
+    Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, PolicyRecord,
+    network_name, subnet,
 };
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -99,6 +100,9 @@ pub struct Network {
     /// The networks that it is joined with, as far as their records do not say so.
     #[serde(default)]
     pub peerings: Vec<Peering>,
+    /// Who may open flows to whom, in the order in which it is asked.
+    #[serde(default)]
+    pub policy: Vec<PolicyRecord>,
 }
 
 impl Network {

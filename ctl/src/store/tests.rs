@@ -34,6 +34,7 @@ fn network(name: &str) -> Network {
         settings: None,
         config_from: String::new(),
         peerings: Vec::new(),
+        policy: Vec::new(),
     }
 }
 

@@ -213,6 +213,7 @@ mod tests {
             settings: None,
             config_from: String::new(),
             peerings: Vec::new(),
+            policy: Vec::new(),
         };
         change(&mut network);
         network

@@ -2,6 +2,7 @@
 
 mod network;
 mod peering;
+mod policy;
 mod ports;
 mod publish;
 mod settings;
@@ -15,6 +16,9 @@ use network::{Place, Places};
 pub(crate) use peering::Peering;
 use peering::Peerings;
 pub use peering::{PeeringSpec, PeeringTraffic};
+use policy::Policies;
+pub(crate) use policy::{End, Ports};
+pub use policy::{Party, PolicyAction, PolicyHits, PolicyRule, PolicySpec};
 pub use ports::{InvalidPorts, PortRange};
 use publish::Publishes;
 pub use publish::{Publish, Transport};
@@ -40,6 +44,8 @@ pub struct RulesSpec {
     pub publish: Vec<Publish>,
     /// The networks that reach each other.
     pub peerings: Vec<PeeringSpec>,
+    /// Who may open flows to whom, by network.
+    pub policies: Vec<PolicySpec>,
     /// What may come in from the uplink.
     pub inbound: Inbound,
     /// How translation and tracking behave.
@@ -68,6 +74,7 @@ pub struct Rules {
     own: Vec<Ipv6Addr>,
     publishes: Publishes,
     peerings: Peerings,
+    policies: Policies,
     access: Access,
     inbound: Inbound,
     settings: Settings,
@@ -75,7 +82,7 @@ pub struct Rules {
     trusted: Timeouts,
 }
 
-/// Which version of what may pass, peerings, these rules are. A flow remembers by which it was judged ([`Flow::mark`]), so that it
+/// Which version of what may pass, peerings and policies, these rules are. A flow remembers by which it was judged ([`Flow::mark`]), so that it
 /// is judged once by each, and a change holds for flows that are there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Access {
@@ -151,12 +158,25 @@ impl TryFrom<RulesSpec> for Rules {
             }
         }
         let peerings = Peerings::new(&spec.peerings);
-        let version = u32::from(!peerings.is_empty());
+        let policies = Policies::new(spec.policies);
+        let version = u32::from(!peerings.is_empty() || !policies.is_empty());
         let access = Access { current: version, newest: version };
         let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
         let (inbound, settings) = (spec.inbound, spec.settings);
         let trusted = settings.timeouts.behind_which_connections_end();
-        Ok(Rules { places, external_v4, external_v6, own, publishes, peerings, access, inbound, settings, trusted })
+        Ok(Rules {
+            places,
+            external_v4,
+            external_v6,
+            own,
+            publishes,
+            peerings,
+            policies,
+            access,
+            inbound,
+            settings,
+            trusted,
+        })
     }
 }
 
@@ -189,10 +209,11 @@ impl Rules {
     /// allow if that is something else.
     pub fn succeed(&mut self, earlier: &Rules) {
         self.peerings.count_on(&earlier.peerings);
+        self.policies.count_on(&earlier.policies);
         let newest = earlier.access.newest;
         self.access = match self.allow_as(earlier) {
             true => earlier.access,
-            false if self.peerings.is_empty() => Access { current: 0, newest },
+            false if self.peerings.is_empty() && self.policies.is_empty() => Access { current: 0, newest },
             false => Access { current: newest + 1, newest: newest + 1 },
         };
     }
@@ -200,7 +221,7 @@ impl Rules {
     /// Whether these and `other` let the same pass.
     #[must_use]
     pub fn allow_as(&self, other: &Rules) -> bool {
-        self.peerings.allow_as(&other.peerings)
+        self.peerings.allow_as(&other.peerings) && self.policies.allow_as(&other.policies)
     }
 
     /// The mark of flows that these have judged and let pass.
@@ -211,12 +232,33 @@ impl Rules {
 
     /// Whether a flow may go on that was allowed by other rules.
     pub(crate) fn judge(&self, flow: &Flow) -> Result<(), NatDrop> {
-        match (flow.kind(), flow.egress(Direction::Reply), flow.egress(Direction::Original)) {
-            (FlowKind::Peered, Leg::Inside(from), Leg::Inside(to)) => {
-                self.peering(from, to).ok_or(NatDrop::Isolated)?.check(flow.original())
-            }
-            _ => Ok(()),
+        if let (FlowKind::Peered, Leg::Inside(from), Leg::Inside(to)) =
+            (flow.kind(), flow.egress(Direction::Reply), flow.egress(Direction::Original))
+        {
+            self.peering(from, to).ok_or(NatDrop::Isolated)?.check(flow.original())?;
         }
+        let (opener, real) = (flow.original(), flow.reply());
+        let (from, to) = (flow.egress(Direction::Reply), flow.egress(Direction::Original));
+        let ends = [End { leg: from, address: opener.source() }, End { leg: to, address: real.source() }];
+        let goes = opener.with_destination(real.source(), flow.destination_port());
+        self.check_policy(ends[0], ends[1], &goes, Ports::Known)
+    }
+
+    /// Whether a network has rules of its own about who may open flows to whom.
+    #[must_use]
+    pub fn polices(&self, network: NetworkIndex) -> bool {
+        self.policies.cover(network)
+    }
+
+    /// Whether policies let `from` open `flow`, whose destination is where it really goes, towards `to`.
+    #[inline]
+    pub(crate) fn check_policy(&self, from: End, to: End, flow: &Tuple, ports: Ports) -> Result<(), NatDrop> {
+        if self.policies.is_empty() { Ok(()) } else { self.policies.check(from, to, flow, ports) }
+    }
+
+    /// How often the rules of policies decided.
+    pub fn policy_hits(&self) -> impl Iterator<Item = PolicyHits> {
+        self.policies.hits()
     }
 
     /// What joins two networks.

@@ -67,6 +67,8 @@ pub enum FlowKind {
     RoutedIn,
     /// From one network to another that it is peered with, not translated.
     Peered,
+    /// From one station of a network with a policy to another, not translated.
+    Bridged,
 }
 
 /// A flow: its two tuples, which never change, and what packets have told of it so far.
@@ -246,7 +248,7 @@ impl Flow {
 
     pub(crate) const fn endpoint_key(&self) -> Ipv6Addr {
         match self.kind {
-            FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut | FlowKind::Peered => {
+            FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut | FlowKind::Peered | FlowKind::Bridged => {
                 self.original.source_key()
             }
             FlowKind::Publish | FlowKind::RoutedIn => self.reply.source_key(),
@@ -257,6 +259,16 @@ impl Flow {
     #[inline]
     pub(crate) fn mark(&self) -> u32 {
         self.mark.load(Ordering::Relaxed)
+    }
+
+    /// Whether the rules of the day refuse its packets: it is kept so that they do, and shown to nobody.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.mark() & DENIED != 0 && self.mark() != NEVER_JUDGED
+    }
+
+    /// The port towards which it was opened, where it really goes; of an ICMP query type and code.
+    pub(crate) const fn destination_port(&self) -> u16 {
+        if self.original.protocol().has_ports() { self.reply.source_port() } else { self.original.destination_port() }
     }
 
     pub(crate) fn set_mark(&self, mark: u32) {
@@ -275,7 +287,7 @@ impl Flow {
         Timestamp::from_millis(self.expires.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set_expires(&self, at: Timestamp) {
+    pub(crate) fn set_expires(&self, at: Timestamp) {
         self.expires.store(at.as_millis(), Ordering::Relaxed);
     }
 
@@ -414,6 +426,9 @@ impl Tracking {
 fn changed(outcome: TrackOutcome) -> TrackOutcome {
     if outcome == TrackOutcome::Part { TrackOutcome::Changed } else { outcome }
 }
+
+/// Part of the mark of a flow that was judged and must not pass.
+pub(crate) const DENIED: u32 = 1 << 31;
 
 /// The mark of a flow that no rules have judged.
 const NEVER_JUDGED: u32 = u32::MAX;

@@ -35,7 +35,11 @@ impl Table {
     #[must_use]
     pub fn list(&self, filter: &FlowFilter, now: Timestamp) -> Vec<FlowRecord> {
         let mut records = Vec::new();
-        self.for_each(filter, now, |flow| records.push(FlowRecord::of(flow, now)));
+        self.for_each(filter, now, |flow| {
+            if !flow.is_denied() {
+                records.push(FlowRecord::of(flow, now));
+            }
+        });
         records
     }
 

@@ -33,6 +33,7 @@ use accounts::Accounts;
 pub(crate) use events::Events;
 pub use events::{EventKind, FlowEvent};
 pub use filter::FlowFilter;
+pub(crate) use flow::DENIED;
 pub use flow::{Direction, Flow, FlowKind, Leg, Traffic};
 pub(crate) use flow::{NewFlow, TrackOutcome, TrackedPacket};
 pub use listing::Restored;

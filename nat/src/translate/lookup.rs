@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use vswitch_frame::{Fragment, L3, NetworkIndex, Packet};
+use vswitch_frame::{Fragment, L3, NetworkIndex, Packet, Timestamp};
 
 use super::fragments::{FragmentKey, Noted, Route};
 use super::{Context, Decision, Kind, Nat, NatPath, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
-use crate::rules::{Between, Filtering, Hairpin, Inbound, Mapping, Reach, Translation};
+use crate::rules::{Between, End, Filtering, Hairpin, Inbound, Mapping, Ports, Reach, Rules, Translation};
 use crate::table::tcp::Segment;
-use crate::table::{Direction, Flow, FlowKind, Leg};
+use crate::table::{DENIED, Direction, Flow, FlowKind, Leg};
 use crate::tuple::{Protocol, Tuple, is_mapped, is_query};
 
 impl Nat {
@@ -102,17 +103,31 @@ impl Nat {
 
     /// A flow goes on for as long as the rules of the day let it pass; they are asked once.
     #[inline]
-    fn check_allowed(&self, context: &Context<'_>, flow: &Arc<Flow>) -> Result<(), NatDrop> {
+    pub(super) fn check_allowed(&self, context: &Context<'_>, flow: &Arc<Flow>) -> Result<(), NatDrop> {
         if flow.mark() == context.rules.mark() { Ok(()) } else { self.judge(context, flow) }
     }
 
     #[cold]
     fn judge(&self, context: &Context<'_>, flow: &Arc<Flow>) -> Result<(), NatDrop> {
-        let judged = context.rules.judge(flow);
+        if flow.mark() == context.rules.mark() | DENIED {
+            flow.set_expires(context.now + DENIED_FOR);
+            return Err(NatDrop::Denied);
+        }
+        self.judge_anew(context.rules, flow, context.now)
+    }
+
+    /// Judges a flow by rules that it was not judged by. One that policies deny is kept for as long as its packets come: an answer
+    /// that was under way would otherwise open it again from the other side.
+    pub(super) fn judge_anew(&self, rules: &Rules, flow: &Arc<Flow>, now: Timestamp) -> Result<(), NatDrop> {
+        let judged = rules.judge(flow);
         match judged {
-            Ok(()) => flow.set_mark(context.rules.mark()),
+            Ok(()) => flow.set_mark(rules.mark()),
+            Err(NatDrop::Denied) => {
+                flow.set_mark(rules.mark() | DENIED);
+                flow.set_expires(now + DENIED_FOR);
+            }
             Err(_) => {
-                self.table.remove(flow, context.now);
+                self.table.remove(flow, now);
             }
         }
         judged
@@ -142,6 +157,7 @@ impl Nat {
                 if tuple.protocol().is_icmp() && !is_query(tuple.protocol(), tuple.icmp_type()) {
                     return Err(NatDrop::UnsolicitedReply);
                 }
+                check_policy(context, egress, &tuple, segment.as_ref(), target)?;
                 let egress = [egress, context.ingress];
                 let opening = Box::new(PlannedFlow { tuple, segment, kind, egress, target, source });
                 let destination = target.map_or(destination, |(address, _)| address);
@@ -171,6 +187,9 @@ impl Nat {
             return Ok(Plan::Flow { kind: FlowKind::Hairpin, egress, target: Some(target), source });
         }
         match rules.place_of(tuple.destination()) {
+            Some(there) if there.network == network && rules.polices(network) => {
+                Ok(Plan::routed(FlowKind::Bridged, context.ingress))
+            }
             Some(there) if there.network == network => Ok(Plan::Untracked(context.ingress)),
             Some(there) => match rules.settings().between {
                 _ if let Some(peering) = rules.peering(network, there.network) => {
@@ -240,6 +259,28 @@ impl Nat {
     }
 }
 
+/// Whether policies let a flow be opened that leaves by `egress`, for `target` if that is not where it was sent.
+fn check_policy(
+    context: &Context<'_>,
+    egress: Leg,
+    tuple: &Tuple,
+    segment: Option<&Segment>,
+    target: Option<(IpAddr, u16)>,
+) -> Result<(), NatDrop> {
+    let goes = target.map_or(*tuple, |(address, port)| tuple.with_destination(address, port));
+    let from = End { leg: context.ingress, address: goes.source() };
+    let to = End { leg: egress, address: goes.destination() };
+    context.rules.check_policy(from, to, &goes, Ports::Known)?;
+    // Of a connection that was open before, nobody knows who opened it.
+    match segment.is_some_and(|segment| !segment.is_syn()) {
+        true => context.rules.check_policy(to, from, &goes.inverted(), Ports::Known),
+        false => Ok(()),
+    }
+}
+
+/// How long a flow is remembered that is denied, from its last packet on: TCP sends again for longer, and is refused as well then.
+const DENIED_FOR: Duration = Duration::from_secs(120);
+
 /// What a packet of no known flow may become.
 enum Plan {
     ToSelf,
@@ -286,7 +327,7 @@ fn is_inside(context: &Context<'_>, source: IpAddr) -> bool {
 }
 
 /// Whether one host can have this address. (The router has checked more; this keeps flows from being made of less.)
-fn is_unicast(address: IpAddr) -> bool {
+pub(super) fn is_unicast(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     !(address.is_multicast() || address.is_unspecified() || address.is_loopback() || broadcast)
 }

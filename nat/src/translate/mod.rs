@@ -6,6 +6,7 @@
 //! packet and rewrites it. A frame that is not translated after its lookup leaves no trace, but that a connection which is
 //! over makes way for one that opens with the roles exchanged.
 
+mod bridged;
 mod create;
 mod errors;
 mod fragments;
@@ -172,8 +173,8 @@ impl Nat {
     pub fn end_forbidden(&self, rules: &Rules, now: Timestamp) -> usize {
         let mut ended = 0;
         self.table.for_each(&FlowFilter::default(), now, |flow| {
-            if flow.mark() != rules.mark() && rules.judge(flow).is_err() {
-                ended += usize::from(self.table.remove(flow, now));
+            if flow.mark() != rules.mark() && self.judge_anew(rules, flow, now).is_err() {
+                ended += 1;
             }
         });
         ended

@@ -23,6 +23,8 @@ mod notation;
 #[cfg(test)]
 mod peering;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod router;

@@ -25,7 +25,7 @@ use std::sync::{Mutex, Weak};
 use vswitch_frame::reason::SharedTally;
 use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, OwnedPacket, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
-use vswitch_nat::rules::{PeeringSpec, PeeringTraffic};
+use vswitch_nat::rules::{PeeringSpec, PeeringTraffic, PolicyHits, PolicySpec};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 
@@ -49,10 +49,10 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
-    /// The same with networks that reach each other.
+    /// The same with networks that reach each other, and with rules about who may open flows to whom.
     #[must_use]
-    pub fn with_peerings(mut self, peerings: Vec<PeeringSpec>) -> RouterConfig {
-        self.rules.peerings = peerings;
+    pub fn with_access(mut self, peerings: Vec<PeeringSpec>, policies: Vec<PolicySpec>) -> RouterConfig {
+        (self.rules.peerings, self.rules.policies) = (peerings, policies);
         self
     }
 }
@@ -134,6 +134,8 @@ pub struct RouterStats {
     pub errors_held_back: u64,
     /// What has passed between networks that are peered.
     pub peerings: Vec<PeeringTraffic>,
+    /// How often the rules of policies decided.
+    pub policies: Vec<PolicyHits>,
 }
 
 impl Router {
@@ -170,6 +172,7 @@ impl Router {
             nat_drops: self.nat_drops.happened().collect(),
             errors_held_back: lock(&self.limiter).held_back(),
             peerings: plan.rules.peering_traffic().collect(),
+            policies: plan.rules.policy_hits().collect(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::transport::escape;
 use crate::fdb::{FdbAdd, FdbEntry, FdbRemoved};
 use crate::network::{
     Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkPeer, NetworkPeering,
-    NetworksPruned,
+    NetworksPruned, PolicyAdd, PolicyAdded, PolicyRule,
 };
 use crate::{ClientError, PREFIX};
 
@@ -97,6 +97,30 @@ impl Client {
         self.call(Method::DELETE, peering_path(network, other)).done().await
     }
 
+    /// The rules of a network about who may open flows to whom, in their order.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn policy(&self, network: &str) -> Result<Vec<PolicyRule>, ClientError> {
+        self.call(Method::GET, policy_path(network)).answer().await
+    }
+
+    /// Add a rule.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn add_policy(&self, network: &str, request: &PolicyAdd) -> Result<PolicyAdded, ClientError> {
+        self.call(Method::POST, policy_path(network)).json(request).answer().await
+    }
+
+    /// Remove a rule.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn remove_policy(&self, network: &str, rule: u32) -> Result<(), ClientError> {
+        self.call(Method::DELETE, format!("{}/{rule}", policy_path(network))).done().await
+    }
+
     /// The forwarding database of a network.
     ///
     /// # Errors
@@ -132,6 +156,10 @@ impl Client {
 
 fn peering_path(network: &str, other: &str) -> String {
     format!("{PREFIX}/networks/{}/peerings/{}", escape(network), escape(other))
+}
+
+fn policy_path(network: &str) -> String {
+    format!("{PREFIX}/networks/{}/policy", escape(network))
 }
 
 fn fdb_path(network: &str) -> String {

@@ -17,7 +17,7 @@ use vswitch_switch::nat::table::FlowFilter;
 use self::packet::PacketState;
 use self::sockets::SocketsState;
 use super::state::State;
-use super::{Controller, peerings, ports};
+use super::{Controller, peerings, policies, ports};
 use crate::error::ControlError;
 use crate::ipam::SubnetPlan;
 use crate::model::Endpoint;
@@ -118,20 +118,21 @@ impl Controller {
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         self.publish_gateways(state);
         let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
-        let peerings = peerings::specs(state);
+        let (peerings, policies) = (peerings::specs(state), policies::specs(state));
         let published = ports::published(state);
         match &self.inner.uplink {
             None => {
-                let config = (!peerings.is_empty()).then(|| router::plan_inside(inside).with_peerings(peerings));
+                let needed = !peerings.is_empty() || !policies.is_empty();
+                let config = needed.then(|| router::plan_inside(inside).with_access(peerings, policies));
                 Ok(self.inner.switch.set_router(config)?)
             }
             Some(UplinkState::Packet(packet)) => {
                 let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
-                Ok(self.inner.switch.set_router(Some(config.with_peerings(peerings)))?)
+                Ok(self.inner.switch.set_router(Some(config.with_access(peerings, policies)))?)
             }
             Some(UplinkState::Sockets(sockets)) => {
                 let config = router::plan_sockets(sockets.index(), inside.clone(), &published, &sockets.settings);
-                self.inner.switch.set_router(Some(config.with_peerings(peerings)))?;
+                self.inner.switch.set_router(Some(config.with_access(peerings, policies)))?;
                 sockets.follow(&inside.map(|(_, network)| network), &published);
                 Ok(())
             }

@@ -5,6 +5,7 @@ mod graph;
 mod list;
 mod members;
 mod peer;
+mod policy;
 mod remove;
 
 use std::process::ExitCode;
@@ -50,6 +51,9 @@ pub(crate) enum NetworkCommand {
     Peer(peer::PeerArgs),
     /// Part two networks that are joined
     Unpeer(peer::UnpeerArgs),
+    /// Say who may open connections to whom
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 }
 
 /// Arguments of `network inspect`.
@@ -83,6 +87,7 @@ impl NetworkCommand {
             NetworkCommand::Disconnect(args) => args.run(client).await.map(done),
             NetworkCommand::Peer(args) => args.run(client).await.map(done),
             NetworkCommand::Unpeer(args) => args.run(client).await.map(done),
+            NetworkCommand::Policy(command) => command.run(client).await,
         }
     }
 }
