@@ -17,7 +17,7 @@ fn redis_across() {
         two_networks(&vs);
         let web = vs.container("web", "--network shop");
         let redis = vs.container("redis", "--network db --ip 10.201.2.9 --ip6 fd72::9");
-        let _server = redis.spawn("exec redis-server --bind '*' -::* --protected-mode no --save ''");
+        redis.ok("redis-server --daemonize yes --dir /tmp --bind '*' -::* --protected-mode no --save ''");
         redis.listens(6379);
         let ask = |host: &str, words: &str| web.sh(&format!("timeout 3 redis-cli -h {host} {words}"));
         assert_ne!(ask("10.201.2.9", "ping").code, 0, "networks are isolated until they are joined");
@@ -107,7 +107,10 @@ fn an_internal_network_stays_inside() {
         site.vs.ok("network create --subnet 10.201.1.0/24 shop");
         site.vs.ok("network create --internal --subnet 10.201.2.0/24 vault");
         site.vs.ok("network peer shop vault");
-        let (shop, vault) = (site.vs.container("s", "--network shop"), site.vs.container("v", "--network vault"));
+        let (shop, vault) =
+            (site.vs.container("s", "--network shop"), site.vs.container("v", "--network vault --cap-add NET_ADMIN"));
+        // As if it had a way out.
+        vault.ok("ip route replace default via 10.201.2.1");
         vault.serves_page();
         let page = format!("curl -sS -m 10 http://{}/page", vault.ipv4("vault"));
         assert_eq!(fetch(shop.sh(&page)), "page-of-v");

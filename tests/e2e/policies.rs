@@ -15,7 +15,7 @@ fn a_tier_of_its_own() {
         let vs = Vswitch::with(&["--uplink", "none"]);
         vs.ok("network create --subnet 10.201.1.0/24 --ipv6 --subnet fd71::/64 shop");
         let db = vs.container("db", "--network shop --ip 10.201.1.9 --ip6 fd71::9");
-        let _server = db.spawn("exec redis-server --bind '*' -::* --protected-mode no --save ''");
+        db.ok("redis-server --daemonize yes --dir /tmp --bind '*' -::* --protected-mode no --save ''");
         db.listens(6379);
         let (web, other) =
             (vs.container("web", "--network shop --label tier=web"), vs.container("other", "--network shop"));

@@ -51,7 +51,7 @@ impl World {
         let mut sent = frame(text);
         let packet = PacketMut::admit(&mut sent.bytes, sent.offload).unwrap();
         let context = Context { rules: &self.rules, ingress: NET, now: self.now };
-        let mut rng = rand::rngs::mock::StepRng::new(0, 1);
+        let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
         match self.nat.check_bridged(&context, &packet.view(), &mut rng) {
             Ok(()) => "passes",
             Err(reason) => reason.name(),
