@@ -149,7 +149,7 @@ fn idle_connections(connections: u64, rounds: u64) {
     const EACH: u64 = 40 << 10;
     const LEFT: u64 = 200;
     // Three quarters of them are for flows.
-    let limit = format!("--nofile={0}:{0}", 2 * connections + 6_192);
+    let limit = format!("--nofile={0}:{0}", 8_192.max(connections * 8 / 5));
     let site = Rootless::without_daemon(&["prlimit", &limit, "--"], &[]);
     site.vs.up();
     let a = site.vs.container("a", "");
