@@ -3,7 +3,7 @@
 //! ```text
 //! agent ── thread: setns(net), unshare(mnt, pid, uts, ipc) ── sandbox-init (pid 1) ── sandbox-init --exec ══ command
 //!       └─ thread: setns(mnt, pid, uts, ipc, net) ─────────────────────────────────── sandbox-init --exec ══ command
-//! agent ── sandbox-init --users: setns(user, …), unshare(…) or setns(…) ── as above, in a user namespace
+//! agent ── sandbox-init --users: setns(user, net), unshare(mnt, pid, uts, ipc) ── sandbox-init (pid 1) ── as above
 //! ```
 //!
 //! Each stage is this executable anew, since a forked child of a process with threads may hardly do anything. It finds a
