@@ -13,6 +13,7 @@ mod docker;
 mod engines;
 mod fdb;
 mod harness;
+mod host;
 mod hostile_frames;
 mod joined;
 mod lifecycle;

@@ -16,6 +16,7 @@ mod failure;
 pub(crate) mod files;
 mod foreign;
 mod freezer;
+mod host;
 mod ids;
 mod key;
 mod listen;

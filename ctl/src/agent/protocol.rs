@@ -108,6 +108,20 @@ pub enum Request {
         /// Even if it is the host's own.
         force: bool,
     },
+    /// Know the host's own network namespace, in which the agent was started, as a sandbox. Only root's agent can put
+    /// interfaces there. Answer: [`Reply::Done`].
+    SandboxHost {
+        /// Id that later requests use.
+        sandbox: String,
+    },
+    /// Open a TAP of the agent's user in the host's network namespace, one that root made for this. Answer:
+    /// [`Reply::Endpoint`] and the TAP's descriptor.
+    HostTap {
+        /// What it should be like.
+        link: Link,
+        /// The user, for what root is to type.
+        user: u32,
+    },
     /// Forget a sandbox; a created one disappears once no process is left in it. Answer: [`Reply::Done`].
     SandboxRemove {
         /// Id of the sandbox.
@@ -248,7 +262,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What the agent lets a vswitchd have done. Everything is refused by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

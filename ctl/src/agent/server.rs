@@ -398,6 +398,7 @@ impl Agent {
             Request::UplinkOpen { interface } => {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
+            Request::HostTap { link, user } => super::host::open_tap(&link, user).await,
             Request::Listen { binding } => super::listen::open(&binding),
             Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
                 self.attach_given(sandbox, self.orders.namespace(order)?).await

@@ -123,6 +123,12 @@ impl Controller {
             let state = self.state();
             // It may be gone by now.
             let endpoint = state.endpoint(text)?.endpoint.clone();
+            if endpoint.owner == Owner::Host {
+                return Err(ControlError::Conflict(format!(
+                    "the host is on network {} because of its option host=true, and leaves it with 'network rm {0}'",
+                    endpoint.network_name
+                )));
+            }
             if endpoint.container().is_some() {
                 return Err(ControlError::Conflict(format!(
                     "endpoint {text} belongs to container {}; use 'network disconnect {} {0}'",
@@ -176,7 +182,7 @@ impl Controller {
             self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
         }
         let (interface, descriptor) = opened_endpoint(opened?)?;
-        if let Err(error) = self.plug_in(id, interface, descriptor) {
+        if let Err(error) = self.plug_in(id, interface, PortDevice::Packet(descriptor)) {
             self.ask_anyway(Request::EndpointDetach { endpoint: id.to_string() }).await;
             return Err(error);
         }
@@ -187,7 +193,7 @@ impl Controller {
     pub(super) async fn reopen(&self, id: &Id) -> Result<(), ControlError> {
         let request = Request::EndpointReopen { endpoint: id.to_string() };
         let (interface, descriptor) = opened_endpoint(self.inner.agent.call(request, Vec::new()).await?)?;
-        self.plug_in(id, interface, descriptor)
+        self.plug_in(id, interface, PortDevice::Packet(descriptor))
     }
 
     /// Takes an endpoint's port and interface away. Goes on whatever fails.
@@ -218,7 +224,7 @@ impl Controller {
         }
     }
 
-    fn plug_in(&self, id: &Id, interface: String, descriptor: OwnedFd) -> Result<(), ControlError> {
+    pub(super) fn plug_in(&self, id: &Id, interface: String, device: PortDevice) -> Result<(), ControlError> {
         let (network, config) = {
             let state = self.state();
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
@@ -239,7 +245,7 @@ impl Controller {
             };
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
-        let port = self.inner.switch.add_port_on(network, config, PortDevice::Packet(descriptor))?;
+        let port = self.inner.switch.add_port_on(network, config, device)?;
         let mut state = self.state();
         if let Some(one) = state.endpoints.get_mut(id) {
             one.port = Some(port);
@@ -268,7 +274,7 @@ fn numbered(state: &State, endpoint: &Endpoint, network: &Network) -> Option<Str
 }
 
 /// Name and descriptor of an endpoint that the agent opened.
-fn opened_endpoint(answer: (Reply, Vec<OwnedFd>)) -> Result<(String, OwnedFd), ControlError> {
+pub(super) fn opened_endpoint(answer: (Reply, Vec<OwnedFd>)) -> Result<(String, OwnedFd), ControlError> {
     match answer {
         (Reply::Endpoint { interface }, mut descriptors) => {
             let none = || ControlError::Internal("the agent sent no descriptor; restart vswitchd".to_owned());
@@ -301,7 +307,7 @@ fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity> {
     Some(Identity { mac: endpoint.mac, ipv4, ipv6 })
 }
 
-fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u32) -> Link {
+pub(super) fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u32) -> Link {
     let ipv4 = endpoint.ipv4.and_then(|fixed| match fixed.address {
         IpAddr::V4(address) => Some((address, prefix_of(Some(network), fixed))),
         IpAddr::V6(_) => None,

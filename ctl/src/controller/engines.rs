@@ -69,6 +69,7 @@ impl Controller {
             engine: Some(spec.key),
         };
         let attached = async {
+            self.bring_host_in(&network).await?;
             let attached = self.attach(attach).await?;
             match self.publish_on(&attached.id, &spec.publish).await {
                 Ok(()) => Ok(attached),
@@ -83,6 +84,7 @@ impl Controller {
         let result = attached.await;
         if result.is_err() {
             self.drop_unused_network(&network);
+            self.take_hosts_out().await;
         }
         result
     }
@@ -114,6 +116,7 @@ impl Controller {
             self.drop_unused_network(network);
         }
         if !found.is_empty() {
+            self.take_hosts_out().await;
             self.lead_out(key).await;
         }
         Ok(found.len())
@@ -154,6 +157,7 @@ impl Controller {
             }
             self.drop_unused_network(&network);
         }
+        self.take_hosts_out().await;
     }
 
     /// The network that an engine speaks of: known already, or made.
@@ -186,7 +190,7 @@ impl Controller {
         let unused = state
             .networks
             .get(id)
-            .is_some_and(|on| on.network.labels.contains_key(ENGINE_LABEL) && on.endpoints.is_empty());
+            .is_some_and(|on| on.network.labels.contains_key(ENGINE_LABEL) && state.is_deserted(on));
         if unused && let Err(error) = self.drop_network(&mut state, id) {
             tracing::warn!("network {} of an engine, which nobody uses, stays: {error}", id.short());
         }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Controller;
 use crate::agent::protocol::{Event, Request};
 use crate::ids::Id;
+use crate::model::Owner;
 use crate::store::Change;
 
 /// How often the switch is asked for ports whose interface vanished.
@@ -73,7 +74,14 @@ impl Controller {
             crate::blocking::spawn(async move { controller.sweep_engines().await });
             return;
         }
-        tracing::info!(endpoint = one.endpoint.name, "the namespace of an attached endpoint vanished");
+        if one.endpoint.owner == Owner::Host {
+            tracing::warn!(
+                network = one.endpoint.network_name,
+                "somebody removed the host's interface; it is made again when vswitchd starts"
+            );
+        } else {
+            tracing::info!(endpoint = one.endpoint.name, "the namespace of an attached endpoint vanished");
+        }
         // Whoever is attaching it stores it when it is whole, or not at all; whoever is detaching it drops it.
         let Ok(_held) = one.gate.clone().try_lock_owned() else { return };
         let endpoint = one.endpoint.clone();

@@ -93,7 +93,7 @@ impl Controller {
                 state.networks.values().filter_map(|on| Some((on.network.id.clone(), on.index?))).collect();
             let living = state.endpoints.values().filter(|one| match &one.endpoint.owner {
                 Owner::Container(id) => state.containers.get(id).is_some_and(|one| one.container.running()),
-                Owner::Attached(_) => true,
+                Owner::Attached(_) | Owner::Host => true,
             });
             let addresses: BTreeSet<IpAddr> = living.flat_map(|one| one.endpoint.addresses()).collect();
             (networks, addresses)

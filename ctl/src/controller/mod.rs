@@ -31,6 +31,7 @@ mod fdb;
 mod files;
 mod flows;
 mod history;
+mod host;
 mod journal;
 mod keeper;
 mod lifecycle;

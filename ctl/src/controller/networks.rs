@@ -86,7 +86,13 @@ impl Controller {
     ///
     /// # Errors
     /// When it is unknown, predefined, or in use.
-    pub fn remove_network(&self, text: &str) -> Result<(), ControlError> {
+    pub async fn remove_network(&self, text: &str) -> Result<(), ControlError> {
+        self.remove_unused(text)?;
+        self.take_hosts_out().await;
+        Ok(())
+    }
+
+    fn remove_unused(&self, text: &str) -> Result<(), ControlError> {
         let mut state = self.state();
         let on = state.network(text)?;
         if on.network.predefined() {
@@ -113,7 +119,13 @@ impl Controller {
     ///
     /// # Errors
     /// When the switch or the store refuse.
-    pub fn prune_networks(&self, matches: impl Fn(&Network) -> bool) -> Result<Vec<String>, ControlError> {
+    pub async fn prune_networks(&self, matches: impl Fn(&Network) -> bool) -> Result<Vec<String>, ControlError> {
+        let pruned = self.prune_unused(matches);
+        self.take_hosts_out().await;
+        pruned
+    }
+
+    fn prune_unused(&self, matches: impl Fn(&Network) -> bool) -> Result<Vec<String>, ControlError> {
         let mut state = self.state();
         let unused: Vec<(Id, String)> = state
             .networks
@@ -208,6 +220,7 @@ impl Controller {
             }
         }
         for id in lost {
+            self.let_host_go(state, id);
             state.remove_endpoint(id);
         }
         if let Some(mut on) = state.networks.remove(id) {

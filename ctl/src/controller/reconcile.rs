@@ -53,6 +53,7 @@ impl Controller {
                 self.lose(id, &error);
             }
         }
+        self.settle_hosts().await;
         self.sweep_engines().await;
         {
             let mut state = self.state();

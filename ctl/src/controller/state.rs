@@ -34,6 +34,8 @@ pub struct State {
     pub(super) host: HostNetworks,
     /// Host ports of containers that run or are being started.
     pub(super) ports: PortLeases,
+    /// The host's endpoints of networks that are gone, whose interfaces are to go.
+    pub(super) leaving: Vec<Endpoint>,
     /// Endpoints come back one by one, and who is where is told once they all have.
     pub(super) restoring: bool,
     sequence: u64,
@@ -254,12 +256,19 @@ impl State {
         ids.iter().filter_map(|id| self.endpoints.get(id)).find(|one| one.endpoint.network == *network)
     }
 
+    /// Whether nobody is on a network, but for the host perhaps.
+    pub(super) fn is_deserted(&self, on: &NetworkState) -> bool {
+        on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).all(|one| one.endpoint.owner == Owner::Host)
+    }
+
     /// Endpoints of a network that carry traffic or are about to: of containers that run or are being started, and of
     /// attached namespaces.
     pub(super) fn active_endpoints<'a>(&'a self, on: &'a NetworkState) -> impl Iterator<Item = &'a EndpointState> {
         on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).filter(|one| match &one.endpoint.owner {
             Owner::Container(id) => self.containers.get(id).is_some_and(|one| one.starting || one.container.running()),
             Owner::Attached(_) => !one.endpoint.lost,
+            // It is there because of the network, and goes with it.
+            Owner::Host => false,
         })
     }
 

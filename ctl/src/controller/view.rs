@@ -97,7 +97,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
     let gateway = |fixed: StaticAddress| gateway_of(network, fixed).map(|gateway| gateway.to_string());
     let api_state = match (&endpoint.owner, one.port) {
         (_, Some(_)) => ApiEndpointState::Up,
-        (Owner::Attached(_), None) => ApiEndpointState::Lost,
+        (Owner::Attached(_) | Owner::Host, None) => ApiEndpointState::Lost,
         (Owner::Container(id), None) => match state.containers.get(id) {
             Some(one) if one.container.running() => ApiEndpointState::Lost,
             _ => ApiEndpointState::Down,

@@ -116,6 +116,8 @@ pub enum Owner {
     Container(Id),
     /// A namespace's that somebody else made.
     Attached(Attachment),
+    /// The host's own, on a network with the option `host`.
+    Host,
 }
 
 /// A namespace that somebody else made.
@@ -134,7 +136,7 @@ impl Endpoint {
     pub const fn container(&self) -> Option<&Id> {
         match &self.owner {
             Owner::Container(id) => Some(id),
-            Owner::Attached(_) => None,
+            Owner::Attached(_) | Owner::Host => None,
         }
     }
 
@@ -143,7 +145,7 @@ impl Endpoint {
     pub const fn attached_to(&self) -> Option<&NetnsRef> {
         match &self.owner {
             Owner::Attached(attachment) => Some(&attachment.netns),
-            Owner::Container(_) => None,
+            Owner::Container(_) | Owner::Host => None,
         }
     }
 
@@ -152,7 +154,7 @@ impl Endpoint {
     pub const fn engine(&self) -> Option<&EngineKey> {
         match &self.owner {
             Owner::Attached(attachment) => attachment.engine.as_ref(),
-            Owner::Container(_) => None,
+            Owner::Container(_) | Owner::Host => None,
         }
     }
 
@@ -161,7 +163,7 @@ impl Endpoint {
     pub fn sandbox(&self) -> String {
         match &self.owner {
             Owner::Container(id) => id.to_string(),
-            Owner::Attached(_) => format!("host-{}", self.id),
+            Owner::Attached(_) | Owner::Host => format!("host-{}", self.id),
         }
     }
 

@@ -231,6 +231,14 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     if ipv6 != Family::Off {
         general.take(options.check_ipv6());
     }
+    if options.host && !options.icc {
+        general.add(
+            "with icc=false nobody on the network is reached, by the host neither; leave host=true or icc=false out",
+        );
+    }
+    if options.host && ipam == IpamDriver::Null {
+        general.add("the host needs an address: leave --ipam-driver null or host=true out");
+    }
     if !wire.internal && [options.gateway_ipv4, options.gateway_ipv6].contains(&GatewayMode::Isolated) {
         general.add("gateway mode 'isolated' can only be used for an internal network; add --internal");
     }
@@ -508,6 +516,25 @@ mod tests {
         assert_eq!(make(true, mode, "isolated").unwrap().leg, GatewayLeg::Nobody);
         let error = make(false, mode, "isolated").unwrap_err().to_string();
         assert!(error.contains("can only be used for an internal network"), "{error}");
+    }
+
+    /// The host is on networks where it has an address and may be heard.
+    #[test]
+    fn the_host() {
+        let make = |json: serde_json::Value| parse_network(serde_json::from_value(json).unwrap());
+        assert!(make(serde_json::json!({"Name": "n", "Options": {"host": "true"}})).unwrap().options.host);
+        for (json, says) in [
+            (serde_json::json!({"Name": "n", "Options": {"host": "true", "icc": "false"}}), "by the host neither"),
+            (
+                serde_json::json!({"Name": "n", "Options": {"host": "true"}, "IPAM": {"Driver": "null"}}),
+                "needs an address",
+            ),
+            (serde_json::json!({"Name": "n", "Options": {"host": "yes"}}), "write true or false"),
+            (serde_json::json!({"Name": "n", "Driver": "overlay", "Options": {"host": "true"}}), "for bridge networks"),
+        ] {
+            let error = make(json).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     /// The ipam driver null makes a network without addresses and takes no subnet.

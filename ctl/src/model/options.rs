@@ -40,6 +40,9 @@ pub struct NetworkOptions {
     pub bpdus: bool,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
+    /// The host is on the network, with an interface of its own.
+    #[serde(default)]
+    pub host: bool,
     /// The user named the MTU, so an overlay network does not follow its underlay's.
     #[serde(default)]
     pub mtu_given: bool,
@@ -60,6 +63,7 @@ impl Default for NetworkOptions {
             inhibit_ipv4: false,
             bpdus: false,
             bridge_name: None,
+            host: false,
             mtu_given: false,
         }
     }
@@ -102,19 +106,21 @@ enum Key {
     GatewayIpv6,
     InhibitIpv4,
     Bpdus,
+    Host,
     BridgeName,
     Vni,
     EncapChecksum,
     Vtep,
 }
 
-const KEYS: [(&str, Key); 20] = [
+const KEYS: [(&str, Key); 21] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
     ("masquerade", Key::Masquerade),
     ("mac-limit", Key::MacLimit),
     ("bpdus", Key::Bpdus),
+    ("host", Key::Host),
     ("vni", Key::Vni),
     ("encap-checksum", Key::EncapChecksum),
     ("vtep", Key::Vtep),
@@ -132,7 +138,7 @@ const KEYS: [(&str, Key); 20] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 19;
+const TOLD_KEYS: usize = 20;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -168,7 +174,7 @@ impl NetworkOptions {
             };
             if !overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
-            } else if overlay && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4) {
+            } else if overlay && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host) {
                 faults.add(format!("option {name} is for bridge networks; leave it out"));
             } else if let Err(sentence) = parsed.set(*key, name, value) {
                 faults.add(sentence);
@@ -215,6 +221,7 @@ impl ParsedOptions {
             Key::GatewayIpv6 => options.gateway_ipv6 = parse_gateway_mode(name, value, warnings)?,
             Key::InhibitIpv4 => options.inhibit_ipv4 = parse_bool(name, value)?,
             Key::Bpdus => options.bpdus = parse_bool(name, value)?,
+            Key::Host => options.host = parse_bool(name, value)?,
             Key::BridgeName => options.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);

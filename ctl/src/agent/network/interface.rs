@@ -16,7 +16,7 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
-        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
     },
     sys::AsyncSocket,
@@ -107,6 +107,16 @@ impl Netlink {
             _ => None,
         });
         Ok((message.header.index, mtu.unwrap_or(DEFAULT_MTU)))
+    }
+
+    /// Index of the interface with this name, if it is on and has this MAC address and this MTU.
+    pub(crate) async fn find_alike(&self, name: &str, link: &Link) -> Result<Option<u32>, rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_name(name.to_owned())).await?;
+        let has = |wanted: LinkAttribute| message.attributes.contains(&wanted);
+        let alike = message.header.flags.contains(LinkFlags::Up)
+            && has(LinkAttribute::Address(link.mac.octets().to_vec()))
+            && has(LinkAttribute::Mtu(link.mtu));
+        Ok(alike.then_some(message.header.index))
     }
 
     async fn one(&self, request: rtnetlink::LinkGetRequest) -> Result<LinkMessage, rtnetlink::Error> {

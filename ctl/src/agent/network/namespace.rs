@@ -25,6 +25,8 @@ use crate::agent::{
 #[derive(Debug)]
 pub(crate) struct Home {
     netns: OwnedFd,
+    /// The namespace in which the agent was started.
+    host: OwnedFd,
     /// Those of the host: where the agent was started, and where the first process is, as far as that may be seen.
     hosts: Vec<(u64, u64)>,
 }
@@ -32,14 +34,14 @@ pub(crate) struct Home {
 impl Home {
     /// Moves the calling thread into a new namespace, for good.
     pub(crate) fn make() -> io::Result<Home> {
-        let hosts = hosts();
+        let (host, hosts) = (current()?, hosts());
         unshare(Unshare::Network)?;
         // Before there is any link: the switch's ends must not speak IPv6. Where /proc/sys is read-only (inside some
         // containers) they do, and the switch's anti-spoofing never sees it, for these frames leave on the other side.
         for scope in ["all", "default"] {
             sysctl_ipv6(scope, "disable_ipv6", "1");
         }
-        Ok(Home { netns: current()?, hosts })
+        Ok(Home { netns: current()?, host, hosts })
     }
 
     /// Runs `work` inside `netns` on the calling thread.
@@ -48,6 +50,11 @@ impl Home {
         let result = work();
         enter(self.netns.as_fd()).expect("a thread may always return to a namespace that its user namespace owns");
         Ok(result)
+    }
+
+    /// The namespace in which the agent was started.
+    pub(crate) fn host(&self) -> io::Result<OwnedFd> {
+        self.host.try_clone()
     }
 
     /// Whether a namespace is the host's.

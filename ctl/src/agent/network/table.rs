@@ -34,6 +34,8 @@ enum Sandbox {
     Created(OwnedFd),
     /// Somebody else's.
     Attached(Attached),
+    /// The host's own.
+    Host(OwnedFd),
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Table {
         match request {
             Request::SandboxCreate { sandbox } => self.create(sandbox, None).await,
             Request::SandboxAttach { sandbox, netns, force } => self.attach_sandbox(sandbox, &netns, force),
+            Request::SandboxHost { sandbox } => self.know_host(sandbox),
             Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
             Request::SandboxOpen { sandbox, socket } => self.open_socket(&sandbox, socket),
             Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
@@ -110,6 +113,12 @@ impl Table {
 
     fn attach_sandbox(&mut self, sandbox: String, netns: &NetnsRef, force: bool) -> Answer {
         self.know(sandbox, Attached::find(netns.clone())?, force)?;
+        DONE
+    }
+
+    fn know_host(&mut self, sandbox: String) -> Answer {
+        let netns = self.home.host().map_err(|error| Failure::io("find the host's network namespace", &error))?;
+        self.sandboxes.insert(sandbox, Sandbox::Host(netns));
         DONE
     }
 
@@ -204,6 +213,9 @@ impl Table {
             let index = self.netlink.other_end(port_index).await.map_err(failed)?;
             let interface = inside.name_of(index).await.map_err(failed)?;
             self.configure(netns.as_fd(), &inside, index, &interface, link).await?;
+            if let Some(Sandbox::Host(_)) = self.sandboxes.get(&sandbox) {
+                self.forward_nothing(netns.as_fd(), &interface)?;
+            }
             Ok((index, interface, open(&port)?))
         };
         match done.await {
@@ -251,6 +263,13 @@ impl Table {
             })?;
         }
         Ok(())
+    }
+
+    /// A host that is a router is none for the network.
+    fn forward_nothing(&self, netns: BorrowedFd<'_>, interface: &str) -> Result<(), Failure> {
+        let path = format!("/proc/sys/net/ipv4/conf/{interface}/forwarding");
+        let written = self.home.visit(netns, || std::fs::write(&path, "0")).and_then(|written| written);
+        written.map_err(|error| Failure::io(format!("set {path} to 0"), &error))
     }
 
     fn reopen(&self, id: &str) -> Answer {
@@ -327,7 +346,7 @@ impl Table {
     /// Opens the network namespace of a sandbox.
     pub(crate) fn netns(&self, sandbox: &str) -> Result<OwnedFd, Failure> {
         match self.sandboxes.get(sandbox) {
-            Some(Sandbox::Created(netns)) => {
+            Some(Sandbox::Created(netns) | Sandbox::Host(netns)) => {
                 netns.try_clone().map_err(|error| Failure::io("copy a descriptor", &error))
             }
             Some(Sandbox::Attached(attached)) => attached.open(),

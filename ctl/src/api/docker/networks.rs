@@ -71,7 +71,7 @@ pub(in crate::api) async fn create(
     }
     let spec = parse_network(wire)?;
     let warning = spec.warning().unwrap_or_default();
-    let id = app.controller.create_network(spec)?.to_string();
+    let id = app.controller.create_network_with_host(spec).await?.to_string();
     Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning })))
 }
 
@@ -79,7 +79,7 @@ pub(in crate::api) async fn create(
 #[utoipa::path(delete, path = "/networks/{id}", params(("id" = String, Path)),
     responses((status = 204), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn remove(State(app): State<App>, Segments(id): Segments<String>) -> Answer<StatusCode> {
-    app.controller.remove_network(&id)?;
+    app.controller.remove_network(&id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -92,7 +92,7 @@ pub(in crate::api) async fn prune(
     Asked(query): Asked<Filters>,
 ) -> Answer<Json<NetworksPruned>> {
     let filter = NetworkFilter::pruning(filters::parse(&query.filters)?)?;
-    let networks_deleted = app.controller.prune_networks(|network| filter.matches_record(network))?;
+    let networks_deleted = app.controller.prune_networks(|network| filter.matches_record(network)).await?;
     Ok(Json(NetworksPruned { networks_deleted }))
 }
 
