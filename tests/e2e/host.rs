@@ -151,3 +151,43 @@ fn nothing_of_the_host_is_left() {
         eventually("the interface is gone", 20, || sh("ip link show dev vs-shop").code != 0);
     });
 }
+
+/// Names of containers in the host's /etc/hosts, where that file agrees: they come and go with containers, what else is in
+/// the file stays, and nothing is left when the network, or vswitchd, is gone.
+#[test]
+fn names_on_the_host() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let line = "network create --subnet 10.5.0.0/24 --opt host=true --opt host-names=true shop";
+        if !is_root() {
+            return vs.refuses(line, "only root's vswitchd");
+        }
+        let before = fs::read_to_string("/etc/hosts").unwrap();
+        vs.refuses(line, "printf '# vswitch begin\\n# vswitch end\\n' >>/etc/hosts");
+        assert!(!vs.ok("network ls").contains("shop") && sh("ip link show dev vs-shop").code != 0);
+        assert_eq!(fs::read_to_string("/etc/hosts").unwrap(), before);
+        sh("printf '# vswitch begin\\n# vswitch end\\n' >>/etc/hosts").ok();
+        let agreed = fs::read_to_string("/etc/hosts").unwrap();
+        vs.ok(line);
+        let web = vs.container("web", "--network shop --network-alias www --ip 10.5.0.9");
+        let names = || fs::read_to_string("/etc/hosts").unwrap();
+        eventually("the name is there", 20, || names().contains("10.5.0.9\tweb www\n"));
+        let _page = container_serves(&web);
+        assert_eq!(sh("curl -s -m 5 http://www/").ok(), "container\n");
+        vs.crash();
+        vs.up();
+        assert!(names().contains("10.5.0.9\tweb www\n"));
+        let _other = vs.container("other", "--network shop --ip 10.5.0.8");
+        eventually("the other name is there", 20, || names().contains("10.5.0.8\tother\n"));
+        vs.ok("rm -f other");
+        eventually("the other name is gone", 20, || !names().contains("other"));
+        assert_eq!(vs.terminate(), 0);
+        assert_eq!(names(), agreed, "the end of vswitchd is that of its names");
+        vs.up();
+        vs.ok("start web");
+        eventually("the name is there again", 20, || names().contains("10.5.0.9\tweb www\n"));
+        vs.ok("rm -f web");
+        vs.ok("network rm shop");
+        assert_eq!(names(), agreed);
+    });
+}

@@ -67,7 +67,8 @@ fn replace(path: &Path, lines: &[HostLine]) -> io::Result<()> {
 /// The file with these names; `None` if it does not say where they may be.
 fn with_block(text: &str, lines: &[HostLine]) -> Option<String> {
     let only = |wanted: &str| {
-        let mut found = text.lines().enumerate().filter(|(_, line)| line.trim_end() == wanted).map(|(number, _)| number);
+        let mut found =
+            text.lines().enumerate().filter(|(_, line)| line.trim_end() == wanted).map(|(number, _)| number);
         let first = found.next()?;
         found.next().is_none().then_some(first)
     };
@@ -80,8 +81,12 @@ fn with_block(text: &str, lines: &[HostLine]) -> Option<String> {
     let mut taken: BTreeSet<String> = before.iter().chain(after).flat_map(|line| names_of(line)).collect();
     let mut new: String = before.concat();
     for line in lines {
-        let names: Vec<&str> =
-            line.names.iter().map(String::as_str).filter(|name| may_be(name) && taken.insert(name.to_lowercase())).collect();
+        let names: Vec<&str> = line
+            .names
+            .iter()
+            .map(String::as_str)
+            .filter(|name| may_be(name) && taken.insert(name.to_lowercase()))
+            .collect();
         if !names.is_empty() && is_a_containers(line.address) {
             new.push_str(&format!("{}\t{}\n", line.address, names.join(" ")));
         }
@@ -124,7 +129,12 @@ mod tests {
         let empty = with_block(&new, &[]).unwrap();
         assert_eq!(with_block(&empty, &[]).unwrap(), empty);
         assert!(!empty.contains("10.5.0.9"));
-        for bad in ["", "# vswitch begin\n", "# vswitch end\n# vswitch begin\n", "# vswitch begin\n# vswitch end\n# vswitch end\n"] {
+        for bad in [
+            "",
+            "# vswitch begin\n",
+            "# vswitch end\n# vswitch begin\n",
+            "# vswitch begin\n# vswitch end\n# vswitch end\n",
+        ] {
             assert_eq!(with_block(bad, &[line("10.5.0.9", &["web"])]), None, "{bad:?}");
         }
     }

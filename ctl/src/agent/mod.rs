@@ -17,6 +17,7 @@ pub(crate) mod files;
 mod foreign;
 mod freezer;
 mod host;
+mod host_names;
 mod ids;
 mod key;
 mod listen;

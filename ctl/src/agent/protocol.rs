@@ -122,6 +122,12 @@ pub enum Request {
         /// The user, for what root is to type.
         user: u32,
     },
+    /// Have these names, and no other ones of containers, in the host's /etc/hosts, if that file agrees. Answer:
+    /// [`Reply::Done`].
+    HostNames {
+        /// All of them.
+        lines: Vec<HostLine>,
+    },
     /// Forget a sandbox; a created one disappears once no process is left in it. Answer: [`Reply::Done`].
     SandboxRemove {
         /// Id of the sandbox.
@@ -282,6 +288,15 @@ pub struct Policy {
     /// Containers get user namespaces of their own with these ids, unless they were ordered to have the host's.
     #[serde(default)]
     pub remap: Option<IdMap>,
+}
+
+/// A line of /etc/hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostLine {
+    /// A container's address.
+    pub address: IpAddr,
+    /// What it is called.
+    pub names: Vec<String>,
 }
 
 /// A network namespace that exists already.

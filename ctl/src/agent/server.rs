@@ -60,6 +60,8 @@ pub(crate) struct Agent {
     surveyed: Mutex<Vec<Existing>>,
     /// What a vswitchd of the state directory knows; nothing is asked of whoever started a helper.
     key: Option<Key>,
+    /// Names of containers may be in the host's /etc/hosts.
+    named: AtomicBool,
     /// The agent has taken everything down and should end.
     finished: Notify,
 }
@@ -148,6 +150,7 @@ impl Agent {
             daemon: AtomicU32::new(0),
             orders: Orders::none(),
             surveyed: Mutex::default(),
+            named: AtomicBool::new(false),
             finished: Notify::new(),
         }
     }
@@ -399,6 +402,10 @@ impl Agent {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
             Request::HostTap { link, user } => super::host::open_tap(&link, user).await,
+            Request::HostNames { lines } => {
+                self.named.store(true, Relaxed);
+                super::host_names::write(&lines)
+            }
             Request::Listen { binding } => super::listen::open(&binding),
             Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
                 self.attach_given(sandbox, self.orders.namespace(order)?).await
@@ -477,7 +484,9 @@ impl Agent {
     /// Takes everything down, whatever fails on the way.
     async fn clear(&self) -> Answer {
         let slow = |_| Err(Failure::other("the namespaces are not removed yet; the kernel goes on with it"));
+        let named = self.named.swap(false, Relaxed);
         let results = [
+            if named { super::host_names::write(&[]).map(|_| ()) } else { Ok(()) },
             self.processes.clear().await,
             tokio::time::timeout(PATIENCE, self.foreign.clear()).await.unwrap_or_else(slow),
             tokio::time::timeout(PATIENCE, self.network.clear()).await.unwrap_or_else(slow),

@@ -4,16 +4,22 @@
 //! port. As root its interface is the end of a veth pair; an ordinary user's is a TAP, which root has made once. It comes
 //! with its network, and again at every start of vswitchd, and goes with it.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use vswitch_switch::PortDevice;
 
 use super::Controller;
 use super::endpoints::{link, opened_endpoint};
 use super::state::State;
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{HostLine, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{Endpoint, EndpointSpec, NetworkSpec, Owner, host_interface};
 use crate::store::Change;
+
+/// Most lines of names, so that they fit a message to the agent.
+const MOST_LINES: usize = 1024;
 
 /// The endpoint's name, by which containers on the network find the host.
 const NAME: &str = "host";
@@ -46,6 +52,13 @@ impl Controller {
                 Some(one) if one.port.is_some() => return Ok(()),
                 Some(one) => (one.endpoint.clone(), true),
                 None => {
+                    if self.inner.rootless && on.network.options.host_names {
+                        return Err(ControlError::invalid(format!(
+                            "only root's vswitchd has names of containers in /etc/hosts; leave host-names=true out and ask the \
+                             network's gateway: resolvectl dns {} GATEWAY",
+                            host_interface(&on.network.name)
+                        )));
+                    }
                     if self.inner.rootless && on.network.subnets().any(|plan| !plan.given) {
                         return Err(ControlError::invalid(
                             "name the network's subnets with --subnet: an ordinary user's host has an interface with an \
@@ -63,6 +76,11 @@ impl Controller {
             let endpoint = &state.endpoint(endpoint.id.as_str())?.endpoint;
             Ok(self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?)
         });
+        let opened = match opened {
+            // At a start the network is there anyway, and its names follow when the others are there.
+            Ok(()) if !known => self.write_host_names().await,
+            other => other,
+        };
         match &opened {
             Ok(()) => tracing::info!(network = endpoint.network_name, "the host is on the network"),
             Err(_) => {
@@ -110,6 +128,39 @@ impl Controller {
         }
     }
 
+    /// Keeps the names of containers in the host's /etc/hosts as they are.
+    pub(super) async fn keep_host_names(self) {
+        let changed = Arc::clone(&self.state().host_names);
+        loop {
+            changed.notified().await;
+            self.write_host_names_anyway().await;
+        }
+    }
+
+    async fn write_host_names_anyway(&self) {
+        if let Err(error) = self.write_host_names().await {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Has the names of all containers on networks with the option `host-names` in the host's /etc/hosts.
+    async fn write_host_names(&self) -> Result<(), ControlError> {
+        let mut written = self.inner.host_names.lock().await;
+        let lines = {
+            let state = self.state();
+            let networks = state.networks.values().filter(|on| on.network.options.host_names);
+            if networks.clone().next().is_none() && !*written {
+                return Ok(());
+            }
+            let endpoints = networks.flat_map(|on| on.endpoints.iter().filter_map(|id| state.endpoints.get(id)));
+            let present = endpoints.filter(|one| one.port.is_some() && one.endpoint.owner != Owner::Host);
+            let lines = present.flat_map(|one| one.endpoint.addresses().map(|address| line(&one.endpoint, address)));
+            lines.take(MOST_LINES).collect::<Vec<_>>()
+        };
+        *written = !lines.is_empty();
+        self.ask(Request::HostNames { lines }).await
+    }
+
     /// Takes the host's port away, if this endpoint of a network that goes is the host's. Its interface goes with
     /// [`Controller::take_hosts_out`].
     pub(super) fn let_host_go(&self, state: &mut State, endpoint: &Id) {
@@ -126,9 +177,16 @@ impl Controller {
     /// Takes the host's interfaces on networks away that are gone.
     pub(super) async fn take_hosts_out(&self) {
         let leaving = std::mem::take(&mut self.state().leaving);
+        if !leaving.is_empty() {
+            self.write_host_names_anyway().await;
+        }
         for endpoint in leaving {
             self.ask_anyway(Request::EndpointDetach { endpoint: endpoint.id.to_string() }).await;
             self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
         }
     }
+}
+
+fn line(endpoint: &Endpoint, address: IpAddr) -> HostLine {
+    HostLine { address, names: std::iter::once(&endpoint.name).chain(&endpoint.aliases).cloned().collect() }
 }

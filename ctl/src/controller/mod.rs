@@ -168,6 +168,8 @@ struct Inner {
     ephemeral: bool,
     /// Held by who works for a container engine.
     engines: tokio::sync::Mutex<()>,
+    /// Whether names of containers are in the host's /etc/hosts. Held by whoever writes them.
+    host_names: tokio::sync::Mutex<bool>,
     /// vswitchd is about to end: what ends now is not started again.
     closing: AtomicBool,
 }
@@ -220,6 +222,7 @@ impl Controller {
                 given: etc::Given::default(),
                 ephemeral,
                 engines: tokio::sync::Mutex::default(),
+                host_names: tokio::sync::Mutex::default(),
                 closing: AtomicBool::new(false),
             }),
         };
@@ -244,6 +247,7 @@ impl Controller {
         vital::spawn(&runtime, "overlays", may_block(controller.clone().keep_overlays()));
         vital::spawn(&runtime, "journal", may_block(controller.clone().keep_journal()));
         vital::spawn(&runtime, "store", may_block(controller.clone().keep_store()));
+        vital::spawn(&runtime, "host names", may_block(controller.clone().keep_host_names()));
         vital::spawn(&runtime, "flows", may_block(controller.clone().pump_flows()));
         Ok(controller)
     }

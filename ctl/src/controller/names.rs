@@ -252,6 +252,9 @@ pub(super) fn publish_network(state: &State, network: &Id) {
     if state.restoring {
         return;
     }
+    if on.network.options.host_names {
+        state.host_names.notify_one();
+    }
     let subnets = on.network.subnets().map(|plan| plan.net);
     let present = on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).filter(|one| one.port.is_some());
     on.zone.store(Arc::new(Zone::new(&on.network.name, subnets, present.map(|one| member(state, one)))));

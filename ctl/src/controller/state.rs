@@ -36,6 +36,8 @@ pub struct State {
     pub(super) ports: PortLeases,
     /// The host's endpoints of networks that are gone, whose interfaces are to go.
     pub(super) leaving: Vec<Endpoint>,
+    /// Told when names change that are in the host's /etc/hosts.
+    pub(super) host_names: Arc<tokio::sync::Notify>,
     /// Endpoints come back one by one, and who is where is told once they all have.
     pub(super) restoring: bool,
     sequence: u64,

@@ -236,6 +236,11 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             "with icc=false nobody on the network is reached, by the host neither; leave host=true or icc=false out",
         );
     }
+    if options.host_names && !options.host {
+        general.add(
+            "names of containers are for a host that reaches them: add --opt host=true, or leave host-names=true out",
+        );
+    }
     if options.host && ipam == IpamDriver::Null {
         general.add("the host needs an address: leave --ipam-driver null or host=true out");
     }
@@ -529,6 +534,7 @@ mod tests {
                 serde_json::json!({"Name": "n", "Options": {"host": "true"}, "IPAM": {"Driver": "null"}}),
                 "needs an address",
             ),
+            (serde_json::json!({"Name": "n", "Options": {"host-names": "true"}}), "add --opt host=true"),
             (serde_json::json!({"Name": "n", "Options": {"host": "yes"}}), "write true or false"),
             (serde_json::json!({"Name": "n", "Driver": "overlay", "Options": {"host": "true"}}), "for bridge networks"),
         ] {

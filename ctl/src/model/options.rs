@@ -43,6 +43,9 @@ pub struct NetworkOptions {
     /// The host is on the network, with an interface of its own.
     #[serde(default)]
     pub host: bool,
+    /// Names of containers are in the host's /etc/hosts.
+    #[serde(default)]
+    pub host_names: bool,
     /// The user named the MTU, so an overlay network does not follow its underlay's.
     #[serde(default)]
     pub mtu_given: bool,
@@ -64,6 +67,7 @@ impl Default for NetworkOptions {
             bpdus: false,
             bridge_name: None,
             host: false,
+            host_names: false,
             mtu_given: false,
         }
     }
@@ -107,13 +111,14 @@ enum Key {
     InhibitIpv4,
     Bpdus,
     Host,
+    HostNames,
     BridgeName,
     Vni,
     EncapChecksum,
     Vtep,
 }
 
-const KEYS: [(&str, Key); 21] = [
+const KEYS: [(&str, Key); 22] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -121,6 +126,7 @@ const KEYS: [(&str, Key); 21] = [
     ("mac-limit", Key::MacLimit),
     ("bpdus", Key::Bpdus),
     ("host", Key::Host),
+    ("host-names", Key::HostNames),
     ("vni", Key::Vni),
     ("encap-checksum", Key::EncapChecksum),
     ("vtep", Key::Vtep),
@@ -138,7 +144,7 @@ const KEYS: [(&str, Key); 21] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 20;
+const TOLD_KEYS: usize = 21;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -174,7 +180,9 @@ impl NetworkOptions {
             };
             if !overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
-            } else if overlay && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host) {
+            } else if overlay
+                && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host | Key::HostNames)
+            {
                 faults.add(format!("option {name} is for bridge networks; leave it out"));
             } else if let Err(sentence) = parsed.set(*key, name, value) {
                 faults.add(sentence);
@@ -222,6 +230,7 @@ impl ParsedOptions {
             Key::InhibitIpv4 => options.inhibit_ipv4 = parse_bool(name, value)?,
             Key::Bpdus => options.bpdus = parse_bool(name, value)?,
             Key::Host => options.host = parse_bool(name, value)?,
+            Key::HostNames => options.host_names = parse_bool(name, value)?,
             Key::BridgeName => options.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);

@@ -164,7 +164,9 @@ impl FakeState {
             Request::OrderTake => (Reply::Order { order: 1 }, Vec::new(), None),
             Request::OrderKeep { .. } | Request::OrderDrop { .. } => (Reply::Done, Vec::new(), None),
             Request::Survey { from } => (self.survey(from), Vec::new(), None),
-            Request::SandboxCreate { sandbox } | Request::SandboxAttach { sandbox, .. } => {
+            Request::SandboxCreate { sandbox }
+            | Request::SandboxAttach { sandbox, .. }
+            | Request::SandboxHost { sandbox } => {
                 self.sandboxes.insert(sandbox);
                 (Reply::Done, Vec::new(), None)
             }
@@ -187,6 +189,9 @@ impl FakeState {
             Request::EndpointDetach { endpoint } => {
                 self.endpoints.remove(&endpoint);
                 (Reply::Done, Vec::new(), None)
+            }
+            Request::HostTap { link, .. } => {
+                (Reply::Endpoint { interface: link.interface.unwrap_or_default() }, vec![device()], None)
             }
             Request::ProcessStart { process, spec } => self.begin(process, &spec.command),
             Request::ProcessExec { process, exec, .. } => self.begin(process, &exec.command),
@@ -213,6 +218,7 @@ impl FakeState {
             | Request::ProcessOutput { .. }
             | Request::ProcessResize { .. }
             | Request::ProcessFreeze { .. }
+            | Request::HostNames { .. }
             | Request::Ephemeral
             | Request::Shutdown => (Reply::Done, Vec::new(), None),
             Request::VolumeMake { .. } | Request::VolumeList { .. } | Request::VolumeRemove { .. } => {
