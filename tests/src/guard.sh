@@ -35,7 +35,7 @@ case $name in
     # What root has done for an ordinary user, to the letter of what vswitchctl says.
     if [ "$uid" != 0 ]; then
         # A node that users may open, where this machine's is root's alone.
-        [ -w /dev/net/tun ] || mount --bind "$bin/tools/tun" /dev/net/tun
+        [ -w /dev/net/tun ] || mount --bind /mnt/programs/tools/tun /dev/net/tun
         command="ip tuntap add dev vs-shop mode tap user $uid"
         command="$command && ip link set dev vs-shop address 02:42:0a:05:00:02 mtu 1500 up"
         command="$command && ip addr add 10.5.0.2/24 dev vs-shop"

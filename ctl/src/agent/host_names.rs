@@ -25,12 +25,12 @@ const END: &str = "# vswitch end";
 /// Largest file that is looked at, bytes.
 const LONGEST: u64 = 4 << 20;
 
-/// Puts the names of containers into the host's file, in the place of those that were put there before. Without any,
-/// a file that does not agree is fine.
-pub(crate) fn write(lines: &[HostLine]) -> Answer {
+/// Puts the names of containers into the host's file, in the place of those that were put there before. Where nobody wants
+/// any, a file that does not agree is fine.
+pub(crate) fn write(lines: &[HostLine], wanted: bool) -> Answer {
     match replace(Path::new(FILE), lines) {
         Ok(()) => Ok((Reply::Done, Vec::new())),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported && lines.is_empty() => Ok((Reply::Done, Vec::new())),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported && !wanted => Ok((Reply::Done, Vec::new())),
         Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(Failure::new(
             FailureKind::NotPermitted,
             format!(

@@ -127,6 +127,8 @@ pub enum Request {
     HostNames {
         /// All of them.
         lines: Vec<HostLine>,
+        /// Somebody wants them: a file that does not agree is an error.
+        wanted: bool,
     },
     /// Forget a sandbox; a created one disappears once no process is left in it. Answer: [`Reply::Done`].
     SandboxRemove {

@@ -402,9 +402,9 @@ impl Agent {
                 super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
             }
             Request::HostTap { link, user } => super::host::open_tap(&link, user).await,
-            Request::HostNames { lines } => {
+            Request::HostNames { lines, wanted } => {
                 self.named.store(true, Relaxed);
-                super::host_names::write(&lines)
+                super::host_names::write(&lines, wanted)
             }
             Request::Listen { binding } => super::listen::open(&binding),
             Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
@@ -486,7 +486,7 @@ impl Agent {
         let slow = |_| Err(Failure::other("the namespaces are not removed yet; the kernel goes on with it"));
         let named = self.named.swap(false, Relaxed);
         let results = [
-            if named { super::host_names::write(&[]).map(|_| ()) } else { Ok(()) },
+            if named { super::host_names::write(&[], false).map(|_| ()) } else { Ok(()) },
             self.processes.clear().await,
             tokio::time::timeout(PATIENCE, self.foreign.clear()).await.unwrap_or_else(slow),
             tokio::time::timeout(PATIENCE, self.network.clear()).await.unwrap_or_else(slow),

@@ -47,8 +47,8 @@ impl Controller {
             let mut state = self.state();
             let wants_host = |on: &&super::state::NetworkState| on.network.options.host && on.index.is_some();
             let Some(on) = state.networks.get(network).filter(wants_host) else { return Ok(()) };
-            let known = on.endpoints.iter().filter_map(|id| state.endpoints.get(id));
-            match known.into_iter().find(|one| one.endpoint.owner == Owner::Host) {
+            let mut known = on.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+            match known.find(|one| one.endpoint.owner == Owner::Host) {
                 Some(one) if one.port.is_some() => return Ok(()),
                 Some(one) => (one.endpoint.clone(), true),
                 None => {
@@ -71,16 +71,17 @@ impl Controller {
                 }
             }
         };
-        let opened = self.open_host(&endpoint).await.and_then(|()| {
+        let opened = async {
+            self.open_host(&endpoint).await?;
+            // At a start the network is there anyway, and its names follow when the others are there.
+            if !known {
+                self.write_host_names().await?;
+            }
             let state = self.state();
             let endpoint = &state.endpoint(endpoint.id.as_str())?.endpoint;
             Ok(self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?)
-        });
-        let opened = match opened {
-            // At a start the network is there anyway, and its names follow when the others are there.
-            Ok(()) if !known => self.write_host_names().await,
-            other => other,
         };
+        let opened: Result<(), ControlError> = opened.await;
         match &opened {
             Ok(()) => tracing::info!(network = endpoint.network_name, "the host is on the network"),
             Err(_) => {
@@ -146,19 +147,20 @@ impl Controller {
     /// Has the names of all containers on networks with the option `host-names` in the host's /etc/hosts.
     async fn write_host_names(&self) -> Result<(), ControlError> {
         let mut written = self.inner.host_names.lock().await;
-        let lines = {
+        let (lines, wanted) = {
             let state = self.state();
             let networks = state.networks.values().filter(|on| on.network.options.host_names);
-            if networks.clone().next().is_none() && !*written {
+            let wanted = networks.clone().next().is_some();
+            if !wanted && !*written {
                 return Ok(());
             }
             let endpoints = networks.flat_map(|on| on.endpoints.iter().filter_map(|id| state.endpoints.get(id)));
             let present = endpoints.filter(|one| one.port.is_some() && one.endpoint.owner != Owner::Host);
             let lines = present.flat_map(|one| one.endpoint.addresses().map(|address| line(&one.endpoint, address)));
-            lines.take(MOST_LINES).collect::<Vec<_>>()
+            (lines.take(MOST_LINES).collect::<Vec<_>>(), wanted)
         };
-        *written = !lines.is_empty();
-        self.ask(Request::HostNames { lines }).await
+        *written = wanted;
+        self.ask(Request::HostNames { lines, wanted }).await
     }
 
     /// Takes the host's port away, if this endpoint of a network that goes is the host's. Its interface goes with
