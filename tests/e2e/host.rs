@@ -56,6 +56,9 @@ fn host_reaches_containers() {
         let stranger = vs.container("stranger", "--network other");
         assert_ne!(stranger.sh("curl -s -m 2 http://10.5.0.2:8000/").code, 0, "another network is none of the host's");
         vs.refuses("detach host", "network rm shop");
+        vs.ok("network policy add shop --deny --from host --to web");
+        assert_ne!(sh("curl -s -m 2 http://10.5.0.9/").code, 0, "rules hold for the host, too");
+        vs.ok("network policy rm shop 1");
         vs.crash();
         vs.up();
         // What exec had started went with its client's connection.
