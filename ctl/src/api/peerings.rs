@@ -31,6 +31,7 @@ pub(super) async fn join(
 ) -> Answer<StatusCode> {
     let allow = crate::model::parse_traffic(&wire.allow).map_err(|faults| Refusal::bad(faults.to_string()))?;
     app.controller.peer_networks(&network, &other, allow)?;
+    app.controller.reroute_members([&network, &other]).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -43,5 +44,6 @@ pub(super) async fn part(
     Segments((network, other)): Segments<(String, String)>,
 ) -> Answer<StatusCode> {
     app.controller.unpeer_networks(&network, &other)?;
+    app.controller.reroute_members([&network, &other]).await;
     Ok(StatusCode::NO_CONTENT)
 }

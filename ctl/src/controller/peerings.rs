@@ -7,8 +7,9 @@ use vswitch_api::stats::PeeringStats;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::rules::{PeeringSpec, PeeringTraffic, Traffic};
 
-use super::Controller;
 use super::state::{NetworkState, State};
+use super::{Controller, routes};
+use crate::agent::protocol::Request;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{Network, Peering};
@@ -71,6 +72,20 @@ impl Controller {
         Ok(())
     }
 
+    /// Members of a network without a way out need its gateway for as long as it is joined with another one.
+    pub async fn reroute_members(&self, networks: [&str; 2]) {
+        let requests: Vec<Request> = {
+            let state = self.state();
+            let internal = networks.iter().filter_map(|name| state.network(name).ok()).filter(|on| on.network.internal);
+            let members = internal.flat_map(|on| state.active_endpoints(on)).filter_map(|one| one.endpoint.container());
+            let running = members.filter(|id| state.containers.get(id).is_some_and(|one| one.container.running()));
+            running.map(|id| routes::default_routes(&state, id)).collect()
+        };
+        for request in requests {
+            self.ask_anyway(request).await;
+        }
+    }
+
     /// The networks that one is joined with.
     ///
     /// # Errors
@@ -111,6 +126,12 @@ fn check_routed(state: &State, network: &Network) -> Result<(), ControlError> {
         )));
     }
     Ok(())
+}
+
+/// Whether a network is joined with another one.
+pub(super) fn is_joined(state: &State, network: &Network) -> bool {
+    !network.peerings.is_empty()
+        || state.networks.values().any(|on| on.network.peerings.iter().any(|one| one.with == network.id))
 }
 
 /// The networks that are joined with one, by name.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::peerings;
 use super::state::{State, gateway_of};
 use crate::agent::protocol::{OtherRoutes, Request};
 use crate::ids::Id;
@@ -14,7 +15,7 @@ pub(super) fn default_routes(state: &State, container: &Id) -> Request {
 
 /// The request for somebody else's sandbox with just this endpoint.
 pub(super) fn single_route(endpoint: &Endpoint, network: &Network, others: OtherRoutes) -> Request {
-    request(endpoint.sandbox(), &[Candidate { endpoint, network }], others)
+    request(endpoint.sandbox(), &[Candidate { endpoint, network, joined: false }], others)
 }
 
 /// The endpoints of a container by which it is reached from outside, one for each family: those of its default routes.
@@ -47,7 +48,8 @@ fn candidates<'a>(state: &'a State, container: &Id) -> Vec<Candidate<'a>> {
     let ids = state.containers.get(container).map(|one| one.endpoints.as_slice()).unwrap_or_default();
     let candidate = |id| {
         let endpoint = &state.endpoints.get(id)?.endpoint;
-        Some(Candidate { endpoint, network: &state.networks.get(&endpoint.network)?.network })
+        let network = &state.networks.get(&endpoint.network)?.network;
+        Some(Candidate { endpoint, network, joined: peerings::is_joined(state, network) })
     };
     ids.iter().filter_map(candidate).collect()
 }
@@ -62,6 +64,8 @@ fn ranked<'c, 'a>(candidates: &'c [Candidate<'a>]) -> Vec<&'c Candidate<'a>> {
 struct Candidate<'a> {
     endpoint: &'a Endpoint,
     network: &'a Network,
+    /// With another network, which is reached by its gateway, too.
+    joined: bool,
 }
 
 impl Candidate<'_> {
@@ -87,7 +91,9 @@ impl Candidate<'_> {
 }
 
 fn request(sandbox: String, candidates: &[Candidate<'_>], others: OtherRoutes) -> Request {
-    let ranked = ranked(candidates);
+    // By a network that leads out if there is one; else by one that is joined with another, which is reached by its gateway alone.
+    let mut ranked = ranked(candidates);
+    ranked.extend(candidates.iter().filter(|one| one.network.internal && one.joined));
     let id = |one: &&Candidate<'_>| one.endpoint.id.to_string();
     Request::DefaultRoute {
         sandbox,
