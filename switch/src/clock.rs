@@ -1,8 +1,16 @@
 //! The one place that reads a clock.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use vswitch_frame::Timestamp;
+
+/// Nanoseconds since 1970, as whoever reads a capture wants it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(crate) fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Time since it was made.
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,7 @@ use crate::fdb::Fdb;
 use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 
+use crate::lab::{Capture, CaptureSpec, Lab, MOST_CAPTURES, Shared, Tap};
 use crate::overlay;
 use crate::port::Port;
 use crate::router::{self, Plan, Router, RouterConfig};
@@ -192,7 +193,9 @@ impl Datapath {
         }
         control.retired.add(&lock(&network.retired));
         next.networks[index.index()] = None;
+        let gone = next.retain_taps(|tap| tap.on.without_network(index));
         self.publish(next);
+        gone.iter().for_each(|tap| tap.close());
         self.fdb.forget_network(index);
         self.router.forget_network(index, self.clock.now());
         control.free_networks.push(index);
@@ -265,6 +268,7 @@ impl Datapath {
         let slot = next.ports.get_mut(id.index());
         let port = slot.and_then(Option::take).ok_or(SwitchError::UnknownPort(id))?;
         next.service = next.service.filter(|service| *service != id);
+        let gone = next.retain_taps(|tap| tap.on.without_port(id));
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
             overlay::part(&mut next, &mut network, &port);
@@ -275,6 +279,7 @@ impl Datapath {
         }
         control.leaving.push(Arc::clone(&port));
         self.publish(next);
+        gone.iter().for_each(|tap| tap.close());
         Ok(port)
     }
 
@@ -365,6 +370,43 @@ impl Datapath {
             router: snapshot.router.as_ref().map(|plan| self.router.stats(plan)),
             vteps,
             overlays,
+        }
+    }
+
+    /// Begins a capture, which workers follow from their next burst on.
+    ///
+    /// # Errors
+    /// When there are as many as there may be.
+    pub fn capture(self: &Arc<Self>, spec: CaptureSpec) -> Result<Capture, SwitchError> {
+        let (tap, capture) = Capture::new(self, spec);
+        self.add_tap(tap)?;
+        Ok(capture)
+    }
+
+    /// Lets a tap see frames from the next burst of each worker on.
+    ///
+    /// # Errors
+    /// When there are as many as there may be.
+    fn add_tap(&self, tap: Tap) -> Result<(), SwitchError> {
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let mut lab = next.lab.take().map_or_else(Lab::default, |lab| Lab::clone(&lab));
+        if lab.taps.len() >= MOST_CAPTURES {
+            return Err(SwitchError::TooManyCaptures);
+        }
+        lab.taps.push(tap);
+        next.lab = Some(Arc::new(lab));
+        self.publish(next);
+        Ok(())
+    }
+
+    /// Takes a tap away, if it is still there.
+    pub(crate) fn remove_tap(&self, shared: &Arc<Shared>) {
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let other = |tap: &Tap| (!Arc::ptr_eq(&tap.shared, shared)).then(|| tap.on.clone());
+        if !next.retain_taps(other).is_empty() {
+            self.publish(next);
         }
     }
 

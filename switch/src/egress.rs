@@ -4,6 +4,7 @@
 
 use vswitch_frame::{FrameBuf, PortId};
 
+use crate::lab::{Numbers, Watch};
 use crate::overlay::Outbound;
 use crate::snapshot::Snapshot;
 use crate::sys::burst::Burst;
@@ -16,6 +17,8 @@ pub(crate) struct Egress {
     dirty: Vec<PortId>,
     /// What sending through tunnels needs.
     outbound: Outbound,
+    /// While somebody looks.
+    pub(crate) numbers: Numbers,
 }
 
 impl Egress {
@@ -39,9 +42,17 @@ impl Egress {
         while let Some(port) = self.dirty.pop() {
             let list = &mut self.lists[port.index()];
             if let Some(port) = snapshot.port(port) {
-                port.send(burst, &mut self.outbound, buffers, list, port.counters.of(sender));
+                let cells = port.counters.of(sender);
+                let mut watch = snapshot.lab.as_deref().map(|lab| Watch { lab, numbers: &mut self.numbers });
+                if let Some(watch) = &mut watch {
+                    watch.down(port, buffers, list);
+                }
+                port.send(burst, &mut self.outbound, buffers, list, cells, watch);
             }
             list.clear();
+        }
+        if snapshot.lab.is_some() {
+            self.numbers.clear();
         }
     }
 }

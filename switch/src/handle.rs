@@ -13,6 +13,7 @@ use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
+use crate::lab::{Capture, CaptureSpec, MOST_CAPTURES};
 use crate::overlay::VtepId;
 use crate::port::{Port, Service, ServicePort};
 use crate::router::RouterConfig;
@@ -81,6 +82,9 @@ pub enum SwitchError {
     /// A specification, remote or entry of an overlay breaks a rule.
     #[error(transparent)]
     Overlay(#[from] vswitch_tunnel::OverlayError),
+    /// There are as many as there may be.
+    #[error("as many captures run as can at a time ({MOST_CAPTURES}); end one of them")]
+    TooManyCaptures,
     /// What the router is to do contradicts itself.
     #[error(transparent)]
     Rules(#[from] vswitch_nat::RulesError),
@@ -379,6 +383,16 @@ impl Switch {
     #[must_use]
     pub fn restore_flows(&self, records: &[FlowRecord]) -> Option<Restored> {
         self.datapath.restore_flows(records)
+    }
+
+    /// Begins a capture. When this returns, every worker lets it see what it wants.
+    ///
+    /// # Errors
+    /// When there are too many, or a worker does not answer.
+    pub fn capture(&self, spec: CaptureSpec) -> Result<Capture, SwitchError> {
+        let capture = self.datapath.capture(spec)?;
+        self.ask_all(Command::Refresh).wait(PATIENCE)?;
+        Ok(capture)
     }
 
     /// Ports whose interface is gone for good; control should remove them.

@@ -6,6 +6,7 @@
 //! - A *network* is one broadcast domain; it may have a [`Gateway`], the switch's own leg in it.
 //! - A *port* attaches a device ([`PortDevice`]: AF_PACKET on a veth, TAP, memory) to a network. With an [`Identity`] it
 //!   is checked for spoofing.
+//! - A [`lab`] is there while somebody looks at frames: captures.
 //! - The [`fdb`] says which port a station is behind. A [`snapshot`] is what control told the workers.
 //!
 //! # Life of a frame
@@ -47,6 +48,7 @@ mod egress;
 pub mod fdb;
 mod gateway;
 mod handle;
+pub mod lab;
 pub mod overlay;
 pub mod pipeline;
 pub mod port;
@@ -63,6 +65,8 @@ pub mod worker;
 pub use clock::Clock;
 pub use config::*;
 pub use handle::*;
+/// Filters of captures, for those who ask for one.
+pub use vswitch_capture as capture;
 /// The translator's vocabulary, for those who configure the router.
 pub use vswitch_nat as nat;
 /// The tunnel's vocabulary, for those who configure overlay networks.

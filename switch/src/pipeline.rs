@@ -94,12 +94,20 @@ impl Pipeline {
         let (frames, spare) = buffers.split_at_mut(received);
         let mut spare = Spare::new(spare, received);
         cells.received(wide(received), wide(frames.iter().map(FrameBuf::len).sum()));
+        if let Some(lab) = &snapshot.lab {
+            lab.up(ingress, frames, &mut self.egress.numbers);
+        }
         if ingress.service().is_some() {
             return self.answer_by_service(ingress, &snapshot, frames, &mut spare, now);
         }
         // A port whose network is gone is about to be removed.
         let Some(network) = snapshot.network(ingress.config.network) else {
             cells.dropped(DropReason::NoReceiver, wide(received));
+            if let Some(lab) = &snapshot.lab {
+                for (index, buffer) in (0..).zip(&*frames) {
+                    lab.dropped(ingress, DropReason::NoReceiver.into(), buffer, index, &mut self.egress.numbers);
+                }
+            }
             return;
         };
         self.cache.begin(&self.datapath.fdb, now);
@@ -145,7 +153,7 @@ impl Pipeline {
                     self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
                 }
             };
-            forwarded += self.settle(verdict, ingress, &network.members, index);
+            forwarded += self.settle(verdict, ingress, &network.members, BufferRef { buffer, index });
         }
         cells.forwarded(forwarded);
     }
@@ -184,7 +192,8 @@ impl Pipeline {
 
     /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.
     #[inline]
-    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: &[PortId], index: u16) -> u64 {
+    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: &[PortId], frame: BufferRef<'_>) -> u64 {
+        let BufferRef { buffer, index } = frame;
         let cells = ingress.counters.of(self.worker);
         match verdict {
             Verdict::Forward(port) => self.egress.push(port, index),
@@ -193,6 +202,9 @@ impl Pipeline {
                 let mut others = members.iter().filter(|&&member| member != ingress.id).peekable();
                 if others.peek().is_none() {
                     cells.dropped(DropReason::NoReceiver, 1);
+                    if let Some(lab) = &self.snapshot.lab {
+                        lab.dropped(ingress, DropReason::NoReceiver.into(), buffer, index, &mut self.egress.numbers);
+                    }
                     return 0;
                 }
                 others.for_each(|&member| self.egress.push(member, index));
@@ -200,6 +212,7 @@ impl Pipeline {
             }
             Verdict::Answer => {
                 self.egress.push(ingress.id, index);
+                self.egress.numbers.forget(index);
                 cells.consumed();
                 return 0;
             }
@@ -210,6 +223,9 @@ impl Pipeline {
             Verdict::Drop(cause) => {
                 self.datapath.router.count(cause);
                 cells.dropped(cause.reason(), 1);
+                if let Some(lab) = &self.snapshot.lab {
+                    lab.dropped(ingress, cause, buffer, index, &mut self.egress.numbers);
+                }
                 return 0;
             }
         }
@@ -302,6 +318,13 @@ impl Pipeline {
     pub fn flush(&mut self, burst: &mut Burst, buffers: &mut [FrameBuf]) {
         self.egress.flush(&self.snapshot, self.worker, burst, buffers);
     }
+}
+
+/// A frame of a burst, and where its buffer is.
+#[derive(Clone, Copy)]
+struct BufferRef<'b> {
+    buffer: &'b FrameBuf,
+    index: u16,
 }
 
 /// Whether a flood from a local port was a question that the overlay answered in the buffer.

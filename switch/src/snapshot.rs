@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use vswitch_frame::{Generation, MacAddr, NetworkIndex, NetworkRef, PortId};
 use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
+use crate::lab::{Lab, On, Shared, Tap};
 use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
 use crate::port::{Port, ServicePort};
 use crate::router::{self, NeighbourTable, Plan};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub service: Option<PortId>,
     /// By [`VtepId`].
     pub vteps: Vec<Option<Arc<VtepPlan>>>,
+    /// Who looks at frames; without it, nobody does.
+    pub lab: Option<Arc<Lab>>,
 }
 
 /// One broadcast domain.
@@ -112,6 +115,14 @@ impl Snapshot {
     #[must_use]
     pub fn vtep(&self, id: VtepId) -> Option<&Arc<VtepPlan>> {
         self.vteps.get(id.index())?.as_ref()
+    }
+
+    /// Keeps those taps of which `rest` leaves something; the others, which are to be closed.
+    pub(crate) fn retain_taps(&mut self, rest: impl Fn(&Tap) -> Option<On>) -> Vec<Arc<Shared>> {
+        let Some(lab) = &self.lab else { return Vec::new() };
+        let (lab, gone) = lab.without(rest);
+        self.lab = lab;
+        gone
     }
 
     /// The service at the gateways' addresses, and its port.

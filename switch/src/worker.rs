@@ -43,6 +43,8 @@ pub enum Command {
     LetGoVtep(Arc<Vtep>, Sender<()>),
     /// Load the newest snapshot; stop watching this port if it is one of the worker's own.
     LetGo(Arc<Port>, Sender<()>),
+    /// Load the newest snapshot.
+    Refresh(Sender<()>),
     /// End the thread.
     Stop,
 }
@@ -282,6 +284,7 @@ impl Worker {
                     }
                     reply(&done, ());
                 }
+                Command::Refresh(done) => reply(&done, ()),
                 Command::Stop => return false,
             }
         }

@@ -6,6 +6,7 @@
 mod api;
 mod attach;
 mod attack;
+mod captures;
 mod cni;
 mod command_line;
 mod containers;

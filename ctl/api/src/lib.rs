@@ -4,7 +4,7 @@
 //!
 //! - `/networks…`, `/containers…`, `/events`, `/info`, `/version`, `/_ping` (each also behind `/v1.NN`) follow the Docker
 //!   Engine API: the shapes are in [`network`] and [`docker`], the field names are Docker's, errors are [`ErrorBody`];
-//! - everything of vswitch's own lives under [`PREFIX`]: [`container`], [`endpoint`], [`engine`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
+//! - everything of vswitch's own lives under [`PREFIX`]: [`capture`], [`container`], [`endpoint`], [`engine`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
 //!   [`version`].
 //!   Field names are `snake_case`.
 //!
@@ -14,6 +14,7 @@
 //!
 //! Deliberately absent: any knowledge of namespaces, frames in flight or stored state.
 
+pub mod capture;
 pub mod client;
 pub mod container;
 pub mod docker;

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, cni, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect, network,
-    port, ps, run, stats, top, tunnel, version, volume,
+    attach, bridge, capture, cni, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect,
+    network, port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
 
@@ -96,6 +96,8 @@ enum Command {
     /// Show, end and watch the flows that the uplink's translator tracks
     #[command(subcommand)]
     Flows(flows::FlowsCommand),
+    /// Show frames as they cross the switch, and write them to a file
+    Capture(capture::CaptureArgs),
     /// Show and change which other hosts overlay networks span
     #[command(subcommand)]
     Tunnel(tunnel::TunnelCommand),
@@ -158,6 +160,7 @@ impl Cli {
             Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
             Command::Flows(command) => command.run(&client).await.map(done),
+            Command::Capture(args) => args.run(&client).await.map(done),
             Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),
             Command::Stats(args) => args.run(&client).await.map(done),

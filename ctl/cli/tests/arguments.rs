@@ -108,6 +108,7 @@ fn help() {
         "bridge",
         "fdb",
         "flows",
+        "capture",
         "tunnel",
         "stats",
         "top",

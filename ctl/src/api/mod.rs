@@ -8,6 +8,7 @@
 //! Handlers translate: wire types become domain types, the controller decides, refusals become Docker's status codes.
 
 mod answer;
+mod capture;
 mod containers;
 mod docker;
 mod endpoints;
@@ -122,6 +123,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(peerings::join, peerings::part))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
+        .routes(routes!(capture::stream))
         .routes(routes!(tunnels::list))
         .routes(routes!(tunnels::show))
         .routes(routes!(tunnels::add_remote))

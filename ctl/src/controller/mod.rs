@@ -19,6 +19,7 @@
 //! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
 
 mod bridge;
+mod capture;
 mod container_filter;
 mod containers;
 mod docker_view;

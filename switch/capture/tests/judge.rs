@@ -5,6 +5,12 @@
 //! of what is asked depends on the order that it chooses, so with it only others are compared. `VSWITCH_JUDGE` says how many
 //! filters; more take longer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a test that cannot build its frames has failed"
+)]
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

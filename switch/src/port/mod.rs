@@ -9,13 +9,14 @@ pub(crate) mod services;
 mod streams;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use rustix::io::Errno;
-use vswitch_frame::{DropReason, FrameBuf, PortId};
+use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, PortId};
 
 pub use datagrams::{DatagramStats, ShellCounters};
 pub use host_gateway::{Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId};
@@ -24,11 +25,12 @@ pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceS
 pub use streams::StreamStats;
 
 use crate::counters::{Cells, PortCounters};
+use crate::lab::Watch;
 use crate::overlay::{Outbound, OverlayLeg};
 use crate::shared::wide;
 use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
-use crate::{PortConfig, PortDevice};
+use crate::{Identity, PortConfig, PortDevice};
 
 /// What a receive brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct Port {
     pub config: PortConfig,
     /// The worker that receives from it.
     pub worker: usize,
+    /// What it is called where it is not held.
+    pub(crate) label: Arc<Label>,
     /// What all workers counted on it.
     pub counters: PortCounters,
     /// Receiving or sending failed in a way that may mean that the interface is gone.
@@ -85,6 +89,23 @@ pub struct Port {
     /// Whether the interface takes TCP super-frames of over 64 KiB as they are.
     takes_long: bool,
     device: PortDevice,
+}
+
+/// What a port is called, for those who speak of it when it may be gone.
+#[derive(Debug)]
+pub(crate) struct Label {
+    pub(crate) name: String,
+    pub(crate) network: NetworkIndex,
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Label {
+    /// The addresses of the station behind it.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let v4 = self.identity.and_then(|identity| identity.ipv4).map(IpAddr::V4);
+        let v6 = self.identity.and_then(|identity| identity.ipv6).map(IpAddr::V6);
+        v4.into_iter().chain(v6).collect()
+    }
 }
 
 impl Port {
@@ -98,7 +119,9 @@ impl Port {
             _ => false,
         };
         let counters = PortCounters::new(senders);
-        Port { id, config, worker, counters, suspect, trains: TrainsTaken::new(own), takes_long: own, device }
+        let label = Label { name: config.name.clone(), network: config.network, identity: config.identity };
+        let label = Arc::new(label);
+        Port { id, label, config, worker, counters, suspect, trains: TrainsTaken::new(own), takes_long: own, device }
     }
 
     /// `packet`, `tap`, `memory`, `overlay`, `host` or `service`.
@@ -181,16 +204,17 @@ impl Port {
         buffers: &mut [FrameBuf],
         indices: &[u16],
         cells: &Cells,
+        watch: Option<Watch<'_>>,
     ) {
         match &self.device {
-            PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, |rest, buffers| {
+            PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
                 self.send_packets(socket.as_fd(), burst, buffers, rest)
             }),
-            PortDevice::Tap(fd) => self.send_rest(indices, buffers, cells, |rest, buffers| {
+            PortDevice::Tap(fd) => self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
                 let sent = tap::send(fd.as_fd(), &mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
-            PortDevice::Memory(device) => self.send_rest(indices, buffers, cells, |rest, buffers| {
+            PortDevice::Memory(device) => self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
                 let sent = device.send(&mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
@@ -252,6 +276,7 @@ impl Port {
         indices: &[u16],
         buffers: &mut [FrameBuf],
         cells: &Cells,
+        mut watch: Option<Watch<'_>>,
         mut send: impl FnMut(&[u16], &mut [FrameBuf]) -> Result<usize, Refused>,
     ) {
         let mut rest = indices;
@@ -284,6 +309,9 @@ impl Port {
             };
             if let Some(reason) = dropped {
                 cells.dropped(reason, wide(done));
+                if let Some(watch) = &mut watch {
+                    watch.refused(self, reason, buffers, &rest[..done]);
+                }
             }
             rest = &rest[done..];
         }

@@ -15,6 +15,7 @@ use vswitch_api::tunnel::{EntryAdd, RemoteAdd};
 use vswitch_ctl::dns::query::{self, Transport};
 use vswitch_ctl::dns::{Member, Scope, View, Zone, reply};
 use vswitch_ctl::{model, overlay, publish, uplink};
+use vswitch_switch::capture::Filter;
 
 use super::input::Input;
 
@@ -110,7 +111,9 @@ pub(super) fn api(bytes: &[u8]) {
 }
 
 /// What stands on a command line or in a file.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
+    "not (tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn or vlan 5 and udp port 53) and len - 100 > ip[2:2] / 3",
+    "src net 10.0.0.0/8 or host (fd00::1 or fd00::2) and ether host 2:0:0:0:0:1 or portrange 20-25",
     "127.0.0.1:8080-8090:80-90/tcp",
     "[::1]:53:53/udp",
     "packet:up0,address=10.99.0.1/24,gateway=10.99.0.2,address=fd99::1/64",
@@ -147,6 +150,12 @@ pub(super) fn settings(bytes: &[u8]) {
     }
     if let Ok(mac) = text.parse::<vswitch_frame::MacAddr>() {
         assert_eq!(mac.to_string().parse(), Ok(mac));
+    }
+    match Filter::new(text) {
+        Ok(filter) => {
+            let _ = filter.matches(bytes);
+        }
+        Err(error) => assert!(error.at <= text.len()),
     }
     if let Ok(range) = text.parse::<publish::PortRange>() {
         assert_eq!(range.to_string().parse(), Ok(range));

@@ -7,6 +7,7 @@
 //! - `networks`, `volumes`, `tunnels`, `containers`, `endpoints`, `system` are one method a route;
 //! - [`Session`] is a call that was upgraded: a process with the caller's own standard streams.
 
+mod capture;
 mod containers;
 mod endpoints;
 mod engines;

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod bridge;
+pub(crate) mod capture;
 pub(crate) mod cni;
 pub(crate) mod completions;
 pub(crate) mod containers;

@@ -1,0 +1,323 @@
+//! Which frames somebody wants, and the way of their copies.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use vswitch_capture::Filter;
+use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, NetworkRef, Offload, PortId};
+use vswitch_nat::NatDrop;
+use vswitch_nat::route::RouteDrop;
+
+use super::capture::Format;
+use crate::port::{Label, Port};
+use crate::verdict::Cause;
+
+/// What somebody wants to see.
+#[derive(Debug, Clone)]
+pub struct CaptureSpec {
+    /// Of which ports.
+    pub on: On,
+    /// At which places.
+    pub places: Places,
+    /// Which frames.
+    pub filter: Filter,
+    /// The filter as it was written.
+    pub filter_text: String,
+    /// Only frames that are dropped for this reason.
+    pub reason: Option<ReasonName>,
+    /// How many bytes of each frame.
+    pub snap_len: usize,
+    /// What super-frames are written as.
+    pub super_frames: Super,
+    /// How many frames, until it ends by itself.
+    pub count: Option<u64>,
+    /// What comes out.
+    pub format: Format,
+}
+
+/// The ports that are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum On {
+    /// All that there are and will be.
+    All,
+    /// Those of a network.
+    Network(NetworkRef),
+    /// These.
+    Ports(Vec<PortId>),
+}
+
+/// Where a frame is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// From a port into the switch, before anything is decided.
+    Up,
+    /// On its end in the switch, of the port that it came from; or of the port whose interface did not take it.
+    Drop,
+    /// Out of the switch to a port.
+    Down,
+}
+
+/// A set of places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places(u8);
+
+/// What a super-frame, which a sender leaves to be cut up later, is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Super {
+    /// As the packets that it stands for, with finished checksums.
+    Segments,
+    /// As the one frame that crosses the switch.
+    Whole,
+}
+
+/// The name of a reason for which the switch, its router or its translator drops frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReasonName(&'static str);
+
+/// There is no such reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("nothing is dropped for the reason {0:?}; 'vswitchctl stats' shows the names")]
+pub struct UnknownReason(String);
+
+/// There is no such place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no place where frames are seen; say up, drop or down, several with commas")]
+pub struct UnknownPlace(String);
+
+/// A wish, as a snapshot has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tap {
+    pub(crate) on: On,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What workers and the capture's end share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    places: Places,
+    filter: Filter,
+    reason: Option<ReasonName>,
+    snap_len: usize,
+    super_frames: Super,
+    sender: Sender<Message>,
+    /// Bytes of copies that wait.
+    held: AtomicUsize,
+    /// Frames that found no room, and have not been told of.
+    pub(super) lost: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// What waits for the capture's end.
+#[derive(Debug)]
+pub(super) enum Message {
+    Frame(Copied),
+    /// There will be no more.
+    End,
+}
+
+/// A copy of a frame, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Copied {
+    pub(super) label: Arc<Label>,
+    pub(super) place: Place,
+    pub(super) number: u64,
+    pub(super) nanos: u64,
+    pub(super) cause: Option<Cause>,
+    pub(super) offload: Offload,
+    pub(super) frame: Box<[u8]>,
+    pub(super) original_len: usize,
+}
+
+/// A frame at a place.
+pub(super) struct Sight<'a> {
+    pub(super) place: Place,
+    pub(super) port: &'a Port,
+    pub(super) buffer: &'a FrameBuf,
+    pub(super) number: u64,
+    pub(super) cause: Option<Cause>,
+    pub(super) nanos: u64,
+}
+
+/// Copies that may wait.
+const MOST_WAITING: usize = 32_768;
+/// Bytes of them.
+const MOST_BYTES: usize = 8 << 20;
+
+impl Tap {
+    /// A tap, and where its copies come out.
+    pub(super) fn new(spec: &CaptureSpec) -> (Tap, Receiver<Message>) {
+        let (sender, receiver) = bounded(MOST_WAITING);
+        let shared = Shared {
+            places: spec.places,
+            filter: spec.filter.clone(),
+            reason: spec.reason,
+            snap_len: spec.snap_len,
+            super_frames: spec.super_frames,
+            sender,
+            held: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        };
+        (Tap { on: spec.on.clone(), shared: Arc::new(shared) }, receiver)
+    }
+
+    pub(super) fn wants(&self, place: Place, port: &Port) -> bool {
+        self.shared.places.has(place) && self.on.has(port) && !self.shared.is_closed()
+    }
+}
+
+impl On {
+    fn has(&self, port: &Port) -> bool {
+        match self {
+            On::All => true,
+            On::Network(network) => port.config.network == network.index,
+            On::Ports(ports) => ports.contains(&port.id),
+        }
+    }
+
+    /// What is left when a port goes.
+    pub(crate) fn without_port(&self, port: PortId) -> Option<On> {
+        let On::Ports(ports) = self else { return Some(self.clone()) };
+        let rest: Vec<PortId> = ports.iter().copied().filter(|one| *one != port).collect();
+        (!rest.is_empty()).then_some(On::Ports(rest))
+    }
+}
+
+impl On {
+    /// What is left when a network goes.
+    pub(crate) fn without_network(&self, network: NetworkIndex) -> Option<On> {
+        let gone = matches!(self, On::Network(kept) if kept.index == network);
+        (!gone).then(|| self.clone())
+    }
+}
+
+impl Shared {
+    /// Takes a copy of a frame that is wanted, if there is room.
+    pub(super) fn offer(&self, sight: &Sight<'_>) {
+        let Sight { place, port, buffer, number, cause, nanos } = *sight;
+        if self.reason.is_some_and(|reason| !cause.is_some_and(|cause| reason.is_of(cause)))
+            || !self.filter.matches(buffer.frame())
+        {
+            return;
+        }
+        let unfinished = self.super_frames == Super::Segments && buffer.offload != Offload::NONE;
+        let length = if unfinished { buffer.len() } else { buffer.len().min(self.snap_len) };
+        let before = self.held.fetch_add(length, Relaxed);
+        let room = before + length <= MOST_BYTES && !self.sender.is_full();
+        let copied = || Copied {
+            label: Arc::clone(&port.label),
+            place,
+            number,
+            nanos,
+            cause,
+            offload: buffer.offload,
+            frame: buffer.frame()[..length].into(),
+            original_len: buffer.len(),
+        };
+        if !room || self.sender.try_send(Message::Frame(copied())).is_err() {
+            self.held.fetch_sub(length, Relaxed);
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A copy does not wait any more.
+    pub(super) fn taken(&self, copied: &Copied) {
+        self.held.fetch_sub(copied.frame.len(), Relaxed);
+    }
+
+    /// Takes no more, and lets the other end know.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Release);
+        // Without room the other end has something to take, and looks at the flag before it waits.
+        let _ = self.sender.try_send(Message::End);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+}
+
+impl Places {
+    /// Everywhere.
+    pub const ALL: Places = Places(7);
+    /// Where frames end.
+    pub const DROP: Places = Places(1 << Place::Drop as u8);
+
+    fn has(self, place: Place) -> bool {
+        self.0 & 1 << place as u8 != 0
+    }
+}
+
+impl Place {
+    /// As users write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Place::Up => "up",
+            Place::Drop => "drop",
+            Place::Down => "down",
+        }
+    }
+}
+
+impl FromStr for Places {
+    type Err = UnknownPlace;
+
+    fn from_str(text: &str) -> Result<Places, UnknownPlace> {
+        let places = [Place::Up, Place::Drop, Place::Down];
+        text.split(',').try_fold(Places(0), |set, word| {
+            let place = places.into_iter().find(|place| place.name() == word.trim());
+            place.map(|place| Places(set.0 | 1 << place as u8)).ok_or_else(|| UnknownPlace(word.to_owned()))
+        })
+    }
+}
+
+impl ReasonName {
+    fn is_of(self, cause: Cause) -> bool {
+        let own = match cause {
+            Cause::Switch(_) | Cause::TooBig(_) => None,
+            Cause::Route(reason) => Some(reason.name()),
+            Cause::Nat(reason) => Some(reason.name()),
+        };
+        cause.reason().name() == self.0 || own == Some(self.0)
+    }
+}
+
+impl FromStr for ReasonName {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<ReasonName, UnknownReason> {
+        let switch = DropReason::ALL.iter().map(|reason| reason.name());
+        let router = RouteDrop::ALL.iter().map(|reason| reason.name());
+        let mut names = switch.chain(router).chain(NatDrop::ALL.iter().map(|reason| reason.name()));
+        names.find(|name| *name == text).map(ReasonName).ok_or_else(|| UnknownReason(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ReasonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Places and reasons are read as they are written, and what is neither is named.
+    #[test]
+    fn words() {
+        assert_eq!("up,drop,down".parse(), Ok(Places::ALL));
+        assert_eq!("drop".parse(), Ok(Places::DROP));
+        assert!("up".parse::<Places>().is_ok_and(|set| set.has(Place::Up) && !set.has(Place::Drop)));
+        assert!("up,left".parse::<Places>().unwrap_err().to_string().contains("\"left\" is no place"));
+        let reason: ReasonName = "no-port".parse().unwrap();
+        assert!(reason.is_of(NatDrop::NoPort.into()) && !reason.is_of(DropReason::Runt.into()));
+        assert!("untranslated".parse::<ReasonName>().unwrap().is_of(NatDrop::NoPort.into()));
+        assert!("rnt".parse::<ReasonName>().unwrap_err().to_string().contains("\"rnt\""));
+    }
+}
