@@ -209,7 +209,7 @@ mod tests {
             for tenths in 1..100 {
                 chores.run(&self.datapath, Timestamp::from_millis(tenths * 100));
             }
-            let drops = self.datapath.router.stats().route_drops;
+            let drops = self.datapath.stats().router.expect("it has a plan").route_drops;
             assert_eq!(drops, [(RouteDrop::Unresolved, 1)], "the packet waited in vain");
         }
     }
