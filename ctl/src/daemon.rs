@@ -112,7 +112,10 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     let remap = options.defaults.remap.as_ref().map(RemapWish::on_this_host).transpose()?;
     let state_dir = StateDir::lock(&options.state_dir)?;
     let store = Store::open(state_dir.path())?;
-    let socket = listen::ControlSocket::bind(&options.socket, options.group.as_deref())?;
+    let socket = match listen::ControlSocket::inherited(&options.socket)? {
+        Some(socket) => socket,
+        None => listen::ControlSocket::bind(&options.socket, options.group.as_deref())?,
+    };
     let bind = |path: &PathBuf| listen::ControlSocket::bind(path, options.group.as_deref());
     let docker = options.docker_socket.as_ref().map(bind).transpose()?;
     let vteps = options.vteps.iter().map(|spec| OpenVtep::bind(*spec)).collect::<Result<Vec<_>, _>>()?;

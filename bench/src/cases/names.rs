@@ -23,6 +23,7 @@ fn local() -> Step {
         networks: vec![View { name: "net".into(), zone, links: Vec::new() }],
         upstreams: Upstreams::default(),
         fixed: Default::default(),
+        domain: None,
     };
     let mut rng = StdRng::seed_from_u64(7);
     Box::new(move || {

@@ -14,6 +14,10 @@ use crate::network::NetworkCreate;
 pub const PODMAN_HELPER_FOLDERS: [&str; 4] =
     ["/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"];
 
+/// Where netavark looks for drivers of others (containers.conf(5), `netavark_plugin_dirs`).
+pub const PODMAN_PLUGIN_FOLDERS: [&str; 4] =
+    ["/usr/local/libexec/netavark", "/usr/libexec/netavark", "/usr/local/lib/netavark", "/usr/lib/netavark"];
+
 /// Whose endpoint it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +53,40 @@ pub struct EngineAttach {
     pub aliases: Vec<String>,
     /// Ports of the host that lead to the endpoint, `[[IP:]HOST:]PORT[/PROTOCOL]` each.
     pub publish: Vec<String>,
+    /// What the engine's names may end in, `dns.podman`.
+    pub search_domain: Option<String>,
+    /// Who is asked for names that no network has, instead of the host's resolvers.
+    pub dns_servers: Vec<String>,
+    /// The same for everybody on the network who says nothing else.
+    pub network_dns_servers: Vec<String>,
+    /// The endpoint never gives the default route.
+    pub no_default_route: bool,
+    /// The endpoint gives a default route with this metric, beside those of other endpoints.
+    pub metric: Option<u32>,
+    /// Further routes.
+    pub routes: Vec<EngineRoute>,
+}
+
+/// A route inside a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineRoute {
+    /// CIDR.
+    pub destination: String,
+    /// The router's address; absent: the destination is on the network itself.
+    pub gateway: Option<String>,
+    /// Of several routes to one destination the one with the least is taken.
+    pub metric: Option<u32>,
+    /// `unicast` (also when empty), `blackhole`, `unreachable` or `prohibit`.
+    pub kind: String,
+}
+
+/// Body of `PUT /engines/networks/{engine}/{network}/dns`: who is asked for names that nobody on the network has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineDns {
+    /// Addresses; none: the host's resolvers.
+    pub servers: Vec<String>,
 }
 
 /// Body of `POST /engines/ports`: ports of the host lead to an endpoint for as long as the answer is being read.

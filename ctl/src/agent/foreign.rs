@@ -185,7 +185,8 @@ impl Foreign {
             let sandbox = match request {
                 Request::SandboxRemove { sandbox }
                 | Request::EndpointAttach { sandbox, .. }
-                | Request::DefaultRoute { sandbox, .. } => sandbox,
+                | Request::DefaultRoute { sandbox, .. }
+                | Request::Routes { sandbox, .. } => sandbox,
                 Request::EndpointReopen { endpoint } | Request::EndpointDetach { endpoint } => {
                     table.endpoints.get(endpoint)?
                 }

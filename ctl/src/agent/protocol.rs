@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::MacAddr;
 
@@ -164,6 +165,15 @@ pub enum Request {
         ipv6: Option<(String, Ipv6Addr)>,
         /// What becomes of default routes that the agent did not make.
         others: OtherRoutes,
+    },
+    /// Add routes for an endpoint, which go with it. One that is there already is no error. Answer: [`Reply::Done`].
+    Routes {
+        /// Id of the sandbox.
+        sandbox: String,
+        /// Id of the endpoint.
+        endpoint: String,
+        /// Which.
+        routes: Vec<Route>,
     },
     /// Open a socket inside a sandbox. Answer: [`Reply::Sockets`].
     SandboxOpen {
@@ -360,6 +370,32 @@ pub struct Link {
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// IPv6 is on for this interface (off sets `disable_ipv6`).
     pub enable_ipv6: bool,
+}
+
+/// A route inside a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Where to.
+    pub destination: IpNet,
+    /// What becomes of packets.
+    pub target: RouteTarget,
+    /// Of several with one destination the one with the least is taken.
+    pub metric: Option<u32>,
+}
+
+/// What becomes of packets that a route is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RouteTarget {
+    /// A router has them: on the endpoint's subnet, or where the sandbox's other routes say.
+    Gateway(IpAddr),
+    /// The network itself has them.
+    Link,
+    /// They vanish.
+    Blackhole,
+    /// They are answered: no such host.
+    Unreachable,
+    /// They are answered: not allowed.
+    Prohibit,
 }
 
 /// The container's process and its surroundings.

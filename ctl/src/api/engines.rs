@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use vswitch_api::ErrorBody;
 use vswitch_api::endpoint::Endpoint;
-use vswitch_api::engine::{EngineAttach, EngineKey, EnginePorts};
+use vswitch_api::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts};
 
 use super::App;
 use super::answer::Answer;
 use super::extract::{Body, Segments};
 use super::orders::ClientOrder;
-use crate::model::{parse_engine, parse_engine_ports};
+use crate::model::{parse_engine, parse_engine_dns, parse_engine_ports};
 
 /// Gives the network namespace whose descriptor comes with the first bytes of this request an endpoint.
 #[utoipa::path(post, path = "/vswitch/v1/engines/endpoints", request_body = EngineAttach,
@@ -38,6 +38,19 @@ pub(super) async fn detach(
     Segments((engine, container, interface)): Segments<(String, String, String)>,
 ) -> Answer<StatusCode> {
     app.controller.detach_for_engine(&EngineKey { engine, container, interface }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Names who is asked for names that nobody on a network of an engine has; the network by the engine's name for it.
+#[utoipa::path(put, path = "/vswitch/v1/engines/networks/{engine}/{network}/dns", request_body = EngineDns,
+    params(("engine" = String, Path), ("network" = String, Path)),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn resolvers(
+    State(app): State<App>,
+    Segments((engine, network)): Segments<(String, String)>,
+    Body(wire): Body<EngineDns>,
+) -> Answer<StatusCode> {
+    app.controller.set_resolvers_of_engine(&engine, &network, parse_engine_dns(&wire.servers)?)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

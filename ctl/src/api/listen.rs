@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use vswitch_switch::sys::inherited;
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,14 @@ pub enum ListenError {
         /// What went wrong.
         detail: String,
     },
+    /// From who started this process.
+    #[error(
+        "cannot serve the socket that this process was started with ({detail}); see LISTEN_FDS in sd_listen_fds(3)"
+    )]
+    Inherited {
+        /// What is wrong with it.
+        detail: String,
+    },
     /// Anything else.
     #[error("cannot serve the socket {path} ({source})")]
     Io {
@@ -74,7 +83,12 @@ pub enum ListenError {
 pub struct ControlSocket {
     path: PathBuf,
     listener: UnixListener,
+    /// Somebody else made it and keeps its file.
+    inherited: bool,
 }
+
+/// Number of the first descriptor that systemd starts a process with.
+const FIRST_INHERITED: i32 = 3;
 
 /// Clients that wait to be accepted.
 const BACKLOG: i32 = 256;
@@ -114,7 +128,7 @@ impl ControlSocket {
             .map_err(|error| io(error.into()))?;
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600)).map_err(|error| io(error.into()))?;
         rustix::net::bind(&socket, &address).map_err(|error| io(error.into()))?;
-        let bound = ControlSocket { path: path.to_owned(), listener: UnixListener::from(socket) };
+        let bound = ControlSocket { path: path.to_owned(), listener: UnixListener::from(socket), inherited: false };
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(io)?;
         if let (Some(gid), Some(group)) = (gid, group) {
             let refused = |error: io::Error| ListenError::Group {
@@ -127,6 +141,33 @@ impl ControlSocket {
         }
         rustix::net::listen(&bound.listener, BACKLOG).map_err(|error| io(error.into()))?;
         Ok(bound)
+    }
+
+    /// The socket that systemd, or who else speaks of it as sd_listen_fds(3) says, started this process with: as one that
+    /// is bound to `path`, if there is any. Its mode is that of who made it.
+    ///
+    /// # Errors
+    /// When what was handed over is not that.
+    pub fn inherited(path: &Path) -> Result<Option<ControlSocket>, ListenError> {
+        let variable = |name| std::env::var(name).ok();
+        let ours = variable("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
+        let Some(count) = variable("LISTEN_FDS").filter(|_| ours) else { return Ok(None) };
+        if count != "1" {
+            return Err(ListenError::Inherited { detail: format!("there are {count} of them") });
+        }
+        let wrong = |detail: String| ListenError::Inherited { detail };
+        let socket = inherited::take(FIRST_INHERITED).map_err(|error| wrong(error.to_string()))?;
+        let listener = UnixListener::from(socket);
+        let address = listener.local_addr().map_err(|error| wrong(error.to_string()))?;
+        match rustix::net::sockopt::socket_acceptconn(&listener) {
+            Ok(true) if address.as_pathname() == Some(path) => {
+                Ok(Some(ControlSocket { path: path.to_owned(), listener, inherited: true }))
+            }
+            Ok(true) => {
+                Err(wrong(format!("it is {address:?} and not {}; name the same with --socket", path.display())))
+            }
+            _ => Err(wrong("it does not listen".to_owned())),
+        }
     }
 
     /// Its path.
@@ -146,7 +187,9 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if !self.inherited {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

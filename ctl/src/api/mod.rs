@@ -115,6 +115,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(engines::attach))
         .routes(routes!(engines::detach))
         .routes(routes!(engines::publish))
+        .routes(routes!(engines::resolvers))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
         .routes(routes!(policies::list, policies::add))

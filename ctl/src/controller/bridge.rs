@@ -8,7 +8,9 @@ use crate::agent::client::Hello;
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Defaults, Driver, Endpoint, Family, IpamDriver, Network, NetworkOptions, network_name};
+use crate::model::{
+    Defaults, Driver, Endpoint, EngineNames, Family, IpamDriver, Network, NetworkOptions, network_name,
+};
 use crate::store::Change;
 
 impl Controller {
@@ -273,5 +275,6 @@ fn predefined(name: &str, driver: Driver) -> Network {
         config_from: String::new(),
         peerings: Vec::new(),
         policy: Vec::new(),
+        names: EngineNames::default(),
     }
 }

@@ -12,7 +12,7 @@ use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, Attachment, Endpoint, Network, Owner};
+use crate::model::{AttachSpec, Attachment, DefaultRoute, Endpoint, Network, Owner};
 use crate::namegen;
 use crate::store::Change;
 
@@ -34,7 +34,8 @@ impl Controller {
                 Some(name) => name,
                 None => namegen::generate(&mut rand::rng(), |name| state.name_taken(name)),
             };
-            let owner = Owner::Attached(Attachment { netns: spec.netns.clone(), engine: spec.engine });
+            let owner =
+                Owner::Attached(Attachment { netns: spec.netns.clone(), engine: spec.engine, wishes: spec.wishes });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
             let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns, force: spec.force };
             // Nobody else knows of it yet, so nobody holds it; whoever detaches it waits for the end of this.
@@ -90,7 +91,8 @@ impl Controller {
             let others = if take_over { OtherRoutes::Overrule } else { OtherRoutes::Keep };
             // The networks of an engine's container are all alike: whichever there is gives the route.
             let wanted = first || named || take_over || one.endpoint.engine().is_some();
-            wanted.then(|| routes::single_route(&one.endpoint, &on.network, others))
+            let never = one.endpoint.wishes().is_some_and(|wishes| wishes.default_route != DefaultRoute::Automatic);
+            (wanted && !never).then(|| routes::single_route(&one.endpoint, &on.network, others))
         };
         let result = match route {
             Some(request) => match self.inner.agent.call(request, Vec::new()).await {
@@ -99,6 +101,12 @@ impl Controller {
                 Err(error) => Err(error.into()),
             },
             None => Ok(Vec::new()),
+        };
+        let result = match (result, self.routes_of_engine(id)) {
+            (Ok(kept), Some(routes)) => {
+                self.inner.agent.call(routes, Vec::new()).await.map(|_| kept).map_err(ControlError::from)
+            }
+            (result, _) => result,
         };
         let result = result.and_then(|kept| {
             let state = self.state();

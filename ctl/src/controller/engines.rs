@@ -12,7 +12,9 @@ use super::{Controller, routes};
 use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, Endpoint, EngineNetwork, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec};
+use crate::model::{
+    AttachSpec, DefaultRoute, Endpoint, EngineNames, EngineNetwork, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec,
+};
 use crate::publish::{Binding, PublishSpec};
 use crate::store::Change;
 
@@ -57,7 +59,11 @@ impl Controller {
         self.detach_engines(&spec.key).await?;
         let network = match spec.network {
             EngineNetwork::Existing(name) => self.state().network(&name)?.network.id.clone(),
-            EngineNetwork::Brought(network, id) => self.network_of_engine(*network, &id, &spec.key.engine)?,
+            EngineNetwork::Brought(network, id) => {
+                let network = self.network_of_engine(*network, &id, &spec.key.engine)?;
+                self.set_names(&mut self.state(), &network, spec.names)?;
+                network
+            }
         };
         let attach = AttachSpec {
             name: Some(spec.name),
@@ -67,6 +73,7 @@ impl Controller {
             default_route: false,
             force: false,
             engine: Some(spec.key),
+            wishes: spec.wishes,
         };
         let attached = async {
             self.bring_host_in(&network).await?;
@@ -86,7 +93,41 @@ impl Controller {
             self.drop_unused_network(&network);
             self.take_hosts_out().await;
         }
+        self.publish_gateways(&self.state());
         result
+    }
+
+    /// Names who is asked for names that nobody on a network of an engine has.
+    ///
+    /// # Errors
+    /// When the engine has no such network on the switch, or the store cannot be told.
+    pub fn set_resolvers_of_engine(&self, engine: &str, name: &str, servers: Vec<IpAddr>) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let own = |network: &Network| {
+            network.labels.get(ENGINE_LABEL).is_some_and(|one| one == engine)
+                && (network.name == name || network.name == renamed(engine, name))
+        };
+        let network = state.networks.values().map(|on| &on.network).find(|network| own(network));
+        let network = network.ok_or_else(|| ControlError::NetworkNotFound(name.to_owned()))?;
+        let (id, names) = (network.id.clone(), EngineNames { servers, ..network.names.clone() });
+        self.set_names(&mut state, &id, names)?;
+        self.publish_gateways(&state);
+        Ok(())
+    }
+
+    fn set_names(&self, state: &mut State, id: &Id, names: EngineNames) -> Result<(), ControlError> {
+        let Some(on) = state.networks.get_mut(id).filter(|on| on.network.names != names) else { return Ok(()) };
+        let network = Network { names, ..on.network.clone() };
+        self.inner.store.commit(&Change::new().put_network(&network))?;
+        on.network = network;
+        Ok(())
+    }
+
+    /// The routes that an engine wants of an endpoint, if any.
+    pub(super) fn routes_of_engine(&self, id: &Id) -> Option<Request> {
+        let state = self.state();
+        let endpoint = &state.endpoint(id.as_str()).ok()?.endpoint;
+        routes::engine_routes(endpoint, &state.networks.get(&endpoint.network)?.network)
     }
 
     /// Takes an engine's endpoint away.
@@ -118,6 +159,7 @@ impl Controller {
         if !found.is_empty() {
             self.take_hosts_out().await;
             self.lead_out(key).await;
+            self.publish_gateways(&self.state());
         }
         Ok(found.len())
     }
@@ -128,7 +170,9 @@ impl Controller {
             let state = self.state();
             let left = of_container(&state, &lost.engine, &lost.container);
             let networks = left.iter().filter_map(|one| Some((*one, &state.networks.get(&one.network)?.network)));
-            let leading = networks.filter(|(_, network)| !network.internal);
+            let automatic =
+                |one: &Endpoint| one.wishes().is_none_or(|wishes| wishes.default_route == DefaultRoute::Automatic);
+            let leading = networks.filter(|(one, network)| !network.internal && automatic(one));
             leading.map(|(one, network)| routes::single_route(one, network, OtherRoutes::Keep)).collect()
         };
         for route in routes {
@@ -178,7 +222,7 @@ impl Controller {
         if state.networks.values().any(|on| on.network.name == spec.name)
             || Network::PREDEFINED.contains(&spec.name.as_str())
         {
-            spec.name = format!("{engine}-{}", spec.name);
+            spec.name = renamed(engine, &spec.name);
         }
         spec.labels.insert(ENGINE_LABEL.to_owned(), engine.to_owned());
         self.make_network(&mut state, spec, id.clone())
@@ -274,6 +318,11 @@ impl Controller {
             self.refresh_router_anyway(state);
         }
     }
+}
+
+/// What an engine's network is called here if its name is taken.
+fn renamed(engine: &str, name: &str) -> String {
+    format!("{engine}-{name}")
 }
 
 /// The endpoints of an engine's container, in the order in which they came.

@@ -1,7 +1,7 @@
 //! Names: what the name server knows, kept as the state says, and the server's sockets inside the sandboxes.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,8 @@ use super::uplink::descriptors;
 use super::{Controller, links, routes, unexpected};
 use crate::agent::protocol::{Reply, Request, SandboxSocket};
 use crate::dns::{
-    self, Client, Dns, Gateways, Limits, Member, Outlet, Scope, Servers, Serving, Upstreams, View, Zone, ZoneCell,
+    self, Client, Dns, Gateways, Limits, Member, Outlet, Scope, Served, Servers, Serving, Upstreams, View, Zone,
+    ZoneCell,
 };
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -76,11 +77,69 @@ impl Controller {
 
     /// Lets the gateways answer as the state says now.
     pub(super) fn publish_gateways(&self, state: &State) {
-        let scopes = state.networks.values().filter(|on| on.index.is_some()).flat_map(|on| {
+        let members = self.members_of_engines(state);
+        let served = state.networks.values().filter(|on| on.index.is_some()).flat_map(|on| {
+            let members = members.get(&on.network.id).map(Vec::as_slice).unwrap_or_default();
             let own = on.network.subnets().filter_map(SubnetPlan::own);
-            own.map(|gateway| (gateway, self.gateway_scope(state, &on.network, &on.zone)))
+            own.map(move |gateway| {
+                let members = members.iter().flat_map(|one| {
+                    let scope = move |address| (address, self.member_scope(state, &on.network, one));
+                    one.addresses.iter().copied().map(scope)
+                });
+                let scope = self.gateway_scope(state, &on.network, &on.zone);
+                (gateway, Served { scope, members: members.collect() })
+            })
         });
-        self.inner.names.gateways.publish(scopes);
+        self.inner.names.gateways.publish(served);
+    }
+
+    /// Containers of engines that see more, by network, than whoever asks there.
+    fn members_of_engines<'s>(&self, state: &'s State) -> HashMap<Id, Vec<EngineMember<'s>>> {
+        let mut containers: BTreeMap<(&str, &str), Vec<(&Endpoint, &NetworkState)>> = BTreeMap::new();
+        for endpoint in state.endpoints.values().map(|one| &one.endpoint) {
+            if let (Some(key), Some(on)) = (endpoint.engine(), state.networks.get(&endpoint.network)) {
+                containers.entry((&key.engine, &key.container)).or_default().push((endpoint, on));
+            }
+        }
+        let mut members: HashMap<Id, Vec<EngineMember<'s>>> = HashMap::new();
+        for mut endpoints in containers.into_values() {
+            endpoints.sort_by_key(|(endpoint, _)| endpoint.sequence);
+            let own: Vec<IpAddr> = endpoints
+                .iter()
+                .filter_map(|(one, _)| one.wishes())
+                .flat_map(|wishes| wishes.resolvers.clone())
+                .collect();
+            if endpoints.len() == 1 && own.is_empty() {
+                continue;
+            }
+            let networks: Vec<_> = endpoints.iter().map(|(_, on)| *on).collect();
+            for (endpoint, on) in &endpoints {
+                let addresses = endpoint.addresses().collect();
+                let member = EngineMember { addresses, resolvers: own.clone(), networks: networks.clone() };
+                members.entry(on.network.id.clone()).or_default().push(member);
+            }
+        }
+        members
+    }
+
+    /// What a container of an engine may see that asks at the gateway of this network.
+    fn member_scope(&self, state: &State, asked: &Network, member: &EngineMember<'_>) -> Scope {
+        let leaves = self.inner.uplink.is_some() && member.networks.iter().any(|on| !on.network.internal);
+        let view = |on: &NetworkState| View {
+            name: on.network.name.to_ascii_lowercase().into(),
+            zone: Arc::clone(&on.zone),
+            links: Vec::new(),
+        };
+        let mut servers = member.resolvers.clone();
+        if servers.is_empty() {
+            servers = member.networks.iter().flat_map(|on| on.network.names.servers.clone()).collect();
+        }
+        Scope {
+            fixed: self.fixed_names(asked.subnets().filter_map(SubnetPlan::own).collect(), leaves),
+            networks: member.networks.iter().map(|on| view(on)).collect(),
+            upstreams: Upstreams { servers: forwarders(state, servers), leaves, ..Upstreams::default() },
+            domain: asked.names.domain.as_deref().map(Into::into),
+        }
     }
 
     /// What whoever asks at a network's gateway may see. What others know is asked for from the host, so nothing inside can be
@@ -94,13 +153,11 @@ impl Controller {
             networks: (!network.predefined()).then(view).into_iter().collect(),
             upstreams: Upstreams {
                 keep_single_labels: false,
-                servers: match state.defaults.dns.servers.is_empty() {
-                    true => Servers::Host,
-                    false => Servers::Given(state.defaults.dns.servers.clone()),
-                },
+                servers: forwarders(state, network.names.servers.clone()),
                 leaves,
                 subnets: Vec::new(),
             },
+            domain: network.names.domain.as_deref().map(Into::into),
         }
     }
 
@@ -207,7 +264,26 @@ impl Controller {
                 leaves,
                 subnets,
             },
+            domain: None,
         }
+    }
+}
+
+/// A container of an engine that sees more than one network, or has resolvers of its own.
+struct EngineMember<'s> {
+    /// Its addresses on the network where it asks.
+    addresses: Vec<IpAddr>,
+    resolvers: Vec<IpAddr>,
+    networks: Vec<&'s NetworkState>,
+}
+
+/// Who is asked from the host: these, or whom the settings name, or whom the host asks.
+fn forwarders(state: &State, given: Vec<IpAddr>) -> Servers {
+    let settings = &state.defaults.dns.servers;
+    match (given.is_empty(), settings.is_empty()) {
+        (false, _) => Servers::Given(given),
+        (true, false) => Servers::Given(settings.clone()),
+        (true, true) => Servers::Host,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::ipam::{GatewayLeg, Ranges, SubnetPlan, default_gateway, pools, pools::Pool};
-use crate::model::{Driver, Family, Faults, Network, NetworkOptions, NetworkSpec};
+use crate::model::{Driver, EngineNames, Family, Faults, Network, NetworkOptions, NetworkSpec};
 use crate::store::Change;
 use crate::uplink::router;
 
@@ -67,6 +67,7 @@ impl Controller {
             config_from: spec.config_from,
             peerings: Vec::new(),
             policy: Vec::new(),
+            names: EngineNames::default(),
         };
         self.add_network(state, network)
     }

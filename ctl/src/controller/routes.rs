@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::peerings;
 use super::state::{State, gateway_of};
-use crate::agent::protocol::{OtherRoutes, Request};
+use crate::agent::protocol::{OtherRoutes, Request, Route, RouteTarget};
 use crate::ids::Id;
-use crate::model::{Endpoint, Network};
+use crate::model::{DefaultRoute, Endpoint, Network};
 
 /// The request that sets a container's default routes as they should be now.
 pub(super) fn default_routes(state: &State, container: &Id) -> Request {
@@ -16,6 +18,25 @@ pub(super) fn default_routes(state: &State, container: &Id) -> Request {
 /// The request for somebody else's sandbox with just this endpoint.
 pub(super) fn single_route(endpoint: &Endpoint, network: &Network, others: OtherRoutes) -> Request {
     request(endpoint.sandbox(), &[Candidate { endpoint, network, joined: false }], others)
+}
+
+/// The routes that an engine wants beside its container's default route, with the one that it wants with a metric.
+pub(super) fn engine_routes(endpoint: &Endpoint, network: &Network) -> Option<Request> {
+    let wishes = endpoint.wishes()?;
+    let mut routes = wishes.routes.clone();
+    if let DefaultRoute::Metric(metric) = wishes.default_route
+        && !network.internal
+    {
+        let gateways = endpoint.ipv4.into_iter().chain(endpoint.ipv6);
+        routes.extend(gateways.filter_map(|own| gateway_of(Some(network), own)).map(|gateway| {
+            let everywhere: IpAddr =
+                if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let destination = IpNet::new_assert(everywhere, 0);
+            Route { destination, target: RouteTarget::Gateway(gateway), metric: Some(metric) }
+        }));
+    }
+    let (sandbox, endpoint) = (endpoint.sandbox(), endpoint.id.to_string());
+    (!routes.is_empty()).then_some(Request::Routes { sandbox, endpoint, routes })
 }
 
 /// The endpoints of a container by which it is reached from outside, one for each family: those of its default routes.

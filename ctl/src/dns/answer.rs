@@ -101,7 +101,7 @@ fn find(question: &Question, scope: &Scope) -> Found {
     }
     match scope.addresses(&name) {
         Some(found) => Found::Data(addresses(kind, &found)),
-        None if scope.upstreams.keep_single_labels && !name.contains('.') => Found::Missing,
+        None if scope.keeps(&name) => Found::Missing,
         None => Found::Elsewhere,
     }
 }

@@ -44,10 +44,20 @@ enum Asked {
     Stream(ServiceStream),
 }
 
+/// What is served at a gateway.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// What everybody there may see.
+    pub scope: Scope,
+    /// What those may see who have more than that: by the address that they ask from.
+    pub members: Vec<(IpAddr, Scope)>,
+}
+
 /// A gateway: what all who ask there may see. Each is limited by itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Gateway {
     scope: Arc<ArcSwap<Scope>>,
+    members: ArcSwap<HashMap<IpAddr, Arc<ArcSwap<Scope>>>>,
     clients: Mutex<HashMap<IpAddr, Known>>,
 }
 
@@ -71,11 +81,18 @@ impl Gateways {
     }
 
     /// Serves these from now on, and no others. Who was served before under the same address keeps its clients.
-    pub fn publish(&self, scopes: impl Iterator<Item = (IpAddr, Scope)>) {
+    pub fn publish(&self, served: impl Iterator<Item = (IpAddr, Served)>) {
         let before = self.table.load();
-        let table = scopes.map(|(address, scope)| {
+        let table = served.map(|(address, served)| {
             let gateway = before.get(&address).cloned().unwrap_or_default();
-            gateway.scope.store(Arc::new(scope));
+            gateway.scope.store(Arc::new(served.scope));
+            let known = gateway.members.load();
+            let members = served.members.into_iter().map(|(member, scope)| {
+                let cell = known.get(&member).cloned().unwrap_or_default();
+                cell.store(Arc::new(scope));
+                (member, cell)
+            });
+            gateway.members.store(Arc::new(members.collect()));
             (address, gateway)
         });
         self.table.store(Arc::new(table.collect()));
@@ -103,12 +120,6 @@ impl Service for Gateways {
     }
 }
 
-impl Default for Gateway {
-    fn default() -> Self {
-        Gateway { scope: Arc::new(ArcSwap::from_pointee(Scope::default())), clients: Mutex::default() }
-    }
-}
-
 impl Gateway {
     /// Who asks from this address. When there are too many, the one that has been silent for longest is forgotten: whoever
     /// has used up what it may ask is not.
@@ -118,8 +129,13 @@ impl Gateway {
             let silent = clients.iter().min_by_key(|(_, known)| known.asked).map(|(address, _)| *address);
             silent.and_then(|address| clients.remove(&address));
         }
-        let fresh = || Client::seeing(Arc::clone(&self.scope), Outlet::Host, Limits::default());
+        let members = self.members.load();
+        let scope = members.get(&source).unwrap_or(&self.scope);
+        let fresh = || Client::seeing(Arc::clone(scope), Outlet::Host, Limits::default());
         let known = clients.entry(source).or_insert_with(|| Known { client: fresh(), asked: now });
+        if !known.client.sees(scope) {
+            known.client = fresh();
+        }
         known.asked = now;
         Arc::clone(&known.client)
     }
@@ -191,7 +207,7 @@ mod tests {
         let (gateways, _backlog) = Gateways::new();
         let scope = |leaves| {
             let upstreams = super::super::scope::Upstreams { leaves, ..Default::default() };
-            Scope { upstreams, ..Scope::default() }
+            Served { scope: Scope { upstreams, ..Scope::default() }, members: Vec::new() }
         };
         gateways.publish([(address(1), scope(false)), (address(2), scope(false))].into_iter());
         let client = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
@@ -201,6 +217,29 @@ mod tests {
         let again = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
         assert!(Arc::ptr_eq(&client, &again), "its limits are the same, too");
         assert!(published(&gateways, address(2)).is_none());
+    }
+
+    /// Who is on more networks than this one sees more, from the moment that it is.
+    #[test]
+    fn members_with_scopes_of_their_own() {
+        let (gateways, _backlog) = Gateways::new();
+        let served = |members: &[u32]| Served {
+            members: members
+                .iter()
+                .map(|member| (address(*member), Scope { domain: Some("d".into()), ..Scope::default() }))
+                .collect(),
+            ..Served::default()
+        };
+        let sees = |member| {
+            let client = published(&gateways, address(1)).unwrap().client(address(member), Duration::ZERO);
+            client.scope().domain.is_some()
+        };
+        gateways.publish([(address(1), served(&[]))].into_iter());
+        assert!(!sees(8) && !sees(9));
+        gateways.publish([(address(1), served(&[9]))].into_iter());
+        assert!(!sees(8) && sees(9));
+        gateways.publish([(address(1), served(&[]))].into_iter());
+        assert!(!sees(9));
     }
 
     /// Clients are told apart, and there are never more of them than there may be. However many come, who goes on asking is

@@ -39,7 +39,7 @@ mod stats;
 mod upstream;
 mod zone;
 
-pub use gateways::{Backlog, Gateways};
+pub use gateways::{Backlog, Gateways, Served};
 pub use limits::Limits;
 pub use outlet::Outlet;
 pub use resolv::ResolvConf;

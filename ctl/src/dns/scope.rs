@@ -16,6 +16,9 @@ pub struct Scope {
     pub networks: Vec<View>,
     /// Where other names are asked for.
     pub upstreams: Upstreams,
+    /// What names end in for a container engine's containers, `dns.podman`, in lower case. A name of several of the networks
+    /// has all of their addresses then, as such engines' own name servers have it.
+    pub domain: Option<Box<str>>,
 }
 
 /// A network as one of its members sees it.
@@ -74,8 +77,31 @@ impl Scope {
     #[must_use]
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let fixed = || self.fixed.iter().find(|(fixed, _)| *fixed == name).map(|(_, addresses)| addresses.clone());
-        let on_network = self.networks.iter().find_map(|view| view.addresses(name));
+        let on_network = match &self.domain {
+            None => self.networks.iter().find_map(|view| view.addresses(name)),
+            Some(_) => self.everywhere(self.below_domain(name).unwrap_or(name)),
+        };
         on_network.or_else(|| self.qualified(name)).or_else(fixed)
+    }
+
+    /// What all networks have of a name.
+    fn everywhere(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let mut found = self.networks.iter().filter_map(|view| view.addresses(name)).peekable();
+        found.peek().is_some().then(|| found.flatten().collect())
+    }
+
+    /// The name without the domain, if it ends in that.
+    fn below_domain<'n>(&self, name: &'n str) -> Option<&'n str> {
+        name.strip_suffix(self.domain.as_deref()?)?.strip_suffix('.')
+    }
+
+    /// Whether nobody else may be asked for a name that no network has.
+    #[must_use]
+    pub fn keeps(&self, name: &str) -> bool {
+        let single = self.upstreams.keep_single_labels && !name.contains('.');
+        let engine = self.domain.as_deref();
+        let own = engine == Some(name) || self.below_domain(name).is_some();
+        single || own || (engine.is_some() && !self.upstreams.leaves)
     }
 
     /// `name.network`. Both may contain dots.
@@ -169,6 +195,36 @@ pub(super) mod tests {
         ] {
             assert_eq!(text(scope.addresses(name)).as_deref(), wanted, "{name}");
         }
+    }
+
+    /// An engine's containers find names with and without its domain, on all of their networks at once, and nothing of the
+    /// domain is ever asked for elsewhere; behind internal networks nothing is.
+    #[test]
+    fn domains_of_engines() {
+        let mut scope = Scope {
+            domain: Some("dns.podman".into()),
+            networks: vec![
+                view("red", "10.1.0.0/24", &[("db", "10.1.0.2")]),
+                view("blue", "10.2.0.0/24", &[("db", "10.2.0.2"), ("web", "10.2.0.3")]),
+            ],
+            upstreams: Upstreams { leaves: true, ..Upstreams::default() },
+            ..Scope::default()
+        };
+        for (name, wanted, kept) in [
+            ("db", Some("10.1.0.2 10.2.0.2"), false),
+            ("db.dns.podman", Some("10.1.0.2 10.2.0.2"), true),
+            ("web.dns.podman", Some("10.2.0.3"), true),
+            ("db.red", Some("10.1.0.2"), false),
+            ("nobody.dns.podman", None, true),
+            ("dns.podman", None, true),
+            ("nobody", None, false),
+            ("dbdns.podman", None, false),
+        ] {
+            assert_eq!(text(scope.addresses(name)).as_deref(), wanted, "{name}");
+            assert_eq!(scope.keeps(name), kept, "{name}");
+        }
+        scope.upstreams.leaves = false;
+        assert!(scope.keeps("example.org"));
     }
 
     /// A link is a name for its owner alone, hides the network's own name, and ends with its target.

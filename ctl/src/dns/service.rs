@@ -185,6 +185,11 @@ impl Client {
         })
     }
 
+    /// Whether this is what the client sees.
+    pub(super) fn sees(&self, scope: &Arc<ArcSwap<Scope>>) -> bool {
+        Arc::ptr_eq(&self.scope, scope)
+    }
+
     /// Replaces what the client sees.
     pub fn publish(&self, scope: Scope) {
         self.scope.store(Arc::new(scope));

@@ -12,7 +12,7 @@ use vswitch_frame::MacAddr;
 use vswitch_switch::Allowed;
 
 use super::{Faults, Link, closest, container_name};
-use crate::agent::protocol::NetnsRef;
+use crate::agent::protocol::{NetnsRef, Route};
 use crate::ids::Id;
 use crate::ipam::parse_station;
 use crate::publish::Binding;
@@ -128,9 +128,45 @@ pub struct Attachment {
     /// Whose it is, if a container engine asked for it.
     #[serde(default)]
     pub engine: Option<EngineKey>,
+    /// What else that engine asked for.
+    #[serde(default)]
+    pub wishes: EngineWishes,
+}
+
+/// What a container engine asks of an endpoint that nobody else does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineWishes {
+    /// Who is asked for names that no network has; nobody here: as the network has it.
+    pub resolvers: Vec<IpAddr>,
+    /// Whether the endpoint leads out.
+    pub default_route: DefaultRoute,
+    /// Further routes by it.
+    pub routes: Vec<Route>,
+}
+
+/// Whether an endpoint of an engine's container gives its default route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DefaultRoute {
+    /// If no other endpoint does.
+    #[default]
+    Automatic,
+    /// With this metric, whatever others do.
+    Metric(u32),
+    /// Never.
+    Never,
 }
 
 impl Endpoint {
+    /// What its engine asked for.
+    #[must_use]
+    pub const fn wishes(&self) -> Option<&EngineWishes> {
+        match &self.owner {
+            Owner::Attached(attachment) => Some(&attachment.wishes),
+            Owner::Container(_) => None,
+        }
+    }
+
     /// The container, unless this is an attached namespace.
     #[must_use]
     pub const fn container(&self) -> Option<&Id> {
@@ -190,6 +226,8 @@ pub struct AttachSpec {
     pub force: bool,
     /// Whose it is, if a container engine asks.
     pub engine: Option<EngineKey>,
+    /// What else that engine asks for.
+    pub wishes: EngineWishes,
 }
 
 /// Checks what a user asks of an endpoint.
@@ -304,7 +342,16 @@ pub fn parse_attach(wire: AttachRequest) -> Result<AttachSpec, Faults> {
         endpoint.interface = faults.take(parse_interface(&text));
     }
     let AttachRequest { default_route, force, network, .. } = wire;
-    faults.finish(AttachSpec { name, netns, network, endpoint, default_route, force, engine: None })
+    faults.finish(AttachSpec {
+        name,
+        netns,
+        network,
+        endpoint,
+        default_route,
+        force,
+        engine: None,
+        wishes: EngineWishes::default(),
+    })
 }
 
 /// Linux takes at most 15 bytes, no slash, colon or space, and neither `.` nor `..`.

@@ -1,11 +1,16 @@
 //! What a container engine may ask for.
 
-use vswitch_api::engine::{EngineAttach, EngineKey, EnginePorts};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vswitch_api::engine::{EngineAttach, EngineKey, EnginePorts, EngineRoute};
 use vswitch_api::network::{EndpointConfig, EndpointIpamConfig, NetworkCreate};
 
 use super::{
-    EndpointSpec, Faults, NetworkSpec, container_name, endpoint::parse_interface, parse_endpoint, parse_network,
+    DefaultRoute, EndpointSpec, EngineNames, EngineWishes, Faults, NetworkSpec, container_name,
+    endpoint::parse_interface, parse_endpoint, parse_network,
 };
+use crate::agent::protocol::{Route, RouteTarget};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::publish::{self, PublishSpec};
@@ -23,6 +28,10 @@ pub struct EngineSpec {
     pub network: EngineNetwork,
     /// Ports of the host that lead to it.
     pub publish: Vec<PublishSpec>,
+    /// What it wants of the endpoint beyond that.
+    pub wishes: EngineWishes,
+    /// What it wants of names on the network.
+    pub names: EngineNames,
 }
 
 /// The network of an engine's container.
@@ -75,9 +84,23 @@ pub fn parse_engine(wire: EngineAttach) -> Result<EngineSpec, ControlError> {
     });
     endpoint.interface = interface;
     let publish = parse_publish(&wire.publish, &mut faults);
+    let wishes = EngineWishes {
+        resolvers: parse_servers(&wire.dns_servers, &mut faults),
+        default_route: match wire.metric {
+            _ if wire.no_default_route => DefaultRoute::Never,
+            Some(metric) => DefaultRoute::Metric(metric),
+            None => DefaultRoute::Automatic,
+        },
+        routes: wire.routes.iter().filter_map(|route| faults.take(parse_route(route))).collect(),
+    };
+    let domain = wire.search_domain.filter(|domain| !domain.is_empty());
+    let names = EngineNames {
+        domain: domain.and_then(|domain| faults.take(parse_domain(&domain))),
+        servers: parse_servers(&wire.network_dns_servers, &mut faults),
+    };
     let network = parse_engine_network(wire.network, &wire.network_id, &mut faults)?;
     let network = network.unwrap_or_else(|| EngineNetwork::Existing(String::new()));
-    Ok(faults.finish(EngineSpec { key: wire.key, name, endpoint, network, publish })?)
+    Ok(faults.finish(EngineSpec { key: wire.key, name, endpoint, network, publish, wishes, names })?)
 }
 
 /// `None`: the faults say why.
@@ -98,6 +121,64 @@ fn parse_engine_network(
         }
         Err(other) => Err(other),
     }
+}
+
+/// Checks the body of `PUT /engines/networks/{engine}/{network}/dns`.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_engine_dns(servers: &[String]) -> Result<Vec<IpAddr>, Faults> {
+    let mut faults = Faults::new("");
+    let servers = parse_servers(servers, &mut faults);
+    faults.finish(servers)
+}
+
+fn parse_servers(wire: &[String], faults: &mut Faults) -> Vec<IpAddr> {
+    let sentence = |text: &str| format!("invalid address {text:?} of a name server: write an IPv4 or IPv6 address");
+    wire.iter().filter_map(|text| faults.take(text.parse().map_err(|_| sentence(text)))).collect()
+}
+
+/// A domain of names, in lower case.
+fn parse_domain(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    match text.len() < 254 && text.split('.').all(label) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            Err(format!("invalid domain {text:?}: write labels of letters, digits and '-' with dots between them"))
+        }
+    }
+}
+
+fn parse_route(wire: &EngineRoute) -> Result<Route, String> {
+    let text = &wire.destination;
+    let destination =
+        text.parse::<IpNet>().map_err(|_| format!("invalid destination {text:?} of a route: write a subnet"))?;
+    let gateway = wire.gateway.as_deref().filter(|gateway| !gateway.is_empty());
+    let target = match (wire.kind.as_str(), gateway) {
+        ("" | "unicast", None) => RouteTarget::Link,
+        ("" | "unicast", Some(text)) => {
+            let gateway =
+                text.parse::<IpAddr>().ok().filter(|address| address.is_ipv4() == destination.addr().is_ipv4());
+            RouteTarget::Gateway(gateway.ok_or_else(|| {
+                format!("invalid gateway {text:?} of the route to {destination}: write an address of the same family")
+            })?)
+        }
+        (kind, Some(_)) => {
+            return Err(format!("the route to {destination} is of the kind {kind} and has a gateway; leave it out"));
+        }
+        ("blackhole", None) => RouteTarget::Blackhole,
+        ("unreachable", None) => RouteTarget::Unreachable,
+        ("prohibit", None) => RouteTarget::Prohibit,
+        (kind, None) => {
+            return Err(format!(
+                "unknown kind {kind:?} of the route to {destination}: write unicast, blackhole, unreachable or prohibit"
+            ));
+        }
+    };
+    Ok(Route { destination: destination.trunc(), target, metric: wire.metric })
 }
 
 /// Checks the body of `POST /engines/ports`.

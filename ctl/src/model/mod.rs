@@ -40,9 +40,10 @@ pub use container::{
 pub use defaults::{BridgeWish, Defaults, DnsDefaults};
 pub use docker_create::{DockerError, Translated, create_from_docker, exec_from_docker};
 pub use endpoint::{
-    Asked, AttachSpec, Attachment, Endpoint, EndpointSpec, Owner, StaticAddress, parse_attach, parse_endpoint,
+    Asked, AttachSpec, Attachment, DefaultRoute, Endpoint, EndpointSpec, EngineWishes, Owner, StaticAddress,
+    parse_attach, parse_endpoint,
 };
-pub use engine::{EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_ports};
+pub use engine::{EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_dns, parse_engine_ports};
 pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
@@ -53,7 +54,7 @@ pub use isolation::{Isolation, check_users};
 pub use link::Link;
 pub use mounts::{Changes, Mount, Mounts, Root, Source, Tmpfs, is_anonymous_of, volume_name};
 pub use name::{container_name, network_name};
-pub use network::{Driver, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};
+pub use network::{Driver, EngineNames, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};
 pub(crate) use options::closest;
 pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};

@@ -1,6 +1,7 @@
 //! Networks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
@@ -103,6 +104,18 @@ pub struct Network {
     /// Who may open flows to whom, in the order in which it is asked.
     #[serde(default)]
     pub policy: Vec<PolicyRecord>,
+    /// What a container engine wants of names on it.
+    #[serde(default)]
+    pub names: EngineNames,
+}
+
+/// What a container engine wants of names on a network of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineNames {
+    /// What names may end in, in lower case: `dns.podman`.
+    pub domain: Option<String>,
+    /// Who is asked for other names; nobody here: as for other networks.
+    pub servers: Vec<IpAddr>,
 }
 
 impl Network {

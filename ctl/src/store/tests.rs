@@ -35,6 +35,7 @@ fn network(name: &str) -> Network {
         config_from: String::new(),
         peerings: Vec::new(),
         policy: Vec::new(),
+        names: crate::model::EngineNames::default(),
     }
 }
 

@@ -214,6 +214,7 @@ mod tests {
             config_from: String::new(),
             peerings: Vec::new(),
             policy: Vec::new(),
+            names: crate::model::EngineNames::default(),
         };
         change(&mut network);
         network

@@ -164,6 +164,7 @@ impl FakeState {
             Request::OrderTake => (Reply::Order { order: 1 }, Vec::new(), None),
             Request::OrderKeep { .. } | Request::OrderDrop { .. } => (Reply::Done, Vec::new(), None),
             Request::Survey { from } => (self.survey(from), Vec::new(), None),
+            Request::Routes { .. } => (Reply::Done, Vec::new(), None),
             Request::SandboxCreate { sandbox }
             | Request::SandboxAttach { sandbox, .. }
             | Request::SandboxHost { sandbox } => {

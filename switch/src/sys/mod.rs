@@ -7,6 +7,7 @@ pub mod burst;
 pub mod datagram;
 pub mod descriptors;
 pub mod ethtool;
+pub mod inherited;
 pub mod memory;
 pub mod mounts;
 pub mod namespace;

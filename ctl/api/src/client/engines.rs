@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::Client;
 use super::transport::escape;
 use crate::endpoint::Endpoint;
-use crate::engine::{EngineAttach, EngineKey, EnginePorts};
+use crate::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -29,6 +29,20 @@ impl Client {
         let [engine, container, interface] = [&key.engine, &key.container, &key.interface].map(|word| escape(word));
         let path = format!("{PREFIX}/engines/endpoints/{engine}/{container}/{interface}");
         self.call(Method::DELETE, path).done().await
+    }
+
+    /// Name the resolvers of an engine's network, known by the engine's name for it.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn resolvers_for_engine(
+        &self,
+        engine: &str,
+        network: &str,
+        servers: Vec<String>,
+    ) -> Result<(), ClientError> {
+        let path = format!("{PREFIX}/engines/networks/{}/{}/dns", escape(engine), escape(network));
+        self.call(Method::PUT, path).json(&EngineDns { servers }).done().await
     }
 
     /// Publish ports of the host on a container of an engine, for as long as the answer is kept.

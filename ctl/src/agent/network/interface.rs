@@ -17,7 +17,7 @@ use rtnetlink::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
         link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
     },
     sys::AsyncSocket,
 };
@@ -27,7 +27,7 @@ use vswitch_frame::offload::MAX_SEGMENTS;
 
 use crate::agent::{
     failure::netlink_io,
-    protocol::{Failure, FailureKind, Link, OtherRoutes},
+    protocol::{Failure, FailureKind, Link, OtherRoutes, Route, RouteTarget},
 };
 
 /// Both ends take TCP super-frames longer than 64 KiB (docs/decisions/0012). Kernels before 6.3 do not know this and ignore it.
@@ -281,6 +281,28 @@ impl Netlink {
         Ok(None)
     }
 
+    /// Adds a route by this interface, or without one wherever the kernel finds that it leads.
+    pub(crate) async fn add_route(&self, interface: Option<u32>, route: &Route) -> Result<(), Failure> {
+        let failed =
+            |error: rtnetlink::Error| Failure::netlink(format!("set the route to {}", route.destination), &error);
+        let refused = || Failure::other(format!("the route to {} has a router of the other family", route.destination));
+        let message = route_message(interface, route).ok_or_else(refused)?;
+        match self.handle.route().add(message).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error))
+                if error.raw_code() == -rustix::io::Errno::EXIST.raw_os_error() =>
+            {
+                Ok(())
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    /// Removes a route that was added without an interface; one that is gone is no error.
+    pub(crate) async fn remove_route(&self, route: &Route) -> Result<(), rtnetlink::Error> {
+        let Some(message) = route_message(None, route) else { return Ok(()) };
+        gone_is_fine(self.handle.route().del(message).execute().await)
+    }
+
     async fn describe(&self, Hop { gateway, interface }: Hop) -> String {
         let name = match interface {
             Some(index) => self.name_of(index).await.ok(),
@@ -289,6 +311,26 @@ impl Netlink {
         let by = gateway.map_or_else(|| "without a gateway".to_owned(), |gateway| format!("by {gateway}"));
         name.map_or_else(|| by.clone(), |name| format!("{by} ({name})"))
     }
+}
+
+/// `None`: addresses of both families.
+fn route_message(interface: Option<u32>, route: &Route) -> Option<RouteMessage> {
+    let (destination, length) = (route.destination.addr(), route.destination.prefix_len());
+    let mut message = RouteMessageBuilder::<IpAddr>::new().destination_prefix(destination, length).ok()?;
+    if let Some(metric) = route.metric {
+        message = message.priority(metric);
+    }
+    if let Some(index) = interface {
+        message = message.output_interface(index);
+    }
+    let message = match route.target {
+        RouteTarget::Gateway(gateway) => message.gateway(gateway).ok()?,
+        RouteTarget::Link => message.scope(RouteScope::Link),
+        RouteTarget::Blackhole => message.kind(RouteType::BlackHole),
+        RouteTarget::Unreachable => message.kind(RouteType::Unreachable),
+        RouteTarget::Prohibit => message.kind(RouteType::Prohibit),
+    };
+    Some(message.build())
 }
 
 /// Where a route leads, as far as it says: one over several interfaces says it elsewhere.

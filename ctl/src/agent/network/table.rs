@@ -15,7 +15,9 @@ use super::{
     namespace::{Attached, Home, failure, sysctl_ipv6},
     sockets,
 };
-use crate::agent::protocol::{Failure, FailureKind, Link, NetnsRef, OtherRoutes, Reply, Request, SandboxSocket};
+use crate::agent::protocol::{
+    Failure, FailureKind, Link, NetnsRef, OtherRoutes, Reply, Request, Route, RouteTarget, SandboxSocket,
+};
 
 /// Everything that the network thread owns.
 #[derive(Debug)]
@@ -51,6 +53,8 @@ struct Endpoint {
     interface: String,
     ipv4: Option<(Ipv4Addr, u8)>,
     ipv6: Option<(Ipv6Addr, u8)>,
+    /// Routes that do not go with the interface.
+    loose: Vec<Route>,
 }
 
 /// An endpoint and the gateway that it leads to.
@@ -78,6 +82,7 @@ impl Table {
             Request::DefaultRoute { sandbox, ipv4, ipv6, others } => {
                 self.default_route(&sandbox, (ipv4, ipv6), others).await
             }
+            Request::Routes { sandbox, endpoint, routes } => self.add_routes(&sandbox, &endpoint, &routes).await,
             _ => Err(Failure::other("this request is not about the network; update vswitchd")),
         }
     }
@@ -221,7 +226,9 @@ impl Table {
         match done.await {
             Ok((index, interface, socket)) => {
                 let (ipv4, ipv6) = (link.ipv4, link.ipv6);
-                let endpoint = Endpoint { sandbox, port, port_index, index, interface: interface.clone(), ipv4, ipv6 };
+                let (loose, interface_name) = (Vec::new(), interface.clone());
+                let endpoint =
+                    Endpoint { sandbox, port, port_index, index, interface: interface_name, ipv4, ipv6, loose };
                 self.endpoints.insert(id, endpoint);
                 Ok((Reply::Endpoint { interface }, vec![socket]))
             }
@@ -279,14 +286,29 @@ impl Table {
 
     async fn detach(&mut self, id: &str) -> Answer {
         // Out of the table first: its end is then no loss to report.
-        if let Some(endpoint) = self.endpoints.remove(id)
-            && let Err(error) = self.netlink.remove(endpoint.port_index).await
-        {
+        let Some(endpoint) = self.endpoints.remove(id) else { return DONE };
+        self.remove_loose(&endpoint).await;
+        if let Err(error) = self.netlink.remove(endpoint.port_index).await {
             let failure = Failure::netlink(format!("remove interface {}", endpoint.interface), &error);
             self.endpoints.insert(id.to_owned(), endpoint);
             return Err(failure);
         }
         DONE
+    }
+
+    /// Routes that lead nowhere do not go with the interface for which they were made.
+    async fn remove_loose(&self, endpoint: &Endpoint) {
+        if endpoint.loose.is_empty() {
+            return;
+        }
+        // With the namespace they are gone.
+        let Ok(netns) = self.netns(&endpoint.sandbox) else { return };
+        let Ok(inside) = self.netlink_in(netns.as_fd()) else { return };
+        for route in &endpoint.loose {
+            if let Err(error) = inside.remove_route(route).await {
+                tracing::debug!("route {} stays: {error}", route.destination);
+            }
+        }
     }
 
     async fn default_route(
@@ -331,6 +353,29 @@ impl Table {
         .flatten()
         .collect();
         if routes.is_empty() { DONE } else { Ok((Reply::Kept { routes }, Vec::new())) }
+    }
+
+    async fn add_routes(&mut self, sandbox: &str, id: &str, routes: &[Route]) -> Answer {
+        let inside = self.netlink_in(self.netns(sandbox)?.as_fd())?;
+        let endpoint = self.endpoints.get_mut(id).filter(|endpoint| endpoint.sandbox == sandbox);
+        let endpoint = endpoint.ok_or_else(|| Failure::no_endpoint(id))?;
+        for route in routes {
+            let near = match route.target {
+                RouteTarget::Gateway(IpAddr::V4(gateway)) => endpoint.ipv4.is_some_and(|(address, prefix)| {
+                    same_subnet(address.to_bits().into(), gateway.to_bits().into(), 96 + u32::from(prefix))
+                }),
+                RouteTarget::Gateway(IpAddr::V6(gateway)) => {
+                    let own = endpoint.ipv6;
+                    own.is_some_and(|(own, prefix)| same_subnet(own.to_bits(), gateway.to_bits(), prefix.into()))
+                }
+                target => target == RouteTarget::Link,
+            };
+            inside.add_route(near.then_some(endpoint.index), route).await?;
+            if !near {
+                endpoint.loose.push(route.clone());
+            }
+        }
+        DONE
     }
 
     /// Indices of the interfaces in a sandbox's namespace. Of one that was attached more than once they are those of all.

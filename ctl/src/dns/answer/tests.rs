@@ -19,6 +19,7 @@ fn scope() -> Scope {
         fixed: Vec::new(),
         networks: vec![view("red", "10.1.0.0/24", &red), view("blue", "10.2.0.0/24", &shared)],
         upstreams: Upstreams::default(),
+        domain: None,
     }
 }
 
