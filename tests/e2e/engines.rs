@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use vswitch_tests::{Background, Holder, Output, Vswitch, eventually, guard, guard::is_root, run, sh, spawn};
 
 /// The helpers, as podman finds them.
-const HELPERS: &str = "/tmp/helpers";
+pub(crate) const HELPERS: &str = "/tmp/helpers";
 
 /// Ids of a container and a network.
-const CONTAINER: &str = "7d8ae88bf55524156f70eb85804d61b7cc24c2924d107706955d724567a17fb2";
+pub(crate) const CONTAINER: &str = "7d8ae88bf55524156f70eb85804d61b7cc24c2924d107706955d724567a17fb2";
 
-fn provide_helpers() {
+pub(crate) fn provide_helpers() {
     fs::create_dir_all(HELPERS).unwrap();
-    for helper in ["netavark", "rootlessport"] {
+    for helper in ["netavark", "rootlessport", "vswitch"] {
         symlink("/mnt/programs/vswitch-engine", format!("{HELPERS}/{helper}")).unwrap();
     }
 }
 
 /// A network as in podman's files: 10.89.NUMBER.0/24.
-fn network(name: &str, number: u8) -> Value {
+pub(crate) fn network(name: &str, number: u8) -> Value {
     let id = format!("{number:064x}");
     json!({
         "name": name, "id": id, "driver": "bridge", "network_interface": "podman1", "created": "2026-11-28T15:01:58Z",
@@ -34,7 +34,7 @@ fn network(name: &str, number: u8) -> Value {
 }
 
 /// A container's request: on the networks of these numbers, with this last byte of its addresses.
-fn request(name: &str, id: &str, numbers: &[u8], host: u8) -> Value {
+pub(crate) fn request(name: &str, id: &str, numbers: &[u8], host: u8) -> Value {
     let names: Vec<String> = numbers.iter().map(|number| format!("n{number}")).collect();
     let options = |(index, number): (usize, &u8)| json!({"static_ips": [format!("10.89.{number}.{host}")], "aliases": [&id[..12]], "interface_name": format!("eth{index}")});
     let networks: Vec<Value> = numbers.iter().enumerate().map(options).collect();
@@ -45,11 +45,11 @@ fn request(name: &str, id: &str, numbers: &[u8], host: u8) -> Value {
 }
 
 /// Calls netavark with a request, where podman calls it: an ordinary user's in the user namespace of the container.
-fn netavark(vs: &Vswitch, holder: &Holder, command: &str, request: &str) -> Output {
+pub(crate) fn netavark(vs: &Vswitch, holder: &Holder, command: &str, request: &str) -> Output {
     netavark_at(vs, holder, (command, &format!("/proc/{}/ns/net", holder.pid())), request)
 }
 
-fn netavark_at(vs: &Vswitch, holder: &Holder, (command, netns): (&str, &str), request: &str) -> Output {
+pub(crate) fn netavark_at(vs: &Vswitch, holder: &Holder, (command, netns): (&str, &str), request: &str) -> Output {
     fs::write("/tmp/request.json", request).unwrap();
     let enter =
         if is_root() { String::new() } else { format!("nsenter -t {} -U --preserve-credentials ", holder.pid()) };
@@ -62,7 +62,7 @@ fn netavark_at(vs: &Vswitch, holder: &Holder, (command, netns): (&str, &str), re
 }
 
 /// Sets up, and answers what podman is told.
-fn set_up(vs: &Vswitch, holder: &Holder, request: &Value) -> Value {
+pub(crate) fn set_up(vs: &Vswitch, holder: &Holder, request: &Value) -> Value {
     let said = netavark(vs, holder, "setup", &request.to_string()).ok();
     serde_json::from_str(&said).unwrap()
 }
@@ -320,9 +320,7 @@ fn installation() {
             "{status}"
         );
         assert_eq!(vs.terminate(), 0);
-        assert!(
-            vs.ok("engine podman status --user").contains("vswitchd does not run, so podman's own helpers are used")
-        );
+        assert!(vs.ok("engine podman status --user").contains("vswitchd does not run"));
         vs.ok("engine podman uninstall --user");
         assert!(!fs::exists(file).unwrap() && !fs::exists(helper).unwrap());
         assert!(vs.ok("engine podman uninstall --user").contains("nothing to take back"));

@@ -15,12 +15,12 @@ pub(crate) struct Podman<'v> {
 }
 
 /// What an ordinary user's podman starts beside its networks, whatever they are: here it only says that it is there.
-const SLIRP: &str = "#!/bin/sh\n[ \"$1\" = --help ] && exec echo --enable-ipv6 --enable-sandbox --enable-seccomp --mtu --disable-host-loopback\nprintf 1 >&3\nexec sleep 100000\n";
+const SLIRP: &str = "#!/bin/sh\n[ \"$1\" = --help ] && exec echo --enable-ipv6 --enable-sandbox --enable-seccomp --mtu --disable-host-loopback\n[ \"$1\" = --version ] && exec echo slirp4netns version 1.2.0\nprintf 1 >&3\nexec sleep 100000\n";
 
 impl<'v> Podman<'v> {
     fn new(vs: &'v Vswitch) -> Podman<'v> {
         // Root's podman reads no file of a user's: these are what 'engine podman install --system' writes.
-        Podman::with(vs, "[engine]\nenable_port_reservation = false\n")
+        Podman::with(vs, "[engine]\nenable_port_reservation = false\nlock_type = \"file\"\n")
     }
 
     /// With the image `box` of busybox.
@@ -38,18 +38,19 @@ impl<'v> Podman<'v> {
         let podman = Podman { vs, settings: settings.to_owned(), pause };
         let script = "mkdir -p /tmp/root/bin /tmp/root/etc /tmp/root/tmp /tmp/root/proc /tmp/root/sys /tmp/root/dev && cd /tmp/root && \
              cp /bin/busybox bin/busybox && for name in sh ip wget httpd cat sleep echo nslookup; do ln -s busybox bin/$name; \
-             done && echo 'root:x:0:0:root:/:/bin/sh' > etc/passwd && tar --owner=0 --group=0 -cf /tmp/box.tar .";
+             done && printf '#!/bin/sh\\nexec sleep 100000\\n' > bin/pause && chmod 755 bin/pause && echo 'root:x:0:0:root:/:/bin/sh' > etc/passwd && tar --owner=0 --group=0 -cf /tmp/box.tar .";
         sh(script).ok();
         podman.ok("import /tmp/box.tar box");
         podman
     }
 
-    pub(crate) fn words(&self, words: &[&str]) -> Output {
+    /// A program of podman's family, where it runs.
+    fn program(&self, name: &str) -> Command {
         let mut command = match &self.pause {
-            None => Command::new("podman"),
+            None => Command::new(name),
             Some(pause) => {
                 let mut command = Command::new("nsenter");
-                command.args(["-t", &pause.pid().to_string(), "-U", "-m", "--preserve-credentials", "podman"]);
+                command.args(["-t", &pause.pid().to_string(), "-U", "-m", "--preserve-credentials", name]);
                 // What podman tells itself once it is inside.
                 let user = rustix::process::geteuid().as_raw().to_string();
                 command.env("_CONTAINERS_USERNS_CONFIGURED", "done");
@@ -57,14 +58,24 @@ impl<'v> Podman<'v> {
                 command
             }
         };
-        command.args(["--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc", "--storage-driver=vfs"]);
-        command.args(["--network-config-dir=/tmp/podman/networks", "--tmpdir=/tmp/podman/tmp"]);
-        command.args(["--root=/tmp/podman/root", "--runroot=/tmp/podman/run", "--network-cmd-path=/tmp/slirp4netns"]);
         fs::write("/tmp/containers.conf", &self.settings).unwrap();
         command.env("CONTAINERS_CONF", "/tmp/containers.conf");
         command.env("CONTAINERS_HELPER_BINARY_DIR", "/tmp/home/.local/share/vswitch/podman");
-        command.env("VSWITCH_SOCKET", self.vs.socket()).args(words);
-        spawn(&mut command).wait(Duration::from_secs(90))
+        command.env("VSWITCH_SOCKET", self.vs.socket());
+        command
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.program("podman");
+        command.args(["--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc", "--storage-driver=vfs"]);
+        command.args(["--network-config-dir=/tmp/podman/networks", "--tmpdir=/tmp/podman/tmp"]);
+        command.args(["--root=/tmp/podman/root", "--runroot=/tmp/podman/run", "--network-cmd-path=/tmp/slirp4netns"]);
+        command.args(words);
+        command
+    }
+
+    pub(crate) fn words(&self, words: &[&str]) -> Output {
+        spawn(&mut self.command(words)).wait(Duration::from_secs(90))
     }
 
     #[track_caller]
@@ -126,5 +137,164 @@ fn containers() {
         podman.ok("rm -f -t 0 client");
         assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 0);
         podman.ok("network rm one two");
+    });
+}
+
+/// The page at a port of the host.
+fn fetch(address: &str) -> String {
+    sh(&format!("curl -s -m 5 http://{address}/")).stdout
+}
+
+/// A shell that serves a page on port 80.
+const SERVE: &str = "echo hello > /tmp/index.html; exec httpd -f -vv -p 80 -h /tmp";
+
+/// Pods, networks given together, further names, ports of all kinds, names in resolv.conf, `network reload`, and restarts under
+/// a client that never lets go.
+#[test]
+fn pods_and_ports() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let podman = Podman::new(&vs);
+        podman.ok("network create one");
+        podman.ok("network create --ipv6 --subnet fd00:7::/64 --subnet 10.77.0.0/24 two");
+        podman.ok("pod create --name pod --infra-command=/bin/pause --infra-image=box --network one,two --network-alias site -p 8080:80 -p 127.0.0.1:9000-9001:9000-9001/udp");
+        podman.words(&["run", "-d", "--pod", "pod", "--name", "web", "box", "sh", "-c", SERVE]).ok();
+        let pid = podman.ok("inspect -f {{.State.Pid}} web").trim().to_owned();
+        let inside = if is_root() { "-n" } else { "-nU" };
+        let mut echo = Command::new("nsenter");
+        echo.args(["-t", &pid, inside, "--preserve-credentials", "python3", "-c", ECHO]);
+        let _echo = spawn(&mut echo);
+        eventually("the pod's page", 20, || fetch("127.0.0.1:8080") == "hello\n");
+        eventually("the pod's page over IPv6", 20, || fetch("[::1]:8080") == "hello\n");
+        assert_eq!(sh("curl -s -m 2 http://127.0.0.2:8080/ -o /dev/null; echo").code, 0);
+        let resolver = podman.inside("web", "cat /etc/resolv.conf").ok();
+        assert!(resolver.contains("search dns.podman") && resolver.matches("nameserver").count() >= 2, "{resolver}");
+        podman.ok("run -d --name client --network two box sleep 100000");
+        for name in ["site", "pod.dns.podman", "web.dns.podman"] {
+            let said = podman.inside("client", &format!("nslookup {name}"));
+            assert_eq!(said.stdout.contains("10.77.0.2"), name != "web.dns.podman", "{name}: {said}");
+        }
+        assert_eq!(podman.inside("client", "wget -q -O - http://10.77.0.2/").stdout, "hello\n");
+        podman.ok("network reload client");
+        assert_eq!(podman.inside("client", "wget -q -O - http://10.77.0.2/").stdout, "hello\n");
+        let script = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); \
+                      s.connect(('127.0.0.1', 9001)); s.send(b'x'); print(s.recv(9))";
+        eventually("the range's last port echoes", 20, || sh(&format!("python3 -c \"{script}\"")).stdout == "b'x'\n");
+        podman.ok("pod rm -f -t 0 pod");
+        assert_eq!(sh("curl -s -m 5 http://127.0.0.1:8080/").code, 7, "refused");
+        podman
+            .words(&["run", "-d", "--name", "again", "--network", "one", "-p", "8080:80", "box", "sh", "-c", SERVE])
+            .ok();
+        eventually("the page", 20, || fetch("127.0.0.1:8080") == "hello\n");
+        // Half a request: the server waits for the rest, and the connection ends with it.
+        let client = spawn(Command::new("python3").args(["-c", HOLDER_OF_CONNECTIONS]));
+        eventually("the client is connected", 20, || client.output().contains("connected"));
+        for _ in 0..RESTARTS {
+            podman.ok("restart -t 0 again");
+            eventually("the page after a restart", 20, || fetch("127.0.0.1:8080") == "hello\n");
+        }
+        podman.ok("rm -f -t 0 again client");
+        assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 0);
+    });
+}
+
+/// Sends back what comes to port 9001.
+const ECHO: &str = "import socket\nserver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+server.bind(('', 9001))\nwhile True: server.sendto(*server.recvfrom(99))\n";
+
+/// How often a container is started again; more by hand.
+const RESTARTS: usize = 3;
+
+/// Connects again whenever its connection ends.
+const HOLDER_OF_CONNECTIONS: &str = "import socket, time\n\
+while True:\n\
+\x20   try:\n\
+\x20       held = socket.create_connection(('127.0.0.1', 8080), 5)\n\
+\x20       held.send(b'GET / HT')\n\
+\x20       print('connected', flush=True)\n\
+\x20       held.settimeout(60)\n\
+\x20       while held.recv(99): pass\n\
+\x20   except OSError: time.sleep(0.05)\n";
+
+/// docker-compose over podman's own service: networks, names and ports of a file, up and down.
+#[test]
+fn compose() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let podman = Podman::new(&vs);
+        let service = spawn(&mut podman.command(&["system", "service", "-t", "0", "unix:///tmp/podman.sock"]));
+        eventually("podman serves", 20, || fs::exists("/tmp/podman.sock").unwrap());
+        fs::create_dir("/tmp/shop").unwrap();
+        let file = format!(
+            "version: '2.4'\nservices:\n  web:\n    image: localhost/box\n    command: [sh, -c, '{SERVE}']\n    ports: ['8080:80']\n\
+             \x20   networks: {{front: {{aliases: [shop]}}}}\n  client:\n    image: localhost/box\n    command: [sleep, '100000']\n\
+             \x20   networks: [front]\nnetworks:\n  front: {{}}\n"
+        );
+        fs::write("/tmp/shop/docker-compose.yml", file).unwrap();
+        let compose = |words: &str| {
+            let mut command = Command::new("docker-compose");
+            command
+                .current_dir("/tmp/shop")
+                .env("DOCKER_HOST", "unix:///tmp/podman.sock")
+                .env("COMPOSE_API_VERSION", "1.40");
+            spawn(command.args(words.split(' '))).wait(Duration::from_secs(90)).ok()
+        };
+        compose("up -d");
+        eventually("the shop's page", 20, || fetch("127.0.0.1:8080") == "hello\n");
+        let client = podman.ok("ps -q --filter name=client").trim().to_owned();
+        for name in ["shop", "web.dns.podman"] {
+            let said = podman.inside(&client, &format!("nslookup {name}")).ok();
+            assert!(said.contains("Address"), "{name}: {said}");
+        }
+        compose("down -t 0");
+        assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 0);
+        drop(service);
+    });
+}
+
+/// What ends without a word: podman's whole state, and the host, after which nothing of /run is there; and images that are
+/// built.
+#[test]
+fn resets_reboots_and_builds() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let podman = Podman::new(&vs);
+        podman.ok("network create one");
+        podman
+            .words(&["run", "-d", "--name", "web", "--network", "one", "-p", "8080:80", "box", "sh", "-c", SERVE])
+            .ok();
+        eventually("the page", 20, || fetch("127.0.0.1:8080") == "hello\n");
+        // The host goes down: processes and /run are gone, what is on disk stays.
+        let pid = podman.ok("inspect -f {{.State.Pid}} web").trim().to_owned();
+        let conmon = podman.ok("inspect -f {{.State.ConmonPid}} web").trim().to_owned();
+        vs.crash();
+        let gone = format!(
+            "kill -9 {conmon} {pid}; pkill -9 -x vswitch-engine; pkill -9 -x rootlessport; \
+             umount -R /run/netns /run/user/*/netns; \
+             rm -rf /tmp/podman/run /tmp/podman/tmp /run/netns /run/runc /run/libpod /run/user/*/netns /run/user/*/runc \
+             /run/user/*/libpod; true"
+        );
+        spawn(podman.program("sh").args(["-c", &gone])).wait(Duration::from_secs(20)).ok();
+        vs.up();
+        podman.ok("start web");
+        eventually("the page after a reboot", 30, || fetch("127.0.0.1:8080") == "hello\n");
+        assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 1);
+        podman.ok("system reset -f");
+        eventually("nothing is left", 30, || vs.json("endpoint ls").as_array().unwrap().is_empty());
+        assert_eq!(sh("curl -s -m 5 http://127.0.0.1:8080/").code, 7, "refused");
+        if is_root() {
+            // An ordinary user's buildah uses slirp4netns alone.
+            let buildah = |words: &[&str]| {
+                let mut command = podman.program("buildah");
+                command.args(["--storage-driver=vfs", "--root=/tmp/buildah/root", "--runroot=/tmp/buildah/run"]);
+                spawn(command.args(words)).wait(Duration::from_secs(90)).ok()
+            };
+            let name = buildah(&["from", "scratch"]).trim().to_owned();
+            buildah(&["add", &name, "/tmp/box.tar", "/"]);
+            let said =
+                buildah(&["run", "--runtime=runc", "--cgroupns=host", &name, "--", "ip", "-o", "addr", "show", "eth0"]);
+            assert!(said.contains("inet 10.88."), "{said}");
+            assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 0);
+        }
     });
 }

@@ -5,6 +5,7 @@
 //! everything while there is no vswitchd, is handed on to the engine's own helper ([`original`]).
 //!
 //! - [`podman::netavark`]: networks of containers;
+//! - [`podman::plugin`]: the same as a network driver of netavark's, by the name `vswitch`;
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
@@ -23,6 +24,7 @@ pub fn run(name: &str) -> ExitCode {
         "netavark" => podman::netavark::main(),
         "rootlessport" => podman::rootlessport::main(),
         "vswitch" if cni::is_called() => cni::main(),
+        "vswitch" => podman::plugin::main(),
         _ => {
             complain(&format!(
                 "{name} is no helper of a container engine; 'vswitchctl engine podman install' and 'vswitchctl \

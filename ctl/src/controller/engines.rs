@@ -13,7 +13,8 @@ use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{
-    AttachSpec, DefaultRoute, Endpoint, EngineNames, EngineNetwork, EnginePortsSpec, EngineSpec, Family, Network, NetworkSpec,
+    AttachSpec, DefaultRoute, Endpoint, EngineNames, EngineNetwork, EnginePortsSpec, EngineSpec, Family, Network,
+    NetworkSpec,
 };
 use crate::publish::{Binding, PublishSpec};
 use crate::store::Change;

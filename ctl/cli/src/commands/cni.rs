@@ -183,7 +183,7 @@ fn install(args: &InstallArgs, client: &Client) -> anyhow::Result<()> {
     if !VERSIONS.contains(&args.cni_version.as_str()) {
         bail!("the plug-in speaks CNI {}, not {}", VERSIONS.join(", "), args.cni_version);
     }
-    let program = program()?;
+    let program = program("vswitch-engine")?;
     place.installed()?;
     let text = configuration(args, client, place.system)?;
     fs::create_dir_all(&place.plugins).with_context(|| format!("cannot make {}", place.plugins.display()))?;

@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use vswitch_api::Client;
 use vswitch_api::endpoint::Endpoint;
-use vswitch_api::engine::{EngineKey, PODMAN_HELPER_FOLDERS};
+use vswitch_api::engine::{EngineKey, PODMAN_HELPER_FOLDERS, PODMAN_PLUGIN_FOLDERS};
 
+use super::units;
 use crate::output;
 use crate::table::Table;
 
@@ -21,7 +22,9 @@ Examples:
 
 podman finds its network helpers in the folders of helper_binaries_dir (containers.conf(5)). 'install' puts one with
 vswitch's own in front, by a file of its own in containers.conf.d; nothing of podman's is changed. Images, volumes, pods and
-compose files stay as they are. While vswitchd does not run, podman's own helpers are used.";
+compose files stay as they are. They start vswitchd if it
+does not run, where that is possible; else podman's own helpers are used. With systemd its socket is installed, too, so that
+vswitchd starts with the first container.";
 
 /// Begins the file that `install` writes, so that `uninstall` removes no other.
 const HEADER: &str =
@@ -29,6 +32,9 @@ const HEADER: &str =
 
 /// What podman calls us by.
 const HELPERS: [&str; 2] = ["netavark", "rootlessport"];
+
+/// What netavark calls us by, if a network is of the driver of this name.
+const PLUGINS: [&str; 1] = ["vswitch"];
 
 /// Engines.
 #[derive(Debug, Subcommand)]
@@ -72,7 +78,7 @@ impl EngineCommand {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         let EngineCommand::Podman(command) = self;
         match command {
-            PodmanCommand::Install(scope) => install(&Place::of(&scope)?),
+            PodmanCommand::Install(scope) => install(&Place::of(&scope)?, client).await,
             PodmanCommand::Uninstall(scope) => uninstall(&Place::of(&scope)?),
             PodmanCommand::Status(scope) => status(&Place::of(&scope)?, client).await,
         }
@@ -82,7 +88,9 @@ impl EngineCommand {
 /// Where the files of an installation are.
 struct Place {
     helpers: PathBuf,
+    plugins: PathBuf,
     configuration: PathBuf,
+    units: PathBuf,
     system: bool,
 }
 
@@ -92,13 +100,19 @@ impl Place {
         if system {
             return Ok(Place {
                 helpers: "/usr/local/libexec/vswitch/podman".into(),
+                plugins: "/usr/local/libexec/vswitch/netavark".into(),
+                units: "/etc/systemd/system".into(),
                 configuration: "/etc/containers/containers.conf.d/vswitch.conf".into(),
                 system,
             });
         }
+        let (data, settings) =
+            (user_folder("XDG_DATA_HOME", ".local/share")?, user_folder("XDG_CONFIG_HOME", ".config")?);
         Ok(Place {
-            helpers: user_folder("XDG_DATA_HOME", ".local/share")?.join("vswitch/podman"),
-            configuration: user_folder("XDG_CONFIG_HOME", ".config")?.join("containers/containers.conf.d/vswitch.conf"),
+            helpers: data.join("vswitch/podman"),
+            plugins: data.join("vswitch/netavark"),
+            configuration: settings.join("containers/containers.conf.d/vswitch.conf"),
+            units: settings.join("systemd/user"),
             system,
         })
     }
@@ -120,53 +134,62 @@ pub(super) fn user_folder(variable: &str, below: &str) -> anyhow::Result<PathBuf
     set(variable).or_else(|| set("HOME").map(|home| home.join(below))).context("set HOME to your home directory")
 }
 
-/// The program that engines are to call: beside this one.
-pub(super) fn program() -> anyhow::Result<PathBuf> {
+/// A program that is installed beside this one.
+pub(super) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find where this program is")?;
-    let program = own.with_file_name("vswitch-engine");
+    let program = own.with_file_name(name);
     if !program.is_file() {
-        bail!("there is no {}, which engines are to call; install it beside vswitchctl", program.display());
+        bail!("there is no {}, which engines need; install it beside vswitchctl", program.display());
     }
     Ok(program)
 }
 
-fn install(place: &Place) -> anyhow::Result<()> {
-    let program = program()?;
+async fn install(place: &Place, client: &Client) -> anyhow::Result<()> {
+    let (program, daemon) = (program("vswitch-engine")?, program("vswitchd")?);
     place.installed()?;
-    let made = fs::create_dir_all(&place.helpers);
-    made.with_context(|| format!("cannot make {}", place.helpers.display()))?;
-    for helper in HELPERS {
-        let link = place.helpers.join(helper);
+    link_all(&place.helpers, &HELPERS, &program)?;
+    link_all(&place.plugins, &PLUGINS, &program)?;
+    let text = configuration(place)?;
+    write(&place.configuration, &text).with_context(|| format!("cannot write {}", place.configuration.display()))?;
+    output::print(&format!(
+        "podman calls vswitch for networks of containers that start from now on.\n  {}  names the helpers\n  {}  are they\n",
+        place.configuration.display(),
+        place.helpers.display(),
+    ))?;
+    units::install(&place.units, place.system, &daemon, client).await
+}
+
+/// Puts a program into a folder by all of these names.
+fn link_all(folder: &Path, names: &[&str], program: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for name in names {
+        let link = folder.join(name);
         match fs::symlink_metadata(&link) {
             Ok(about) if !about.is_symlink() => bail!("{} is not of vswitch; move it away first", link.display()),
             Ok(_) => fs::remove_file(&link).with_context(|| format!("cannot replace {}", link.display()))?,
             Err(_) => {}
         }
-        let linked = std::os::unix::fs::symlink(&program, &link);
+        let linked = std::os::unix::fs::symlink(program, &link);
         linked.with_context(|| format!("cannot make {}", link.display()))?;
     }
-    let text = configuration(&place.helpers, place.system)?;
-    write(&place.configuration, &text).with_context(|| format!("cannot write {}", place.configuration.display()))?;
-    output::print(&format!(
-        "podman calls vswitch for networks of containers that start from now on.\n  {}  names the helpers\n  {}  are they\n\
-         It needs vswitchd, which {}; without it podman's own helpers are used.\n",
-        place.configuration.display(),
-        place.helpers.display(),
-        if place.system { "root starts with 'vswitchd'" } else { "you start with 'vswitchd'" },
-    ))?;
     Ok(())
 }
 
 /// The text of podman's configuration.
-fn configuration(helpers: &Path, system: bool) -> anyhow::Result<String> {
-    let quoted = |text: &str| format!("{text:?}");
-    let own = helpers.to_str().context("the folder of the helpers has a name that is no text")?;
-    let folders: Vec<String> = std::iter::once(own).chain(PODMAN_HELPER_FOLDERS).map(quoted).collect();
-    let mut text = format!("{HEADER}\n[engine]\nhelper_binaries_dir = [{}]\n", folders.join(", "));
-    if system {
+fn configuration(place: &Place) -> anyhow::Result<String> {
+    let list = |own: &Path, others: [&str; 4]| {
+        let own = own.to_str().context("the folder of the helpers has a name that is no text")?;
+        let quoted: Vec<String> = std::iter::once(own).chain(others).map(|text| format!("{text:?}")).collect();
+        anyhow::Ok(quoted.join(", "))
+    };
+    let helpers = list(&place.helpers, PODMAN_HELPER_FOLDERS)?;
+    let mut text = format!("{HEADER}\n[engine]\nhelper_binaries_dir = [{helpers}]\n");
+    if place.system {
         text.push_str("# vswitchd takes the published ports, so podman must not.\nenable_port_reservation = false\n");
     }
+    let plugins = list(&place.plugins, PODMAN_PLUGIN_FOLDERS)?;
     text.push_str("\n[network]\nnetwork_backend = \"netavark\"\n");
+    text.push_str(&format!("netavark_plugin_dirs = [{plugins}]\n"));
     Ok(text)
 }
 
@@ -190,15 +213,14 @@ fn uninstall(place: &Place) -> anyhow::Result<()> {
         let gone = fs::remove_file(&place.configuration);
         gone.with_context(|| format!("cannot remove {}", place.configuration.display()))?;
     }
-    for helper in HELPERS {
-        let link = place.helpers.join(helper);
-        if link.is_symlink() {
-            fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
-            removed = true;
-        }
+    let links = HELPERS.map(|name| place.helpers.join(name)).into_iter();
+    for link in links.chain(PLUGINS.map(|name| place.plugins.join(name))).filter(|link| link.is_symlink()) {
+        fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
+        removed = true;
     }
+    removed |= units::uninstall(&place.units, place.system)?;
     // Whoever put something else there keeps it.
-    let _ = fs::remove_dir(&place.helpers);
+    let _ = fs::remove_dir(&place.helpers).and_then(|()| fs::remove_dir(&place.plugins));
     let said = match removed {
         true => "podman uses its own network helpers again. Containers that run keep their network until they stop.\n",
         false => "podman was not told to call vswitch; there is nothing to take back.\n",
@@ -222,7 +244,9 @@ async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
     let endpoints = match client.endpoints().await {
         Ok(endpoints) => endpoints,
         Err(error) if error.is_unreachable() => {
-            output::print("vswitchd does not run, so podman's own helpers are used; start it with 'vswitchd'\n")?;
+            output::print(
+                "vswitchd does not run; the first container starts it if it can, or start it with 'vswitchd'\n",
+            )?;
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -255,9 +279,16 @@ mod tests {
     /// What is written is what podman reads, and only the system's frees the ports.
     #[test]
     fn podman_s_configuration() {
-        let user = configuration(Path::new("/home/u/x y"), false).unwrap();
+        let text = |helpers: &str, system| {
+            let plugins = "/p".into();
+            let none = PathBuf::new();
+            configuration(&Place { helpers: helpers.into(), plugins, configuration: none.clone(), units: none, system })
+                .unwrap()
+        };
+        let user = text("/home/u/x y", false);
         assert!(user.starts_with(HEADER) && !user.contains("enable_port_reservation"), "{user}");
         assert!(user.contains(r#"helper_binaries_dir = ["/home/u/x y", "/usr/local/libexec/podman""#), "{user}");
-        assert!(configuration(Path::new("/x"), true).unwrap().contains("enable_port_reservation = false\n\n[network]"));
+        assert!(user.contains(r#"netavark_plugin_dirs = ["/p", "/usr/local/libexec/netavark""#), "{user}");
+        assert!(text("/x", true).contains("enable_port_reservation = false\n\n[network]"));
     }
 }

@@ -21,5 +21,6 @@ pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod tunnel;
+mod units;
 pub(crate) mod version;
 pub(crate) mod volume;

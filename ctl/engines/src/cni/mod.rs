@@ -180,6 +180,7 @@ impl Call<'_> {
             mac_address: self.config.mac(&self.environment.args),
             aliases: self.config.aliases(&self.environment.container),
             publish: if publishes_elsewhere() { Vec::new() } else { self.config.publish()? },
+            ..EngineAttach::default()
         };
         client.attach_for_engine(&wish, netns).await.map_err(|error| error::of_client(&error))
     }

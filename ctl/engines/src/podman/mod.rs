@@ -1,9 +1,15 @@
 //! podman's helpers. Read first: containers.conf(5) (`helper_binaries_dir`), and the types of netavark's
 //! `src/network/types.rs`.
 
+mod create;
 pub mod netavark;
+pub mod plugin;
 pub mod rootlessport;
+mod translate;
 mod wire;
 
 /// What vswitchd knows podman by.
 const ENGINE: &str = "podman";
+
+/// Largest request, bytes.
+const LONGEST: u64 = 16 << 20;

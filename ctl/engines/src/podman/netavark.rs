@@ -6,31 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::{ArgAction, Parser};
+use clap::Parser;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use vswitch_api::endpoint::Endpoint;
-use vswitch_api::engine::{EngineAttach, EngineKey};
-use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
+use vswitch_api::engine::EngineAttach;
 use vswitch_api::{Client, ClientError};
 
-use super::ENGINE;
-use super::wire::{Assigned, Interface, Network, NetworkOptions, Request, Status, publish};
+use super::translate::{DRIVER, Wanted, key, split, status, wish, without};
+use super::wire::{Request, publish};
+use super::{ENGINE, LONGEST, create};
 use crate::namespace::has_interface;
 use crate::{complain, daemon, original};
 
-/// Largest request, bytes.
-const LONGEST: u64 = 16 << 20;
-
 /// Its own name, by which the engine's is found.
 const NAME: &str = "netavark";
-
-/// The driver that is vswitch's.
-const DRIVER: &str = "bridge";
 
 /// netavark's options, as far as they matter here.
 #[derive(Debug, Parser)]
@@ -38,11 +34,14 @@ const DRIVER: &str = "bridge";
 struct Arguments {
     #[arg(short, long)]
     config: Option<OsString>,
-    #[arg(short, long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set)]
+    /// The request is in this file instead of on standard input.
+    #[arg(short, long)]
+    file: Option<PathBuf>,
+    #[arg(short, long)]
     rootless: Option<bool>,
     #[arg(short, long)]
     aardvark_binary: Option<OsString>,
-    #[arg(long)]
+    #[arg(short, long)]
     plugin_directory: Vec<OsString>,
     /// What to do, and with what.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -64,7 +63,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn answer_with(answer: &[u8], code: ExitCode) -> ExitCode {
+/// Says it on standard output.
+pub(super) fn answer_with(answer: &[u8], code: ExitCode) -> ExitCode {
     match io::stdout().write_all(answer).and_then(|()| io::stdout().flush()) {
         Ok(()) => code,
         Err(_) => ExitCode::FAILURE,
@@ -73,24 +73,29 @@ fn answer_with(answer: &[u8], code: ExitCode) -> ExitCode {
 
 fn run(parsed: &Arguments, arguments: &[OsString]) -> anyhow::Result<Vec<u8>> {
     let words: Vec<&str> = parsed.command.iter().filter_map(|word| word.to_str()).collect();
+    let file = parsed.file.as_deref();
     match words[..] {
-        ["setup", netns] if words.len() == parsed.command.len() => {
-            let (text, request) = read_request()?;
+        _ if words.len() != parsed.command.len() => bail!("a path in the arguments is no UTF-8 text"),
+        ["setup", netns] => {
+            let (text, request) = read_from(file)?;
             setup(&request, &text, netns, parsed, arguments)
         }
-        ["teardown", netns] if words.len() == parsed.command.len() => {
+        ["teardown", netns] => {
             // Ctrl-C at the terminal must never leave half a network.
             let _deaf = deaf_to_signals();
-            let (text, request) = read_request()?;
+            let (text, request) = read_from(file)?;
             teardown(&request, &text, netns, arguments)
         }
-        ["version"] => Ok(version().to_string().into_bytes()),
-        ["update", network, ..] => {
-            complain(&format!(
-                "containers of network {network} ask the host's name servers; those of 'podman network update' are not used"
-            ));
-            Ok(Vec::new())
+        ["create"] => {
+            let (text, request): (_, create::CreateRequest) = read_from(file)?;
+            if request.network.driver != DRIVER {
+                return Err(original::become_it(NAME, arguments, &text).into());
+            }
+            Ok(serde_json::to_vec(&create::complete(request, random(), &interfaces())?)?)
         }
+        ["version"] => Ok(version().to_string().into_bytes()),
+        ["update", network, "--network-dns-servers", servers] => update(network, servers),
+        ["update", _] => Ok(Vec::new()),
         _ => {
             let mut input = Vec::new();
             io::stdin().take(LONGEST).read_to_end(&mut input).context("cannot read standard input")?;
@@ -99,13 +104,35 @@ fn run(parsed: &Arguments, arguments: &[OsString]) -> anyhow::Result<Vec<u8>> {
     }
 }
 
+/// Names the resolvers of a network; of one on which nobody is, the switch hears with its first container.
+fn update(network: &str, servers: &str) -> anyhow::Result<Vec<u8>> {
+    let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::to_owned).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let told = runtime.block_on(async { daemon::client()?.resolvers_for_engine(ENGINE, network, servers).await });
+    match told {
+        Err(error) if !error.is_not_found() && !error.is_unreachable() => Err(error.into()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Names of this namespace's interfaces.
+fn interfaces() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/sys/class/net").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+fn random() -> u64 {
+    // The standard library seeds it with what the kernel gives.
+    std::hash::RandomState::new().hash_one(0)
+}
+
 fn version() -> Value {
     let version = env!("CARGO_PKG_VERSION");
     json!({ "version": format!("vswitch {version}"), "commit": "", "build_time": "", "target": "", "default_fw_driver": "none" })
 }
 
 /// Hears no interruption from here on: the signals are taken and not acted upon.
-fn deaf_to_signals() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn deaf_to_signals() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
@@ -118,41 +145,22 @@ fn deaf_to_signals() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(runtime)
 }
 
-fn read_request() -> anyhow::Result<(Vec<u8>, Request)> {
+fn read_from<T: DeserializeOwned>(file: Option<&Path>) -> anyhow::Result<(Vec<u8>, T)> {
+    match file {
+        None => read(io::stdin()),
+        Some(path) => read(File::open(path).with_context(|| format!("cannot open {}", path.display()))?),
+    }
+}
+
+/// A request as a whole, and what it says.
+pub(super) fn read<T: DeserializeOwned>(source: impl Read) -> anyhow::Result<(Vec<u8>, T)> {
     let mut text = Vec::new();
-    io::stdin().take(LONGEST + 1).read_to_end(&mut text).context("cannot read the request")?;
+    source.take(LONGEST + 1).read_to_end(&mut text).context("cannot read the request")?;
     if text.len() as u64 > LONGEST {
         bail!("the request is larger than {} MiB; give the container fewer networks or ports", LONGEST >> 20);
     }
-    let request = serde_json::from_slice(&text).context("the request on standard input is not as netavark's")?;
+    let request = serde_json::from_slice(&text).context("the request is not as netavark's")?;
     Ok((text, request))
-}
-
-/// A network of the request and what the container wants of it.
-type Wanted<'a> = (&'a str, &'a Network, &'a NetworkOptions);
-
-/// What is vswitch's, and whether there is more.
-fn split(request: &Request) -> anyhow::Result<(Vec<Wanted<'_>>, bool)> {
-    let mut ours = Vec::new();
-    let mut others = false;
-    for (name, options) in request.networks.iter() {
-        let network = request.network_info.get(name);
-        let network = network.with_context(|| format!("the request names network {name} and does not describe it"))?;
-        match network.driver == DRIVER {
-            true => ours.push((name, network, options)),
-            false => others = true,
-        }
-    }
-    Ok((ours, others))
-}
-
-/// The request without what is vswitch's.
-fn without(request: &Request, ours: &[Wanted<'_>]) -> anyhow::Result<Vec<u8>> {
-    let names: BTreeSet<&str> = ours.iter().map(|(name, ..)| *name).collect();
-    let mut rest = request.clone();
-    rest.networks.retain(|name| !names.contains(name));
-    rest.network_info.retain(|name, _| !names.contains(name.as_str()));
-    Ok(serde_json::to_vec(&rest)?)
 }
 
 fn setup(
@@ -168,7 +176,7 @@ fn setup(
     }
     let client = match daemon::client() {
         Ok(client) => client,
-        Err(error) if error.is_unreachable() => return hand_over(&error, arguments, text),
+        Err(error) if error.is_unreachable() => return hand_over(&error.into(), arguments, text),
         Err(error) => return Err(error.into()),
     };
     let file = File::open(netns).with_context(|| format!("cannot open the network namespace {netns}"))?;
@@ -176,23 +184,33 @@ fn setup(
     let rootless = parsed.rootless.unwrap_or(false);
     let ports = request.port_mappings.as_deref().filter(|_| !rootless).unwrap_or_default();
     let mut ports = publish(ports).map_err(anyhow::Error::msg)?;
+    // All at once, so that what makes no sense leaves nothing half-made.
+    let mut wishes = Vec::new();
+    for (name, network, options) in &ours {
+        let published = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
+        wishes.push(wish(request, (name, network, options), published)?);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let mut statuses = BTreeMap::new();
-        let mut done = Vec::new();
-        for (name, network, options) in &ours {
-            let published = if network.internal { Vec::new() } else { std::mem::take(&mut ports) };
-            let wish = wish(request, (name, network, options), published);
-            match client.attach_for_engine(&wish, file.as_fd()).await {
-                Ok(endpoint) => {
-                    statuses.insert((*name).to_owned(), serde_json::to_value(status(&endpoint, network.dns_enabled))?);
-                    done.push(wish.key);
+        for (number, wish) in wishes.iter().enumerate() {
+            let (name, network, _) = ours[number];
+            let mut attached = client.attach_for_engine(wish, file.as_fd()).await;
+            if let Err(error) = &attached
+                && error.is_unreachable()
+                && number == 0
+            {
+                if let Err(why) = daemon::start(&client, error) {
+                    return Ok(Err(why));
                 }
-                Err(error) if done.is_empty() && error.is_unreachable() => {
-                    return hand_over(&error, arguments, text);
+                attached = client.attach_for_engine(wish, file.as_fd()).await;
+            }
+            match attached {
+                Ok(endpoint) => {
+                    statuses.insert(name.to_owned(), serde_json::to_value(status(&endpoint, network.dns_enabled))?);
                 }
                 Err(error) => {
-                    undo(&client, &done).await;
+                    undo(&client, &wishes[..number]).await;
                     return Err(explained(error, rootless));
                 }
             }
@@ -201,17 +219,18 @@ fn setup(
             match their_setup(request, &ours, arguments) {
                 Ok(theirs) => statuses.extend(theirs),
                 Err(error) => {
-                    undo(&client, &done).await;
+                    undo(&client, &wishes).await;
                     return Err(error);
                 }
             }
         }
-        Ok(serde_json::to_vec(&statuses)?)
-    })
+        Ok(Ok(serde_json::to_vec(&statuses)?))
+    })?;
+    answer.or_else(|why| hand_over(&why, arguments, text))
 }
 
 /// The daemon's sentence, and what to do where it is podman itself that stands in the way.
-fn explained(error: ClientError, rootless: bool) -> anyhow::Error {
+pub(super) fn explained(error: ClientError, rootless: bool) -> anyhow::Error {
     let said = error.to_string();
     if rootless || !said.contains("address already in use") {
         return error.into();
@@ -223,15 +242,15 @@ fn explained(error: ClientError, rootless: bool) -> anyhow::Error {
 }
 
 /// Without a vswitchd the engine's own helper does it all, as if there were no vswitch.
-fn hand_over(why: &ClientError, arguments: &[OsString], text: &[u8]) -> anyhow::Result<Vec<u8>> {
-    complain(&format!("{why}; podman's own netavark is used"));
+fn hand_over(why: &anyhow::Error, arguments: &[OsString], text: &[u8]) -> anyhow::Result<Vec<u8>> {
+    complain(&format!("{why:#}; podman's own netavark is used"));
     Err(original::become_it(NAME, arguments, text).into())
 }
 
-async fn undo(client: &Client, done: &[EngineKey]) {
-    for key in done {
-        if let Err(error) = client.detach_for_engine(key).await {
-            complain(&format!("interface {} of the container stays: {error}", key.interface));
+async fn undo(client: &Client, done: &[EngineAttach]) {
+    for wish in done {
+        if let Err(error) = client.detach_for_engine(&wish.key).await {
+            complain(&format!("interface {} of the container stays: {error}", wish.key.interface));
         }
     }
 }
@@ -260,7 +279,7 @@ fn teardown(request: &Request, text: &[u8], netns: &str, arguments: &[OsString])
         known = runtime.block_on(async {
             let mut known = Vec::new();
             for one in &ours {
-                match client.detach_for_engine(&key(request, one.2)).await {
+                match client.detach_for_engine(&key(&request.container_id, one.2)).await {
                     Ok(()) => known.push(*one),
                     Err(error) if error.is_not_found() || error.is_unreachable() => {}
                     Err(error) => return Err(error),
@@ -282,72 +301,5 @@ fn teardown(request: &Request, text: &[u8], netns: &str, arguments: &[OsString])
     match output.status.success() {
         true => Ok(output.stdout),
         false => bail!("{}", String::from_utf8_lossy(&output.stdout).trim()),
-    }
-}
-
-fn key(request: &Request, options: &NetworkOptions) -> EngineKey {
-    EngineKey {
-        engine: ENGINE.to_owned(),
-        container: request.container_id.clone(),
-        interface: options.interface_name.clone(),
-    }
-}
-
-fn wish(request: &Request, (name, network, options): Wanted<'_>, publish: Vec<String>) -> EngineAttach {
-    let mut aliases = options.aliases.clone().unwrap_or_default();
-    // podman gives the short id as an alias itself; names that are no names of vswitch's cannot be asked for.
-    aliases.retain(|alias| *alias != request.container_name);
-    EngineAttach {
-        key: key(request, options),
-        name: request.container_name.clone(),
-        network: as_docker(name, network),
-        network_id: network.id.clone(),
-        addresses: options.static_ips.iter().flatten().map(ToString::to_string).collect(),
-        mac_address: options.static_mac.clone().filter(|mac| !mac.is_empty()),
-        aliases,
-        publish,
-    }
-}
-
-/// A network in Docker's words.
-fn as_docker(name: &str, network: &Network) -> NetworkCreate {
-    let subnets = network.subnets.as_deref().unwrap_or_default();
-    let config: Vec<IpamConfig> = subnets
-        .iter()
-        .map(|one| IpamConfig {
-            subnet: one.subnet.clone(),
-            gateway: one.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-            ..IpamConfig::default()
-        })
-        .collect();
-    let has = |ipv6: bool| config.iter().any(|one| one.subnet.contains(':') == ipv6);
-    let driver = if config.is_empty() { "null" } else { "default" };
-    let mut options = BTreeMap::new();
-    if let Some(mtu) = network.options.as_ref().and_then(|options| options.get("mtu")) {
-        options.insert("mtu".to_owned(), mtu.clone());
-    }
-    NetworkCreate {
-        name: name.to_owned(),
-        internal: network.internal,
-        enable_ipv4: (!config.is_empty()).then(|| has(false)),
-        enable_ipv6: (!config.is_empty()).then(|| has(true)),
-        ipam: Some(Ipam { driver: driver.to_owned(), options: None, config }),
-        options,
-        labels: network.labels.clone().unwrap_or_default(),
-        ..NetworkCreate::default()
-    }
-}
-
-fn status(endpoint: &Endpoint, names: bool) -> Status {
-    let assigned = [(&endpoint.ipv4_address, &endpoint.ipv4_gateway), (&endpoint.ipv6_address, &endpoint.ipv6_gateway)];
-    let subnets = assigned
-        .into_iter()
-        .filter_map(|(address, gateway)| Some(Assigned { ipnet: address.clone()?, gateway: gateway.clone() }))
-        .collect();
-    let interface = Interface { mac_address: endpoint.mac_address.clone(), subnets };
-    Status {
-        interfaces: BTreeMap::from([(endpoint.interface.clone().unwrap_or_default(), interface)]),
-        dns_server_ips: if names { endpoint.name_servers.clone() } else { Vec::new() },
-        dns_search_domains: Vec::new(),
     }
 }

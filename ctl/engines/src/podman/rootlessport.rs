@@ -15,12 +15,9 @@ use tokio::sync::mpsc;
 use vswitch_api::engine::EnginePorts;
 use vswitch_api::{Client, ClientError};
 
-use super::ENGINE;
 use super::wire::{PortMapping, publish};
+use super::{ENGINE, LONGEST};
 use crate::{cni, complain, daemon, original};
-
-/// Largest request, bytes.
-const LONGEST: u64 = 16 << 20;
 
 const NAME: &str = "rootlessport";
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,10 +14,27 @@ pub(super) struct Request {
     pub(super) container_name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) port_mappings: Option<Vec<PortMapping>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dns_servers: Option<Vec<IpAddr>>,
     pub(super) networks: Networks,
     pub(super) network_info: BTreeMap<String, Network>,
     #[serde(flatten)]
     pub(super) more: Map<String, Value>,
+}
+
+impl Request {
+    /// Of a container of which nothing else is said.
+    pub(super) fn of_one(container_id: String, container_name: String) -> Request {
+        Request {
+            container_id,
+            container_name,
+            port_mappings: None,
+            dns_servers: None,
+            networks: Networks::List(Vec::new()),
+            network_info: BTreeMap::new(),
+            more: Map::new(),
+        }
+    }
 }
 
 /// Up to podman 5 a map, from 6 on a list: the order counts.
@@ -73,7 +91,17 @@ pub(super) struct Network {
     pub(super) id: String,
     pub(super) driver: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) network_interface: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) created: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) subnets: Option<Vec<Subnet>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) routes: Option<Vec<Route>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) network_dns_servers: Option<Vec<IpAddr>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ipam_options: Option<BTreeMap<String, String>>,
     #[serde(default)]
     pub(super) ipv6_enabled: bool,
     #[serde(default)]
@@ -93,8 +121,50 @@ pub(super) struct Subnet {
     pub(super) subnet: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lease_range: Option<LeaseRange>,
     #[serde(flatten)]
     pub(super) more: Map<String, Value>,
+}
+
+impl Network {
+    /// The value of an option.
+    pub(super) fn option(&self, key: &str) -> Option<&str> {
+        self.options.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Who gives addresses: podman itself, if this is empty.
+    pub(super) fn ipam_driver(&self) -> &str {
+        self.ipam_options.as_ref().and_then(|options| options.get("driver")).map_or("", String::as_str)
+    }
+}
+
+impl Subnet {
+    /// One of which nothing else is said.
+    pub(super) fn of(subnet: IpNet) -> Subnet {
+        Subnet { subnet: subnet.to_string(), gateway: None, lease_range: None, more: Map::new() }
+    }
+}
+
+/// Where podman gives addresses from.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(super) struct LeaseRange {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) start_ip: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) end_ip: Option<IpAddr>,
+}
+
+/// A route of a network's containers.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(super) struct Route {
+    pub(super) destination: IpNet,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) gateway: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) metric: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) route_type: Option<String>,
 }
 
 /// A published port or range of ports.
