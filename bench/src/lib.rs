@@ -10,6 +10,7 @@
 //! - [`cases`], [`instructions`]: one operation of each engine, timed or counted;
 //! - [`control`]: start, endpoints, idle cost and scale of vswitchd;
 //! - [`dns`]: the name server over its sockets;
+//! - [`engines`]: containers of podman's, with its own network and with vswitch's;
 //! - [`daemon`]: a vswitchd of the benchmark's own;
 //! - [`growth`]: what more stations, containers and workers cost;
 //! - [`report`]: what is told of it: tables, ratios, drawings.
@@ -19,6 +20,7 @@ pub mod containers;
 pub mod control;
 pub mod daemon;
 pub mod dns;
+pub mod engines;
 pub mod flood;
 pub mod floods;
 pub mod growth;

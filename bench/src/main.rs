@@ -7,7 +7,9 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
-use vswitch_bench::{containers, control, dns, floods, growth, hosts, memory, nat, rootless, translated, tunnels};
+use vswitch_bench::{
+    containers, control, dns, engines, floods, growth, hosts, memory, nat, rootless, translated, tunnels,
+};
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
 ///
@@ -46,6 +48,8 @@ enum Part {
     Nat,
     /// The sockets uplink beside slirp4netns, pasta and a veth pair
     Rootless,
+    /// Containers of podman's, beside its own network
+    Engines,
     /// Round trips beside the flood of one container, beside the Linux bridge
     Floods,
     /// Overlay networks: between two hosts over VXLAN, beside the kernel's; and the engine in memory
@@ -153,6 +157,10 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.group(rootless::measure(effort, &mut said)?);
         all.section("Idle connections", rootless::idle_connections(10_000)?);
     }
+    if wanted(Part::Engines) {
+        println!("\nContainers of an ordinary user's podman ({} rounds, interleaved; medians)", args.rounds);
+        all.group(engines::measure(effort, &mut said)?);
+    }
     if wanted(Part::Floods) {
         println!("\nBeside a flood (us: median and 99 % between two others, then out)");
         all.section("Round trips beside the flood of one container", floods::measure(effort, &mut said)?);
@@ -179,7 +187,18 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
 fn build_programs() -> anyhow::Result<()> {
     let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bin", "vswitchd", "--bin", "vswitchctl", "--bin", "vswitch-load"]);
+    command.args([
+        "build",
+        "--quiet",
+        "--bin",
+        "vswitchd",
+        "--bin",
+        "vswitchctl",
+        "--bin",
+        "vswitch-load",
+        "--bin",
+        "vswitch-engine",
+    ]);
     command.args(["--bin", "vswitch-overlay-host"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
