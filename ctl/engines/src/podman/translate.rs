@@ -86,7 +86,17 @@ pub(super) fn wish(
     publish: Vec<String>,
 ) -> anyhow::Result<EngineAttach> {
     let mut aliases = options.aliases.clone().unwrap_or_default();
-    aliases.retain(|alias| *alias != request.container_name);
+    // podman takes any text; a container with one that is no name starts all the same.
+    aliases.retain(|alias| {
+        let fine = is_name(alias);
+        if !fine {
+            complain(&format!(
+                "invalid network alias {alias:?} is left out: names have letters, digits, '_', '.' and '-'"
+            ));
+        }
+        fine && *alias != request.container_name
+    });
+    check(network, request)?;
     let texts =
         |addresses: &Option<Vec<std::net::IpAddr>>| addresses.iter().flatten().map(ToString::to_string).collect();
     for option in ["outbound_addr4", "outbound_addr6"] {
@@ -113,6 +123,28 @@ pub(super) fn wish(
         metric: parsed(network, "metric")?,
         routes: network.routes.iter().flatten().map(route).collect(),
     })
+}
+
+/// Whether vswitchd takes a text for a name.
+fn is_name(text: &str) -> bool {
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// What no network can be.
+fn check(network: &Network, request: &Request) -> anyhow::Result<()> {
+    let driver = network.ipam_driver();
+    if !matches!(driver, "" | "host-local" | "none") {
+        bail!("unsupported ipam driver {driver}");
+    }
+    let asked = request.dns_servers.iter().chain(&network.network_dns_servers).flatten();
+    let gateways: Vec<_> = network.subnets.iter().flatten().filter_map(|subnet| subnet.gateway).collect();
+    if network.dns_enabled
+        && let Some(server) = asked.into_iter().find(|server| gateways.contains(server))
+    {
+        bail!("name server {server} is the network's own gateway, which would cause it to forward queries to itself");
+    }
+    Ok(())
 }
 
 /// An option as a value; podman's users know the sentence from netavark.

@@ -193,7 +193,7 @@ impl PortMapping {
             Ok(IpAddr::V6(address)) => format!("[{address}]:"),
             Ok(IpAddr::V4(address)) => format!("{address}:"),
             Err(_) if self.host_ip.is_empty() => String::new(),
-            Err(_) => return Err(format!("invalid host address {:?} of a published port", self.host_ip)),
+            Err(_) => return Err(format!("invalid host ip {:?} provided for port {}", self.host_ip, self.host_port)),
         };
         let (outside, inside) = (range(self.host_port)?, range(self.container_port)?);
         let protocols = self.protocol.split(',').map(str::trim).map(|word| if word.is_empty() { "tcp" } else { word });
