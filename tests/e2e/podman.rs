@@ -160,9 +160,9 @@ fn pods_and_ports() {
         podman.ok("pod create --name pod --infra-command=/bin/pause --infra-image=box --network one,two --network-alias site -p 8080:80 -p 127.0.0.1:9000-9001:9000-9001/udp");
         podman.words(&["run", "-d", "--pod", "pod", "--name", "web", "box", "sh", "-c", SERVE]).ok();
         let pid = podman.ok("inspect -f {{.State.Pid}} web").trim().to_owned();
-        let inside = if is_root() { "-n" } else { "-nU" };
         let mut echo = Command::new("nsenter");
-        echo.args(["-t", &pid, inside, "--preserve-credentials", "python3", "-c", ECHO]);
+        echo.args(["-t", &pid, "-n"]).args((!is_root()).then_some("-U"));
+        echo.args(["--preserve-credentials", "python3", "-c", ECHO]);
         let _echo = spawn(&mut echo);
         eventually("the pod's page", 20, || fetch("127.0.0.1:8080") == "hello\n");
         eventually("the pod's page over IPv6", 20, || fetch("[::1]:8080") == "hello\n");
