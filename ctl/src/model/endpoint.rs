@@ -163,7 +163,7 @@ impl Endpoint {
     pub const fn wishes(&self) -> Option<&EngineWishes> {
         match &self.owner {
             Owner::Attached(attachment) => Some(&attachment.wishes),
-            Owner::Container(_) => None,
+            Owner::Container(_) | Owner::Host => None,
         }
     }
 
