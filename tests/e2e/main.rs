@@ -63,6 +63,7 @@ mod statistics;
 mod storm;
 mod terminals;
 mod traffic;
+mod usage;
 mod user_ids;
 mod userns;
 mod views;

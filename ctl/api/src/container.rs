@@ -199,6 +199,9 @@ pub struct Container {
     pub finished: Option<String>,
     /// Where it is in its life.
     pub state: ContainerState,
+    /// Its processes are held still.
+    #[serde(default)]
+    pub paused: bool,
     /// Process id on the host, while running.
     pub pid: Option<u32>,
     /// Exit status, once ended (128 + N for signal N).

@@ -27,6 +27,7 @@ pub mod human;
 pub mod keys;
 pub mod network;
 pub mod port;
+pub mod signal;
 pub mod stats;
 pub mod stdio;
 pub mod text;

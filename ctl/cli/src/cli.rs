@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, capture, cni, completions, containers, create, endpoint, engine, events, exec, fdb, flows, inspect,
-    network, port, ps, run, stats, top, tunnel, version, volume,
+    attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb, flows,
+    inspect, network, port, ps, run, stats, top, tunnel, version, volume,
 };
 use crate::demo;
 
@@ -62,6 +62,10 @@ enum Command {
     Restart(containers::RestartArgs),
     /// Change when containers are started again by themselves
     Update(containers::UpdateArgs),
+    /// Hold all processes of containers still
+    Pause(containers::PauseArgs),
+    /// Let the processes of paused containers go on
+    Unpause(containers::UnpauseArgs),
     /// Send containers a signal
     Kill(containers::KillArgs),
     /// Give a container another name
@@ -72,6 +76,8 @@ enum Command {
     Wait(containers::WaitArgs),
     /// Print what a container without streams has written
     Logs(containers::LogsArgs),
+    /// Copy files between a container and here
+    Cp(cp::CpArgs),
     /// Show everything about containers, networks or endpoints as JSON
     Inspect(inspect::InspectArgs),
     /// Connect a network namespace to a network, or the caller to a container
@@ -101,9 +107,9 @@ enum Command {
     /// Show and change which other hosts overlay networks span
     #[command(subcommand)]
     Tunnel(tunnel::TunnelCommand),
-    /// Show counters of ports, networks and drop reasons
+    /// Show counters of ports, networks and drop reasons, or what containers use
     Stats(stats::StatsArgs),
-    /// Watch endpoints live: rates, flows and drops
+    /// Watch endpoints live (rates, flows and drops), or show the processes of a container
     Top(top::TopArgs),
     /// See vswitch work: two containers, real traffic, nothing remains
     Demo(demo::DemoArgs),
@@ -146,11 +152,14 @@ impl Cli {
             Command::Stop(args) => args.run(&client).await,
             Command::Restart(args) => args.run(&client).await,
             Command::Update(args) => args.run(&client).await,
+            Command::Pause(args) => args.run(&client).await,
+            Command::Unpause(args) => args.run(&client).await,
             Command::Kill(args) => args.run(&client).await,
             Command::Rename(args) => args.run(&client).await.map(done),
             Command::Rm(args) => args.run(&client).await,
             Command::Wait(args) => args.run(&client).await,
             Command::Logs(args) => args.run(&client).await.map(done),
+            Command::Cp(args) => args.run(&client).await.map(done),
             Command::Inspect(args) => args.run(&client).await,
             Command::Attach(args) => args.run(&client).await,
             Command::Detach(args) => args.run(&client).await,
@@ -163,7 +172,7 @@ impl Cli {
             Command::Capture(args) => args.run(&client).await.map(done),
             Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),
-            Command::Stats(args) => args.run(&client).await.map(done),
+            Command::Stats(args) => args.run(&client).await,
             Command::Top(args) => args.run(&client).await.map(done),
             Command::Demo(args) => args.run().await,
             Command::Completions(args) => args.run().map(done),

@@ -58,7 +58,8 @@ pub(crate) fn print<T: Listed>(mut objects: Vec<T>, args: &ListArgs) -> anyhow::
     Ok(output::print(&render(&objects, args.format.as_deref().unwrap_or(T::TABLE), args.no_trunc)?)?)
 }
 
-fn render<T: Listed>(objects: &[T], format: &str, no_trunc: bool) -> Result<String, Usage> {
+/// The objects as `format` has them.
+pub(crate) fn render<T: Listed>(objects: &[T], format: &str, no_trunc: bool) -> Result<String, Usage> {
     let rows = objects.iter().map(|object| record::<T>(object.values(no_trunc)));
     if format == "json" {
         return Ok(rows.map(|row| format!("{row}\n")).collect());

@@ -4,39 +4,9 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
 use vswitch_api::container::NetworkRequest;
 use vswitch_api::network::{EndpointConfig, EndpointIpamConfig};
-
-/// Signals by name, without `SIG`.
-const SIGNALS: &[(&str, Signal)] = &[
-    ("HUP", Signal::HUP),
-    ("INT", Signal::INT),
-    ("QUIT", Signal::QUIT),
-    ("ILL", Signal::ILL),
-    ("TRAP", Signal::TRAP),
-    ("ABRT", Signal::ABORT),
-    ("BUS", Signal::BUS),
-    ("FPE", Signal::FPE),
-    ("KILL", Signal::KILL),
-    ("USR1", Signal::USR1),
-    ("SEGV", Signal::SEGV),
-    ("USR2", Signal::USR2),
-    ("PIPE", Signal::PIPE),
-    ("ALRM", Signal::ALARM),
-    ("TERM", Signal::TERM),
-    ("CHLD", Signal::CHILD),
-    ("CONT", Signal::CONT),
-    ("STOP", Signal::STOP),
-    ("TSTP", Signal::TSTP),
-    ("TTIN", Signal::TTIN),
-    ("TTOU", Signal::TTOU),
-    ("URG", Signal::URG),
-    ("WINCH", Signal::WINCH),
-];
-
-/// Highest signal number of Linux (SIGRTMAX).
-const LAST_SIGNAL: i32 = 64;
+use vswitch_api::signal;
 
 /// `KEY=VALUE`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
@@ -71,18 +41,9 @@ pub(crate) fn host(text: &str) -> Result<String, String> {
 
 /// A signal: `TERM`, `SIGTERM` or `15`.
 pub(crate) fn signal(text: &str) -> Result<i32, String> {
-    if let Ok(number) = text.parse() {
-        return match number {
-            1..=LAST_SIGNAL => Ok(number),
-            _ => Err(format!("signals have numbers from 1 to {LAST_SIGNAL}")),
-        };
-    }
-    let name = text.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let found = SIGNALS.iter().find(|(known, _)| *known == name);
-    found.map(|(_, signal)| signal.as_raw()).ok_or_else(|| {
-        let known: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
-        format!("no such signal; known are {} and numbers", known.join(" "))
+    signal::number(text).ok_or_else(|| {
+        let known: Vec<_> = signal::names().collect();
+        format!("no such signal; known are {}, and numbers from 1 to {}", known.join(" "), known.len())
     })
 }
 
@@ -162,18 +123,6 @@ pub(crate) fn addresses(config: &mut Option<EndpointIpamConfig>) -> &mut Endpoin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Signals are known by name in any case, with and without SIG, and by number.
-    #[test]
-    fn signals() {
-        for text in ["TERM", "sigterm", "SIGTERM", "15"] {
-            assert_eq!(signal(text), Ok(15), "{text}");
-        }
-        assert_eq!(signal("64"), Ok(64));
-        for text in ["0", "65", "-1", "SIG", "NOPE", ""] {
-            assert!(signal(text).is_err(), "{text}");
-        }
-    }
 
     /// Pairs need a key; labels and variables may lack a value; hosts need both sides and may hold IPv6.
     #[test]

@@ -166,6 +166,58 @@ fn signals() {
     assert_eq!(child.wait().unwrap().code(), Some(137));
 }
 
+/// What comes while the process is being started is passed on once it runs.
+#[test]
+fn early_signals() {
+    let (tell, told) = mpsc::channel();
+    let (tell, (go, gone)) = (Mutex::new(tell), mpsc::channel());
+    let (gone, started) = (Mutex::new(gone), Arc::new(AtomicU64::new(0)));
+    let seen = started.clone();
+    let fake = daemon(
+        move |mut conversation| {
+            tell.lock().unwrap().send(()).unwrap();
+            let () = gone.lock().unwrap().recv().unwrap();
+            started.store(1, Ordering::SeqCst);
+            conversation.say(&StdioEvent::Started { pid: 1 });
+            // Until the signal is there.
+            let () = gone.lock().unwrap().recv().unwrap();
+            conversation.say(&StdioEvent::Exited { exit_code: 130 });
+        },
+        {
+            let go = Mutex::new(go.clone());
+            move |_| {
+                if seen.load(Ordering::SeqCst) == 0 {
+                    return Reply::Json(409, json!({"message": "container c0ffee is not running"}));
+                }
+                go.lock().unwrap().send(()).unwrap();
+                Reply::Empty(204)
+            }
+        },
+    );
+    let mut child = fake.command(&["run", "sleep", "9"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    told.recv().unwrap();
+    let before = settled(&child, 0);
+    signal(&child, Signal::INT);
+    settled(&child, before + 1);
+    go.send(()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let kills: Vec<String> = fake.lines().into_iter().filter(|line| line.contains("/kill")).collect();
+    assert_eq!(kills, ["POST /vswitch/v1/containers/c0ffee/kill?signal=2"]);
+}
+
+/// Waits until a process sleeps and has gone to sleep so often; how often that was.
+fn settled(child: &Child, least: u64) -> u64 {
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+        let slept: u64 = value("voluntary_ctxt_switches:").parse().unwrap();
+        if value("State:").starts_with('S') && slept >= least {
+            return slept;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// A daemon that goes away in between is waited for: the container lives on, and its status is asked for.
 #[test]
 fn daemon_restart() {

@@ -240,3 +240,46 @@ fn inspect_anything() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no container, network or endpoint is called red"));
 }
+
+fn usage(name: &str) -> Value {
+    json!({
+        "read": "2020-01-01T00:00:01Z", "preread": "2020-01-01T00:00:00Z", "pids_stats": {"current": 3}, "blkio_stats": {},
+        "num_procs": 0, "storage_stats": {}, "memory_stats": {"usage": 1_515_520, "limit": 1_u64 << 32, "stats": {}},
+        "cpu_stats": {"cpu_usage": {"total_usage": 750}, "system_cpu_usage": 3000, "online_cpus": 4},
+        "precpu_stats": {"cpu_usage": {"total_usage": 500}, "system_cpu_usage": 1000, "online_cpus": 4},
+        "name": format!("/{name}"), "id": "d".repeat(64), "networks": {
+            "eth0": {"rx_bytes": 1000, "rx_packets": 1, "rx_errors": 0, "rx_dropped": 0,
+                "tx_bytes": 5, "tx_packets": 1, "tx_errors": 0, "tx_dropped": 0},
+            "eth1": {"rx_bytes": 90, "rx_packets": 1, "rx_errors": 0, "rx_dropped": 0,
+                "tx_bytes": 0, "tx_packets": 0, "tx_errors": 0, "tx_dropped": 0}}
+    })
+}
+
+/// `stats` and `top` with a container show what Docker shows of it; one that is missing is told, and the status is 1.
+#[test]
+fn what_containers_use() {
+    let fake = Fake::new(|request| match request.path.as_str() {
+        "/containers/web/stats?stream=false" => Reply::Json(200, usage("web")),
+        "/containers/db/stats?stream=false" => Reply::Json(200, usage("db")),
+        "/containers/web/top?ps_args=-o%20pid%2Ccmd" => {
+            Reply::Json(200, json!({"Titles": ["PID", "CMD"], "Processes": [["7", "sleep 9"], ["1234", "sh"]]}))
+        }
+        _ => Reply::Json(404, json!({"message": "No such container: gone"})),
+    });
+    let expected = "\
+CONTAINER ID   NAME   CPU %    MEM USAGE / LIMIT   MEM %   NET I/O        PIDS
+dddddddddddd   web    50.00%   1.445MiB / 4GiB     0.04%   1.09kB / 5B    3
+dddddddddddd   db     50.00%   1.445MiB / 4GiB     0.04%   1.09kB / 5B    3
+";
+    let squeezed =
+        |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    assert_eq!(squeezed(&fake.text(&["stats", "--no-stream", "web", "db"])), squeezed(expected));
+    assert_eq!(fake.text(&["stats", "-n", "2", "--format", "{{.Name}} {{.PIDs}}", "db"]), "db 3\ndb 3\n");
+    let json: Value = serde_json::from_str(&fake.text(&["stats", "--no-stream", "--json", "web"])).unwrap();
+    assert_eq!(json[0]["pids_stats"]["current"], 3);
+    let output = fake.run(&["stats", "--no-stream", "--format", "{{.Name}}", "web", "gone"]);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b"web\n"[..]));
+    assert_eq!(stderr(&output), "error: No such container: gone\n");
+    assert_eq!(fake.text(&["top", "web", "-o", "pid,cmd"]), "PID    CMD\n7      sleep 9\n1234   sh\n");
+    assert_eq!(fake.run(&["top", "gone"]).status.code(), Some(1));
+}

@@ -161,6 +161,7 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         started: started.map(|moment| moment.to_string()),
         finished: finished.map(|moment| moment.to_string()),
         state: api_state,
+        paused: one.paused,
         pid: container.pid(),
         exit_code,
         auto_remove: spec.auto_remove,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vswitch_api::container::ContainerCreate;
+use vswitch_api::signal;
 
 use super::Faults;
 
@@ -171,36 +172,7 @@ fn check_sysctl(key: &str, network: &str) -> Result<(), String> {
 /// # Errors
 /// Docker's sentence.
 pub fn signal_number(text: &str) -> Result<i32, String> {
-    use rustix::process::Signal;
-    const NAMES: [(&str, Signal); 20] = [
-        ("HUP", Signal::HUP),
-        ("INT", Signal::INT),
-        ("QUIT", Signal::QUIT),
-        ("ABRT", Signal::ABORT),
-        ("KILL", Signal::KILL),
-        ("USR1", Signal::USR1),
-        ("SEGV", Signal::SEGV),
-        ("USR2", Signal::USR2),
-        ("PIPE", Signal::PIPE),
-        ("ALRM", Signal::ALARM),
-        ("TERM", Signal::TERM),
-        ("CHLD", Signal::CHILD),
-        ("CONT", Signal::CONT),
-        ("STOP", Signal::STOP),
-        ("TSTP", Signal::TSTP),
-        ("TTIN", Signal::TTIN),
-        ("TTOU", Signal::TTOU),
-        ("URG", Signal::URG),
-        ("WINCH", Signal::WINCH),
-        ("PWR", Signal::POWER),
-    ];
-    let upper = text.to_ascii_uppercase();
-    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let found = match bare.parse::<i32>() {
-        Ok(number) => Some(number).filter(|number| (1..=31).contains(number)),
-        Err(_) => NAMES.iter().find(|(known, _)| *known == bare).map(|(_, signal)| signal.as_raw()),
-    };
-    found.ok_or_else(|| format!("invalid signal: {text}"))
+    signal::number(text).ok_or_else(|| format!("invalid signal: {text}"))
 }
 
 #[cfg(test)]
@@ -233,16 +205,5 @@ mod tests {
             assert!(check_sysctl(bad, "n").unwrap_err().contains("not in a separate kernel namespace"), "{bad}");
         }
         assert!(check_sysctl("net.core.somaxconn", "host").unwrap_err().contains("host network namespace"));
-    }
-
-    /// Signals come by name and number.
-    #[test]
-    fn signals() {
-        for text in ["TERM", "sigterm", "15"] {
-            assert_eq!(signal_number(text), Ok(15));
-        }
-        for text in ["", "0", "64", "NOPE"] {
-            assert!(signal_number(text).unwrap_err().contains("invalid signal"));
-        }
     }
 }

@@ -4,9 +4,10 @@
 //! (a container's exit) holds up nobody. [`Client`] is a path and nothing else, so it is free to clone and to share.
 //!
 //! - `transport` connects, sends one request and reads one answer;
-//! - `networks`, `volumes`, `tunnels`, `containers`, `endpoints`, `system` are one method a route;
+//! - `networks`, `volumes`, `tunnels`, `containers`, `usage`, `archive`, `endpoints`, `system` are one method a route;
 //! - [`Session`] is a call that was upgraded: a process with the caller's own standard streams.
 
+mod archive;
 mod capture;
 mod containers;
 mod endpoints;
@@ -19,6 +20,7 @@ mod streams;
 mod system;
 mod transport;
 mod tunnels;
+mod usage;
 mod volumes;
 
 use std::path::{Path, PathBuf};

@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use super::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, Client};
 use crate::{ClientError, ErrorBody, stdio};
@@ -43,6 +44,8 @@ pub(super) struct Call<'a> {
     method: Method,
     path: String,
     body: Result<Option<Bytes>, serde_json::Error>,
+    /// Instead of it: comes while it is sent.
+    pieces: Option<Pieces>,
     /// Goes with the first bytes.
     descriptor: Option<OwnedFd>,
     patience: Option<Duration>,
@@ -56,6 +59,7 @@ impl Client {
             method,
             path: path.into(),
             body: Ok(None),
+            pieces: None,
             descriptor: None,
             patience: Some(ANSWER_TIMEOUT),
         }
@@ -90,6 +94,12 @@ impl Call<'_> {
     /// With `value` as JSON.
     pub(super) fn json(mut self, value: &impl Serialize) -> Self {
         self.body = serde_json::to_vec(value).map(|bytes| Some(Bytes::from(bytes)));
+        self
+    }
+
+    /// With a body that comes while it is sent; an error in it breaks the request off.
+    pub(super) fn pieces(mut self, pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> Self {
+        self.pieces = Some(Pieces(pieces));
         self
     }
 
@@ -134,12 +144,17 @@ impl Call<'_> {
 
     /// Send; the answer's body as it comes. The patience is for its beginning.
     pub(super) async fn stream(self) -> Result<Incoming, ClientError> {
+        Ok(self.response().await?.into_body())
+    }
+
+    /// As [`Call::stream`], with the answer's headers.
+    pub(super) async fn response(self) -> Result<Response<Incoming>, ClientError> {
         let client = self.client;
         let patience = self.patience;
         client
             .within(patience, async move {
                 let response = self.send(None).await?;
-                Ok(client.refusal(response).await?.into_body())
+                client.refusal(response).await
             })
             .await
     }
@@ -179,7 +194,11 @@ impl Call<'_> {
         if let Some(protocol) = upgrade {
             request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         }
-        let request = request.body(Full::new(body.unwrap_or_default())).map_err(|error| client.broken(&error))?;
+        let body = match self.pieces {
+            Some(pieces) => Either::Right(pieces),
+            None => Either::Left(Full::new(body.unwrap_or_default())),
+        };
+        let request = request.body(body).map_err(|error| client.broken(&error))?;
         let stream = client.connect().await?;
         if let Some(descriptor) = self.descriptor {
             let stream = WithDescriptor { stream, descriptor: Some(descriptor) };
@@ -193,6 +212,18 @@ impl Call<'_> {
         // Ends by itself: with the answer, or when the caller drops it.
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| client.broken(&error))
+    }
+}
+
+/// A body that comes while it is sent.
+struct Pieces(mpsc::Receiver<io::Result<Vec<u8>>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| Some(piece?.map(|bytes| Frame::data(bytes.into()))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is done to containers by name: `start`, `stop`, `kill`, `rename`, `rm`, `wait`, `logs`.
+//! What is done to containers by name: `start`, `stop`, `pause`, `unpause`, `kill`, `rename`, `rm`, `wait`, `logs`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,6 +94,42 @@ impl UpdateArgs {
         let mut tally = Tally::default();
         for container in &self.containers {
             tally.note(client.update_container(container, &update).await, Some(container))?;
+        }
+        Ok(tally.exit())
+    }
+}
+
+/// Arguments of `pause`.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl PauseArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let mut tally = Tally::default();
+        for container in &self.containers {
+            tally.note(client.pause_container(container).await, Some(container))?;
+        }
+        Ok(tally.exit())
+    }
+}
+
+/// Arguments of `unpause`.
+#[derive(Debug, Args)]
+pub(crate) struct UnpauseArgs {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+impl UnpauseArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        let mut tally = Tally::default();
+        for container in &self.containers {
+            tally.note(client.unpause_container(container).await, Some(container))?;
         }
         Ok(tally.exit())
     }

@@ -6,6 +6,7 @@ pub(crate) mod capture;
 pub(crate) mod cni;
 pub(crate) mod completions;
 pub(crate) mod containers;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod engine;

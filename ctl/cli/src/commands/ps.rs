@@ -80,7 +80,7 @@ impl Listed for Container {
             addresses.flatten().map(bare).collect::<Vec<_>>().join(", "),
             self.name.clone(),
             self.created.clone(),
-            state(self.state).to_owned(),
+            if self.paused { "paused" } else { state(self.state) }.to_owned(),
             super::port::summary(&self.ports),
             labels.collect::<Vec<_>>().join(","),
             self.pid.map(|pid| pid.to_string()).unwrap_or_default(),
@@ -118,7 +118,8 @@ fn status(container: &Container) -> String {
     match container.state {
         ContainerState::Created => "Created".into(),
         ContainerState::Running => {
-            since(&container.started).map_or_else(|| "Up".into(), |time| format!("Up {}", lower_first(&time)))
+            let up = since(&container.started).map_or_else(|| "Up".into(), |time| format!("Up {}", lower_first(&time)));
+            if container.paused { up + " (Paused)" } else { up }
         }
         ContainerState::Restarting | ContainerState::Exited => {
             let word = if container.state == ContainerState::Restarting { "Restarting" } else { "Exited" };

@@ -85,10 +85,17 @@ async fn follow(
 ) -> Result<End, ClientError> {
     let mut process = None;
     let mut asked_to_end = 0;
+    // Those that came while there was nobody yet to have them.
+    let mut held = Vec::new();
     loop {
         tokio::select! {
             event = session.next() => match event? {
-                Some(StdioEvent::Started { pid }) => process = Some(pid),
+                Some(StdioEvent::Started { pid }) => {
+                    process = Some(pid);
+                    for signal in held.drain(..) {
+                        job.forward(client, signal, pid).await;
+                    }
+                }
                 Some(StdioEvent::Exited { exit_code }) => return Ok(End::Status(exit_code)),
                 Some(StdioEvent::Failed { message, exit_code }) => return Ok(End::Failed { message, exit_code }),
                 None => return job.outlive(client).await,
@@ -101,7 +108,10 @@ async fn follow(
                 None => {
                     asked_to_end += u32::from(signal == Signal::INT || signal == Signal::TERM);
                     let signal = if asked_to_end >= PATIENCE { Signal::KILL } else { signal };
-                    job.forward(client, signal, process).await;
+                    match process {
+                        Some(process) => job.forward(client, signal, process).await,
+                        None => held.push(signal),
+                    }
                 }
             },
         }
@@ -117,18 +127,17 @@ impl Job<'_> {
     }
 
     /// Pass a signal on. A process that has just ended needs none.
-    async fn forward(self, client: &Client, signal: Signal, process: Option<u32>) {
-        match (self, process) {
-            (Job::Start(container), _) => {
+    async fn forward(self, client: &Client, signal: Signal, process: u32) {
+        match self {
+            Job::Start(container) => {
                 if let Err(error) = client.kill_container(container, signal.as_raw()).await {
                     output::note(&format!("warning: the signal was not passed on: {error}"));
                 }
             }
-            (Job::Exec(..), Some(process)) => {
+            Job::Exec(..) => {
                 let process = i32::try_from(process).ok().and_then(Pid::from_raw);
                 let _ = process.map(|process| rustix::process::kill_process(process, signal));
             }
-            (Job::Exec(..), None) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use vswitch_api::ErrorBody;
-use vswitch_api::docker::archive::PathStat;
+use vswitch_api::docker::archive::{PathStat, STAT_HEADER};
 
 use crate::agent::output::Attach;
 use crate::api::App;
@@ -199,14 +199,14 @@ const MOST_COMPLAINTS: usize = 4096;
 fn stat_header(stat: &PathStat) -> [(HeaderName, HeaderValue); 1] {
     let json = serde_json::to_vec(stat).unwrap_or_default();
     let value = HeaderValue::from_str(&base64(&json)).unwrap_or_else(|_| HeaderValue::from_static(""));
-    [(HeaderName::from_static("x-docker-container-path-stat"), value)]
+    [(HeaderName::from_static(STAT_HEADER), value)]
 }
 
 /// A mode as Go's os.FileMode has it.
 fn go_mode(mode: u32) -> u32 {
     let kind = match mode & 0o170_000 {
-        0o040_000 => 1 << 31,
-        0o120_000 => 1 << 27,
+        0o040_000 => PathStat::FOLDER,
+        0o120_000 => PathStat::LINK,
         0o060_000 => 1 << 26,
         0o020_000 => 1 << 26 | 1 << 21,
         0o010_000 => 1 << 25,

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
 use vswitch_api::docker::container::{ContainerInspect, ContainerSummary, ContainersPruned, WaitAnswer};
+use vswitch_api::signal;
 
 use super::filters;
 use crate::api::App;
@@ -146,38 +147,13 @@ pub(in crate::api) async fn kill(
     Segments(id): Segments<String>,
     Asked(query): Asked<Killing>,
 ) -> Answer<StatusCode> {
-    let signal =
-        signal_number(&query.signal).ok_or_else(|| Refusal::bad(format!("Invalid signal: {}", query.signal)))?;
+    let signal = match query.signal.as_str() {
+        "" => "KILL",
+        text => text,
+    };
+    let signal = signal::number(signal).ok_or_else(|| Refusal::bad(format!("Invalid signal: {signal}")))?;
     app.controller.kill_container(&id, signal).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// `9`, `KILL` or `SIGKILL`; empty is KILL.
-fn signal_number(text: &str) -> Option<i32> {
-    use rustix::process::Signal;
-    const NAMES: [(&str, Signal); 14] = [
-        ("HUP", Signal::HUP),
-        ("INT", Signal::INT),
-        ("QUIT", Signal::QUIT),
-        ("ABRT", Signal::ABORT),
-        ("KILL", Signal::KILL),
-        ("USR1", Signal::USR1),
-        ("USR2", Signal::USR2),
-        ("PIPE", Signal::PIPE),
-        ("ALRM", Signal::ALARM),
-        ("TERM", Signal::TERM),
-        ("CONT", Signal::CONT),
-        ("STOP", Signal::STOP),
-        ("TSTP", Signal::TSTP),
-        ("WINCH", Signal::WINCH),
-    ];
-    let upper = text.to_ascii_uppercase();
-    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-    match bare {
-        "" => Some(Signal::KILL.as_raw()),
-        number if number.bytes().all(|byte| byte.is_ascii_digit()) => number.parse().ok(),
-        name => NAMES.iter().find(|(known, _)| *known == name).map(|(_, signal)| signal.as_raw()),
-    }
 }
 
 /// Query of a renaming.
@@ -270,20 +246,4 @@ pub(in crate::api) async fn remove(
 ) -> Answer<StatusCode> {
     app.controller.remove_container(&id, query.force.0).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Signals come by number, by name, and by name with SIG, in any case.
-    #[test]
-    fn signals() {
-        for (text, number) in [("", 9), ("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sighup", 1), ("USR1", 10)] {
-            assert_eq!(signal_number(text), Some(number), "{text}");
-        }
-        for bad in ["NONSENSE", "SIG-1", "-1", "9x", "99999999999"] {
-            assert_eq!(signal_number(bad), None, "{bad}");
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::{StatsArgs, render};
 use crate::output;
 
 /// Cursor to the upper left corner; erase from there.
-const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+pub(super) const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
 /// Look again and again, until Ctrl-C or the count. On a terminal each look replaces the one before.
 pub(crate) async fn run(client: &Client, args: &StatsArgs) -> anyhow::Result<()> {

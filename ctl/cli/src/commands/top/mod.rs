@@ -1,11 +1,12 @@
-//! `top`: endpoints live.
+//! `top`: endpoints live, or the processes of one container.
 //!
 //! `sample` makes rates out of two looks at the counters; `app` is what the keys change; `view` draws both; `screen` lends
-//! the terminal and gives it back; `live` and `plain` are the two ways to look again and again.
+//! the terminal and gives it back; `live` and `plain` are the two ways to look again and again. `processes` is the other thing.
 
 mod app;
 mod live;
 mod plain;
+mod processes;
 mod sample;
 mod screen;
 mod view;
@@ -25,6 +26,8 @@ Examples:
   vswitchctl top --sort drops --interval 0.5
   vswitchctl top --once                      one table of rates, for scripts
   vswitchctl top --json --count 10           ten lines of JSON, one a second
+  vswitchctl top web                         the processes of a container
+  vswitchctl top web -o pid,rss,cmd          in these columns
 
 'In' is from the container into the switch. Flows are those that the uplink's router tracks.";
 
@@ -39,7 +42,7 @@ pub(crate) struct TopArgs {
     #[arg(short, long, value_name = "COLUMN", default_value = "in")]
     sort: Column,
     /// Print one table and end
-    #[arg(long, conflicts_with = "count")]
+    #[arg(long, conflicts_with_all = ["count", "container"])]
     once: bool,
     /// Print one line of JSON a look, without a terminal
     #[arg(long)]
@@ -47,6 +50,12 @@ pub(crate) struct TopArgs {
     /// End after so many lines
     #[arg(short = 'n', long, requires = "json", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Show the processes of this container instead, by its name or id
+    #[arg(conflicts_with_all = ["count", "interval", "sort"])]
+    container: Option<String>,
+    /// How: -ef (as without), aux, or -o COLUMN,...
+    #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
 }
 
 /// What can be sorted by, in the order of the columns.
@@ -68,6 +77,9 @@ enum Column {
 
 impl TopArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        if let Some(container) = &self.container {
+            return processes::run(client, container, &self.options.join(" "), self.json).await;
+        }
         if self.once || self.json {
             return plain::run(client, &self).await;
         }
