@@ -69,9 +69,14 @@ pub fn decide(
             None => Verdict::Flood,
         }
     };
-    if !network.config.inter_port {
-        return Some(DropReason::Isolated.into());
-    }
+    let verdict = match network.config.inter_port {
+        true => verdict,
+        // By an opening a frame goes to whom it is for, also a question that was meant for all.
+        false => match network.openings.passes_to(packet) {
+            Some(port) => Verdict::Forward(port),
+            None => return Some(DropReason::Isolated.into()),
+        },
+    };
     match &network.leg {
         None if over_mtu(packet, network.config.mtu) => Some(DropReason::OverMtu.into()),
         Some(leg) => Some(leg.fit(packet, ingress.id, verdict, network.config.mtu)),

@@ -25,7 +25,8 @@ use crate::router::{self, Plan, Router, RouterConfig};
 use crate::shared::{lock, wide};
 use crate::snapshot::{Network, Snapshot, put};
 use crate::{
-    Counters, FdbEntry, NetworkConfig, NetworkStats, PortConfig, PortDevice, PortStats, Settings, Stats, SwitchError,
+    Counters, FdbEntry, NetworkConfig, NetworkStats, Opening, Openings, PortConfig, PortDevice, PortStats, Settings,
+    Stats, SwitchError,
 };
 
 /// The shared state of a switch.
@@ -133,6 +134,24 @@ impl Datapath {
             leg.leg.set_gateway(config.gateway.as_ref().map(|gateway| gateway.mac));
         }
         network.config = config;
+        put(&mut next.networks, index.index(), Some(Arc::new(network)));
+        self.publish(next);
+        Ok(())
+    }
+
+    /// Replaces what passes between stations of a network that are isolated from each other.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn set_openings(&self, index: NetworkIndex, openings: Vec<Opening>) -> Result<(), SwitchError> {
+        let openings = Openings::new(openings);
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let network = next.network(index).ok_or(SwitchError::UnknownNetwork(index))?;
+        if *network.openings == openings {
+            return Ok(());
+        }
+        let network = Network { openings: Arc::new(openings), ..Network::clone(network) };
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
         self.publish(next);
         Ok(())

@@ -21,7 +21,7 @@ use crate::shared::lock;
 use crate::supervise::OnEnd;
 use crate::ticker::Ticker;
 use crate::worker::{Command, Handle};
-use crate::{FdbEntry, Identity, NetworkConfig, PortConfig, PortDevice, Settings, Stats};
+use crate::{FdbEntry, Identity, NetworkConfig, Opening, PortConfig, PortDevice, Settings, Stats};
 
 /// Why the switch refused.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,14 @@ impl Switch {
     /// When there is no such network.
     pub fn update_network(&self, network: NetworkIndex, config: NetworkConfig) -> Result<(), SwitchError> {
         self.datapath.update_network(network, config)
+    }
+
+    /// Replaces what passes between stations of a network that are isolated from each other.
+    ///
+    /// # Errors
+    /// When there is no such network.
+    pub fn set_openings(&self, network: NetworkIndex, openings: Vec<Opening>) -> Result<(), SwitchError> {
+        self.datapath.set_openings(network, openings)
     }
 
     /// Removes a network, which must have no ports any more.

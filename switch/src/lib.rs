@@ -49,6 +49,7 @@ pub mod fdb;
 mod gateway;
 mod handle;
 pub mod lab;
+mod openings;
 pub mod overlay;
 pub mod pipeline;
 pub mod port;
@@ -67,6 +68,7 @@ pub use config::*;
 pub use handle::*;
 /// Filters of captures, for those who ask for one.
 pub use vswitch_capture as capture;
+pub use openings::{Opening, Openings, Station};
 /// The translator's vocabulary, for those who configure the router.
 pub use vswitch_nat as nat;
 /// The tunnel's vocabulary, for those who configure overlay networks.

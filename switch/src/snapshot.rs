@@ -10,7 +10,7 @@ use crate::lab::{Lab, On, Shared, Tap};
 use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
 use crate::port::{Port, ServicePort};
 use crate::router::{self, NeighbourTable, Plan};
-use crate::{Counters, NetworkConfig};
+use crate::{Counters, NetworkConfig, Openings};
 
 /// Networks and ports by index, of one generation.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +40,8 @@ pub struct Network {
     pub since: Generation,
     /// What control said.
     pub config: NetworkConfig,
+    /// What passes though its stations are isolated from each other.
+    pub openings: Arc<Openings>,
     /// Its ports, which a flood goes to.
     pub members: Vec<PortId>,
     /// Its way to other hosts, if it is an overlay network; also one of its members.
@@ -64,6 +66,7 @@ impl Network {
             index,
             since,
             config,
+            openings: Arc::default(),
             members: Vec::new(),
             leg: None,
             policed: false,

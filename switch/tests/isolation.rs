@@ -17,7 +17,7 @@ use vswitch_switch::nat::rules::{
 };
 use vswitch_switch::nat::table::Leg;
 use vswitch_switch::router::RouterConfig;
-use vswitch_switch::{Gateway, Identity, NetworkConfig, Settings};
+use vswitch_switch::{Gateway, Identity, NetworkConfig, Opening, Settings, Station};
 
 /// What the sender wants the other one to see.
 const SECRET: &[u8] = b"a word of a for nobody";
@@ -296,4 +296,60 @@ proptest! {
         let after = [site.victim, site.bystander].map(|port| site.lab.counters(port).out_frames);
         prop_assert_eq!(before, after);
     }
+}
+
+/// An opening leads to the one port of the one server: there, back, and the questions by which each finds the other; nothing else,
+/// from nobody else, and to nobody else.
+#[test]
+fn an_opening_opens_one_port() {
+    let mut site = site(Mapping::default());
+    let (me, you, other) = (station(2), station(VICTIM), station(4));
+    let at = |who: &Identity, port| Station { mac: who.mac, ipv4: who.ipv4.unwrap(), port };
+    let (client, server) = (at(&me, site.attacker), at(&you, site.victim));
+    let opening = Opening { client, server, protocol: 17, port: 2000 };
+    let net = NetworkIndex::new(0);
+    site.lab.datapath.set_openings(net, vec![opening]).unwrap();
+    let ask =
+        |from: &Identity, to: &Identity| arp(1, (from.mac, from.ipv4.unwrap()), (MacAddr::ZERO, to.ipv4.unwrap()));
+    let answer = |from: &Identity, to: &Identity| arp(2, (from.mac, from.ipv4.unwrap()), (to.mac, to.ipv4.unwrap()));
+    let ports = |mut frame: Vec<u8>, source: u16, destination: u16| {
+        frame[34..36].copy_from_slice(&source.to_be_bytes());
+        frame[36..38].copy_from_slice(&destination.to_be_bytes());
+        frame[40..42].fill(0);
+        frame
+    };
+    let (attacker, victim, bystander) = (site.attacker, site.victim, site.bystander);
+    for (from, frame, reached) in [
+        (attacker, ask(&me, &you), victim),
+        (victim, answer(&you, &me), attacker),
+        (victim, ask(&you, &me), attacker),
+        (attacker, udp4(&me, &you, SECRET), victim),
+        (victim, ports(udp4(&you, &me, SECRET), 2000, 1000), attacker),
+    ] {
+        assert_eq!(site.lab.ports_reached(from, &frame), [reached], "{frame:?}");
+    }
+    let tcp = {
+        let mut frame = Vec::new();
+        let (from, to) = (me.ipv4.unwrap().octets(), you.ipv4.unwrap().octets());
+        let builder = PacketBuilder::ethernet2(me.mac.octets(), you.mac.octets()).ipv4(from, to, 64);
+        builder.tcp(1000, 2000, 3, 4).syn().write(&mut frame, SECRET).unwrap();
+        frame
+    };
+    for (from, frame) in [
+        (attacker, ports(udp4(&me, &you, SECRET), 1000, 2001)),
+        (attacker, ports(udp4(&me, &you, SECRET), 2000, 1000)),
+        (victim, udp4(&you, &me, SECRET)),
+        (attacker, tcp),
+        (attacker, udp6(&me, &you, SECRET)),
+        (attacker, udp4(&me, &other, SECRET)),
+        (attacker, ask(&me, &other)),
+        (bystander, ask(&other, &you)),
+        (bystander, udp4(&other, &you, SECRET)),
+        (attacker, udp4(&me, &Identity { mac: MacAddr::BROADCAST, ..you }, SECRET)),
+        (attacker, udp4(&me, &Identity { mac: other.mac, ..you }, SECRET)),
+    ] {
+        site.lab.assert_dropped(from, &frame, DropReason::Isolated);
+    }
+    site.lab.datapath.set_openings(net, Vec::new()).unwrap();
+    site.is_dropped(&udp4(&me, &you, SECRET), DropReason::Isolated);
 }

@@ -1,6 +1,6 @@
 //! What containers see as files: root directories, volumes, mounts.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use vswitch_tests::{Container, Vswitch, eventually, guard, guard::is_root, sh};
 
@@ -179,5 +179,33 @@ fn homes() {
         }
         vs.ok("run --rm --network none -- touch /mnt/elsewhere");
         assert!(fs::exists("/mnt/home/file").unwrap() && fs::exists("/mnt/elsewhere").unwrap());
+    });
+}
+
+/// A volume that nobody has used yet begins with what a root directory of the container's own has there, owners and modes
+/// included; one that has something keeps it, and nothing of the host's root directory is copied.
+#[test]
+fn new_volumes_are_filled() {
+    guard(|| {
+        let vs = Vswitch::start();
+        root_directory("/mnt/root");
+        fs::create_dir_all("/mnt/root/srv/data/deep").unwrap();
+        fs::write("/mnt/root/srv/data/deep/file", "of-the-directory").unwrap();
+        std::os::unix::fs::symlink("deep/file", "/mnt/root/srv/data/link").unwrap();
+        fs::set_permissions("/mnt/root/srv/data", fs::Permissions::from_mode(0o1770)).unwrap();
+        let seen = |volume: &str, script: &str| {
+            vs.ctl(&["run", "--rm", "--rootfs", "/mnt/root", "-v", volume, "--", "sh", "-c", script]).ok()
+        };
+        let script = "cat /srv/data/link; stat -c ' %a' /srv/data; echo changed > /srv/data/deep/file";
+        assert_eq!(seen("kept:/srv/data", script), "of-the-directory 1770\n");
+        assert_eq!(seen("kept:/srv/data", "cat /srv/data/link"), "changed\n");
+        assert_eq!(seen("/srv/data", "cat /srv/data/link"), "of-the-directory");
+        assert_eq!(
+            seen("readonly:/srv/data:ro", "cat /srv/data/link; touch /srv/data/x 2>/dev/null || echo ' ro'"),
+            "of-the-directory ro\n"
+        );
+        assert_eq!(seen("empty:/srv/data:nocopy", "ls -A /srv/data"), "");
+        assert_eq!(fs::read_to_string("/mnt/root/srv/data/deep/file").unwrap(), "of-the-directory");
+        assert_eq!(vs.ctl(&["run", "--rm", "-v", "hosts:/etc/apt", "--", "ls", "-A", "/etc/apt"]).ok(), "");
     });
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use serde_json::Value;
-use vswitch_tests::{Vswitch, frames, guard, http, sh};
+use vswitch_tests::{Vswitch, eventually, frames, guard, http, sh};
 
 fn subnets(vs: &Vswitch, network: &str) -> Vec<String> {
     let shown = vs.json(&format!("network inspect {network}"));
@@ -206,5 +206,42 @@ fn families() {
         let shown: Value = vs.json("network inspect six");
         assert_eq!((&shown[0]["EnableIPv4"], &shown[0]["EnableIPv6"]), (&false.into(), &true.into()));
         assert_eq!(sh("true").code, 0);
+    });
+}
+
+/// With --icc=false a link opens the ports that its target exposes, for that container alone.
+#[test]
+fn links_without_icc() {
+    guard(|| {
+        let vs = Vswitch::with(&["--icc=false"]);
+        let db = vs.container("db", "--expose 8000");
+        let _open = db.spawn("exec python3 -m http.server 8000");
+        let _closed = db.spawn("exec python3 -m http.server 8001");
+        let linked = vs.container("linked", "--link db:store");
+        let stranger = vs.container("stranger", "");
+        let target = db.ipv4("bridge");
+        linked.ok("curl -sf --retry 30 --retry-connrefused --retry-delay 1 -m 20 http://store:8000/");
+        eventually("the other port is served", 20, || db.sh("curl -sf http://127.0.0.1:8001/").code == 0);
+        for (who, port) in [(&linked, 8001), (&stranger, 8000)] {
+            assert_eq!(who.sh(&format!("curl -s -m 2 http://{target}:{port}/")).code, 28, "{port}");
+        }
+        assert_ne!(linked.sh(&format!("ping -c 1 -W 1 {target}")).code, 0);
+    });
+}
+
+/// Addresses of the link are had beside those of the network.
+#[test]
+fn link_local_addresses() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let a = vs.container("a", "--network n --link-local-ip 169.254.7.7");
+        let b = vs.container("b", "");
+        vs.ok("network connect --link-local-ip 169.254.8.8 n b");
+        a.pings("169.254.8.8");
+        b.pings("169.254.7.7");
+        vs.words("create --network n --link-local-ip 169.253.5.5 -- true")
+            .exits(125)
+            .says("invalid link-local IP address");
     });
 }

@@ -49,17 +49,17 @@ fn static_addresses_that_are_refused() {
         docker(&vs, "network create --subnet 172.25.0.0/16 given").ok();
         let only =
             "user specified IP address is supported only when connecting to networks with user configured subnets";
-        vs.words("run -d --name no --network auto --ip 172.18.0.5 -- sleep 9").exits(125).says(only);
+        vs.words("run -d --rm --name no --network auto --ip 172.18.0.5 -- sleep 9").exits(125).says(only);
         let _c = vs.container("c", "--network given --ip 172.25.3.3");
         docker(&vs, "network connect --ip 172.18.0.5 auto c").exits(1).says(only);
-        vs.words("run -d --name no --network given --ip 172.25.3.3 -- sleep 9")
+        vs.words("run -d --rm --name no --network given --ip 172.25.3.3 -- sleep 9")
             .exits(125)
             .says("Address already in use");
-        vs.words("run -d --name no --network given --ip 172.26.0.3 -- sleep 9")
+        vs.words("run -d --rm --name no --network given --ip 172.26.0.3 -- sleep 9")
             .exits(125)
             .says("no configured subnet contains IP address 172.26.0.3");
         let on_default = "user specified IP address is supported on user defined networks only";
-        vs.words("run -d --name no --ip 172.17.0.9 -- sleep 9").exits(125).says(on_default);
+        vs.words("run -d --rm --name no --ip 172.17.0.9 -- sleep 9").exits(125).says(on_default);
         assert_eq!(docker(&vs, "ps -a --format {{.Names}}").ok(), "c\n");
     });
 }

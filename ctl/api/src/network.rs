@@ -286,7 +286,7 @@ pub struct EndpointIpamConfig {
     #[schema(pattern = "^([0-9a-fA-F:.]+(/[0-9]{1,3}(@[0-9a-fA-F:.]+)?)?)?$")]
     #[serde(deserialize_with = "null_as_default", rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
     pub ipv6_address: String,
-    /// Refused.
+    /// Further addresses, of the link alone.
     #[serde(deserialize_with = "null_as_default", rename = "LinkLocalIPs", skip_serializing_if = "Vec::is_empty")]
     pub link_local_ips: Vec<String>,
 }

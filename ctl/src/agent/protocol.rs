@@ -368,6 +368,9 @@ pub struct Link {
     pub ipv4: Option<(Ipv4Addr, u8)>,
     /// Address and prefix length; set without duplicate address detection.
     pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// Further addresses, of the link alone.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// IPv6 is on for this interface (off sets `disable_ipv6`).
     pub enable_ipv6: bool,
 }

@@ -282,10 +282,10 @@ fn asked_addresses(endpoint: &Endpoint) -> Option<EndpointIpamConfig> {
         fixed.filter(|_| asked).map(|fixed| fixed.address.to_string()).unwrap_or_default()
     };
     let asked = &endpoint.asked;
-    (asked.ipv4 || asked.ipv6).then(|| EndpointIpamConfig {
+    (asked.ipv4 || asked.ipv6 || !endpoint.link_local.is_empty()).then(|| EndpointIpamConfig {
         ipv4_address: text(asked.ipv4, endpoint.ipv4),
         ipv6_address: text(asked.ipv6, endpoint.ipv6),
-        link_local_ips: Vec::new(),
+        link_local_ips: endpoint.link_local.iter().map(ToString::to_string).collect(),
     })
 }
 

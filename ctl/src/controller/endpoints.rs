@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::{State, prefix_of};
@@ -220,6 +221,7 @@ impl Controller {
                 self.withdraw(&state, &endpoint);
             }
             names::publish_network(&state, &endpoint.network);
+            self.settle_openings(&state, &endpoint.network);
             (port, endpoint.addresses().collect::<Vec<_>>())
         };
         if let Some(port) = port
@@ -244,12 +246,14 @@ impl Controller {
             }
             let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
             let index = on.index.ok_or_else(unknown)?;
+            let mut allowed = endpoint.allowed.clone();
+            allowed.nets.extend(endpoint.link_local.iter().map(|address| IpNet::from(*address)));
             let config = PortConfig {
                 name: endpoint.name.clone(),
                 network: index,
                 identity: identity(endpoint, on.network.options.anti_spoof),
                 mac_limit: on.network.options.mac_limit,
-                allowed: endpoint.allowed.clone(),
+                allowed,
             };
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
@@ -261,6 +265,7 @@ impl Controller {
             one.endpoint.lost = false;
             let endpoint = one.endpoint.clone();
             names::publish_network(&state, &endpoint.network);
+            self.settle_openings(&state, &endpoint.network);
             self.announce(&state, &endpoint, port);
             if let Some(identity) = identity(&endpoint, true) {
                 self.inner.switch.announce(port, &identity);
@@ -324,5 +329,7 @@ pub(super) fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u3
         IpAddr::V6(address) => Some((address, prefix_of(Some(network), fixed))),
         IpAddr::V4(_) => None,
     });
-    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, enable_ipv6: ipv6.is_some() }
+    let link_local = endpoint.link_local.clone();
+    let enable_ipv6 = ipv6.is_some() || link_local.iter().any(IpAddr::is_ipv6);
+    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, link_local, enable_ipv6 }
 }

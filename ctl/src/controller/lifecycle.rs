@@ -71,6 +71,7 @@ impl Controller {
                 }
             }
             links::check(&state, id)?;
+            state.take_addresses(id)?;
             // From here on nobody takes its networks away, until it runs or all is undone.
             state.container_by_id(id)?.starting = true;
             (mode, endpoints)

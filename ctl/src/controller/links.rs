@@ -61,7 +61,10 @@ pub(super) fn leads_to(state: &State, one: &ContainerState, other: &Id) -> bool 
 }
 
 /// Links of a container on default networks.
-fn fixed<'a>(state: &'a State, one: &'a ContainerState) -> impl Iterator<Item = (&'a EndpointState, &'a Link)> {
+pub(super) fn fixed<'a>(
+    state: &'a State,
+    one: &'a ContainerState,
+) -> impl Iterator<Item = (&'a EndpointState, &'a Link)> {
     let endpoints = one.endpoints.iter().filter_map(|id| state.endpoints.get(id));
     let predefined = |endpoint: &&EndpointState| {
         state.networks.get(&endpoint.endpoint.network).is_some_and(|on| on.network.predefined())

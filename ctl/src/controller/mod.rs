@@ -18,6 +18,7 @@
 //!
 //! What an operation only decides (networks, addresses) is in `state`; what it does is in one file per noun.
 
+mod addresses;
 mod bridge;
 mod capture;
 mod container_filter;
@@ -42,6 +43,7 @@ mod membership;
 mod names;
 mod network_filter;
 mod networks;
+mod openings;
 mod overlay;
 mod peerings;
 mod policies;

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::watch;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
@@ -14,10 +13,8 @@ use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::host::HostNetworks;
-use crate::ipam::{ClaimError, Leases, SubnetPlan, random_local};
-use crate::model::{
-    Asked, Container, Defaults, Endpoint, EndpointSpec, IpamDriver, Network, Owner, Phase, StaticAddress,
-};
+use crate::ipam::{Leases, SubnetPlan};
+use crate::model::{Asked, Container, Defaults, Endpoint, EndpointSpec, Network, Owner, Phase, StaticAddress};
 use crate::publish::{Binding, PortLeases};
 use crate::store::Contents;
 
@@ -54,9 +51,10 @@ pub(super) struct NetworkState {
     pub(super) endpoints: BTreeSet<Id>,
     /// The names of those that are there now.
     pub(super) zone: Arc<ZoneCell>,
-    ipv4: Option<Leases>,
-    ipv6: Option<Leases>,
-    macs: HashMap<MacAddr, Id>,
+    pub(super) ipv4: Option<Leases>,
+    pub(super) ipv6: Option<Leases>,
+    /// By whom they are used or are to be used.
+    pub(super) macs: HashMap<MacAddr, BTreeSet<Id>>,
 }
 
 /// A container and who waits for it.
@@ -98,6 +96,11 @@ pub(super) struct EndpointState {
 }
 
 impl ContainerState {
+    /// Whether its endpoints carry traffic, or are about to.
+    pub(super) fn active(&self) -> bool {
+        self.starting || self.container.running()
+    }
+
     /// Begins a wait for a start that nobody asks for; its number.
     pub(super) fn wait_for_restart(&mut self) -> u64 {
         let number = rand::random();
@@ -125,7 +128,7 @@ impl State {
             if let Some(on) = state.networks.get_mut(&endpoint.network) {
                 // What was committed once is taken without asking again.
                 for address in endpoint.addresses() {
-                    let _ = on.leases(address).map(|leases| leases.claim(address));
+                    let _ = on.leases(address).map(|leases| leases.hold(address));
                 }
             }
             state.ports.keep(&endpoint.ports, &endpoint.id);
@@ -153,7 +156,7 @@ impl State {
         let mut moved: Vec<(bool, bool)> = Vec::new();
         for endpoint in &endpoints {
             let mut keeps = |fixed: Option<StaticAddress>| {
-                fixed.is_some_and(|fixed| on.leases(fixed.address).is_some_and(|it| it.claim(fixed.address).is_ok()))
+                fixed.is_some_and(|fixed| on.leases(fixed.address).is_some_and(|it| it.hold(fixed.address).is_ok()))
             };
             moved.push((!keeps(endpoint.ipv4), !keeps(endpoint.ipv6)));
         }
@@ -169,10 +172,11 @@ impl State {
             if ipv6 {
                 endpoint.ipv6 = on.lease(None, false)?;
             }
-            if ipv4 && was_derived || on.check_mac(endpoint.mac, |_| None).is_err() {
+            let taken = !endpoint.asked.mac && on.check_mac(endpoint.mac, |_| None).is_err();
+            if ipv4 && was_derived || taken {
                 endpoint.mac = on.free_mac(endpoint.ipv4);
             }
-            on.macs.insert(endpoint.mac, endpoint.id.clone());
+            on.hold_mac(endpoint.mac, &endpoint.id);
             on.endpoints.insert(endpoint.id.clone());
         }
         Ok((on, endpoints))
@@ -267,14 +271,15 @@ impl State {
     /// attached namespaces.
     pub(super) fn active_endpoints<'a>(&'a self, on: &'a NetworkState) -> impl Iterator<Item = &'a EndpointState> {
         on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).filter(|one| match &one.endpoint.owner {
-            Owner::Container(id) => self.containers.get(id).is_some_and(|one| one.starting || one.container.running()),
+            Owner::Container(id) => self.containers.get(id).is_some_and(ContainerState::active),
             Owner::Attached(_) => !one.endpoint.lost,
             // It is there because of the network, and goes with it.
             Owner::Host => false,
         })
     }
 
-    /// Leases addresses for a new endpoint and keeps it. Refuses what Docker refuses.
+    /// Finds addresses for a new endpoint and keeps it. Refuses what Docker refuses. Addresses that were asked for are its own
+    /// from when it is active (`take_addresses`).
     pub(super) fn add_endpoint(
         &mut self,
         network: &Id,
@@ -297,7 +302,7 @@ impl State {
             return Err(ControlError::invalid("network-scoped aliases are only supported for user-defined networks"));
         }
         if let Some(mac) = spec.mac {
-            on.check_mac(mac, |id| self.endpoints.get(id).map(|one| one.endpoint.name.clone()))?;
+            on.check_station(mac)?;
         }
         let ipv4 = on.lease(spec.ipv4, true)?;
         let ipv6 = match on.lease(spec.ipv6, false) {
@@ -318,6 +323,7 @@ impl State {
             mac,
             ipv4,
             ipv6,
+            link_local: spec.link_local.clone(),
             aliases: spec.aliases.clone(),
             links: spec.links.clone(),
             gw_priority: spec.gw_priority,
@@ -334,13 +340,21 @@ impl State {
         };
         self.sequence += 1;
         self.insert_endpoint(endpoint.clone());
+        let live = match &endpoint.owner {
+            Owner::Container(id) => self.containers.get(id).is_some_and(ContainerState::active),
+            Owner::Attached(_) => true,
+        };
+        if live && let Err(error) = self.take_addresses_of(&endpoint.id) {
+            self.remove_endpoint(&endpoint.id);
+            return Err(error);
+        }
         Ok(endpoint)
     }
 
     fn insert_endpoint(&mut self, endpoint: Endpoint) {
         let id = endpoint.id.clone();
         if let Some(on) = self.networks.get_mut(&endpoint.network) {
-            on.macs.insert(endpoint.mac, id.clone());
+            on.hold_mac(endpoint.mac, &id);
             on.endpoints.insert(id.clone());
         }
         if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
@@ -355,7 +369,7 @@ impl State {
         if let Some(on) = self.networks.get_mut(&endpoint.network) {
             on.give_back(endpoint.ipv4);
             on.give_back(endpoint.ipv6);
-            on.macs.remove(&endpoint.mac);
+            on.release_mac(endpoint.mac, id);
             on.endpoints.remove(id);
         }
         if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
@@ -379,113 +393,6 @@ impl NetworkState {
             ipv6,
             macs: HashMap::new(),
         }
-    }
-
-    fn leases(&mut self, address: IpAddr) -> Option<&mut Leases> {
-        if address.is_ipv4() { self.ipv4.as_mut() } else { self.ipv6.as_mut() }
-    }
-
-    fn give_back(&mut self, leased: Option<StaticAddress>) {
-        if let Some(leased) = leased
-            && let Some(leases) = self.leases(leased.address)
-        {
-            leases.release(leased.address);
-        }
-    }
-
-    /// An address of one family for a new endpoint: the wanted one, or the lowest free one, or none.
-    fn lease(&mut self, wanted: Option<StaticAddress>, ipv4: bool) -> Result<Option<StaticAddress>, ControlError> {
-        if let Some(wanted) = wanted {
-            return self.lease_static(wanted).map(Some);
-        }
-        let leases = if ipv4 { self.ipv4.as_mut() } else { self.ipv6.as_mut() };
-        let Some(leases) = leases else { return Ok(None) };
-        let address = leases.allocate().ok_or_else(|| ControlError::NoAddress {
-            family: if ipv4 { "IPv4" } else { "IPv6" },
-            network: self.network.name.clone(),
-            id: self.network.id.to_string(),
-        })?;
-        Ok(Some(StaticAddress { address, prefix: None, gateway: None }))
-    }
-
-    fn lease_static(&mut self, wanted: StaticAddress) -> Result<StaticAddress, ControlError> {
-        let StaticAddress { address, prefix, gateway } = wanted;
-        if self.network.predefined() {
-            return Err(ControlError::invalid("user specified IP address is supported on user defined networks only"));
-        }
-        let plan = if address.is_ipv4() { self.network.ipv4.as_ref() } else { self.network.ipv6.as_ref() };
-        let length = prefix.or(plan.map(|plan| plan.net.prefix_len()));
-        check_gateway(address, length, gateway)?;
-        if self.network.ipam == IpamDriver::Null {
-            if prefix.is_none() {
-                return Err(ControlError::invalid(format!(
-                    "network {} gives no addresses, so {address} needs its prefix length: write {address}/24",
-                    self.network.name
-                )));
-            }
-            return Ok(wanted);
-        }
-        match plan {
-            Some(plan) if !plan.given => {
-                return Err(ControlError::invalid(
-                    "user specified IP address is supported only when connecting to networks with user configured \
-                     subnets",
-                ));
-            }
-            Some(plan) if plan.net.contains(&address) => {}
-            _ => return Err(ControlError::invalid(format!("no configured subnet contains IP address {address}"))),
-        }
-        let network = self.network.name.clone();
-        match self.leases(address).map(|leases| leases.claim(address)) {
-            Some(Ok(())) => Ok(wanted),
-            Some(Err(ClaimError::Taken)) => Err(ControlError::AddressInUse { address: address.to_string(), network }),
-            Some(Err(ClaimError::Outside)) | None => {
-                Err(ControlError::invalid(format!("no configured subnet contains IP address {address}")))
-            }
-        }
-    }
-
-    /// The switch's own address on this network.
-    pub(super) fn gateway_mac(&self) -> MacAddr {
-        self.network.gateway_mac()
-    }
-
-    /// Whether an endpoint of this network may have this MAC address; `name` names those that are there.
-    pub(super) fn check_mac(&self, mac: MacAddr, name: impl Fn(&Id) -> Option<String>) -> Result<(), ControlError> {
-        let owner = match self.macs.get(&mac) {
-            Some(id) => name(id).unwrap_or_else(|| id.short().to_owned()),
-            None if self.has_gateway() && mac == self.gateway_mac() => "the gateway".to_owned(),
-            None => return Ok(()),
-        };
-        Err(ControlError::MacInUse { mac: mac.to_string(), owner, network: self.network.name.clone() })
-    }
-
-    fn has_gateway(&self) -> bool {
-        self.network.subnets().next().is_some()
-    }
-
-    /// Docker's address derived from IPv4; a random one where there is no IPv4 or somebody took the derived one.
-    fn free_mac(&self, ipv4: Option<StaticAddress>) -> MacAddr {
-        let derived = match ipv4.map(|leased| leased.address) {
-            Some(IpAddr::V4(address)) => Some(MacAddr::from_ipv4(address)),
-            _ => None,
-        };
-        let free = |mac: &MacAddr| self.check_mac(*mac, |_| None).is_ok();
-        derived.filter(free).unwrap_or_else(|| {
-            let mut rng = rand::rng();
-            std::iter::repeat_with(|| random_local(&mut rng)).find(free).expect("2^46 addresses are never all taken")
-        })
-    }
-}
-
-/// A gateway of its own must be reachable from the address, and be another one.
-fn check_gateway(address: IpAddr, length: Option<u8>, gateway: Option<IpAddr>) -> Result<(), ControlError> {
-    let (Some(gateway), Some(length)) = (gateway, length) else { return Ok(()) };
-    let reachable = IpNet::new(address, length).is_ok_and(|net| net.contains(&gateway));
-    if reachable && gateway != address {
-        Ok(())
-    } else {
-        Err(ControlError::invalid(format!("invalid gateway {gateway}: it is not a neighbour of {address}/{length}")))
     }
 }
 

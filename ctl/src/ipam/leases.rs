@@ -71,7 +71,7 @@ pub enum ClaimError {
     /// Not in the subnet.
     #[error("the address is outside the subnet")]
     Outside,
-    /// Leased or reserved.
+    /// Reserved.
     #[error("the address is in use")]
     Taken,
 }
@@ -84,6 +84,8 @@ pub struct Leases {
     last: u128,
     reserved: Ranges,
     taken: Ranges,
+    /// How many further ones hold an address that is taken.
+    shared: BTreeMap<u128, usize>,
 }
 
 impl Leases {
@@ -96,7 +98,7 @@ impl Leases {
             reserved.insert(number(*address), number(*address));
         }
         let (first, last) = bounds(plan.range.unwrap_or(plan.net));
-        Leases { net: plan.net, first, last, taken: reserved.clone(), reserved }
+        Leases { net: plan.net, first, last, taken: reserved.clone(), reserved, shared: BTreeMap::new() }
     }
 
     /// Takes the lowest free address of the range.
@@ -106,26 +108,35 @@ impl Leases {
         Some(address(value, self.net.network()))
     }
 
-    /// Takes this address; it may lie outside the range of automatic ones.
+    /// Holds this address, perhaps together with others; it may lie outside the range of automatic ones.
     ///
     /// # Errors
-    /// When it is outside the subnet, leased or reserved.
-    pub fn claim(&mut self, wanted: IpAddr) -> Result<(), ClaimError> {
+    /// When it is outside the subnet or reserved.
+    pub fn hold(&mut self, wanted: IpAddr) -> Result<(), ClaimError> {
         if !self.net.contains(&wanted) {
             return Err(ClaimError::Outside);
         }
         let value = number(wanted);
-        if self.taken.contains(value) {
+        if self.reserved.contains(value) {
             return Err(ClaimError::Taken);
         }
-        self.taken.insert(value, value);
+        if self.taken.contains(value) {
+            *self.shared.entry(value).or_default() += 1;
+        } else {
+            self.taken.insert(value, value);
+        }
         Ok(())
     }
 
-    /// Gives an address back. Reserved ones stay taken, and giving back twice is harmless.
+    /// Gives an address back; it is free when the last one has. Reserved ones stay taken, and giving back twice is harmless.
     pub fn release(&mut self, leased: IpAddr) {
         let value = number(leased);
-        if self.net.contains(&leased) && !self.reserved.contains(value) {
+        if let Some(others) = self.shared.get_mut(&value).filter(|_| self.net.contains(&leased)) {
+            *others -= 1;
+            if *others == 0 {
+                self.shared.remove(&value);
+            }
+        } else if self.net.contains(&leased) && !self.reserved.contains(value) {
             self.taken.remove(value);
         }
     }
@@ -210,12 +221,11 @@ mod tests {
         let mut leases = Leases::new(&plan);
         assert_eq!(leases.allocate(), Some(ip("10.1.5.0")));
         assert_eq!(leases.allocate(), Some(ip("10.1.5.2")));
-        assert_eq!(leases.claim(ip("10.1.0.77")), Ok(()));
-        assert_eq!(leases.claim(ip("10.1.0.77")), Err(ClaimError::Taken));
-        assert_eq!(leases.claim(ip("10.1.5.1")), Err(ClaimError::Taken));
-        assert_eq!(leases.claim(ip("10.1.0.1")), Err(ClaimError::Taken));
-        assert_eq!(leases.claim(ip("10.2.0.1")), Err(ClaimError::Outside));
-        assert_eq!(leases.claim(ip("fd00::1")), Err(ClaimError::Outside));
+        assert_eq!(leases.hold(ip("10.1.0.77")), Ok(()));
+        assert_eq!(leases.hold(ip("10.1.5.1")), Err(ClaimError::Taken));
+        assert_eq!(leases.hold(ip("10.1.0.1")), Err(ClaimError::Taken));
+        assert_eq!(leases.hold(ip("10.2.0.1")), Err(ClaimError::Outside));
+        assert_eq!(leases.hold(ip("fd00::1")), Err(ClaimError::Outside));
     }
 
     /// Small subnets: a /31 holds gateway and one container, a /32 and a /128 have no room, a /127 has.
@@ -247,26 +257,34 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is allocated, claimed and released: no address is out twice, none is reserved, all are inside.
+        /// Whatever is allocated, held and released: no address is given that somebody holds, none is reserved, all are inside.
         #[test]
         fn no_address_is_out_twice(steps in proptest::collection::vec((0u8..3, 0u32..16), 0..80)) {
             let plan = plan("10.9.0.0/28");
             let mut leases = Leases::new(&plan);
-            let mut out = BTreeSet::new();
+            let mut out: BTreeMap<IpAddr, usize> = BTreeMap::new();
             for (kind, offset) in steps {
                 let address = IpAddr::V4((u32::from_be_bytes([10, 9, 0, 0]) + offset).into());
                 let usable = !matches!(offset, 0 | 1 | 15);
                 match kind {
                     0 => {
                         let lowest = (2..15u32).map(|o| IpAddr::V4((u32::from_be_bytes([10, 9, 0, 0]) + o).into()))
-                            .find(|ip| !out.contains(ip));
+                            .find(|ip| !out.contains_key(ip));
                         prop_assert_eq!(leases.allocate(), lowest);
-                        out.extend(lowest);
+                        out.extend(lowest.map(|ip| (ip, 1)));
                     }
-                    1 => prop_assert_eq!(leases.claim(address).is_ok(), usable && out.insert(address)),
+                    1 => {
+                        prop_assert_eq!(leases.hold(address).is_ok(), usable);
+                        if usable {
+                            *out.entry(address).or_default() += 1;
+                        }
+                    }
                     _ => {
                         leases.release(address);
-                        out.remove(&address);
+                        if let Some(count) = out.get_mut(&address) {
+                            *count -= 1;
+                        }
+                        out.retain(|_, count| *count > 0);
                     }
                 }
             }

@@ -24,6 +24,8 @@ pub struct EndpointSpec {
     pub ipv4: Option<StaticAddress>,
     /// Static IPv6 address.
     pub ipv6: Option<StaticAddress>,
+    /// Further addresses, of the link alone.
+    pub link_local: Vec<IpAddr>,
     /// MAC address.
     pub mac: Option<MacAddr>,
     /// Further names.
@@ -87,6 +89,9 @@ pub struct Endpoint {
     pub ipv4: Option<StaticAddress>,
     /// The same for IPv6.
     pub ipv6: Option<StaticAddress>,
+    /// Further addresses, of the link alone.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// Further names.
     pub aliases: Vec<String>,
     /// Others that it reaches by names of its own.
@@ -239,9 +244,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     let ipam = wire.ipam_config.clone().unwrap_or_default();
     let ipv4 = parse_static(&ipam.ipv4_address, true, &mut faults);
     let ipv6 = parse_static(&ipam.ipv6_address, false, &mut faults);
-    if let Some(address) = ipam.link_local_ips.first() {
-        faults.add(format!("link-local address {address} is not available; leave --link-local-ip out"));
-    }
+    let link_local = ipam.link_local_ips.iter().filter_map(|text| faults.take(parse_link_local(text))).collect();
     let mac = if wire.mac_address.is_empty() { None } else { faults.take(parse_station(&wire.mac_address)) };
     for alias in &wire.aliases {
         if container_name(alias).is_err() {
@@ -270,6 +273,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     faults.finish(EndpointSpec {
         ipv4,
         ipv6,
+        link_local,
         mac,
         aliases,
         links,
@@ -279,6 +283,14 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
         warnings,
         allowed,
     })
+}
+
+fn parse_link_local(text: &str) -> Result<IpAddr, String> {
+    let address = text.parse().ok().filter(|address| match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    });
+    address.ok_or_else(|| format!("invalid link-local IP address: {text}; use one of 169.254.0.0/16 or fe80::/10"))
 }
 
 /// Options of endpoints.

@@ -56,6 +56,9 @@ pub struct Mount {
     pub target: String,
     /// The container changes nothing in it.
     pub read_only: bool,
+    /// A volume that is empty is filled with what the container's own root directory has there.
+    #[serde(default)]
+    pub fill: bool,
 }
 
 /// What is mounted.
@@ -169,6 +172,13 @@ impl Root {
     }
 }
 
+impl Source {
+    /// Whether the agent keeps it.
+    fn is_volume(&self) -> bool {
+        matches!(self, Source::Volume(_) | Source::Anonymous)
+    }
+}
+
 impl Mount {
     /// Reads `HOST:CONTAINER[:OPTIONS]`, `NAME:CONTAINER[:OPTIONS]` or `CONTAINER`.
     ///
@@ -184,12 +194,13 @@ impl Mount {
             [source, target, options] => (source, target, options),
             _ => return Err(bad("it has not two or three parts")),
         };
-        let mut read_only = false;
+        let (mut read_only, mut fill) = (false, true);
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option {
                 "ro" => read_only = true,
-                // There is no SELinux to tell, nothing is copied into a volume, and nothing of a container is seen outside.
-                "rw" | "z" | "Z" | "nocopy" | "private" | "rprivate" => {}
+                "nocopy" => fill = false,
+                // There is no SELinux to tell, and nothing of a container is seen outside.
+                "rw" | "z" | "Z" | "private" | "rprivate" => {}
                 _ => return Err(bad(&format!("invalid mode: {option}"))),
             }
         }
@@ -199,7 +210,8 @@ impl Mount {
             path if path.starts_with('/') => Source::Bind(path.to_owned()),
             name => Source::Volume(volume_name(name)?),
         };
-        Ok(Mount { source, target: checked(target).map_err(bad)?.to_owned(), read_only })
+        let fill = fill && source.is_volume();
+        Ok(Mount { source, target: checked(target).map_err(bad)?.to_owned(), read_only, fill })
     }
 
     /// One of `--mount`.
@@ -221,7 +233,8 @@ impl Mount {
                 Source::Tmpfs(Tmpfs { options: size.into_iter().chain(mode).collect(), ..Tmpfs::default() })
             }
         };
-        Ok(Mount { source, target, read_only: wanted.read_only })
+        let fill = source.is_volume() && !wanted.no_copy;
+        Ok(Mount { source, target, read_only: wanted.read_only, fill })
     }
 
     /// One of `--tmpfs`: a place, and options as mount(8) has them.
@@ -252,7 +265,8 @@ impl Mount {
                 Some(_) => return Err(bad(&format!("invalid tmpfs option {option:?}"))),
             }
         }
-        Ok(Mount { source: Source::Tmpfs(tmpfs), target: checked(target).map_err(bad)?.to_owned(), read_only })
+        let target = checked(target).map_err(bad)?.to_owned();
+        Ok(Mount { source: Source::Tmpfs(tmpfs), target, read_only, fill: false })
     }
 }
 
@@ -264,7 +278,13 @@ impl fmt::Display for Mount {
             Source::Anonymous => write!(f, "{}", self.target)?,
             Source::Tmpfs(tmpfs) => write!(f, "tmpfs:{}:{}", self.target, tmpfs.options.join(","))?,
         }
-        f.write_str(if self.read_only { ":ro" } else { "" })
+        let nocopy = self.source.is_volume() && !self.fill;
+        f.write_str(match (self.read_only, nocopy) {
+            (false, false) => "",
+            (true, false) => ":ro",
+            (false, true) => ":nocopy",
+            (true, true) => ":ro,nocopy",
+        })
     }
 }
 

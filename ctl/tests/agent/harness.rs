@@ -170,6 +170,7 @@ pub(crate) fn link(number: u8) -> Link {
         mtu: 1400,
         ipv4: Some((Ipv4Addr::new(10, 9, 0, number), 24)),
         ipv6: Some((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()), 64)),
+        link_local: Vec::new(),
         enable_ipv6: true,
     }
 }

@@ -12,7 +12,7 @@ services:
   db:
     image: busybox
     command: sleep 1000
-    networks: {back: {aliases: [store]}}
+    networks: {back: {aliases: [store], ipv4_address: 10.7.0.50}}
   web:
     image: nginx:1
     command: python3 -m http.server 80 --directory /usr/share/doc
@@ -57,6 +57,8 @@ fn two_services() {
         assert_eq!(docker(&vs, "ps -q").ok(), before, "what is up to date stays");
         compose(&vs, "up -d --force-recreate -t 0").ok();
         assert_ne!(docker(&vs, "ps -q").ok(), before);
+        let fixed = docker(&vs, "inspect -f {{.NetworkSettings.Networks.shop_back.IPAddress}} shop_db_1").ok();
+        assert_eq!(fixed.trim(), "10.7.0.50", "a fixed address goes from the old container to the new one");
         let once = compose(&vs, "run --rm -T web cat /etc/hostname").ok();
         assert_eq!(once.trim().len(), 12, "{once}");
         compose(&vs, "down -t 0").ok();

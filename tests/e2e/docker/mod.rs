@@ -118,7 +118,7 @@ fn errors() {
             ("network ls --filter size=1", "invalid filter 'size'"),
             ("network prune -f --filter until=soon", "until"),
             ("network rm bridge host", "host is a pre-defined network and cannot be removed"),
-            ("network connect --link-local-ip 169.254.7.7 bridge c", "link-local"),
+            ("network connect --link-local-ip 169.253.7.7 bridge c", "invalid link-local IP address"),
         ] {
             docker(&vs, line).exits(1).says(says);
         }

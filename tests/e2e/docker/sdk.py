@@ -34,6 +34,9 @@ config = net.attrs["IPAM"]["Config"][0]
 assert config == {"Subnet": "10.44.0.0/16", "IPRange": "10.44.5.0/24", "Gateway": "10.44.5.254", "AuxiliaryAddresses": {"nas": "10.44.1.1"}}, config
 assert net.attrs["Labels"] == {"tier": "front"} and net.attrs["Options"]["com.docker.network.driver.mtu"] == "1400"
 assert client.networks.get("sdk").id == net.id == client.networks.get(net.id[:12]).id
+assert client.networks.get("sdk", scope="local").id == net.id
+refused(404, "network sdk not found", client.networks.get, "sdk", scope="swarm")
+refused(503, "no swarm mode", client.swarm.init)
 other = client.networks.create("with space")
 assert [one.name for one in client.networks.list(names=["sdk"])] == ["sdk"]
 assert {one.name for one in client.networks.list(filters={"type": "custom"})} == {"sdk", "with space"}

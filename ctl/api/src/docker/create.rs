@@ -272,8 +272,19 @@ pub struct MountWish {
     /// Nothing changes in it.
     #[serde(deserialize_with = "null_as_default")]
     pub read_only: bool,
+    /// Of a volume.
+    pub volume_options: Option<VolumeWish>,
     /// Of a file system in memory.
     pub tmpfs_options: Option<TmpfsWish>,
+}
+
+/// What a volume is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VolumeWish {
+    /// A new one stays empty.
+    #[serde(deserialize_with = "null_as_default")]
+    pub no_copy: bool,
 }
 
 /// What a file system in memory is like.

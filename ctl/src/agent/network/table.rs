@@ -264,7 +264,9 @@ impl Table {
         inside.up(index).await.map_err(|error| Failure::netlink(format!("switch {interface} on"), &error))?;
         let ipv4 = link.ipv4.map(|(address, prefix)| (IpAddr::V4(address), prefix));
         let ipv6 = link.ipv6.map(|(address, prefix)| (IpAddr::V6(address), prefix));
-        for (address, prefix) in ipv4.into_iter().chain(ipv6) {
+        // As Docker has them.
+        let link_local = link.link_local.iter().map(|&address| (address, if address.is_ipv4() { 16 } else { 64 }));
+        for (address, prefix) in ipv4.into_iter().chain(ipv6).chain(link_local) {
             inside.add_address(index, address, prefix).await.map_err(|error| {
                 Failure::netlink(format!("give {interface} the address {address}/{prefix}"), &error)
             })?;

@@ -8,6 +8,7 @@
 
 mod devices;
 mod etc;
+mod fill;
 mod hidden;
 mod kernel;
 mod root;
@@ -26,7 +27,7 @@ use self::{
     etc::HostFiles,
     hidden::Hidden,
     root::NewRoot,
-    volumes::{Places, Volumes},
+    volumes::{Contents, Places, Volumes},
 };
 use super::message::InitOrder;
 use crate::{agent::protocol::Failure, model::Root};
@@ -90,7 +91,7 @@ impl Taken {
                 restrict_one(File::open(folder).map_err(read_only)?, Restriction::ReadOnly).map_err(read_only)?;
             }
         }
-        volumes.put()?;
+        volumes.put(if root.foreign { Contents::OfRoot } else { Contents::None })?;
         hidden.cover(&root.seen)
     }
 }

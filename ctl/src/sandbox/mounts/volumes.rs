@@ -14,6 +14,7 @@ use rustix::{
 };
 use vswitch_switch::sys::mounts::{Restriction, restrict};
 
+use super::fill::fill;
 use crate::{
     agent::protocol::Failure,
     model::{Mount, Source, Tmpfs},
@@ -37,7 +38,10 @@ impl Volumes {
     pub(super) fn take(wanted: &[Mount]) -> Result<Volumes, Failure> {
         let taken = wanted.iter().map(|mount| {
             let tree = match &mount.source {
-                Source::Bind(path) => Some(take(path, mount.read_only).map_err(|error| failed(mount, &error))?),
+                // What is to be filled can be written until it is.
+                Source::Bind(path) => {
+                    Some(take(path, mount.read_only && !mount.fill).map_err(|error| failed(mount, &error))?)
+                }
                 _ => None,
             };
             Ok((mount.clone(), tree))
@@ -66,7 +70,7 @@ impl Volumes {
     }
 
     /// Puts them into the container.
-    pub(super) fn put(self) -> Result<(), Failure> {
+    pub(super) fn put(self, contents: Contents) -> Result<(), Failure> {
         let mut done: Vec<PathBuf> = Vec::new();
         for (mount, tree) in self.0 {
             let target = PathBuf::from(&mount.target);
@@ -74,11 +78,35 @@ impl Volumes {
             if done.iter().any(|below| target.starts_with(below)) {
                 let _ = make(&target, Kind::of(tree.as_ref()));
             }
+            if mount.fill
+                && let Some(tree) = &tree
+            {
+                if contents == Contents::OfRoot {
+                    fill(tree, &target).map_err(|error| {
+                        Failure::other(format!(
+                            "cannot copy what the root directory has at {} into the new volume: {error}; name it with :nocopy",
+                            mount.target
+                        ))
+                    })?;
+                }
+                if mount.read_only {
+                    restrict(tree, Restriction::ReadOnly).map_err(|error| failed(&mount, &error))?;
+                }
+            }
             put(&mount, tree).map_err(|error| failed(&mount, &error))?;
             done.push(target);
         }
         Ok(())
     }
+}
+
+/// What is in a volume that nobody has used yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Contents {
+    /// What the root directory has at its place.
+    OfRoot,
+    /// Nothing: the root directory is the host's, whose files are nobody's to keep.
+    None,
 }
 
 impl Places {
@@ -198,6 +226,7 @@ mod tests {
             source: Source::Tmpfs(Tmpfs::default()),
             target: target.to_owned(),
             read_only: false,
+            fill: false,
         });
         let volumes = Volumes::take(&mounts).unwrap();
         assert_eq!(volumes.homeless(), [(PathBuf::from("/no-such-folder-here/x"), Kind::Folder)]);

@@ -97,7 +97,8 @@ fn mount(text: &str) -> Result<MountRequest, String> {
         let lone = !field.contains('=');
         match key.as_str() {
             "readonly" | "ro" => mount.read_only = flag(&key, &value)?,
-            "volume-nocopy" | "bind-nonrecursive" if !flag(&key, &value)? || key == "volume-nocopy" => {}
+            "volume-nocopy" => mount.no_copy = flag(&key, &value)?,
+            "bind-nonrecursive" if !flag(&key, &value)? => {}
             _ if lone => return Err(format!("invalid field '{field}' must be a key=value pair")),
             "type" => {
                 mount.kind = match value.to_ascii_lowercase().as_str() {

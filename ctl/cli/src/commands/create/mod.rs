@@ -85,6 +85,9 @@ pub(crate) struct ContainerArgs {
     /// IPv6 address on the (first) network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
+    /// Further address on the (first) network, of 169.254.0.0/16 or fe80::/10 (repeat for more)
+    #[arg(long = "link-local-ip", value_name = "ADDRESS")]
+    link_local_ips: Vec<String>,
     /// MAC address on the (first) network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
@@ -218,6 +221,9 @@ impl ContainerArgs {
         }
         if let Some(address) = self.ip6 {
             values::addresses(&mut endpoint.ipam_config).ipv6_address = address;
+        }
+        if !self.link_local_ips.is_empty() {
+            values::addresses(&mut endpoint.ipam_config).link_local_ips = self.link_local_ips;
         }
         if let Some(address) = self.mac_address {
             endpoint.mac_address = address;

@@ -15,6 +15,9 @@ pub(crate) struct ConnectArgs {
     /// IPv6 address
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
+    /// Further address, of 169.254.0.0/16 or fe80::/10 (repeat for more)
+    #[arg(long = "link-local-ip", value_name = "ADDRESS")]
+    link_local_ips: Vec<String>,
     /// MAC address
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
@@ -54,6 +57,9 @@ impl ConnectArgs {
         }
         if let Some(address) = self.ip6 {
             values::addresses(&mut endpoint.ipam_config).ipv6_address = address;
+        }
+        if !self.link_local_ips.is_empty() {
+            values::addresses(&mut endpoint.ipam_config).link_local_ips = self.link_local_ips;
         }
         let request = NetworkConnect { container: self.container, endpoint_config: Some(endpoint) };
         Ok(client.connect_network(&self.network, &request).await?)

@@ -44,7 +44,7 @@ pub(crate) enum NetworkCommand {
     /// Remove all networks that nobody uses
     Prune(remove::PruneArgs),
     /// Connect a container to one more network
-    Connect(members::ConnectArgs),
+    Connect(Box<members::ConnectArgs>),
     /// Disconnect a container from a network
     Disconnect(members::DisconnectArgs),
     /// Join two networks: their members reach each other through the gateways
