@@ -191,6 +191,6 @@ fn party(state: &State, subject: &Subject) -> Party {
 fn nets(endpoint: &Endpoint) -> impl Iterator<Item = IpNet> {
     let macs = std::iter::once(endpoint.mac).chain(endpoint.allowed.macs.iter().copied());
     let links: Vec<IpNet> = macs.map(|mac| IpNet::from(std::net::IpAddr::V6(mac.link_local_ipv6()))).collect();
-    let own: Vec<IpNet> = endpoint.addresses().map(IpNet::from).collect();
+    let own: Vec<IpNet> = endpoint.addresses().chain(endpoint.link_local.iter().copied()).map(IpNet::from).collect();
     own.into_iter().chain(links).chain(endpoint.allowed.nets.iter().map(IpNet::trunc))
 }
