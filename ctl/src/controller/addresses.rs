@@ -14,7 +14,7 @@ use super::state::{NetworkState, State};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::ipam::{ClaimError, Leases, random_local};
-use crate::model::{Endpoint, IpamDriver, StaticAddress};
+use crate::model::{Endpoint, IpamDriver, Owner, StaticAddress};
 
 impl State {
     /// Makes a container that is to be started the only one with its addresses.
@@ -27,7 +27,10 @@ impl State {
     pub(super) fn take_addresses_of(&mut self, id: &Id) -> Result<(), ControlError> {
         let Some(mut endpoint) = self.endpoints.get(id).map(|one| one.endpoint.clone()) else { return Ok(()) };
         let Some(on) = self.networks.get(&endpoint.network) else { return Ok(()) };
-        let others = self.active_endpoints(on).map(|one| &one.endpoint).filter(|other| other.id != *id);
+        // The host is there whether anybody runs or not.
+        let host = on.endpoints.iter().filter_map(|id| self.endpoints.get(id));
+        let host = host.filter(|one| one.endpoint.owner == Owner::Host);
+        let others = self.active_endpoints(on).chain(host).map(|one| &one.endpoint).filter(|other| other.id != *id);
         let (mut addresses, mut station) = (BTreeSet::new(), None);
         for other in others {
             addresses.extend(other.addresses().filter(|address| endpoint.addresses().any(|own| own == *address)));

@@ -342,7 +342,7 @@ impl State {
         self.insert_endpoint(endpoint.clone());
         let live = match &endpoint.owner {
             Owner::Container(id) => self.containers.get(id).is_some_and(ContainerState::active),
-            Owner::Attached(_) => true,
+            Owner::Attached(_) | Owner::Host => true,
         };
         if live && let Err(error) = self.take_addresses_of(&endpoint.id) {
             self.remove_endpoint(&endpoint.id);
