@@ -66,9 +66,9 @@ pub mod worker;
 pub use clock::Clock;
 pub use config::*;
 pub use handle::*;
+pub use openings::{Opening, Openings, Station};
 /// Filters of captures, for those who ask for one.
 pub use vswitch_capture as capture;
-pub use openings::{Opening, Openings, Station};
 /// The translator's vocabulary, for those who configure the router.
 pub use vswitch_nat as nat;
 /// The tunnel's vocabulary, for those who configure overlay networks.
