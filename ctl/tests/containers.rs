@@ -323,7 +323,7 @@ fn fixed_addresses() {
     create("old", fixed());
     create("new", fixed());
     assert_eq!(start("old").0, 204);
-    assert_eq!(start("new"), (403, "Address already in use".to_owned()));
+    assert_eq!(start("new"), (403, "Address already in use: 10.9.0.3 on network web".to_owned()));
     create("station", json!({"MacAddress": "02:00:00:00:00:07"}));
     let (status, says) = start("station");
     assert!(status == 409 && says.contains("already in use by old"), "{says}");

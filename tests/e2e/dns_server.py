@@ -60,6 +60,7 @@ place = socket.getaddrinfo(address, 53, type=socket.SOCK_DGRAM)[0][4]
 listener = socket.create_server(place, family=family)
 threading.Thread(target=streams, args=(listener,), daemon=True).start()
 datagrams = socket.socket(family, socket.SOCK_DGRAM)
+datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 datagrams.bind(place)
 held = []
 print("ready", flush=True)

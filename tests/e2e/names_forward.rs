@@ -129,6 +129,7 @@ fn slow_answers() {
             out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
             out.connect(('127.0.0.11', 53))\n\
             out.settimeout(20)\n\
+            out.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)\n\
             for number in range(400):\n\
             \x20   name = b'held%03d' % number\n\
             \x20   question = bytes([len(name)]) + name + b'\\4test\\0\\0\\1\\0\\1'\n\

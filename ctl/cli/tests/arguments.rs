@@ -118,6 +118,7 @@ fn help() {
         "detach",
         "endpoint",
         "engine",
+        "cni",
         "bridge",
         "fdb",
         "flows",

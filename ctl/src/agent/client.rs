@@ -204,7 +204,11 @@ impl AgentClient {
         if let Some(mut child) = connection.child {
             // Its end is seen on the socket; this only collects its exit status. A thread may start here, and not in
             // `launch`: vswitchd has dropped its privileges by now.
-            thread::spawn(move || child.wait());
+            thread::spawn(move || {
+                // Waiting would close it, and it says that vswitchd lives.
+                let _life = child.stdin.take();
+                child.wait()
+            });
         }
         let channel = Arc::new(Channel::new(connection.socket).map_err(AgentError::Io)?);
         let pending = Arc::<Mutex<Pending>>::default();
@@ -349,7 +353,9 @@ fn spawn(state_dir: &Path, options: &AgentOptions) -> Result<Child, AgentError> 
     if let Some(interface) = &options.uplink {
         command.arg("--uplink").arg(interface);
     }
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    // Its end tells an ephemeral agent that vswitchd is gone, also before they have spoken.
+    let input = if options.ephemeral { Stdio::piped() } else { Stdio::null() };
+    command.current_dir("/").stdin(input).stdout(Stdio::piped()).stderr(log);
     let mut child = command.spawn().map_err(AgentError::Io)?;
     let mut said = String::new();
     if let Some(mut stdout) = child.stdout.take() {

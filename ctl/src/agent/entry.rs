@@ -14,7 +14,7 @@ use rustix::{
     fs::FlockOperation,
     process::{Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit},
 };
-use tokio::sync::mpsc;
+use tokio::{net::unix::pipe, sync::mpsc};
 use vswitch_switch::sys::descriptors::close_on_exec;
 
 use super::{
@@ -171,13 +171,21 @@ impl Prepared {
             let listener = server::Listener::new(listener)?;
             agent.adopt(survivors).await;
             Mirror::make(&state_dir).follow()?;
+            let starter = ephemeral.then(starter).transpose()?;
             say(READY);
-            server::serve(agent, Some(listener), None, lost_endpoints).await
+            server::serve(agent, Some(listener), None, starter, lost_endpoints).await
         });
         let _ = fs::remove_file(state_dir.join(socket::NAME));
         let _ = fs::remove_dir(orders::folder(&state_dir));
         served.map_err(|error: io::Error| error.to_string())
     }
+}
+
+/// The pipe that ends with the vswitchd that started this agent. What the agent starts does not inherit it.
+fn starter() -> io::Result<pipe::Receiver> {
+    let held = rustix::io::fcntl_dupfd_cloexec(io::stdin(), FIRST_FREE.cast_signed())?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    pipe::Receiver::from_owned_fd(held)
 }
 
 /// One agent for a state directory.

@@ -111,7 +111,7 @@ pub(crate) fn helper_main() -> io::Result<()> {
     let settings = Settings { ephemeral: true, open_files: None, state_dir: "/".into(), homes: Vec::new() };
     let agent = Agent::new(network, Processes::new(settings), None, lost, true, true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { server::serve(agent, None, Some(Channel::new(socket)?), lost_endpoints).await })
+    runtime.block_on(async { server::serve(agent, None, Some(Channel::new(socket)?), None, lost_endpoints).await })
 }
 
 /// Enters the user namespace whose descriptor comes first.

@@ -1,12 +1,12 @@
 //! Containers that are held still, without control groups: every process in the container's pid namespace but the first, which is
 //! vswitchd's own, gets SIGSTOP or SIGCONT.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Stops or continues all processes of the container whose first process this is.
-pub(super) fn freeze(first: u32, frozen: bool) -> io::Result<()> {
+pub(super) async fn freeze(first: u32, frozen: bool) -> io::Result<()> {
     let namespace = fs::read_link(namespace(first))?;
     let signal = if frozen { Signal::STOP } else { Signal::CONT };
     // Those that are not stopped yet may start others meanwhile.
@@ -28,6 +28,8 @@ pub(super) fn freeze(first: u32, frozen: bool) -> io::Result<()> {
         if !found {
             return Ok(());
         }
+        // Whoever got the signal stops when it is its turn to run.
+        tokio::time::sleep(PAUSE).await;
     }
     Err(io::Error::other("its processes multiply faster than they can be stopped"))
 }
@@ -52,4 +54,7 @@ fn is_stopped(pid: u32) -> Option<bool> {
 }
 
 /// Looks at all processes.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 500;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(2);

@@ -270,10 +270,13 @@ impl Processes {
     }
 
     /// Holds all processes of a container still, or lets them go on.
-    pub(crate) fn freeze(&self, id: &str, frozen: bool) -> Answer {
+    pub(crate) async fn freeze(&self, id: &str, frozen: bool) -> Answer {
         let process = self.running(id).filter(|process| process.init.is_some());
         let process = process.ok_or_else(|| Failure::no_process(id))?;
-        let done = freezer::freeze(number(process.pid), frozen);
+        let done = freezer::freeze(number(process.pid), frozen).await;
+        if done.is_err() && frozen {
+            let _ = freezer::freeze(number(process.pid), false).await;
+        }
         done.map_err(|error| Failure::io("hold the container's processes still", &error))?;
         DONE
     }

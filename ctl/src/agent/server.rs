@@ -14,7 +14,8 @@ use std::{
 };
 
 use tokio::{
-    net::UnixListener,
+    io::AsyncReadExt,
+    net::{UnixListener, unix::pipe},
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc},
 };
@@ -87,11 +88,13 @@ impl Listener {
     }
 }
 
-/// Serves until everything is taken down. A helper has one connection from the beginning and no listener.
+/// Serves until everything is taken down. A helper has one connection from the beginning and no listener; an agent with a
+/// starter ends with it.
 pub(crate) async fn serve(
     agent: Agent,
     listener: Option<Listener>,
     connected: Option<Channel>,
+    starter: Option<pipe::Receiver>,
     mut lost: mpsc::UnboundedReceiver<String>,
 ) -> io::Result<()> {
     let agent = Arc::new(agent);
@@ -101,6 +104,18 @@ pub(crate) async fn serve(
     let _hangup = signal(SignalKind::hangup())?;
     if let Some(channel) = connected {
         tokio::spawn(Arc::clone(&agent).converse(channel));
+    }
+    if let Some(mut starter) = starter {
+        let agent = Arc::clone(&agent);
+        drop(tokio::spawn(async move {
+            // Nobody writes to it.
+            let _end = starter.read(&mut [0]).await;
+            // A conversation that ends takes everything down by itself.
+            let spoken = agent.connection.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            if !spoken {
+                agent.finish().await;
+            }
+        }));
     }
     loop {
         let accepted = async {
@@ -377,7 +392,7 @@ impl Agent {
                 self.processes.data().remove_volume(&name).map(|()| (Reply::Done, Vec::new()))
             }
             Request::ProcessAttach { process, attach } => self.processes.attach(&process, attach),
-            Request::ProcessFreeze { process, frozen } => self.processes.freeze(&process, frozen),
+            Request::ProcessFreeze { process, frozen } => self.processes.freeze(&process, frozen).await,
             Request::ProcessResize { process, rows, columns } => self.processes.resize(&process, (rows, columns)),
             Request::ProcessExec { process, container, exec, order, attach } => {
                 let exec = self.orders.exec(&container, order, exec, &self.policy())?;
