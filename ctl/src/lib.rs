@@ -24,6 +24,7 @@ pub mod clock;
 pub mod confinement;
 pub mod controller;
 pub mod daemon;
+pub mod dhcp;
 pub mod dns;
 pub mod error;
 pub mod ids;

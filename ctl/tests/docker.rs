@@ -234,7 +234,7 @@ fn the_daemon() {
     assert_eq!((status, &info["Containers"], &info["ContainersRunning"]), (200, &3.into(), &1.into()));
     assert_eq!((&info["ContainersStopped"], &info["Swarm"]["LocalNodeState"]), (&2.into(), &"inactive".into()));
     assert!(info["MemTotal"].as_u64().unwrap() > 0 && info["ID"].as_str().unwrap().len() == 64, "{info}");
-    assert_eq!(info["Plugins"]["Network"], json!(["bridge", "host", "null", "overlay"]));
+    assert_eq!(info["Plugins"]["Network"], json!(["bridge", "host", "ipvlan", "macvlan", "null", "overlay"]));
 }
 
 /// Reads events until the connection ends or `count` have come: type, action, and name of each.

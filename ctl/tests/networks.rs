@@ -71,7 +71,7 @@ fn refusals() {
         (json!({"Name": ""}).to_string(), 400, "must not be empty"),
         (json!({"Name": "x".repeat(129)}).to_string(), 400, "it has 129 characters"),
         (json!({"Name": "bridge"}).to_string(), 403, "operation is not permitted on predefined bridge network"),
-        (json!({"Name": "n", "Driver": "ipvlan"}).to_string(), 400, "network driver ipvlan is not available"),
+        (json!({"Name": "n", "Driver": "vlan"}).to_string(), 400, "network driver vlan is not available"),
         (json!({"Name": "n", "Options": {"mutu": "1"}}).to_string(), 400, "did you mean mtu?"),
         (json!({"Name": "n", "Options": {"mtu": "-1"}}).to_string(), 400, "invalid MTU number: -1"),
         (json!({"Name": "n", "Ingress": true}).to_string(), 400, "swarm"),

@@ -12,6 +12,7 @@ use vswitch_frame::{DropReason, L3, MacAddr, Packet, Timestamp};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
+use crate::lan::{self, LanMode};
 use crate::port::Port;
 use crate::snapshot::Network;
 use crate::verdict::Verdict;
@@ -48,6 +49,9 @@ pub fn decide(
     {
         return Some(reason.into());
     }
+    if let Some(mode) = network.config.lan.filter(|mode| *mode != LanMode::Learning) {
+        return Some(lan::decide(packet, ingress, network, mode, Database { fdb, cache }, now));
+    }
     if let Err(reason) = cache.learn(fdb, FdbKey::new(network.index, source), ingress.id, now) {
         return Some(reason.into());
     }
@@ -74,9 +78,12 @@ pub fn decide(
         // By an opening a frame goes to whom it is for, also a question that was meant for all.
         false => match network.openings.passes_to(packet) {
             Some(port) => Verdict::Forward(port),
-            None => return Some(DropReason::Isolated.into()),
+            None => lan::isolate(verdict, ingress.id, network.lan),
         },
     };
+    if let Verdict::Drop(_) = verdict {
+        return Some(verdict);
+    }
     match &network.leg {
         None if over_mtu(packet, network.config.mtu) => Some(DropReason::OverMtu.into()),
         Some(leg) => Some(leg.fit(packet, ingress.id, verdict, network.config.mtu)),

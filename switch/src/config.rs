@@ -7,6 +7,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{MacAddr, NetworkIndex};
 
+use crate::lan::LanMode;
+
 /// Settings of a [`crate::Switch`], fixed at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -69,6 +71,8 @@ pub struct NetworkConfig {
     /// Bridges behind its ports are told of each other: spanning tree's frames (01:80:C2:00:00:00) pass, which otherwise go
     /// nowhere, as to a bridge without spanning tree they are a neighbour's own business (IEEE 802.1Q 8.6.3).
     pub forward_bpdus: bool,
+    /// It has a leg on a LAN, or is to have one, and its stations meet in this way.
+    pub lan: Option<LanMode>,
     /// Largest IP packet in bytes.
     pub mtu: u32,
 }
@@ -176,6 +180,8 @@ pub enum PortDevice {
     Tap(std::os::fd::OwnedFd),
     /// The switch's end of a [`crate::memory_link`].
     Memory(crate::MemoryDevice),
+    /// A leg on a LAN.
+    Lan(crate::lan::LanDevice),
     /// Sockets of the host.
     Host(crate::HostGateway),
     /// A service at the gateways' addresses; made by [`crate::Switch::serve`].

@@ -255,6 +255,9 @@ impl Datapath {
         if port.service().is_some() {
             next.service = Some(id);
         }
+        if port.lan().is_some() {
+            network.lan = Some(id);
+        }
         overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
@@ -290,6 +293,7 @@ impl Datapath {
         let gone = next.retain_taps(|tap| tap.on.without_port(id));
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
+            network.lan = network.lan.filter(|&leg| leg != id);
             overlay::part(&mut next, &mut network, &port);
             put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         }

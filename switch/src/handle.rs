@@ -1,5 +1,6 @@
 //! The switch as control sees it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
 use crate::lab::{Capture, CaptureSpec, MOST_CAPTURES};
+use crate::lan::Hearing;
 use crate::overlay::VtepId;
 use crate::port::{Port, Service, ServicePort};
 use crate::router::RouterConfig;
@@ -201,6 +203,21 @@ impl Switch {
         }
     }
 
+    /// Says what a leg on a LAN hears from now on, while traffic runs, and which addresses its network has where.
+    ///
+    /// # Errors
+    /// When there is no such port or it is no such leg, its parent is gone, or what the kernel says.
+    pub fn hear(
+        &self,
+        port: PortId,
+        hearing: &Hearing,
+        stations: BTreeMap<IpAddr, MacAddr>,
+    ) -> Result<(), SwitchError> {
+        let snapshot = self.datapath.snapshot();
+        let leg = snapshot.port(port).and_then(|port| port.lan()).ok_or(SwitchError::UnknownPort(port))?;
+        leg.hear(hearing, stations).map_err(|source| SwitchError::Io { action: "hear of the LAN", source })
+    }
+
     /// The network that has an index now.
     #[must_use]
     pub fn network(&self, index: NetworkIndex) -> Option<NetworkRef> {
@@ -256,6 +273,7 @@ impl Switch {
             gateway: None,
             inter_port: true,
             forward_bpdus: false,
+            lan: None,
             mtu: u32::from(u16::MAX),
         };
         let network = self.add_network(config)?;

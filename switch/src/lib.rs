@@ -49,6 +49,7 @@ pub mod fdb;
 mod gateway;
 mod handle;
 pub mod lab;
+pub mod lan;
 mod openings;
 pub mod overlay;
 pub mod pipeline;

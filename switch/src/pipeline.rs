@@ -141,6 +141,7 @@ impl Pipeline {
             let verdict = match verdict {
                 Some(Verdict::Forward(port)) if snapshot.port(port).is_some() => Verdict::Forward(port),
                 // The entry leads to a port that was just removed.
+                Some(Verdict::Forward(_)) if network.config.lan.is_some() => DropReason::NoReceiver.into(),
                 Some(Verdict::Forward(_)) => Verdict::Flood,
                 Some(Verdict::Flood) if suppressed(ingress, network, buffer) => Verdict::Answer,
                 Some(Verdict::Drop(Cause::TooBig(mtu))) => {
@@ -198,8 +199,10 @@ impl Pipeline {
         match verdict {
             Verdict::Forward(port) => self.egress.push(port, index),
             Verdict::Forwarded => {}
-            Verdict::Flood => {
-                let mut others = members.iter().filter(|&&member| member != ingress.id).peekable();
+            Verdict::Flood | Verdict::FloodBut(_) => {
+                let but = if let Verdict::FloodBut(port) = verdict { port } else { ingress.id };
+                let other = |&&member: &&PortId| member != ingress.id && member != but;
+                let mut others = members.iter().filter(other).peekable();
                 if others.peek().is_none() {
                     cells.dropped(DropReason::NoReceiver, 1);
                     if let Some(lab) = &self.snapshot.lab {

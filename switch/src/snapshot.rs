@@ -46,6 +46,8 @@ pub struct Network {
     pub members: Vec<PortId>,
     /// Its way to other hosts, if it is an overlay network; also one of its members.
     pub leg: Option<NetworkLeg>,
+    /// The port of its leg on a LAN, also one of its members.
+    pub lan: Option<PortId>,
     /// What ports counted that are gone; shared by all generations of this network.
     pub retired: Arc<Mutex<Counters>>,
     /// Whether its policy, or something else that the translator knows, decides on what its stations send each other.
@@ -70,6 +72,7 @@ impl Network {
             members: Vec::new(),
             leg: None,
             policed: false,
+            lan: None,
             retired: Arc::default(),
             interface,
             neighbours,

@@ -17,6 +17,8 @@ pub enum Verdict {
     Forward(PortId),
     /// It goes to every other port of its network.
     Flood,
+    /// The same, but for one port that has seen it already.
+    FloodBut(PortId),
     /// It is on its way already: to ports that its decider chose, or in other buffers.
     Forwarded,
     /// Its buffer holds the answer to it, which goes back to where it came from.

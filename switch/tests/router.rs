@@ -46,6 +46,7 @@ fn setup(mtu: u32, publish: Vec<Publish>) -> Site {
         gateway,
         inter_port: true,
         forward_bpdus: false,
+        lan: None,
         mtu,
     };
     let net = lab.datapath.add_network(config("inside", leg(GATEWAY_MAC, GATEWAY), 1500)).unwrap();

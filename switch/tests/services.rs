@@ -63,6 +63,7 @@ fn world() -> World {
         gateway: None,
         inter_port: true,
         forward_bpdus: false,
+        lan: None,
         mtu: 65_535,
     };
     let hidden = lab.datapath.add_network(hidden).unwrap();

@@ -20,6 +20,7 @@ mod harness;
 mod host;
 mod hostile_frames;
 mod joined;
+mod lan;
 mod lifecycle;
 mod limits;
 mod modes;

@@ -33,8 +33,14 @@ fn taps_carry_offloads() {
             return;
         }
         let switch = Switch::start(Settings { workers: Some(2), ..Settings::default() }).unwrap();
-        let config =
-            NetworkConfig { name: "taps".to_owned(), gateway: None, inter_port: true, forward_bpdus: false, mtu: 1500 };
+        let config = NetworkConfig {
+            name: "taps".to_owned(),
+            gateway: None,
+            inter_port: true,
+            forward_bpdus: false,
+            lan: None,
+            mtu: 1500,
+        };
         let network = switch.add_network(config).unwrap();
         for (netns, address) in [("ta", "10.8.0.1/24"), ("tb", "10.8.0.2/24")] {
             sh(&format!("ip netns add {netns}")).ok();

@@ -32,7 +32,7 @@ fn networks() {
             ("x --opt mtu=none", "none"),
             ("x --opt mtu=70000", "70000"),
             ("x --opt icc=maybe", "maybe"),
-            ("x --driver macvlan", "macvlan"),
+            ("x --driver l2bridge", "l2bridge"),
             ("x --driver host", "only one instance"),
             ("x/y", "x/y"),
             ("-- -x", "-x"),

@@ -34,6 +34,7 @@ pub mod guard;
 mod holder;
 pub mod hosts;
 pub mod http;
+pub mod lan;
 pub mod ping;
 pub mod rootless;
 pub mod site;

@@ -20,7 +20,7 @@ use std::{
     collections::BTreeMap,
     io::Write as _,
     net::IpAddr,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     thread,
     time::{Duration, Instant},
 };
@@ -31,7 +31,9 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
+use vswitch_frame::FrameBuf;
 use vswitch_frame::offload::VNET_HEADER_LEN;
+use vswitch_switch::sys::burst::Burst;
 use vswitch_tests::frames;
 
 fn main() -> Result<()> {
@@ -127,12 +129,22 @@ fn capture(socket: &OwnedFd, path: &str) -> Result<()> {
     file.write_all(&header.map(u32::to_ne_bytes).concat())?;
     writeln!(std::io::stdout(), "ready")?;
     let start = Instant::now();
-    receive(socket, 100_000, |_, frame| {
-        let (time, length) = (start.elapsed(), u32::try_from(frame.len())?);
-        let record = [u32::try_from(time.as_secs())?, time.subsec_micros(), length, length];
-        Ok(file.write_all(&[&record.map(u32::to_ne_bytes).concat(), frame].concat())?)
-    })
+    // With tags of VLANs where they were on the wire.
+    let (mut burst, mut buffers) = (Burst::new(CAPTURED), Vec::new());
+    buffers.resize_with(CAPTURED, FrameBuf::new);
+    loop {
+        poll(&mut [PollFd::new(socket, PollFlags::IN)], None)?;
+        let received = burst.receive(socket.as_fd(), &mut buffers)?;
+        for frame in buffers[..received.frames].iter().map(FrameBuf::frame) {
+            let (time, length) = (start.elapsed(), u32::try_from(frame.len())?);
+            let record = [u32::try_from(time.as_secs())?, time.subsec_micros(), length, length];
+            file.write_all(&[&record.map(u32::to_ne_bytes).concat(), frame].concat())?;
+        }
+    }
 }
+
+/// Frames that are captured at once.
+const CAPTURED: usize = 16;
 
 fn relay(one: &OwnedFd, other: &str, percent: u64) -> Result<()> {
     let other = vswitch_switch::sys::packet::open(other).with_context(|| format!("cannot open {other}"))?;

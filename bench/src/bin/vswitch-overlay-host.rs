@@ -27,6 +27,7 @@ fn main() -> anyhow::Result<()> {
         gateway: None,
         inter_port: true,
         forward_bpdus: false,
+        lan: None,
         mtu: mtu.parse()?,
     };
     let network = switch.add_network(config)?;

@@ -18,8 +18,14 @@ pub(super) const CASES: Cases = &[("switch/decide", || step(false)), ("switch/de
 fn step(checked: bool) -> Step {
     const STATIONS: u32 = 2;
     let datapath = Datapath::new(Settings::default(), 1);
-    let config =
-        NetworkConfig { name: "net".to_owned(), gateway: None, inter_port: true, forward_bpdus: false, mtu: 1500 };
+    let config = NetworkConfig {
+        name: "net".to_owned(),
+        gateway: None,
+        inter_port: true,
+        forward_bpdus: false,
+        lan: None,
+        mtu: 1500,
+    };
     let network = datapath.add_network(config).expect("a first network");
     let mac = |station: u32| MacAddr::from_u64(0x0242_0a00_0000 | u64::from(station));
     let port = |side: u8| {

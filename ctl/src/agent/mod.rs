@@ -25,6 +25,7 @@ mod network;
 pub(crate) mod orders;
 mod orphans;
 pub mod output;
+mod parent;
 mod pidfd;
 mod processes;
 pub mod protocol;

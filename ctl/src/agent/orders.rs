@@ -6,12 +6,13 @@
 //! its other end is a process that is not vswitchd. The body of `POST /containers` is kept under the id of the container
 //! that vswitchd makes of it, in a folder *beside* the state directory, where vswitchd may write nothing; that of
 //! `POST /containers/X/exec` is used once. With `POST /engines/endpoints` comes the descriptor of a network namespace, which
-//! the agent takes itself in the same way.
+//! the agent takes itself in the same way. Of `POST /networks/create` it takes note which interface of the host the network is to
+//! be on.
 
 mod request;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder},
     io::{self, Write},
     os::{
@@ -38,6 +39,8 @@ pub(crate) enum Order {
     Create(Box<ContainerCreate>),
     /// To run one more process.
     Exec(ExecRequest),
+    /// To make a network, on this interface of the host if any.
+    Network(Option<String>),
     /// To attach the network namespace whose descriptor came with the request.
     Namespace(OwnedFd),
 }
@@ -58,6 +61,8 @@ struct Table {
     taken: BTreeMap<u64, Order>,
     /// Without a folder.
     kept: BTreeMap<String, ContainerCreate>,
+    /// Parents that networks may have, without a folder.
+    parents: BTreeSet<String>,
 }
 
 impl Orders {
@@ -121,6 +126,44 @@ impl Orders {
             Ok(())
         };
         write().map_err(failed)
+    }
+
+    /// Takes note of the parent that a taken order names, which is used up: from now on networks may be on it.
+    pub(crate) fn allow_parent(&self, number: u64) -> Result<(), Failure> {
+        let mut table = self.table();
+        let Some(Order::Network(Some(parent))) = table.taken.remove(&number) else { return Err(unknown()) };
+        let mut parents = self.parents(&table);
+        if !parents.insert(parent) {
+            return Ok(());
+        }
+        let Some(folder) = &self.folder else {
+            table.parents = parents;
+            return Ok(());
+        };
+        let failed = |error: io::Error| Failure::io("keep the order", &error);
+        let (path, fresh) = (folder.join(PARENTS), folder.join(PARENTS).with_extension("new"));
+        let bytes = serde_json::to_vec(&parents).map_err(|error| failed(error.into()))?;
+        let write = || private::create(&fresh)?.write_all(&bytes).and_then(|()| fs::rename(&fresh, &path));
+        write().map_err(failed)
+    }
+
+    /// Whether a network may be on this interface of the host.
+    pub(crate) fn check_parent(&self, interface: &str, policy: &Policy) -> Result<(), Failure> {
+        match !policy.ordered || self.parents(&self.table()).contains(interface) {
+            true => Ok(()),
+            false => Err(refuse(format!(
+                "no client has ordered a network on parent {interface} as far as the agent knows; create the network again"
+            ))),
+        }
+    }
+
+    /// Interfaces that clients have named as parents.
+    fn parents(&self, table: &Table) -> BTreeSet<String> {
+        match &self.folder {
+            Some(folder) => fs::read(folder.join(PARENTS)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+            None => Some(table.parents.clone()),
+        }
+        .unwrap_or_default()
     }
 
     /// The namespace that came with a taken order, which is used up.
@@ -298,6 +341,9 @@ fn wrong(faults: &Faults) -> Failure {
     refuse(faults.to_string())
 }
 
+/// The file of parents. No container has such an id.
+const PARENTS: &str = "parents.json";
+
 /// The network mode that needs no sandbox.
 const HOST_NETWORK: &str = "host";
 
@@ -396,6 +442,30 @@ mod tests {
         assert!(orders.exec("c1", Some(4), exec(), &ordered).is_err(), "an order counts once");
         orders.drop_kept("c1").unwrap();
         assert!(orders.start("c1", said(Some("s1")), &ordered).is_err());
+    }
+
+    /// Networks may be on interfaces that a client has named, also after a restart of the agent, and on no other.
+    #[test]
+    fn parents() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        for orders in [Orders::of(&state), Orders::none()] {
+            orders.table().taken.extend([
+                (1, Order::Network(Some("eth0".to_owned()))),
+                (2, Order::Network(None)),
+                (3, Order::Network(Some("eth1".to_owned()))),
+            ]);
+            let ordered = policy(&[]);
+            assert!(
+                orders.check_parent("eth0", &ordered).is_err()
+                    && orders.check_parent("eth0", &Policy::default()).is_ok()
+            );
+            orders.allow_parent(1).unwrap();
+            assert!(orders.allow_parent(1).is_err() && orders.allow_parent(2).is_err(), "an order counts once");
+            orders.allow_parent(3).unwrap();
+            assert!(orders.check_parent("eth0", &ordered).is_ok() && orders.check_parent("eth2", &ordered).is_err());
+        }
+        assert!(Orders::of(&state).check_parent("eth1", &policy(&[])).is_ok());
     }
 
     /// A folder that others may write is not used.

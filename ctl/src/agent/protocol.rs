@@ -189,6 +189,20 @@ pub enum Request {
         /// Name of the interface.
         interface: String,
     },
+    /// Believe that a client wants networks on the parent that its order names. Answer: [`Reply::Done`].
+    ParentAllow {
+        /// Number of the order.
+        order: u64,
+    },
+    /// Open an interface of the agent's own network namespace as the leg of a network on its LAN: one that a client has
+    /// named. Answer: [`Reply::Parent`], a descriptor as for `EndpointAttach` that hears nothing yet, and one that keeps
+    /// other vswitchds from this place while it is open.
+    ParentOpen {
+        /// Name of the interface.
+        interface: String,
+        /// The interface, or a VLAN of it, as networks name it.
+        place: String,
+    },
     /// Take a port of the host that vswitchd itself may not take. Answer: [`Reply::Listening`] and the socket's descriptor.
     Listen {
         /// Which.
@@ -280,7 +294,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// What the agent lets a vswitchd have done. Everything is refused by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -523,6 +537,11 @@ pub enum Reply {
         mtu: u32,
         /// The host's own addresses on it.
         addresses: Vec<IpAddr>,
+    },
+    /// The interface is open as a leg; two descriptors come with this message.
+    Parent {
+        /// It is a wireless one.
+        wireless: bool,
     },
     /// The port is taken; one descriptor comes with this message.
     Listening,

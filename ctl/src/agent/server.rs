@@ -421,6 +421,11 @@ impl Agent {
                 self.named.store(true, Relaxed);
                 super::host_names::write(&lines, wanted)
             }
+            Request::ParentAllow { order } => self.orders.allow_parent(order).map(|()| (Reply::Done, Vec::new())),
+            Request::ParentOpen { interface, place } => {
+                self.orders.check_parent(&interface, &self.policy())?;
+                super::parent::open(&interface, &place, self.rootless).await
+            }
             Request::Listen { binding } => super::listen::open(&binding),
             Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
                 self.attach_given(sandbox, self.orders.namespace(order)?).await

@@ -123,7 +123,7 @@ impl NetworkState {
         let plan = if address.is_ipv4() { self.network.ipv4.as_ref() } else { self.network.ipv6.as_ref() };
         let length = prefix.or(plan.map(|plan| plan.net.prefix_len()));
         check_gateway(address, length, gateway)?;
-        if self.network.ipam == IpamDriver::Null {
+        if matches!(self.network.ipam, IpamDriver::Null | IpamDriver::Dhcp) {
             if prefix.is_none() {
                 return Err(ControlError::invalid(format!(
                     "network {} gives no addresses, so {address} needs its prefix length: write {address}/24",

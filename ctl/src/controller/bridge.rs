@@ -179,12 +179,12 @@ impl Controller {
             let ipv4 = if fits(&wish.ipv4, &old.ipv4) {
                 Ok(old.ipv4.clone())
             } else {
-                self.plan_ipv4(state, wish.ipv4.clone())
+                self.plan_ipv4(state, wish.ipv4.clone(), false)
             };
             let ipv6 = if fits(&wish.ipv6, &old.ipv6) {
                 Ok(old.ipv6.clone())
             } else {
-                self.plan_ipv6(state, wish.ipv6.clone())
+                self.plan_ipv6(state, wish.ipv6.clone(), false)
             };
             state.networks.insert(was.network.id.clone(), was);
             (new.ipv4, new.ipv6) = (ipv4?, ipv6?);
@@ -211,8 +211,8 @@ impl Controller {
         let wish = defaults.bridge;
         let network = Network {
             ipam: IpamDriver::Default,
-            ipv4: self.plan_ipv4(state, Family::Automatic)?,
-            ipv6: self.plan_ipv6(state, family(&wish.ipv6))?,
+            ipv4: self.plan_ipv4(state, Family::Automatic, false)?,
+            ipv6: self.plan_ipv6(state, family(&wish.ipv6), false)?,
             raw_options: shown(&wish.options),
             options: wish.options,
             ..predefined(&name, Driver::Bridge)
@@ -226,8 +226,8 @@ impl Controller {
         let wish = state.defaults.bridge.clone();
         Ok(Network {
             ipam: IpamDriver::Default,
-            ipv4: self.plan_ipv4(state, wish.ipv4)?,
-            ipv6: self.plan_ipv6(state, wish.ipv6)?,
+            ipv4: self.plan_ipv4(state, wish.ipv4, false)?,
+            ipv6: self.plan_ipv6(state, wish.ipv6, false)?,
             raw_options: shown(&wish.options),
             options: wish.options,
             ..predefined("bridge", Driver::Bridge)

@@ -506,7 +506,7 @@ fn resolve_mode(
             return Err(ControlError::SettingsOnly(network.name.clone()));
         }
         let mode = match network.driver {
-            Driver::Bridge | Driver::Overlay => NetworkMode::Networks,
+            Driver::Bridge | Driver::Overlay | Driver::Macvlan | Driver::Ipvlan => NetworkMode::Networks,
             Driver::Host => NetworkMode::Host,
             Driver::Null => NetworkMode::None,
         };

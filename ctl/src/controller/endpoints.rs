@@ -176,12 +176,13 @@ impl Controller {
 
     /// Makes an endpoint's interface and gives it a port. Its sandbox exists.
     pub(super) async fn bring_up(&self, id: &Id) -> Result<(), ControlError> {
+        self.lease_by_dhcp(id).await?;
         let request = {
             let state = self.state();
             let endpoint = &state.endpoint(id.as_str())?.endpoint;
             let on = state.networks.get(&endpoint.network);
             let network = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
-            let mut link = link(endpoint, &network.network, self.endpoint_mtu(&network.network));
+            let mut link = link(endpoint, &network.network, self.mtu_on(network));
             link.interface = link.interface.or_else(|| numbered(&state, endpoint, &network.network));
             Request::EndpointAttach { endpoint: id.to_string(), sandbox: endpoint.sandbox(), link }
         };
@@ -202,7 +203,9 @@ impl Controller {
     pub(super) async fn reopen(&self, id: &Id) -> Result<(), ControlError> {
         let request = Request::EndpointReopen { endpoint: id.to_string() };
         let (interface, descriptor) = opened_endpoint(self.inner.agent.call(request, Vec::new()).await?)?;
-        self.plug_in(id, interface, PortDevice::Packet(descriptor))
+        self.plug_in(id, interface, PortDevice::Packet(descriptor))?;
+        self.keep_old_lease(id);
+        Ok(())
     }
 
     /// Takes an endpoint's port and interface away. Goes on whatever fails.
@@ -213,6 +216,7 @@ impl Controller {
 
     /// Takes an endpoint's port away, if it has one.
     pub(super) fn unplug(&self, id: &Id) {
+        self.give_lease_back(id);
         let (port, addresses) = {
             let mut state = self.state();
             let Some(one) = state.endpoints.get_mut(id) else { return };
@@ -222,6 +226,7 @@ impl Controller {
             }
             names::publish_network(&state, &endpoint.network);
             self.settle_openings(&state, &endpoint.network);
+            self.follow_endpoint(&state, &endpoint);
             (port, endpoint.addresses().collect::<Vec<_>>())
         };
         if let Some(port) = port
@@ -251,7 +256,7 @@ impl Controller {
             let config = PortConfig {
                 name: endpoint.name.clone(),
                 network: index,
-                identity: identity(endpoint, on.network.options.anti_spoof),
+                identity: identity(endpoint, on.network.options.anti_spoof && !on.network.is_passthru()),
                 mac_limit: on.network.options.mac_limit,
                 allowed,
             };
@@ -267,6 +272,7 @@ impl Controller {
             names::publish_network(&state, &endpoint.network);
             self.settle_openings(&state, &endpoint.network);
             self.announce(&state, &endpoint, port);
+            self.follow_endpoint(&state, &endpoint);
             if let Some(identity) = identity(&endpoint, true) {
                 self.inner.switch.announce(port, &identity);
             }

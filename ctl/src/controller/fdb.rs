@@ -146,7 +146,8 @@ fn fdb_index(state: &State, network: &str) -> Result<NetworkIndex, ControlError>
 fn port_names(state: &State) -> BTreeMap<PortId, String> {
     let tunnels = state.networks.values().filter_map(|on| Some((on.tunnel.as_ref()?.port, PORT_NAME.to_owned())));
     let endpoints = state.endpoints.values().filter_map(|one| Some((one.port?, one.endpoint.name.clone())));
-    endpoints.chain(tunnels).collect()
+    let legs = state.networks.values().filter_map(|on| on.leg.as_ref()?.name(&on.network));
+    endpoints.chain(tunnels).chain(legs).collect()
 }
 
 fn counters(counted: &vswitch_switch::Counters) -> stats::Counters {

@@ -23,6 +23,7 @@ mod bridge;
 mod capture;
 mod container_filter;
 mod containers;
+mod dhcp;
 mod docker_view;
 mod endpoints;
 mod engines;
@@ -36,6 +37,7 @@ mod history;
 mod host;
 mod journal;
 mod keeper;
+mod lan;
 mod lifecycle;
 mod links;
 mod logs;
@@ -169,6 +171,8 @@ struct Inner {
     /// What running containers have in /etc.
     given: etc::Given,
     ephemeral: bool,
+    /// Of DHCP servers on LANs.
+    leases: dhcp::DhcpLeases,
     /// Held by who works for a container engine.
     engines: tokio::sync::Mutex<()>,
     /// Whether names of containers are in the host's /etc/hosts. Held by whoever writes them.
@@ -224,6 +228,7 @@ impl Controller {
                 names,
                 given: etc::Given::default(),
                 ephemeral,
+                leases: dhcp::DhcpLeases::default(),
                 engines: tokio::sync::Mutex::default(),
                 host_names: tokio::sync::Mutex::default(),
                 closing: AtomicBool::new(false),
@@ -239,6 +244,7 @@ impl Controller {
         controller.restore_flows();
         controller.warn_of_closed_ports();
         controller.reconcile(&hello).await?;
+        controller.look_at_parents().await;
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
         controller.restart_all();
@@ -246,6 +252,7 @@ impl Controller {
         vital::spawn(&runtime, "ports", may_block(controller.clone().regain_ports(lost_ports)));
         vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));
         vital::spawn(&runtime, "uplink", may_block(controller.clone().keep_uplink()));
+        vital::spawn(&runtime, "parents", may_block(controller.clone().keep_parents()));
         vital::spawn(&runtime, "underlays", may_block(controller.clone().keep_underlays()));
         vital::spawn(&runtime, "overlays", may_block(controller.clone().keep_overlays()));
         vital::spawn(&runtime, "journal", may_block(controller.clone().keep_journal()));

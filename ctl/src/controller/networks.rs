@@ -42,12 +42,13 @@ impl Controller {
         let (leg4, leg6) = spec.legs();
         // What only holds settings occupies nothing.
         let off = |family: Family| if spec.settings.is_some() { Family::Off } else { family };
-        let ipv4 = self.plan_ipv4(state, off(spec.ipv4))?.map(|plan| SubnetPlan { leg: leg4, ..plan });
-        let ipv6 = self.plan_ipv6(state, off(spec.ipv6))?.map(|plan| SubnetPlan { leg: leg6, ..plan });
+        let elsewhere = spec.options.routed_elsewhere();
+        let ipv4 = self.plan_ipv4(state, off(spec.ipv4), elsewhere)?.map(|plan| SubnetPlan { leg: leg4, ..plan });
+        let ipv6 = self.plan_ipv6(state, off(spec.ipv6), elsewhere)?.map(|plan| SubnetPlan { leg: leg6, ..plan });
         let driver = match (&spec.settings, &overlay) {
             (Some(_), _) => Driver::Null,
             (None, Some(_)) => Driver::Overlay,
-            (None, None) => Driver::Bridge,
+            (None, None) => spec.driver,
         };
         let network = Network {
             id,
@@ -226,6 +227,7 @@ impl Controller {
         }
         if let Some(mut on) = state.networks.remove(id) {
             self.unplug_tunnel(&mut on);
+            self.unplug_leg(&mut on);
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
             self.tell_network(&on.network, "destroy");
         }
@@ -242,15 +244,23 @@ impl Controller {
 
     pub(super) fn switch_network(&self, network: &Network) -> Result<Option<NetworkIndex>, ControlError> {
         match network.driver {
-            Driver::Bridge | Driver::Overlay => Ok(Some(self.inner.switch.add_network(switch_config(network))?)),
+            Driver::Bridge | Driver::Overlay | Driver::Macvlan | Driver::Ipvlan => {
+                Ok(Some(self.inner.switch.add_network(switch_config(network))?))
+            }
             Driver::Host | Driver::Null => Ok(None),
         }
     }
 
-    pub(super) fn plan_ipv4(&self, state: &State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+    /// `elsewhere`: it is a LAN's, which the uplink may be on, too.
+    pub(super) fn plan_ipv4(
+        &self,
+        state: &State,
+        family: Family,
+        elsewhere: bool,
+    ) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => self.given(state, wish.plan).map(Some),
+            Family::Given(wish) => self.given(state, wish.plan, elsewhere).map(Some),
             Family::Automatic => {
                 let mut used = state.host.ipv4_ranges();
                 self.insert_all(&mut used, state, true);
@@ -264,10 +274,15 @@ impl Controller {
         }
     }
 
-    pub(super) fn plan_ipv6(&self, state: &mut State, family: Family) -> Result<Option<SubnetPlan>, ControlError> {
+    pub(super) fn plan_ipv6(
+        &self,
+        state: &mut State,
+        family: Family,
+        elsewhere: bool,
+    ) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => self.given(state, wish.plan).map(Some),
+            Family::Given(wish) => self.given(state, wish.plan, elsewhere).map(Some),
             Family::Automatic => {
                 let mut used = state.host.ipv6_ranges();
                 self.insert_all(&mut used, state, false);
@@ -303,7 +318,7 @@ impl Controller {
         }
     }
 
-    fn given(&self, state: &State, plan: SubnetPlan) -> Result<SubnetPlan, ControlError> {
+    fn given(&self, state: &State, plan: SubnetPlan, elsewhere: bool) -> Result<SubnetPlan, ControlError> {
         let overlaps = |other: IpNet, network: &str| ControlError::PoolOverlaps {
             subnet: plan.net.to_string(),
             other: other.to_string(),
@@ -315,7 +330,7 @@ impl Controller {
                 return Err(overlaps(other.net, &on.network.name));
             }
         }
-        match self.inner.uplink.as_ref().and_then(|on| on.meets(&plan)) {
+        match self.inner.uplink.as_ref().filter(|_| !elsewhere).and_then(|on| on.meets(&plan)) {
             Some(other) => Err(overlaps(other, router::NAME)),
             None => Ok(plan),
         }
@@ -323,7 +338,7 @@ impl Controller {
 }
 
 /// What the switch needs to know of a network.
-fn switch_config(network: &Network) -> NetworkConfig {
+pub(super) fn switch_config(network: &Network) -> NetworkConfig {
     let ipv4 = network.ipv4.as_ref().and_then(|plan| match plan.own()? {
         std::net::IpAddr::V4(address) => Some((address, plan.net.prefix_len())),
         std::net::IpAddr::V6(_) => None,
@@ -339,6 +354,7 @@ fn switch_config(network: &Network) -> NetworkConfig {
         gateway,
         inter_port: network.options.icc,
         forward_bpdus: network.options.bpdus,
+        lan: network.options.lan.as_ref().map(|lan| lan.meeting.mode()),
         mtu: network.options.mtu,
     }
 }

@@ -26,6 +26,12 @@ impl Controller {
                 changed.name
             )));
         }
+        if changed.routed_elsewhere() {
+            return Err(ControlError::invalid(format!(
+                "network {} is on a LAN, whose traffic no router of the switch's sees, so no rule could hold there",
+                changed.name
+            )));
+        }
         if changed.policy.len() >= MOST_RULES {
             return Err(ControlError::Conflict(format!(
                 "network {} has {MOST_RULES} rules, and may have no more; let one speak of several by a label or addresses",
@@ -98,6 +104,12 @@ fn look_up(state: &State, wish: SubjectWish) -> Result<Subject, ControlError> {
             if on.index.is_none() {
                 return Err(ControlError::invalid(format!(
                     "network {} is not on the switch, so nobody is on it",
+                    on.network.name
+                )));
+            }
+            if on.network.routed_elsewhere() {
+                return Err(ControlError::invalid(format!(
+                    "network {} is on a LAN, and its members are outside for rules: write outside, or their addresses",
                     on.network.name
                 )));
             }

@@ -62,6 +62,12 @@ impl Controller {
             NetworkMode::Networks => {}
         }
         self.check_uplink(first)?;
+        let on_lan = |id: &Id| state.networks.get(id).is_some_and(|on| on.network.routed_elsewhere());
+        if networks.iter().all(on_lan) {
+            return Ok(vec![format!(
+                "port {first} is not published: the container is on a LAN, where it is reached at its own address"
+            )]);
+        }
         let internal = |id: &Id| state.networks.get(id).filter(|on| on.network.internal);
         let names: Vec<_> = networks.iter().filter_map(internal).map(|on| on.network.name.as_str()).collect();
         if names.len() == networks.len() {

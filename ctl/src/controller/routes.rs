@@ -59,9 +59,11 @@ impl Ways<'_> {
 pub(super) fn ways<'a>(state: &'a State, container: &Id) -> Ways<'a> {
     let candidates = candidates(state, container);
     let ranked = ranked(&candidates);
+    // What comes in by a LAN comes to the container's own address.
+    let by = |one: &&&Candidate<'a>| !one.network.routed_elsewhere();
     Ways {
-        ipv4: ranked.iter().find(|one| one.ipv4().is_some()).map(|one| one.endpoint),
-        ipv6: ranked.iter().find(|one| one.ipv6().is_some()).map(|one| one.endpoint),
+        ipv4: ranked.iter().find(|one| one.ipv4().is_some()).filter(by).map(|one| one.endpoint),
+        ipv6: ranked.iter().find(|one| one.ipv6().is_some()).filter(by).map(|one| one.endpoint),
     }
 }
 

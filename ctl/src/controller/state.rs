@@ -8,13 +8,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
+use super::lan::Leg;
 use super::overlay::Tunnel;
 use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
 use crate::ipam::host::HostNetworks;
 use crate::ipam::{Leases, SubnetPlan};
-use crate::model::{Asked, Container, Defaults, Endpoint, EndpointSpec, Network, Owner, Phase, StaticAddress};
+use crate::model::{Asked, Container, Defaults, Endpoint, EndpointSpec, Meeting, Network, Owner, Phase, StaticAddress};
 use crate::publish::{Binding, PortLeases};
 use crate::store::Contents;
 
@@ -48,6 +49,8 @@ pub(super) struct NetworkState {
     pub(super) index: Option<NetworkIndex>,
     /// The way to other hosts, of an overlay network.
     pub(super) tunnel: Option<Tunnel>,
+    /// Its leg on the LAN of its parent, if it is to have one and that was there once.
+    pub(super) leg: Option<Leg>,
     pub(super) endpoints: BTreeSet<Id>,
     /// The names of those that are there now.
     pub(super) zone: Arc<ZoneCell>,
@@ -298,6 +301,13 @@ impl State {
                 on.network.name
             )));
         }
+        let meeting = on.network.options.lan.as_ref().map(|lan| lan.meeting);
+        if meeting == Some(Meeting::Passthru) && !on.endpoints.is_empty() {
+            return Err(ControlError::Conflict(format!(
+                "network {} has macvlan_mode=passthru, which is for one container, and has one; disconnect that first",
+                on.network.name
+            )));
+        }
         if on.network.predefined() && !spec.aliases.is_empty() {
             return Err(ControlError::invalid("network-scoped aliases are only supported for user-defined networks"));
         }
@@ -387,6 +397,7 @@ impl NetworkState {
             network,
             index,
             tunnel: None,
+            leg: None,
             endpoints: BTreeSet::new(),
             zone: Zone::cell(),
             ipv4,

@@ -36,7 +36,7 @@ fn network(state: &State, on: &NetworkState, way_out: bool) -> TopologyNetwork {
     let network = &on.network;
     let subnet = |plan: &SubnetPlan| TopologySubnet { subnet: plan.net.to_string(), gateway: plan.gateway.to_string() };
     let subnets: Vec<_> = network.subnets().map(subnet).collect();
-    let gateway = (on.index.is_some() && !subnets.is_empty())
+    let gateway = (on.index.is_some() && network.subnets().any(|plan| plan.own().is_some()))
         .then(|| gateway_mac(network.ipv4.as_ref(), network.id.seed()).to_string());
     TopologyNetwork {
         id: network.id.to_string(),

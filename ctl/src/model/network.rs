@@ -8,7 +8,7 @@ use vswitch_api::network::{IpamConfig, NetworkCreate};
 use vswitch_frame::MacAddr;
 
 use super::{
-    Family, Faults, GatewayMode, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, PolicyRecord,
+    Family, Faults, GatewayMode, Meeting, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, PolicyRecord,
     network_name, subnet,
 };
 use crate::clock::Moment;
@@ -23,6 +23,10 @@ pub enum Driver {
     Bridge,
     /// A broadcast domain of several hosts' switches, joined by tunnels.
     Overlay,
+    /// Containers on a LAN of the host, each with a MAC address of its own.
+    Macvlan,
+    /// Containers on a LAN of the host, all with the parent's MAC address.
+    Ipvlan,
     /// The host's own network namespace.
     Host,
     /// No network at all.
@@ -36,6 +40,8 @@ impl Driver {
         match self {
             Driver::Bridge => "bridge",
             Driver::Overlay => "overlay",
+            Driver::Macvlan => "macvlan",
+            Driver::Ipvlan => "ipvlan",
             Driver::Host => "host",
             Driver::Null => "null",
         }
@@ -49,6 +55,8 @@ pub enum IpamDriver {
     Default,
     /// Nobody: endpoints have no addresses unless told.
     Null,
+    /// A DHCP server on the network.
+    Dhcp,
 }
 
 impl IpamDriver {
@@ -58,6 +66,7 @@ impl IpamDriver {
         match self {
             IpamDriver::Default => "default",
             IpamDriver::Null => "null",
+            IpamDriver::Dhcp => "dhcp",
         }
     }
 }
@@ -143,6 +152,18 @@ impl Network {
         options.masquerade && mode == GatewayMode::Nat
     }
 
+    /// Whether it is for one container, which may be whoever it likes.
+    #[must_use]
+    pub fn is_passthru(&self) -> bool {
+        self.options.lan.as_ref().is_some_and(|lan| lan.meeting == Meeting::Passthru)
+    }
+
+    /// Whether it is on a LAN, and the switch no router of it.
+    #[must_use]
+    pub fn routed_elsewhere(&self) -> bool {
+        self.options.routed_elsewhere()
+    }
+
     /// The subnets, IPv4 first.
     pub fn subnets(&self) -> impl Iterator<Item = &SubnetPlan> {
         self.ipv4.iter().chain(&self.ipv6)
@@ -154,6 +175,8 @@ impl Network {
 pub struct NetworkSpec {
     /// Its name.
     pub name: String,
+    /// What makes it.
+    pub driver: Driver,
     /// Nothing leaves it.
     pub internal: bool,
     /// As asked.
@@ -202,7 +225,8 @@ impl NetworkSpec {
             (_, true) => GatewayLeg::Elsewhere,
             (_, false) => GatewayLeg::Switch,
         };
-        (leg(self.options.gateway_ipv4, self.options.inhibit_ipv4), leg(self.options.gateway_ipv6, false))
+        let elsewhere = self.options.routed_elsewhere();
+        (leg(self.options.gateway_ipv4, self.options.inhibit_ipv4), leg(self.options.gateway_ipv6, elsewhere))
     }
 }
 
@@ -217,18 +241,23 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     let settings = wire.clone();
     let mut general = Faults::new("");
     let name = general.take(network_name(&wire.name)).unwrap_or_default();
-    check_driver(&wire, &mut general);
+    let driver = parse_driver(&wire, &mut general);
     let ipam_wire = wire.ipam.unwrap_or_default();
     let ipam = general.take(parse_ipam_driver(&ipam_wire.driver)).unwrap_or(IpamDriver::Default);
-    let overlay = wire.driver == Driver::Overlay.word();
-    let ParsedOptions { options, wish, warnings } = NetworkOptions::parse(&wire.options, overlay, &mut general);
+    let overlay = driver == Driver::Overlay;
+    let ParsedOptions { options, wish, warnings } = NetworkOptions::parse(&wire.options, driver, &mut general);
 
     let mut config = Faults::new("invalid network config:");
     let (mut ipv4, mut ipv6) = parse_configs(&ipam_wire.config, &mut config);
     let ipv6_wanted = wire.enable_ipv6 == Some(true) || matches!(ipv6, Family::Given(_));
-    if ipam == IpamDriver::Null {
+    if ipam != IpamDriver::Default {
         if !ipam_wire.config.is_empty() {
-            general.add("the ipam driver null gives no addresses: leave --subnet out, or use --ipam-driver default");
+            general.add(match ipam {
+                IpamDriver::Dhcp => {
+                    "the ipam driver dhcp has its addresses from a server on the network: leave --subnet out"
+                }
+                _ => "the ipam driver null gives no addresses: leave --subnet out, or use --ipam-driver default",
+            });
         }
         (ipv4, ipv6) = (Family::Off, Family::Off);
     } else {
@@ -254,8 +283,9 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             "names of containers are for a host that reaches them: add --opt host=true, or leave host-names=true out",
         );
     }
-    if options.host && ipam == IpamDriver::Null {
-        general.add("the host needs an address: leave --ipam-driver null or host=true out");
+    if options.host && ipam != IpamDriver::Default {
+        let ipam = ipam.word();
+        general.add(format!("the host needs an address of the network's: leave --ipam-driver {ipam} or host=true out"));
     }
     if !wire.internal && [options.gateway_ipv4, options.gateway_ipv6].contains(&GatewayMode::Isolated) {
         general.add("gateway mode 'isolated' can only be used for an internal network; add --internal");
@@ -273,6 +303,7 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     let config_from = wire.config_from.network;
     let spec = NetworkSpec {
         name,
+        driver,
         internal,
         attachable,
         ipam,
@@ -310,15 +341,24 @@ fn settle(family: &mut Family, on: bool) {
     }
 }
 
-fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
-    match wire.driver.as_str() {
-        "" | "bridge" | "default" | "overlay" => {}
-        only @ ("host" | "null") => faults.forbid(format!("only one instance of \"{only}\" network is allowed")),
-        other => faults.add(format!(
-            "network driver {other} is not available; custom networks use the driver bridge or overlay (host and null \
-             exist for the predefined networks host and none only)"
-        )),
-    }
+fn parse_driver(wire: &NetworkCreate, faults: &mut Faults) -> Driver {
+    let driver = match wire.driver.as_str() {
+        "" | "bridge" | "default" => Driver::Bridge,
+        "overlay" => Driver::Overlay,
+        "macvlan" => Driver::Macvlan,
+        "ipvlan" => Driver::Ipvlan,
+        only @ ("host" | "null") => {
+            faults.forbid(format!("only one instance of \"{only}\" network is allowed"));
+            Driver::Bridge
+        }
+        other => {
+            faults.add(format!(
+                "network driver {other} is not available; custom networks use the driver bridge, overlay, macvlan or \
+                 ipvlan (host and null exist for the predefined networks host and none only)"
+            ));
+            Driver::Bridge
+        }
+    };
     if !matches!(wire.scope.as_str(), "" | "local") {
         faults.add(format!("scope {} is not available; networks of vswitch have the scope local", wire.scope));
     }
@@ -334,6 +374,7 @@ fn check_driver(wire: &NetworkCreate, faults: &mut Faults) {
              internal | attachable | scope ] are not supported",
         );
     }
+    driver
 }
 
 /// What a network is to be that has another one's settings.
@@ -367,7 +408,8 @@ fn parse_ipam_driver(text: &str) -> Result<IpamDriver, String> {
     match text {
         "" | "default" => Ok(IpamDriver::Default),
         "null" => Ok(IpamDriver::Null),
-        other => Err(format!("ipam driver {other} is not available; use default or null")),
+        "dhcp" => Ok(IpamDriver::Dhcp),
+        other => Err(format!("ipam driver {other} is not available; use default, null or dhcp")),
     }
 }
 
@@ -486,7 +528,7 @@ mod tests {
             parse_network(NetworkCreate { name: name.into(), driver: driver.into(), ..NetworkCreate::default() })
         };
         assert_eq!(named("host", "").unwrap_err().class(), Class::Forbidden);
-        assert!(named("n", "macvlan").unwrap_err().to_string().contains("use the driver bridge or overlay"));
+        assert!(named("n", "vlan").unwrap_err().to_string().contains("use the driver bridge, overlay, macvlan"));
         assert_eq!(named("n", "host").unwrap_err().class(), Class::Forbidden);
         assert!(named("a/b", "bridge").is_err());
         assert!(named("ok", "bridge").is_ok());
@@ -547,6 +589,10 @@ mod tests {
                 serde_json::json!({"Name": "n", "Options": {"host": "true"}, "IPAM": {"Driver": "null"}}),
                 "needs an address",
             ),
+            (
+                serde_json::json!({"Name": "n", "Options": {"host": "true"}, "IPAM": {"Driver": "dhcp"}}),
+                "leave --ipam-driver dhcp",
+            ),
             (serde_json::json!({"Name": "n", "Options": {"host-names": "true"}}), "add --opt host=true"),
             (serde_json::json!({"Name": "n", "Options": {"host": "yes"}}), "write true or false"),
             (serde_json::json!({"Name": "n", "Driver": "overlay", "Options": {"host": "true"}}), "for bridge networks"),
@@ -566,6 +612,6 @@ mod tests {
         let spec = with("null", vec![]).unwrap();
         assert_eq!((spec.ipv4, spec.ipv6), (Family::Off, Family::Off));
         assert!(with("null", vec![config("10.0.0.0/8")]).is_err());
-        assert!(with("dhcp", vec![]).unwrap_err().to_string().contains("use default or null"));
+        assert!(with("dhcpd", vec![]).unwrap_err().to_string().contains("use default, null or dhcp"));
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, OverlayWish};
+use super::{Driver, Faults, Lan, Meeting, OverlayWish};
 
 /// The options of a network, decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,10 @@ pub struct NetworkOptions {
     /// Names of containers are in the host's /etc/hosts.
     #[serde(default)]
     pub host_names: bool,
-    /// The user named the MTU, so an overlay network does not follow its underlay's.
+    /// It is on a LAN of the host.
+    #[serde(default)]
+    pub lan: Option<Lan>,
+    /// The user named the MTU, so that the network does not follow an underlay's or a parent's.
     #[serde(default)]
     pub mtu_given: bool,
 }
@@ -68,6 +71,7 @@ impl Default for NetworkOptions {
             bridge_name: None,
             host: false,
             host_names: false,
+            lan: None,
             mtu_given: false,
         }
     }
@@ -116,9 +120,16 @@ enum Key {
     Vni,
     EncapChecksum,
     Vtep,
+    Parent,
+    MacvlanMode,
+    IpvlanMode,
+    IpvlanFlag,
 }
 
-const KEYS: [(&str, Key); 22] = [
+/// The option that names an interface of the host.
+pub const PARENT_OPTION: &str = "parent";
+
+const KEYS: [(&str, Key); 26] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -127,6 +138,10 @@ const KEYS: [(&str, Key); 22] = [
     ("bpdus", Key::Bpdus),
     ("host", Key::Host),
     ("host-names", Key::HostNames),
+    (PARENT_OPTION, Key::Parent),
+    ("macvlan_mode", Key::MacvlanMode),
+    ("ipvlan_mode", Key::IpvlanMode),
+    ("ipvlan_flag", Key::IpvlanFlag),
     ("vni", Key::Vni),
     ("encap-checksum", Key::EncapChecksum),
     ("vtep", Key::Vtep),
@@ -144,7 +159,7 @@ const KEYS: [(&str, Key); 22] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 21;
+const TOLD_KEYS: usize = 25;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -165,11 +180,16 @@ pub const MIN_MTU_IPV6: u32 = 1280;
 const MAX_MTU: u32 = 65_535;
 
 impl NetworkOptions {
-    /// From `--opt`, with what is for the tunnel of an overlay network (`overlay`); faults go to `faults`. As with Docker,
-    /// keys that nobody knows are kept, except where one was misspelt.
+    /// From `--opt`, with what is for the tunnel of an overlay network; faults go to `faults`. As with Docker, keys that nobody
+    /// knows are kept, except where one was misspelt.
     #[must_use]
-    pub fn parse(given: &BTreeMap<String, String>, overlay: bool, faults: &mut Faults) -> ParsedOptions {
+    pub fn parse(given: &BTreeMap<String, String>, driver: Driver, faults: &mut Faults) -> ParsedOptions {
         let mut parsed = ParsedOptions::default();
+        let on_lan = matches!(driver, Driver::Macvlan | Driver::Ipvlan);
+        if on_lan {
+            let one_mac = driver == Driver::Ipvlan;
+            parsed.options.lan = Some(Lan { parent: None, meeting: Meeting::Bridge, one_mac });
+        }
         for (key, value) in given {
             let Some((name, key)) = KEYS.iter().find(|(name, _)| name == key) else {
                 match unknown(key) {
@@ -178,9 +198,11 @@ impl NetworkOptions {
                 }
                 continue;
             };
-            if !overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
+            if !driver.knows(*key) {
+                faults.add(format!("option {name} is of no use with the driver {}; leave it out", driver.word()));
+            } else if driver != Driver::Overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
-            } else if overlay
+            } else if driver != Driver::Bridge
                 && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host | Key::HostNames)
             {
                 faults.add(format!("option {name} is for bridge networks; leave it out"));
@@ -188,7 +210,18 @@ impl NetworkOptions {
                 faults.add(sentence);
             }
         }
+        // A router of the LAN's own is the gateway there, unless the user says otherwise.
+        let said = |wanted: Key| KEYS.iter().any(|(name, key)| *key == wanted && given.contains_key(*name));
+        if parsed.options.lan.is_some() && !said(Key::InhibitIpv4) {
+            parsed.options.inhibit_ipv4 = true;
+        }
         parsed
+    }
+
+    /// Whether the gateway of a network is the LAN's own router.
+    #[must_use]
+    pub const fn routed_elsewhere(&self) -> bool {
+        self.lan.is_some() && self.inhibit_ipv4
     }
 
     /// Whether the MTU is large enough for IPv6.
@@ -199,6 +232,18 @@ impl NetworkOptions {
         match self.mtu {
             0..MIN_MTU_IPV6 => Err(format!("invalid MTU number: {}; IPv6 needs at least {MIN_MTU_IPV6}", self.mtu)),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Driver {
+    /// Whether an option can mean anything for its networks.
+    const fn knows(self, key: Key) -> bool {
+        match key {
+            Key::Parent => matches!(self, Driver::Bridge | Driver::Macvlan | Driver::Ipvlan),
+            Key::MacvlanMode => matches!(self, Driver::Macvlan),
+            Key::IpvlanMode | Key::IpvlanFlag => matches!(self, Driver::Ipvlan),
+            _ => true,
         }
     }
 }
@@ -231,6 +276,27 @@ impl ParsedOptions {
             Key::Bpdus => options.bpdus = parse_bool(name, value)?,
             Key::Host => options.host = parse_bool(name, value)?,
             Key::HostNames => options.host_names = parse_bool(name, value)?,
+            Key::Parent => {
+                let parent = Some(value.parse()?);
+                let lan = Lan { parent: None, meeting: Meeting::Learning, one_mac: false };
+                options.lan.get_or_insert(lan).parent = parent;
+            }
+            Key::MacvlanMode => {
+                let meeting = Meeting::parse(name, value)?;
+                options.lan.iter_mut().for_each(|lan| lan.meeting = meeting);
+            }
+            Key::IpvlanMode if matches!(value, "" | "l2") => {}
+            Key::IpvlanMode => {
+                return Err(format!("requested ipvlan mode '{value}' is not available: {name}=l2 is; leave it out"));
+            }
+            Key::IpvlanFlag => match value {
+                "" | "bridge" => {}
+                "private" => options.lan.iter_mut().for_each(|lan| lan.meeting = Meeting::Private),
+                "vepa" => options.lan.iter_mut().for_each(|lan| lan.meeting = Meeting::Vepa),
+                _ => {
+                    return Err(format!("requested ipvlan flag '{value}' is not valid; write bridge, private or vepa"));
+                }
+            },
             Key::BridgeName => options.bridge_name = Some(value.to_owned()),
             Key::MacLimit => {
                 let limit = value.parse().ok().filter(|limit| *limit > 0);
@@ -349,7 +415,7 @@ mod tests {
     fn parse(pairs: &[(&str, &str)]) -> Result<NetworkOptions, String> {
         let mut faults = Faults::new("");
         let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let parsed = NetworkOptions::parse(&map, false, &mut faults);
+        let parsed = NetworkOptions::parse(&map, Driver::Bridge, &mut faults);
         faults.finish(parsed.options).map_err(|faults| faults.to_string())
     }
 
@@ -379,7 +445,7 @@ mod tests {
         assert!(parse(&[("encrypted", "")]).unwrap_err().contains("not encrypted"));
         let warnings = |key: &str| {
             let mut faults = Faults::new("");
-            let parsed = NetworkOptions::parse(&[(key.to_owned(), "x".to_owned())].into(), false, &mut faults);
+            let parsed = NetworkOptions::parse(&[(key.to_owned(), "x".to_owned())].into(), Driver::Bridge, &mut faults);
             faults.finish(parsed.warnings).unwrap().join(" ")
         };
         assert_eq!(warnings("foo"), "network option foo is not known here; it is kept and of no effect");
@@ -419,7 +485,8 @@ mod tests {
         assert!(error.contains("add --driver overlay"), "{error}");
         let wish = |key: &str, value: &str| {
             let mut faults = Faults::new("");
-            let parsed = NetworkOptions::parse(&[(key.to_owned(), value.to_owned())].into(), true, &mut faults);
+            let parsed =
+                NetworkOptions::parse(&[(key.to_owned(), value.to_owned())].into(), Driver::Overlay, &mut faults);
             faults.finish(parsed.wish).map_err(|faults| faults.to_string())
         };
         let long = wish("com.docker.network.driver.overlay.vxlanid_list", "4097").unwrap();
@@ -427,6 +494,44 @@ mod tests {
         assert_eq!(wish("encap-checksum", "true").unwrap().checksum, Some(true));
         assert!(wish("vtep", "eth0").unwrap_err().contains("write an address of --vtep"));
         assert!(wish("encap-checksum", "perhaps").is_err() && wish("vni", "0").is_err());
+    }
+
+    /// A LAN's options are for the drivers that they are of; the LAN's router is the gateway unless the user says otherwise.
+    #[test]
+    fn lan_options() {
+        let of = |driver: Driver, pairs: &[(&str, &str)]| {
+            let mut faults = Faults::new("");
+            let map = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let parsed = NetworkOptions::parse(&map, driver, &mut faults);
+            faults.finish(parsed.options).map_err(|faults| faults.to_string())
+        };
+        let bridge = of(Driver::Bridge, &[("parent", "eth0")]).unwrap();
+        assert!(bridge.routed_elsewhere() && bridge.lan.unwrap().meeting == Meeting::Learning);
+        let own = [("parent", "eth0"), ("com.docker.network.bridge.inhibit_ipv4", "false")];
+        assert!(
+            !of(Driver::Bridge, &own).unwrap().routed_elsewhere()
+                && !of(Driver::Bridge, &[]).unwrap().routed_elsewhere()
+        );
+        let macvlan = of(Driver::Macvlan, &[("parent", "eth0.50"), ("macvlan_mode", "vepa")]).unwrap();
+        let lan = macvlan.lan.clone().unwrap();
+        assert_eq!(
+            (lan.parent.unwrap().to_string().as_str(), lan.meeting, lan.one_mac),
+            ("eth0.50", Meeting::Vepa, false)
+        );
+        assert!(of(Driver::Macvlan, &[]).unwrap().routed_elsewhere());
+        assert!(of(Driver::Ipvlan, &[("ipvlan_mode", "l2")]).unwrap().lan.unwrap().one_mac);
+        for (driver, key, value, says) in [
+            (Driver::Overlay, "parent", "eth0", "of no use with the driver overlay"),
+            (Driver::Bridge, "macvlan_mode", "bridge", "of no use with the driver bridge"),
+            (Driver::Macvlan, "ipvlan_mode", "l2", "of no use with the driver macvlan"),
+            (Driver::Macvlan, "macvlan_mode", "l3", "requested macvlan mode 'l3' is not valid"),
+            (Driver::Macvlan, "com.docker.network.bridge.inhibit_ipv4", "true", "is for bridge networks"),
+            (Driver::Ipvlan, "ipvlan_mode", "l3", "requested ipvlan mode 'l3' is not available"),
+            (Driver::Macvlan, "parent", "eth0.5000", "VLAN ids are 1 to 4094"),
+        ] {
+            let refused = of(driver, &[(key, value)]).unwrap_err();
+            assert!(refused.contains(says), "{refused}");
+        }
     }
 
     /// Bad values are refused, all at once.

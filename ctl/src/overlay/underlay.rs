@@ -17,6 +17,7 @@ use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use tokio::sync::Notify;
+use vswitch_frame::MacAddr;
 
 use crate::vital;
 
@@ -27,6 +28,34 @@ pub struct Underlay {
     pub interface: String,
     /// Bytes of its longest IP packet.
     pub mtu: u32,
+}
+
+/// How an interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkSight {
+    /// Bytes of its longest IP packet.
+    pub mtu: u32,
+    /// Its MAC address, if it has one.
+    pub mac: MacAddr,
+    /// It is switched on and has a carrier.
+    pub carries: bool,
+}
+
+impl LinkSight {
+    fn of(link: &LinkMessage) -> LinkSight {
+        let carries = link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+        let mut sight = LinkSight { mtu: u32::from(u16::MAX), mac: MacAddr::ZERO, carries };
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => sight.mtu = (*mtu).min(sight.mtu),
+                LinkAttribute::Address(octets) => {
+                    sight.mac = octets.as_slice().try_into().map_or(MacAddr::ZERO, MacAddr::new);
+                }
+                _ => {}
+            }
+        }
+        sight
+    }
 }
 
 /// Why the host's interfaces cannot be asked for.
@@ -86,12 +115,20 @@ impl Monitor {
     /// # Errors
     /// When the kernel does not answer.
     pub fn carries(&self, interface: &str) -> Result<Option<bool>, UnderlayError> {
+        Ok(self.link(interface)?.map(|link| link.carries))
+    }
+
+    /// How the interface of this name is; `None`: there is none.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn link(&self, interface: &str) -> Result<Option<LinkSight>, UnderlayError> {
         let mut found = None;
         self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
             if let RouteNetlinkMessage::NewLink(link) = message
                 && link.attributes.iter().any(|one| matches!(one, LinkAttribute::IfName(name) if name == interface))
             {
-                found = Some(link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp));
+                found = Some(LinkSight::of(&link));
             }
         })?;
         Ok(found)

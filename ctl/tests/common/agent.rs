@@ -209,11 +209,16 @@ impl FakeState {
             }
             Request::UplinkOpen { .. } => (Reply::Uplink { mtu: 1500, addresses: Vec::new() }, vec![device()], None),
             Request::SandboxOpen { socket: SandboxSocket::NameServer, .. } => (Reply::Sockets, name_server(), None),
+            Request::ParentOpen { interface, .. } => {
+                let message = format!("-o parent interface was not found on the host: {interface}");
+                (Reply::Failed(Failure { kind: FailureKind::Gone, message }), Vec::new(), None)
+            }
             Request::SandboxOpen { .. } => {
                 let message = "there is no way out of what is pretended".to_owned();
                 (Reply::Failed(Failure { kind: FailureKind::Other, message }), Vec::new(), None)
             }
             Request::Hide { .. }
+            | Request::ParentAllow { .. }
             | Request::DefaultRoute { .. }
             | Request::ProcessFiles { .. }
             | Request::ProcessOutput { .. }

@@ -3,7 +3,7 @@
 use crate::admit::admit;
 use crate::offload::{Offload, VNET_HEADER_LEN};
 use crate::vlan::{TAG_LEN, VlanTag};
-use crate::{DropReason, Headers, Malformed, NetworkRef, Packet, PacketMut};
+use crate::{DropReason, EtherType, Headers, Malformed, NetworkRef, Packet, PacketMut};
 
 /// Bytes kept free in front of a received frame: room for a VLAN tag or the outer headers of a tunnel (outer IPv6,
 /// UDP, VXLAN and Ethernet need 70) without moving the frame.
@@ -245,6 +245,23 @@ impl FrameBuf {
         self.forget();
         true
     }
+
+    /// Takes the outermost VLAN tag out, as if [`FrameBuf::insert_vlan`] had put it there.
+    pub fn remove_vlan(&mut self) -> Option<VlanTag> {
+        let bytes = self.frame().get(12..16)?;
+        let tpid = EtherType(u16::from_be_bytes([bytes[0], bytes[1]]));
+        let tci = u16::from_be_bytes([bytes[2], bytes[3]]);
+        if !matches!(tpid, EtherType::VLAN | EtherType::SERVICE_VLAN) {
+            return None;
+        }
+        let old = self.start;
+        self.start += TAG_LEN;
+        self.len -= TAG_LEN;
+        self.storage.copy_within(old..old + 12, self.start);
+        self.offload = self.offload.moved_forward(TAG_LEN);
+        self.forget();
+        Some(VlanTag { tpid, tci })
+    }
 }
 
 impl Default for FrameBuf {
@@ -262,7 +279,6 @@ impl std::fmt::Debug for FrameBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EtherType;
     use crate::offload::{Gso, GsoKind, PartialChecksum};
 
     /// C30-C33: a tag put back lies behind the addresses, and csum_start and hdr_len move by its four bytes.
@@ -280,6 +296,9 @@ mod tests {
         assert_eq!(buffer.frame()[16..], frame[12..]);
         assert_eq!(buffer.offload.checksum.unwrap().start, 38);
         assert_eq!(buffer.offload.gso.unwrap().header_len, 70);
+        assert_eq!(buffer.remove_vlan(), Some(VlanTag { tpid: EtherType::VLAN, tci: 0xa064 }));
+        assert_eq!((buffer.frame(), buffer.offload), (&frame[..], offload));
+        assert_eq!(buffer.remove_vlan(), None);
     }
 
     /// What goes out with a virtio-net header comes in again as it was; a lone header or half of one is no frame.

@@ -62,6 +62,7 @@ pub use mac::{MacAddr, MacParseError};
 pub use offload::{Gso, Offload};
 pub use packet::{OwnedPacket, Packet, PacketMut};
 pub use time::Timestamp;
+pub use vlan::{VlanId, VlanIdFault};
 
 /// Why bytes could not be viewed as a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

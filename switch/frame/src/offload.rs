@@ -128,6 +128,16 @@ impl Offload {
         header
     }
 
+    /// The same work after `bytes` were taken out in front of the L4 header; what was said of them is not.
+    #[must_use]
+    pub fn moved_forward(self, bytes: usize) -> Offload {
+        let by = u16::try_from(bytes).unwrap_or(u16::MAX);
+        Offload {
+            checksum: self.checksum.map(|c| PartialChecksum { start: c.start.saturating_sub(by), ..c }),
+            gso: self.gso.map(|g| Gso { header_len: g.header_len.saturating_sub(by), ..g }),
+        }
+    }
+
     /// The same work after `bytes` were inserted in front of the L4 header.
     #[must_use]
     pub fn moved_back(self, bytes: usize) -> Offload {

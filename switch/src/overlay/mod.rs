@@ -80,7 +80,7 @@ impl NetworkLeg {
     pub(crate) fn fit(&self, packet: &Packet<'_>, ingress: PortId, verdict: Verdict, mtu: u32) -> Verdict {
         let through = match verdict {
             Verdict::Forward(port) => port == self.port,
-            Verdict::Flood => ingress != self.port,
+            Verdict::Flood | Verdict::FloodBut(_) => ingress != self.port,
             Verdict::Forwarded | Verdict::Answer | Verdict::Consumed | Verdict::Drop(_) => false,
         };
         let mtu = if through { mtu.min(self.leg.overlay.path_limit()) } else { mtu };

@@ -26,6 +26,7 @@ pub use streams::StreamStats;
 
 use crate::counters::{Cells, PortCounters};
 use crate::lab::Watch;
+use crate::lan::LanDevice;
 use crate::overlay::{Outbound, OverlayLeg};
 use crate::shared::wide;
 use crate::sys::burst::{Burst, Refused, Trains};
@@ -124,11 +125,12 @@ impl Port {
         Port { id, label, config, worker, counters, suspect, trains: TrainsTaken::new(own), takes_long: own, device }
     }
 
-    /// `packet`, `tap`, `memory`, `overlay`, `host` or `service`.
+    /// `packet`, `lan`, `tap`, `memory`, `overlay`, `host` or `service`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self.device {
             PortDevice::Packet(_) => "packet",
+            PortDevice::Lan(_) => "lan",
             PortDevice::Tap(_) => "tap",
             PortDevice::Memory(_) => "memory",
             PortDevice::Overlay(_) => "overlay",
@@ -142,6 +144,7 @@ impl Port {
     pub fn is_gone(&self) -> bool {
         match &self.device {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
+            PortDevice::Lan(lan) => packet::is_gone(lan.socket()),
             PortDevice::Tap(_) => self.suspect.load(Relaxed),
             PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) | PortDevice::Service(_) => false,
         }
@@ -153,6 +156,15 @@ impl Port {
     pub const fn overlay(&self) -> Option<&Arc<OverlayLeg>> {
         match &self.device {
             PortDevice::Overlay(leg) => Some(leg),
+            _ => None,
+        }
+    }
+
+    /// The leg on a LAN.
+    #[must_use]
+    pub const fn lan(&self) -> Option<&LanDevice> {
+        match &self.device {
+            PortDevice::Lan(lan) => Some(lan),
             _ => None,
         }
     }
@@ -172,6 +184,7 @@ impl Port {
     pub fn raw_fd(&self) -> Option<RawFd> {
         match &self.device {
             PortDevice::Packet(fd) | PortDevice::Tap(fd) => Some(fd.as_raw_fd()),
+            PortDevice::Lan(lan) => Some(lan.raw_fd()),
             PortDevice::Memory(device) => Some(device.fd().as_raw_fd()),
             PortDevice::Host(gateway) => Some(gateway.raw_fd()),
             PortDevice::Service(service) => Some(service.raw_fd()),
@@ -187,6 +200,7 @@ impl Port {
     pub fn receive(&self, burst: &mut Burst, buffers: &mut [FrameBuf]) -> io::Result<Received> {
         match &self.device {
             PortDevice::Packet(socket) => burst.receive(socket.as_fd(), buffers),
+            PortDevice::Lan(lan) => lan.receive(burst, buffers),
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
             PortDevice::Memory(device) => Ok(Received::all(device.receive(buffers), buffers.len())),
             PortDevice::Host(gateway) => gateway.receive(buffers),
@@ -210,6 +224,13 @@ impl Port {
             PortDevice::Packet(socket) => self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
                 self.send_packets(socket.as_fd(), burst, buffers, rest)
             }),
+            PortDevice::Lan(lan) => {
+                let dressed = lan.dress(buffers, indices);
+                self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
+                    self.send_packets(lan.socket(), burst, buffers, rest)
+                });
+                lan.undress(buffers, indices, dressed);
+            }
             PortDevice::Tap(fd) => self.send_rest(indices, buffers, cells, watch, |rest, buffers| {
                 let sent = tap::send(fd.as_fd(), &mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })

@@ -10,6 +10,7 @@ use super::next_hop::solicit;
 use crate::datapath::Datapath;
 use crate::egress::Outlet;
 use crate::fdb::FdbKey;
+use crate::lan::LanMode;
 use crate::port::Port;
 use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
@@ -73,8 +74,9 @@ impl Chores {
                 datapath.router.neighbours_changed();
             }
             announcement.build(self.0.buffer());
-            let hears =
-                |member: &Port| member.id != port.id && (network.config.inter_port || member.overlay().is_some());
+            let meet = network.config.inter_port && network.config.lan.is_none_or(LanMode::switches);
+            let far = |member: &Port| member.overlay().is_some() || network.lan == Some(member.id);
+            let hears = |member: &Port| member.id != port.id && (meet || far(member));
             let members = network.members.iter().filter_map(|&member| snapshot.port(member));
             self.0.send(snapshot, members.filter(|member| hears(member)).map(|member| member.id));
         }
@@ -159,6 +161,7 @@ mod tests {
                     gateway: Some(gateway),
                     inter_port: true,
                     forward_bpdus: false,
+                    lan: None,
                     mtu: 1500,
                 };
                 datapath.add_network(config).unwrap()

@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-use vswitch_frame::{FrameBuf, ethernet, segment, vlan};
+use vswitch_frame::{FrameBuf, MacAddr, ethernet, segment, vlan};
 
 use super::checked;
+use crate::lan::{DEAF, Instruction};
 
 /// Receive buffer asked for, in bytes. Without privilege over the host the kernel grants `net.core.rmem_max`.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
@@ -23,6 +24,19 @@ const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// # Errors
 /// `NotFound` when there is no such interface; otherwise what the kernel says.
 pub fn open(interface: &str) -> io::Result<OwnedFd> {
+    open_with(interface, |_| Ok(()))
+}
+
+/// As [`open`], a socket that hears nothing until [`filter`] says what.
+///
+/// # Errors
+/// As there.
+pub fn open_deaf(interface: &str) -> io::Result<OwnedFd> {
+    open_with(interface, |socket| filter(socket, &DEAF))
+}
+
+/// A socket that `prepare` has seen before any frame is received.
+fn open_with(interface: &str, prepare: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<OwnedFd> {
     let name = CString::new(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: `name` is a NUL-terminated string that outlives the call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
@@ -40,6 +54,7 @@ pub fn open(interface: &str) -> io::Result<OwnedFd> {
     // Forcing needs privilege over the host; the plain option is cut to the host's limit and cannot fail for its size.
     set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER)
         .or_else(|_| set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER))?;
+    prepare(socket.as_fd())?;
     bind(socket.as_fd(), index)?;
     Ok(socket)
 }
@@ -91,19 +106,77 @@ pub fn send_in_pieces(socket: BorrowedFd<'_>, buffer: &mut FrameBuf) -> io::Resu
 /// # Errors
 /// When the interface is gone, or what the kernel says.
 pub fn hear_everybody(socket: BorrowedFd<'_>) -> io::Result<()> {
+    join(socket, Membership::Everybody)
+}
+
+/// What a NIC passes on beside frames for its own MAC address, while a socket asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Everything.
+    Everybody,
+    /// Frames for groups.
+    Groups,
+    /// Frames for this station.
+    Station(MacAddr),
+}
+
+/// Asks for something.
+///
+/// # Errors
+/// When the interface is gone, or what the kernel says.
+pub fn join(socket: BorrowedFd<'_>, membership: Membership) -> io::Result<()> {
+    change_membership(socket, libc::PACKET_ADD_MEMBERSHIP, membership)
+}
+
+/// Asks for it no more.
+///
+/// # Errors
+/// As [`join`].
+pub fn leave(socket: BorrowedFd<'_>, membership: Membership) -> io::Result<()> {
+    change_membership(socket, libc::PACKET_DROP_MEMBERSHIP, membership)
+}
+
+fn change_membership(socket: BorrowedFd<'_>, option: libc::c_int, wanted: Membership) -> io::Result<()> {
     let index = bound_to(socket)?;
     // SAFETY: packet_mreq is plain data for which zero is valid.
     let mut membership: libc::packet_mreq = unsafe { mem::zeroed() };
     membership.mr_ifindex = index;
-    membership.mr_type = u16::try_from(libc::PACKET_MR_PROMISC).expect("the type is 1");
+    let kind = match wanted {
+        Membership::Everybody => libc::PACKET_MR_PROMISC,
+        Membership::Groups => libc::PACKET_MR_ALLMULTI,
+        Membership::Station(mac) => {
+            membership.mr_alen = 6;
+            membership.mr_address[..6].copy_from_slice(&mac.octets());
+            libc::PACKET_MR_UNICAST
+        }
+    };
+    membership.mr_type = u16::try_from(kind).expect("types are small");
     let length = libc::socklen_t::try_from(size_of::<libc::packet_mreq>()).expect("16 bytes");
     // SAFETY: the pointer is to a live packet_mreq and the length is its own.
     checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const membership).cast(), length)
+    })?;
+    Ok(())
+}
+
+/// Lets a socket receive only frames that a program takes, from now on.
+///
+/// # Errors
+/// When the program is none, or what the kernel says.
+pub(crate) fn filter(socket: BorrowedFd<'_>, program: &[Instruction]) -> io::Result<()> {
+    let mut instructions: Vec<libc::sock_filter> =
+        program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
+    let len = u16::try_from(instructions.len()).map_err(|_| io::Error::from(Errno::INVAL))?;
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
+    let length = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).expect("16 bytes");
+    // SAFETY: the pointer is to a live sock_fprog of that length, which leads to as many live instructions as it says; the
+    // kernel copies them and refuses what is no program.
+    checked(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_ADD_MEMBERSHIP,
-            (&raw const membership).cast(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
             length,
         )
     })?;

@@ -39,7 +39,7 @@ pub fn config(network: NetworkIndex, name: &str) -> PortConfig {
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, forward_bpdus: false, mtu: MTU }
+    NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, forward_bpdus: false, lan: None, mtu: MTU }
 }
 
 impl Host {

@@ -31,7 +31,14 @@ pub fn gateway() -> Gateway {
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig { name: name.to_owned(), gateway: Some(gateway()), inter_port: true, forward_bpdus: false, mtu: 1500 }
+    NetworkConfig {
+        name: name.to_owned(),
+        gateway: Some(gateway()),
+        inter_port: true,
+        forward_bpdus: false,
+        lan: None,
+        mtu: 1500,
+    }
 }
 
 /// The station with this number: 02:42:0a:00:00:NN, 10.0.0.NN, fd00::NN.

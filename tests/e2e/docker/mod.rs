@@ -111,7 +111,7 @@ fn errors() {
             ("network disconnect bridge c", "container c is not connected to the network bridge"),
             ("network disconnect twice nobody", "No such container: nobody"),
             ("network inspect twice nowhere", "network nowhere not found"),
-            ("network create --driver macvlan m", "network driver macvlan is not available"),
+            ("network create --driver l2bridge m", "network driver l2bridge is not available"),
             ("network create --subnet 10.1.0.1/24 bad", "it should be 10.1.0.0/24"),
             ("network create --opt mut=1 bad", "did you mean mtu?"),
             ("network create bridge", "operation is not permitted on predefined bridge network"),

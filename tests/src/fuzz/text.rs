@@ -138,7 +138,9 @@ pub(super) fn settings(bytes: &[u8]) {
     let _ = text.parse::<uplink::Uplink>();
     let pairs = text.split('\n').filter_map(|line| line.split_once('='));
     let options: BTreeMap<String, String> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let _ = model::NetworkOptions::parse(&options, true, &mut model::Faults::default());
+    for driver in [model::Driver::Overlay, model::Driver::Macvlan, model::Driver::Ipvlan] {
+        let _ = model::NetworkOptions::parse(&options, driver, &mut model::Faults::default());
+    }
     if let Ok(name) = model::container_name(text) {
         assert!(name.bytes().all(|byte| byte.is_ascii_graphic()));
     }

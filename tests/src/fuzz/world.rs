@@ -150,6 +150,7 @@ impl Net {
             gateway: Some(self.gateway()),
             inter_port: self != Net::Iso,
             forward_bpdus: false,
+            lan: None,
             mtu: if self == Net::World { 1400 } else { 1500 },
         }
     }

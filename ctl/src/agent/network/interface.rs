@@ -16,7 +16,7 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
-        link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage},
+        link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
     },
     sys::AsyncSocket,
@@ -117,6 +117,12 @@ impl Netlink {
             && has(LinkAttribute::Address(link.mac.octets().to_vec()))
             && has(LinkAttribute::Mtu(link.mtu));
         Ok(alike.then_some(message.header.index))
+    }
+
+    /// Whether the interface with this name is an Ethernet one.
+    pub(crate) async fn is_ethernet(&self, name: &str) -> Result<bool, rtnetlink::Error> {
+        let message = self.one(self.handle.link().get().match_name(name.to_owned())).await?;
+        Ok(message.header.link_layer_type == LinkLayerType::Ether)
     }
 
     async fn one(&self, request: rtnetlink::LinkGetRequest) -> Result<LinkMessage, rtnetlink::Error> {

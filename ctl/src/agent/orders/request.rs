@@ -13,10 +13,14 @@ use std::{
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, getsockname, recv, recvmsg};
 
+use vswitch_api::network::NetworkCreate;
+
 use super::{Order, refuse, wrong};
 use crate::agent::protocol::{Failure, MAX_MESSAGE, Policy};
 use crate::api::negotiable;
-use crate::model::{ArchiveAction, Images, archive_command, create_from_docker, exec_from_docker};
+use crate::model::{
+    ArchiveAction, Images, PARENT_OPTION, Parent, archive_command, create_from_docker, exec_from_docker,
+};
 use crate::peer::Peer;
 
 /// Whether `connection` is a client's, and not something that vswitchd made.
@@ -113,6 +117,7 @@ enum Kind {
     DockerCreate,
     DockerExec,
     Namespace,
+    Network,
     /// The order is in the head alone.
     Archive(ArchiveAction),
 }
@@ -163,6 +168,11 @@ impl Head {
                 let wire = serde_json::from_slice(body).map_err(failed)?;
                 exec_from_docker(wire).map(Order::Exec).map_err(|faults| wrong(&faults))
             }
+            Kind::Network => {
+                let wire: NetworkCreate = serde_json::from_slice(body).map_err(failed)?;
+                let parent = wire.options.get(PARENT_OPTION).map(|text| text.parse::<Parent>()).transpose();
+                parent.map(|parent| Order::Network(parent.map(|parent| parent.interface))).map_err(refuse)
+            }
             // Its order is beside the request, not in it.
             Kind::Namespace => Err(refuse("the request orders nothing")),
         }
@@ -192,6 +202,7 @@ fn kind_of(line: &str) -> Option<Kind> {
         ["vswitch", "v1", "containers", _, "exec"] => Some(Kind::Exec),
         ["containers", "create"] => Some(Kind::DockerCreate),
         ["containers", _, "exec"] => Some(Kind::DockerExec),
+        ["networks", "create"] => Some(Kind::Network),
         ["vswitch", "v1", "engines", "endpoints"] => Some(Kind::Namespace),
         _ => None,
     }

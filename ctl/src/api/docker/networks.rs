@@ -11,8 +11,9 @@ use super::filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Body, Flag, Segments};
+use crate::api::orders::ClientOrder;
 use crate::controller::NetworkFilter;
-use crate::model::{apply_settings, parse_endpoint, parse_network};
+use crate::model::{PARENT_OPTION, apply_settings, parse_endpoint, parse_network};
 
 /// Docker's `filters` parameter.
 #[derive(Debug, Default, Deserialize)]
@@ -62,17 +63,23 @@ pub(in crate::api) async fn inspect(
     responses((status = 201, body = NetworkCreated), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn create(
     State(app): State<App>,
+    order: ClientOrder,
     Body(mut wire): Body<NetworkCreate>,
 ) -> Answer<(StatusCode, Json<NetworkCreated>)> {
+    let names_parent = wire.options.contains_key(PARENT_OPTION);
     app.controller.defaults().complete(&mut wire);
     if !wire.config_from.network.is_empty() {
         let settings = app.controller.settings_of(&wire.config_from.network)?;
         wire = apply_settings(wire, &settings)?;
     }
     let spec = parse_network(wire)?;
-    let warning = spec.warning().unwrap_or_default();
-    let id = app.controller.create_network_with_host(spec).await?.to_string();
-    Ok((StatusCode::CREATED, Json(NetworkCreated { id, warning })))
+    if names_parent {
+        app.controller.allow_parent(order.number()?).await?;
+    }
+    let warning = spec.warning();
+    let (id, further) = app.controller.create_network_on_lan(spec).await?;
+    let warning = warning.into_iter().chain(further).collect::<Vec<_>>().join("\n");
+    Ok((StatusCode::CREATED, Json(NetworkCreated { id: id.to_string(), warning })))
 }
 
 /// Removes a network.

@@ -74,7 +74,7 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
         containers_running: running,
         containers_stopped: containers - running,
         plugins: Plugins {
-            network: ["bridge", "host", "null", "overlay"].map(str::to_owned).to_vec(),
+            network: ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"].map(str::to_owned).to_vec(),
             ..Plugins::default()
         },
         ipv4_forwarding: true,

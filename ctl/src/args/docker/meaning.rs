@@ -9,7 +9,7 @@ use super::settings::{DockerSettings, PoolSetting};
 use crate::ipam::pools::Pool;
 use crate::logfile::Limit;
 use crate::model::{
-    BridgeWish, DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6, Defaults, DnsDefaults, Family, Faults, NetworkOptions,
+    BridgeWish, DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6, Defaults, DnsDefaults, Driver, Family, Faults, NetworkOptions,
     parse_subnet,
 };
 use crate::userns::RemapWish;
@@ -146,7 +146,7 @@ fn parse_options(settings: &DockerSettings, ipv6: bool, faults: &mut Faults) -> 
     if let Some(masquerade) = settings.ip_masq {
         given.insert("masquerade".to_owned(), masquerade.to_string());
     }
-    let options = NetworkOptions::parse(&given, false, faults).options;
+    let options = NetworkOptions::parse(&given, Driver::Bridge, faults).options;
     if ipv6 {
         faults.take(options.check_ipv6());
     }
@@ -162,7 +162,8 @@ fn parse_network_options(settings: &DockerSettings, faults: &mut Faults) -> BTre
     for (driver, options) in &drivers {
         match driver.as_str() {
             "bridge" | "overlay" => {
-                let _ = NetworkOptions::parse(options, driver == "overlay", faults);
+                let driver = if driver == "overlay" { Driver::Overlay } else { Driver::Bridge };
+                let _ = NetworkOptions::parse(options, driver, faults);
             }
             other => faults.add(format!(
                 "default-network-opt: there are no networks of the driver {other}; use bridge or overlay"

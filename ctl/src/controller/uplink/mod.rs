@@ -117,7 +117,9 @@ impl Controller {
     /// Makes the router and the gateways do what the state says. Without an uplink there is a router where networks are joined.
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         self.publish_gateways(state);
-        let inside = state.networks.values().filter_map(|one| Some((one.index?, &one.network)));
+        // What has a router of its own is none of ours.
+        let ours = state.networks.values().filter(|one| !one.network.routed_elsewhere());
+        let inside = ours.filter_map(|one| Some((one.index?, &one.network)));
         let (peerings, policies) = (peerings::specs(state), policies::specs(state));
         let published = ports::published(state);
         match &self.inner.uplink {

@@ -13,13 +13,14 @@ Examples:
   vswitchctl network create --ipv6 blue                            and an automatic IPv6 one
   vswitchctl network create --subnet 10.9.0.0/24 --subnet fd09::/64 --gateway 10.9.0.254 blue
   vswitchctl network create --opt com.docker.network.bridge.enable_icc=false isolated
+  vswitchctl network create -d macvlan --subnet 10.1.0.0/24 --gateway 10.1.0.254 -o parent=eth0 lan
   vswitchctl network create -d overlay --subnet 10.100.0.0/16 --ip-range 10.100.1.0/24 --opt vni=4097 wide";
 
 /// Arguments of `network create`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CreateArgs {
-    /// bridge, or overlay for a network that spans several hosts
+    /// bridge, macvlan or ipvlan for the LAN of an interface, overlay for a network that spans several hosts
     #[arg(short, long, default_value = "bridge")]
     driver: String,
     /// Subnet (once for IPv4, once for IPv6)
