@@ -26,6 +26,7 @@ pub mod floods;
 pub mod growth;
 pub mod hosts;
 pub mod instructions;
+pub mod lan;
 pub mod memory;
 pub mod nat;
 pub mod report;

@@ -8,7 +8,7 @@ use clap::Parser;
 use vswitch_bench::containers::Effort;
 use vswitch_bench::report::{Curve, Figure, Group, Machine, Report, Section, median, save};
 use vswitch_bench::{
-    containers, control, dns, engines, floods, growth, hosts, memory, nat, rootless, translated, tunnels,
+    containers, control, dns, engines, floods, growth, hosts, lan, memory, nat, rootless, translated, tunnels,
 };
 
 /// Measures vswitch beside its peers, in the same run; prints ratios and writes tables and a drawing.
@@ -46,6 +46,8 @@ enum Part {
     Traffic,
     /// NAT: TCP out and in, round trips, beside the kernel's; and the engine in memory
     Nat,
+    /// On a LAN beside the kernel's macvlan
+    Lan,
     /// The sockets uplink beside slirp4netns, pasta and a veth pair
     Rootless,
     /// Containers of podman's, beside its own network
@@ -151,6 +153,10 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.curve(curve);
         println!("\nThrough NAT ({} rounds, interleaved; medians)", args.rounds);
         all.group(translated::measure(effort, &mut said)?);
+    }
+    if wanted(Part::Lan) {
+        println!("\nOn the LAN of a veth parent ({} rounds, interleaved; medians)", args.rounds);
+        all.group(lan::measure(effort, &mut said)?);
     }
     if wanted(Part::Rootless) {
         println!("\nWithout privilege ({} rounds, interleaved; medians)", args.rounds);

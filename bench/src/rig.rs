@@ -40,6 +40,10 @@ pub enum Kind {
     Pasta,
     /// a and b at the two ends of a veth pair.
     Direct,
+    /// a on the LAN of a host's interface by the kernel's macvlan, b there.
+    KernelMacvlan,
+    /// The same with vswitch.
+    VswitchMacvlan,
     /// Two hosts: the kernel's vxlan device and bridge on both.
     KernelVxlan,
     /// The same with Open vSwitch's userspace datapath.
@@ -110,6 +114,7 @@ impl Rig {
             Kind::Vde => rig.start_vde()?,
             Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
             Kind::VswitchSockets | Kind::Slirp | Kind::Pasta | Kind::Direct => rig.start_rootless()?,
+            Kind::KernelMacvlan | Kind::VswitchMacvlan => rig.start_lan()?,
             Kind::KernelVxlan | Kind::OpenVswitchVxlan | Kind::VswitchVxlan => rig.start_hosts()?,
         }
         Ok(rig)
@@ -139,6 +144,8 @@ impl Rig {
             Kind::Slirp => 'l',
             Kind::Pasta => 't',
             Kind::Direct => 'e',
+            Kind::KernelMacvlan => 'c',
+            Kind::VswitchMacvlan => 'u',
             Kind::KernelVxlan => 'x',
             Kind::OpenVswitchVxlan => 'y',
             Kind::VswitchVxlan => 'z',
