@@ -61,7 +61,7 @@ impl Agent {
             command.arg("--ephemeral");
         }
         let log = std::fs::File::create(directory.path().join("agent.log")).unwrap();
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut said = String::new();
         child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(said, "ready\n");
