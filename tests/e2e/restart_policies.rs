@@ -26,7 +26,7 @@ fn while_vswitchd_runs() {
         eventually("it has been started twice more", 20, || {
             count(&vs, "fails") == 2 && state(&vs, "fails") == "exited"
         });
-        assert_eq!(vs.ok("logs fails"), "run\nrun\nrun\n");
+        eventually("it has said so each time", 20, || vs.ok("logs fails") == "run\nrun\nrun\n");
         run(&vs, "works", "--restart on-failure", "exit 0");
         run(&vs, "always", "--restart always", "exit 0");
         eventually("it goes on", 20, || count(&vs, "always") >= 3);

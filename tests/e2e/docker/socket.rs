@@ -25,7 +25,8 @@ fn a_socket_of_its_own() {
         assert_eq!(name.trim(), "vswitch/1.24");
         let info = docker(&["info"]).ok();
         assert!(
-            info.contains("Operating System: vswitch ") && info.contains("Network: bridge host null overlay"),
+            info.contains("Operating System: vswitch ")
+                && info.contains("Network: bridge host ipvlan macvlan null overlay"),
             "{info}"
         );
         assert_eq!(docker(&["info", "--format", "{{.ContainersRunning}}"]).ok().trim(), "0");

@@ -128,9 +128,12 @@ impl Archive {
         }
         loop {
             let mut head = [0; 8];
-            if self.socket.read(&mut head[..1]).await? == 0 {
-                return Ok(None);
-            }
+            match self.socket.read(&mut head[..1]).await {
+                // Of a program that ended before it had read all: what it said came first.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
+                Ok(0) => return Ok(None),
+                read => read?,
+            };
             self.socket.read_exact(&mut head[1..]).await?;
             let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
