@@ -73,21 +73,28 @@ pub fn decide(
             None => Verdict::Flood,
         }
     };
-    let verdict = match network.config.inter_port {
-        true => verdict,
-        // By an opening a frame goes to whom it is for, also a question that was meant for all.
-        false => match network.openings.passes_to(packet) {
-            Some(port) => Verdict::Forward(port),
-            None => lan::isolate(verdict, ingress.id, network.lan),
-        },
+    let verdict = if network.config.inter_port {
+        verdict
+    } else {
+        match isolate(packet, ingress, network, verdict) {
+            Verdict::Drop(reason) => return Some(reason.into()),
+            verdict => verdict,
+        }
     };
-    if let Verdict::Drop(_) = verdict {
-        return Some(verdict);
-    }
     match &network.leg {
         None if over_mtu(packet, network.config.mtu) => Some(DropReason::OverMtu.into()),
         Some(leg) => Some(leg.fit(packet, ingress.id, verdict, network.config.mtu)),
         None => Some(verdict),
+    }
+}
+
+/// What becomes of a frame where the members of a network do not reach each other. By an opening it goes to whom it is for, also a
+/// question that was meant for all.
+#[inline(never)]
+fn isolate(packet: &Packet<'_>, ingress: &Port, network: &Network, verdict: Verdict) -> Verdict {
+    match network.openings.passes_to(packet) {
+        Some(port) => Verdict::Forward(port),
+        None => lan::isolate(verdict, ingress.id, network.lan),
     }
 }
 

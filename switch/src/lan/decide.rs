@@ -12,7 +12,7 @@ use crate::verdict::Verdict;
 
 /// Decides for a frame from a station that is who it says. Nothing is learned from the leg: what is not known to be here is
 /// there.
-#[inline]
+#[inline(never)]
 pub(crate) fn decide(
     packet: &Packet<'_>,
     ingress: &Port,
