@@ -19,14 +19,7 @@ const STATIONS: u64 = 256;
 /// Millions of 64-byte frames a second through parse, anti-spoofing (if `checked`), learn, lookup and verdict.
 pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
     let datapath = Datapath::new(Settings::default(), 1);
-    let config = NetworkConfig {
-        name: "net".to_owned(),
-        gateway: None,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: 1500,
-    };
+    let config = NetworkConfig::new("net");
     let network = datapath.add_network(config)?;
     let stations = if checked { 1 } else { STATIONS };
     let mac = |side: u64, station: u64| MacAddr::from_u64(0x0242_0000_0000 | side << 16 | station);
@@ -37,13 +30,7 @@ pub fn frames_per_second(checked: bool, bursts: usize) -> anyhow::Result<f64> {
             ipv6: None,
         });
         let (device, _peer) = memory_link(1, Offloads::Carried)?;
-        let config = PortConfig {
-            name: format!("port{side}"),
-            network,
-            identity,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig { identity, ..PortConfig::new(format!("port{side}"), network) };
         Ok(datapath.add_port(config, PortDevice::Memory(device))?)
     };
     let ports = [port(0)?, port(1)?];
@@ -92,24 +79,11 @@ pub fn nanoseconds_among(stations: u32) -> anyhow::Result<f64> {
     const FRAMES: u32 = 2_000_000;
     let settings = Settings { fdb_capacity: 4_000_000, ..Settings::default() };
     let datapath = Datapath::new(settings, 1);
-    let config = NetworkConfig {
-        name: "net".to_owned(),
-        gateway: None,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: 1500,
-    };
+    let config = NetworkConfig::new("net");
     let network = datapath.add_network(config)?;
     let port = |name: &str| -> anyhow::Result<_> {
         let (device, _peer) = memory_link(1, Offloads::Carried)?;
-        let config = PortConfig {
-            name: name.to_owned(),
-            network,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig::new(name, network);
         Ok(datapath.add_port(config, PortDevice::Memory(device))?)
     };
     let ports = [port("even")?, port("odd")?];

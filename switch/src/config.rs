@@ -77,6 +77,14 @@ pub struct NetworkConfig {
     pub mtu: u32,
 }
 
+impl NetworkConfig {
+    /// A bridge on which everybody reaches everybody, without a leg of the switch's own, for packets of 1500 bytes.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> NetworkConfig {
+        NetworkConfig { name: name.into(), gateway: None, inter_port: true, forward_bpdus: false, lan: None, mtu: 1500 }
+    }
+}
+
 /// The switch's own leg in a network: it answers ARP, ND and echo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
@@ -124,6 +132,14 @@ pub struct PortConfig {
     pub mac_limit: Option<usize>,
     /// For whom its identity may speak beside itself.
     pub allowed: Allowed,
+}
+
+impl PortConfig {
+    /// A port of `network` that anybody may be behind.
+    #[must_use]
+    pub fn new(name: impl Into<String>, network: NetworkIndex) -> PortConfig {
+        PortConfig { name: name.into(), network, identity: None, mac_limit: None, allowed: Allowed::NONE }
+    }
 }
 
 /// Addresses that the station behind a port may use beside its own: of those that it routes for, or of a virtual router that it

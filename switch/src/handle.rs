@@ -268,22 +268,9 @@ impl Switch {
     ) -> Result<ServicePort, SwitchError> {
         let port = ServicePort::new(number, service, limits, StdRng::from_os_rng().next_u64());
         let port = port.map_err(|source| SwitchError::Io { action: "serve the gateways' addresses", source })?;
-        let config = NetworkConfig {
-            name: name.to_owned(),
-            gateway: None,
-            inter_port: true,
-            forward_bpdus: false,
-            lan: None,
-            mtu: u32::from(u16::MAX),
-        };
+        let config = NetworkConfig { mtu: u32::from(u16::MAX), ..NetworkConfig::new(name) };
         let network = self.add_network(config)?;
-        let config = PortConfig {
-            name: name.to_owned(),
-            network,
-            identity: None,
-            mac_limit: None,
-            allowed: crate::Allowed::NONE,
-        };
+        let config = PortConfig::new(name, network);
         self.add_port(config, PortDevice::Service(port.clone()))?;
         Ok(port)
     }

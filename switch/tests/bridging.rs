@@ -181,13 +181,7 @@ fn remove_a_port() {
 fn offloads_by_port() {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
-    let config = PortConfig {
-        name: "finished".to_owned(),
-        network: net,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    };
+    let config = PortConfig::new("finished", net);
     let (a, plain_port, carried) = (lab.port(net, None), lab.port_of(config, Offloads::Finished), lab.port(net, None));
     let mut frame = Vec::new();
     etherparse::PacketBuilder::ethernet2(mac(2).octets(), [0xff; 6])

@@ -9,7 +9,7 @@ use vswitch_frame::offload::{Gso, GsoKind, Offload, PartialChecksum};
 use vswitch_frame::{MacAddr, PortId};
 use vswitch_switch::capture::Filter;
 use vswitch_switch::lab::{Capture, CaptureSpec, Format, MOST_CAPTURES, On, Places, Super};
-use vswitch_switch::{Allowed, Offloads, PortConfig, PortDevice, Settings, SwitchError, memory_link};
+use vswitch_switch::{Offloads, PortConfig, PortDevice, Settings, SwitchError, memory_link};
 
 fn spec(on: On, filter: &str) -> CaptureSpec {
     CaptureSpec {
@@ -30,13 +30,7 @@ fn two_stations() -> (Lab, PortId, PortId) {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
     let mut port = |name: &str, number| {
-        let config = PortConfig {
-            name: name.to_owned(),
-            network: net,
-            identity: Some(station(number)),
-            mac_limit: None,
-            allowed: Allowed::NONE,
-        };
+        let config = PortConfig { identity: Some(station(number)), ..PortConfig::new(name, net) };
         lab.port_of(config, Offloads::Carried)
     };
     let (two, three) = (port("two", 2), port("three", 3));

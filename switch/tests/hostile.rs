@@ -36,13 +36,7 @@ fn every_length() {
 fn every_cut() {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
-    let finished = PortConfig {
-        name: "f".to_owned(),
-        network: net,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    };
+    let finished = PortConfig::new("f", net);
     let (trusted, checked) = (lab.port(net, None), lab.port(net, Some(station(2))));
     lab.port_of(finished, Offloads::Finished);
     let mut sent = 0u64;
@@ -100,7 +94,7 @@ proptest! {
     ) {
         let mut lab = Lab::new(Settings::default());
         let net = lab.datapath.add_network(network("net")).unwrap();
-        let finished = PortConfig { name: "f".to_owned(), network: net, identity: None, mac_limit: None, allowed: vswitch_switch::Allowed::NONE };
+        let finished = PortConfig::new("f", net);
         let ports = [lab.port(net, None), lab.port(net, Some(station(2)))];
         lab.port_of(finished, Offloads::Finished);
         let mut frame = samples()[sample].clone();

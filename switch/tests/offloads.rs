@@ -15,13 +15,7 @@ fn setup() -> (Lab, PortId, PortId) {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(network("net")).unwrap();
     let a = lab.port(net, Some(station(2)));
-    let config = PortConfig {
-        name: "finished".to_owned(),
-        network: net,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    };
+    let config = PortConfig::new("finished", net);
     let b = lab.port_of(config, Offloads::Finished);
     (lab, a, b)
 }

@@ -41,14 +41,7 @@ fn leg(mac: MacAddr, address: Ipv4Addr) -> Option<Gateway> {
 
 fn setup(mtu: u32, publish: Vec<Publish>) -> Site {
     let mut lab = Lab::new(Settings::default());
-    let config = |name: &str, gateway, mtu| NetworkConfig {
-        name: name.to_owned(),
-        gateway,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu,
-    };
+    let config = |name: &str, gateway, mtu| NetworkConfig { gateway, mtu, ..NetworkConfig::new(name) };
     let net = lab.datapath.add_network(config("inside", leg(GATEWAY_MAC, GATEWAY), 1500)).unwrap();
     let uplink = lab.datapath.add_network(config("uplink", leg(UPLINK_MAC, EXTERNAL), mtu)).unwrap();
     let identity = Identity { mac: CONTAINER_MAC, ipv4: Some(INSIDE), ipv6: None };

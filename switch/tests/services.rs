@@ -58,14 +58,7 @@ fn world() -> World {
     let keeper = Arc::new(Keeper { room: 8, datagrams: Mutex::default(), streams: Mutex::default() });
     let service = Arc::<Keeper>::clone(&keeper);
     let port = ServicePort::new(NUMBER, service, StreamLimits::default(), 7).unwrap();
-    let hidden = NetworkConfig {
-        name: "(service)".to_owned(),
-        gateway: None,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: 65_535,
-    };
+    let hidden = NetworkConfig { mtu: 65_535, ..NetworkConfig::new("(service)") };
     let hidden = lab.datapath.add_network(hidden).unwrap();
     let device = lab.plug(hidden, PortDevice::Service(port.clone()));
     World { lab, keeper, port, device, net, a, b }

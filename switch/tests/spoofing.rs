@@ -86,8 +86,7 @@ fn allowed_addresses() {
         nets: vec!["192.0.2.0/24".parse().unwrap(), "10.0.0.77/32".parse().unwrap(), "fd00:77::/64".parse().unwrap()],
         macs: vec![virtual_mac],
     };
-    let config =
-        PortConfig { name: "gw".to_owned(), network: net, identity: Some(station(2)), mac_limit: None, allowed };
+    let config = PortConfig { identity: Some(station(2)), allowed, ..PortConfig::new("gw", net) };
     let (a, b) = (lab.port_of(config, Offloads::Carried), lab.port(net, Some(station(3))));
     let (me, you) = (station(2), station(3));
     let routed = Identity { ipv4: Some([192, 0, 2, 9].into()), ipv6: Some("fd00:77::9".parse().unwrap()), ..me };

@@ -23,13 +23,7 @@ use vswitch_switch::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn config(network: vswitch_frame::NetworkIndex, name: &str) -> PortConfig {
-    PortConfig {
-        name: name.to_owned(),
-        network,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    }
+    PortConfig::new(name, network)
 }
 
 fn add(switch: &Switch, network: vswitch_frame::NetworkIndex, name: &str) -> (vswitch_frame::PortId, MemoryPeer) {

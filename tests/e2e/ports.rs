@@ -33,25 +33,12 @@ fn taps_carry_offloads() {
             return;
         }
         let switch = Switch::start(Settings { workers: Some(2), ..Settings::default() }).unwrap();
-        let config = NetworkConfig {
-            name: "taps".to_owned(),
-            gateway: None,
-            inter_port: true,
-            forward_bpdus: false,
-            lan: None,
-            mtu: 1500,
-        };
+        let config = NetworkConfig::new("taps");
         let network = switch.add_network(config).unwrap();
         for (netns, address) in [("ta", "10.8.0.1/24"), ("tb", "10.8.0.2/24")] {
             sh(&format!("ip netns add {netns}")).ok();
             let device = PortDevice::Tap(open_tap(netns, "tap0").unwrap());
-            let config = PortConfig {
-                name: netns.to_owned(),
-                network,
-                identity: None,
-                mac_limit: None,
-                allowed: vswitch_switch::Allowed::NONE,
-            };
+            let config = PortConfig::new(netns, network);
             switch.add_port(config, device).unwrap();
             sh(&format!("ip -n {netns} addr add {address} dev tap0 && ip -n {netns} link set tap0 up")).ok();
         }

@@ -22,22 +22,9 @@ fn main() -> anyhow::Result<()> {
     let switch = Switch::start(Settings::default())?;
     let socket = udp::open(address).with_context(|| format!("cannot receive at {address}"))?;
     let vtep = switch.add_vtep(VtepConfig { address }, socket)?;
-    let config = NetworkConfig {
-        name: "bench".to_owned(),
-        gateway: None,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: mtu.parse()?,
-    };
+    let config = NetworkConfig { mtu: mtu.parse()?, ..NetworkConfig::new("bench") };
     let network = switch.add_network(config)?;
-    let port = |name: &str| PortConfig {
-        name: name.to_owned(),
-        network,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    };
+    let port = |name: &str| PortConfig::new(name, network);
     let leg = switch.add_overlay(port("overlay"), vtep, OverlaySpec::new(Vni::new(vni.parse()?)?))?;
     switch.add_remote(leg, remote.parse()?)?;
     let descriptor = packet::open(interface).with_context(|| format!("cannot open {interface}"))?;

@@ -18,27 +18,14 @@ pub(super) const CASES: Cases = &[("switch/decide", || step(false)), ("switch/de
 fn step(checked: bool) -> Step {
     const STATIONS: u32 = 2;
     let datapath = Datapath::new(Settings::default(), 1);
-    let config = NetworkConfig {
-        name: "net".to_owned(),
-        gateway: None,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: 1500,
-    };
+    let config = NetworkConfig::new("net");
     let network = datapath.add_network(config).expect("a first network");
     let mac = |station: u32| MacAddr::from_u64(0x0242_0a00_0000 | u64::from(station));
     let port = |side: u8| {
         let identity =
             checked.then(|| Identity { mac: mac(side.into()), ipv4: Some([10, 0, 0, side].into()), ipv6: None });
         let (device, _peer) = memory_link(1, Offloads::Carried).expect("a descriptor");
-        let config = PortConfig {
-            name: format!("port{side}"),
-            network,
-            identity,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig { identity, ..PortConfig::new(format!("port{side}"), network) };
         datapath.add_port(config, PortDevice::Memory(device)).expect("a first port")
     };
     let ports = [port(0), port(1)];

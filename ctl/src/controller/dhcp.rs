@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, spawn_blocking};
 use vswitch_frame::{MacAddr, NetworkRef, Offload};
-use vswitch_switch::{Allowed, MemoryPeer, Offloads, PortConfig, PortDevice, memory_link};
+use vswitch_switch::{MemoryPeer, Offloads, PortConfig, PortDevice, memory_link};
 
 use super::Controller;
 use crate::clock::Stopwatch;
@@ -194,13 +194,7 @@ impl Controller {
         let failed =
             |error: std::io::Error| ControlError::Internal(format!("cannot speak with a DHCP server: {error}"));
         let (device, peer) = memory_link(LINK, Offloads::Finished).map_err(failed)?;
-        let config = PortConfig {
-            name: PORT_NAME.to_owned(),
-            network: asker.network.index,
-            identity: None,
-            mac_limit: None,
-            allowed: Allowed::NONE,
-        };
+        let config = PortConfig::new(PORT_NAME, asker.network.index);
         let port = self.inner.switch.add_port_on(asker.network, config, PortDevice::Memory(device))?;
         let done = work(&peer);
         if let Err(error) = self.inner.switch.remove_port(port) {

@@ -146,13 +146,7 @@ impl Controller {
         let Some(parent) = &lan.parent else { return Ok(()) };
         let OpenParent { socket, held, wireless: _, sight } = open;
         let config = LanConfig { vlan: parent.vlan, one_mac: lan.one_mac.then_some(sight.mac) };
-        let port = PortConfig {
-            name: format!("({parent})"),
-            network: index,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let port = PortConfig::new(format!("({parent})"), index);
         let port = self.inner.switch.add_port(port, PortDevice::Lan(LanDevice::new(socket, config)))?;
         on.leg = Some(Leg { port: Some(port), held: Some(held), sight });
         self.settle_mtu(on)?;

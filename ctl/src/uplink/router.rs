@@ -34,7 +34,7 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
         }
     }
     let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also });
-    NetworkConfig { name: NAME.to_owned(), gateway, inter_port: true, forward_bpdus: false, lan: None, mtu }
+    NetworkConfig { gateway, mtu, ..NetworkConfig::new(NAME) }
 }
 
 /// The whole configuration. `published` is bindings with the address that each leads to; those that cannot be reached by
@@ -80,14 +80,7 @@ pub fn plan<'a>(
 #[must_use]
 pub fn sockets_network() -> NetworkConfig {
     let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new() });
-    NetworkConfig {
-        name: NAME.to_owned(),
-        gateway,
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: SOCKETS_MTU,
-    }
+    NetworkConfig { gateway, mtu: SOCKETS_MTU, ..NetworkConfig::new(NAME) }
 }
 
 /// The whole configuration over sockets: everything from inside goes to the one station untranslated, and whatever that one

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::bridge;
     use crate::fdb::{Cache, Fdb};
-    use crate::{Allowed, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
+    use crate::{NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link};
     use vswitch_frame::{Generation, NetworkIndex};
 
     const LEG: PortId = PortId::new(0);
@@ -104,19 +104,12 @@ mod tests {
     /// A leg and two stations of which control has told.
     fn world(mode: LanMode, inter_port: bool) -> World {
         let index = NetworkIndex::new(3);
-        let config = NetworkConfig {
-            name: "lan".to_owned(),
-            gateway: None,
-            inter_port,
-            forward_bpdus: false,
-            lan: Some(mode),
-            mtu: 1500,
-        };
+        let config = NetworkConfig { inter_port, lan: Some(mode), ..NetworkConfig::new("lan") };
         let mut network = Network::new(index, Generation::default(), config);
         let ports = (0..3).map(|id| {
             let (device, _) = memory_link(1, Offloads::Finished).unwrap();
             let name = id.to_string();
-            let config = PortConfig { name, network: index, identity: None, mac_limit: None, allowed: Allowed::NONE };
+            let config = PortConfig::new(name, index);
             Arc::new(Port::new(PortId::new(id), config, PortDevice::Memory(device), 0, 1))
         });
         let ports: Vec<_> = ports.collect();

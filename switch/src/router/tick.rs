@@ -156,14 +156,7 @@ mod tests {
                     ipv6: None,
                     also: Vec::new(),
                 };
-                let config = NetworkConfig {
-                    name: address.to_string(),
-                    gateway: Some(gateway),
-                    inter_port: true,
-                    forward_bpdus: false,
-                    lan: None,
-                    mtu: 1500,
-                };
+                let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(address.to_string()) };
                 datapath.add_network(config).unwrap()
             });
             let subnet = |net: &str, gateway: Ipv4Addr| SubnetSpec {
@@ -225,8 +218,7 @@ mod tests {
 
     fn plug(datapath: &Datapath, network: NetworkIndex, identity: Option<Identity>) -> (PortId, MemoryPeer) {
         let (device, peer) = memory_link(64, Offloads::Carried).unwrap();
-        let config =
-            PortConfig { name: "port".to_owned(), network, identity, mac_limit: None, allowed: crate::Allowed::NONE };
+        let config = PortConfig { identity, ..PortConfig::new("port", network) };
         (datapath.add_port(config, PortDevice::Memory(device)).unwrap().id, peer)
     }
 

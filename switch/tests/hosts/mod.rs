@@ -29,17 +29,11 @@ pub struct Host {
 }
 
 pub fn config(network: NetworkIndex, name: &str) -> PortConfig {
-    PortConfig {
-        name: name.to_owned(),
-        network,
-        identity: None,
-        mac_limit: None,
-        allowed: vswitch_switch::Allowed::NONE,
-    }
+    PortConfig::new(name, network)
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig { name: name.to_owned(), gateway: None, inter_port: true, forward_bpdus: false, lan: None, mtu: MTU }
+    NetworkConfig { mtu: MTU, ..NetworkConfig::new(name) }
 }
 
 impl Host {

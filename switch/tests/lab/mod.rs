@@ -31,14 +31,7 @@ pub fn gateway() -> Gateway {
 }
 
 pub fn network(name: &str) -> NetworkConfig {
-    NetworkConfig {
-        name: name.to_owned(),
-        gateway: Some(gateway()),
-        inter_port: true,
-        forward_bpdus: false,
-        lan: None,
-        mtu: 1500,
-    }
+    NetworkConfig { gateway: Some(gateway()), ..NetworkConfig::new(name) }
 }
 
 /// The station with this number: 02:42:0a:00:00:NN, 10.0.0.NN, fd00::NN.
@@ -65,16 +58,7 @@ impl Lab {
     }
 
     pub fn port(&mut self, network: NetworkIndex, identity: Option<Identity>) -> PortId {
-        self.port_of(
-            PortConfig {
-                name: "port".to_owned(),
-                network,
-                identity,
-                mac_limit: None,
-                allowed: vswitch_switch::Allowed::NONE,
-            },
-            Offloads::Carried,
-        )
+        self.port_of(PortConfig { identity, ..PortConfig::new("port", network) }, Offloads::Carried)
     }
 
     pub fn port_of(&mut self, config: PortConfig, offloads: Offloads) -> PortId {
@@ -117,13 +101,7 @@ impl Lab {
 
     /// Puts a device that is none of the lab's on a network.
     pub fn plug(&mut self, network: NetworkIndex, device: PortDevice) -> PortId {
-        let config = PortConfig {
-            name: "device".to_owned(),
-            network,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig::new("device", network);
         self.datapath.add_port(config, device).unwrap().id
     }
 

@@ -146,12 +146,10 @@ impl Net {
 
     fn config(self) -> NetworkConfig {
         NetworkConfig {
-            name: format!("{self:?}"),
             gateway: Some(self.gateway()),
             inter_port: self != Net::Iso,
-            forward_bpdus: false,
-            lan: None,
             mtu: if self == Net::World { 1400 } else { 1500 },
+            ..NetworkConfig::new(format!("{self:?}"))
         }
     }
 }
@@ -193,13 +191,8 @@ impl World {
         let mac = MacAddr::from_ipv4(net.v4(host));
         let identity = Identity { mac, ipv4: Some(net.v4(host)), ipv6: Some(net.v6(host)) };
         let checked = (net != Net::World).then_some(identity);
-        let config = PortConfig {
-            name: format!("{net:?}{host}"),
-            network: self.networks[net as usize],
-            identity: checked,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config =
+            PortConfig { identity: checked, ..PortConfig::new(format!("{net:?}{host}"), self.networks[net as usize]) };
         let port = self.datapath.add_port(config, PortDevice::Memory(device)).unwrap().id;
         let mut tag = [0; TAG];
         self.tags.fill_bytes(&mut tag);

@@ -110,13 +110,7 @@ impl Controller {
             tracing::warn!("overlay network {name} reaches no other host without --vtep {wanted}");
             return Ok(());
         };
-        let config = PortConfig {
-            name: PORT_NAME.to_owned(),
-            network: index,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig::new(PORT_NAME, index);
         let checksum = if overlay.checksum { OuterChecksum::Computed } else { OuterChecksum::Zero };
         let spec = OverlaySpec { checksum, ..OverlaySpec::new(overlay.vni) };
         let port = self.inner.switch.add_overlay(config, vtep.id, spec)?;

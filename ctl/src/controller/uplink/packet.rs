@@ -136,13 +136,7 @@ impl PacketState {
     pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
         let mut link = self.link();
         let Some(interface) = link.waiting.take() else { return Ok(()) };
-        let config = PortConfig {
-            name: self.uplink.interface.clone(),
-            network: link.index,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig::new(self.uplink.interface.clone(), link.index);
         link.port = Some(switch.add_port(config, PortDevice::Packet(interface.descriptor))?);
         Ok(())
     }

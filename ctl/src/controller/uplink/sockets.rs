@@ -77,13 +77,7 @@ impl SocketsState {
     }
 
     pub(super) fn plug(&self, switch: &Switch) -> Result<(), ControlError> {
-        let config = PortConfig {
-            name: PORT.to_owned(),
-            network: self.index,
-            identity: None,
-            mac_limit: None,
-            allowed: vswitch_switch::Allowed::NONE,
-        };
+        let config = PortConfig::new(PORT, self.index);
         switch.add_port(config, PortDevice::Host(self.gateway.clone()))?;
         Ok(())
     }
