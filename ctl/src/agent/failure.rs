@@ -27,6 +27,17 @@ impl Failure {
         Failure::io(what, &netlink_io(error))
     }
 
+    /// An interface of the host's that an ordinary user may not open: the `host's` or the `uplink's`.
+    pub(crate) fn not_the_users(whose: &str, interface: &str) -> Failure {
+        Failure::new(
+            FailureKind::NotPermitted,
+            format!(
+                "an ordinary user may not open the {whose} interface {interface}; start vswitchd as root, or inside a user and \
+                 network namespace of your own that has the interface"
+            ),
+        )
+    }
+
     /// No sandbox of that id.
     pub(crate) fn no_sandbox(id: &str) -> Failure {
         Failure::new(FailureKind::Gone, format!("the agent has no sandbox {id}; start its container again"))

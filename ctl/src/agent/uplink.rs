@@ -49,13 +49,7 @@ fn unknown(interface: &str) -> Failure {
 fn refused(interface: &str, rootless: bool, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound => unknown(interface),
-        io::ErrorKind::PermissionDenied if rootless => Failure::new(
-            FailureKind::NotPermitted,
-            format!(
-                "an ordinary user may not open the uplink's interface {interface}; start vswitchd as root, or inside a \
-                 user and network namespace of your own that has the interface"
-            ),
-        ),
+        io::ErrorKind::PermissionDenied if rootless => Failure::not_the_users("uplink's", interface),
         _ => Failure::io(format!("open the uplink's interface {interface}"), error),
     }
 }
