@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, process::Command};
 
 use serde_json::{Value, json};
-use vswitch_tests::{Background, Holder, Output, Vswitch, eventually, guard, guard::is_root, run, sh, spawn};
+use vswitch_tests::{Holder, Output, Vswitch, eventually, guard, guard::is_root, run, sh, spawn};
 
 use crate::podman::Podman;
 
@@ -166,7 +166,7 @@ fn wishes() {
         assert_eq!(addresses, ["10.90.0.9/24", "fd90::9/64"]);
         assert_eq!(result["interfaces"][0]["mac"], "02:00:00:00:00:09");
         assert_eq!(result["dns"], json!({"nameservers": ["10.9.9.9"]}));
-        let server = serve(&one);
+        let server = one.serves_page();
         eventually("the published page", 20, || sh("curl -s -m 5 http://127.0.0.1:8080/").stdout == "hello\n");
         let mut other = config("1.0.0");
         other["subnets"] = json!([{"subnet": "fd90::/64"}]);
@@ -196,19 +196,6 @@ fn wishes() {
         nothing_left(&vs, &one);
         assert!(vs.ok("network ls").contains("blue"), "it is not the plug-in's to remove");
     });
-}
-
-/// A page at port 80 of a holder.
-fn serve(holder: &Holder) -> Background {
-    let script = "mkdir -p /tmp/www && cd /tmp/www && echo hello > index.html && exec python3 -m http.server 80";
-    let mut command = Command::new("nsenter");
-    command.args(["-t", &holder.pid().to_string(), "-n"]);
-    if !is_root() {
-        command.args(["-U", "--preserve-credentials"]);
-    }
-    let server = spawn(command.args(["sh", "-c", script]));
-    eventually("the page is served", 20, || holder.sh("ss -Hltn sport = :80").stdout.contains(":80"));
-    server
 }
 
 /// Command, configuration, variables, and what the error is: code and a part of its sentence.

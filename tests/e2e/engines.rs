@@ -67,19 +67,6 @@ pub(crate) fn set_up(vs: &Vswitch, holder: &Holder, request: &Value) -> Value {
     serde_json::from_str(&said).unwrap()
 }
 
-/// A page at port 80 of a holder.
-fn serve(holder: &Holder) -> Background {
-    let script = "cd /tmp && mkdir -p www && echo hello > www/index.html && exec python3 -m http.server -d www 80";
-    let mut command = Command::new("nsenter");
-    command.args(["-t", &holder.pid().to_string(), "-n"]);
-    if !is_root() {
-        command.args(["-U", "--preserve-credentials"]);
-    }
-    let server = spawn(command.args(["sh", "-c", script]));
-    eventually("the page is served", 20, || holder.sh("ss -Hltn sport = :80").stdout.contains(":80"));
-    server
-}
-
 /// Two containers on networks of podman's: addresses, routes and names as asked, a second setup is as good as one, and
 /// teardown leaves nothing, however often it is called.
 #[test]
@@ -153,7 +140,7 @@ fn ports_of_root_s_podman() {
         wish["port_mappings"] =
             json!([{"host_ip": "", "container_port": 80, "host_port": 8080, "range": 1, "protocol": "tcp"}]);
         set_up(&vs, &holder, &wish);
-        let _server = serve(&holder);
+        let _server = holder.serves_page();
         let fetch = || sh("curl -s -m 5 http://127.0.0.1:8080/").stdout;
         assert_eq!(fetch(), "hello\n");
         let another = Holder::usual();
@@ -179,7 +166,7 @@ fn ports_of_a_user_s_podman() {
         let vs = Vswitch::start();
         let holder = Holder::usual();
         set_up(&vs, &holder, &request("web", CONTAINER, &[1, 2], 5));
-        let _server = serve(&holder);
+        let _server = holder.serves_page();
         let fetch = || sh("curl -s -m 5 http://127.0.0.1:8080/").stdout;
         let closed = || sh("curl -s -m 5 http://127.0.0.1:8080/").code == 7;
         assert!(closed());

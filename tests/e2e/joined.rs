@@ -1,7 +1,7 @@
 //! Networks joined on purpose (`network peer`): redis and ping across, everything else as before.
 
 use vswitch_tests::site::fetch;
-use vswitch_tests::{Site, Vswitch, eventually, guard};
+use vswitch_tests::{OpenConnection, Site, Vswitch, guard};
 
 fn two_networks(vs: &Vswitch) {
     vs.ok("network create --subnet 10.201.1.0/24 --ipv6 --subnet fd71::/64 shop");
@@ -76,25 +76,10 @@ fn open_connections_end() {
         two_networks(&vs);
         vs.ok("network peer shop db");
         let (web, server) = (vs.container("web", "--network shop"), vs.container("server", "--network db"));
-        let serve = "exec python3 -uc 'import socket\ns=socket.create_server((\"\",7000));c=s.accept()[0]\n\
-                     while True: c.sendall(c.recv(100))'";
-        let _serving = server.spawn(serve);
-        server.listens(7000);
-        let ask = format!(
-            "exec python3 -uc 'import os,socket,time\nc=socket.create_connection((\"{}\",7000),5)\n\
-             c.sendall(b\"one\");print(c.recv(9).decode())\n\
-             while not os.path.exists(\"/mnt/parted\"): time.sleep(.05)\n\
-             c.settimeout(2);c.sendall(b\"two\")\n\
-             try: print(\"alive\", c.recv(9))\nexcept OSError: print(\"cut\")'",
-            server.ipv4("db")
-        );
-        let client = web.spawn(&ask);
-        eventually("the connection is open", 15, || client.output().contains("one"));
+        let open = OpenConnection::between(&web, &server, "db");
         vs.ok("network unpeer shop db");
         assert_eq!(vs.json("flows ls"), serde_json::json!([]));
-        web.ok("touch /mnt/parted");
-        eventually("the client has tried", 15, || client.output().contains("cut") || client.output().contains("alive"));
-        assert!(client.output().contains("cut"), "{}", client.output());
+        open.is_cut(&web);
     });
 }
 

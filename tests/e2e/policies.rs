@@ -1,7 +1,7 @@
 //! Who may open connections to whom (`network policy`), judged by redis, nginx's pages and ping.
 
 use vswitch_tests::rootless::Rootless;
-use vswitch_tests::{Container, Vswitch, eventually, guard};
+use vswitch_tests::{Container, OpenConnection, Vswitch, eventually, guard};
 
 fn fetches(client: &Container<'_>, url: &str) -> bool {
     client.sh(&format!("curl -sS -m 2 -o /dev/null {url}")).code == 0
@@ -81,24 +81,9 @@ fn open_connections_and_published_ports() {
         let web = vs.container("web", "--network shop -p 8080:80");
         web.serves_page();
         let server = vs.container("server", "--network shop");
-        let serve = "exec python3 -uc 'import socket\ns=socket.create_server((\"\",7000));c=s.accept()[0]\n\
-                     while True: c.sendall(c.recv(100))'";
-        let _serving = server.spawn(serve);
-        server.listens(7000);
-        let ask = format!(
-            "exec python3 -uc 'import os,socket,time\nc=socket.create_connection((\"{}\",7000),5)\n\
-             c.sendall(b\"one\");print(c.recv(9).decode())\n\
-             while not os.path.exists(\"/mnt/denied\"): time.sleep(.05)\n\
-             c.settimeout(2);c.sendall(b\"two\")\n\
-             try: print(\"alive\", c.recv(9))\nexcept OSError: print(\"cut\")'",
-            server.ipv4("shop")
-        );
-        let client = web.spawn(&ask);
-        eventually("the connection is open", 15, || client.output().contains("one"));
+        let open = OpenConnection::between(&web, &server, "shop");
         vs.ok("network policy add shop --deny --from web --to server");
-        web.ok("touch /mnt/denied");
-        eventually("the client has tried", 15, || client.output().contains("cut") || client.output().contains("alive"));
-        assert!(client.output().contains("cut"), "{}", client.output());
+        open.is_cut(&web);
 
         let fetches = || site.outside.sh("curl -sS -m 2 -o /dev/null http://10.99.0.1:8080/page").code == 0;
         eventually("the port is published", 15, fetches);

@@ -64,12 +64,30 @@ impl Holder {
     #[must_use]
     #[track_caller]
     pub fn sh(&self, script: &str) -> Output {
+        run(&mut self.shell(script))
+    }
+
+    /// Serves a page at port 80 inside, `/` and `/index.html`: "hello".
+    ///
+    /// # Panics
+    /// When it is not served soon.
+    #[must_use]
+    #[track_caller]
+    pub fn serves_page(&self) -> Background {
+        let script = "mkdir -p /tmp/www && cd /tmp/www && echo hello > index.html && exec python3 -m http.server 80";
+        let server = spawn(&mut self.shell(script));
+        eventually("the page is served", 20, || self.sh("ss -Hltn sport = :80").stdout.contains(":80"));
+        server
+    }
+
+    fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.pid().to_string(), "-n"]);
         if self.foreign {
             command.args(["-U", "--preserve-credentials"]);
         }
-        run(command.args(["sh", "-c", script]))
+        command.args(["sh", "-c", script]);
+        command
     }
 
     /// Expects that an address answers.

@@ -27,6 +27,7 @@
 
 pub mod attack;
 mod command;
+mod connection;
 pub mod container;
 pub mod frames;
 pub mod fuzz;
@@ -42,6 +43,7 @@ mod vswitch;
 mod wait;
 
 pub use command::{Background, Output, run, sh, spawn};
+pub use connection::OpenConnection;
 pub use container::{Container, Sniffer};
 pub use guard::guard;
 pub use holder::Holder;
