@@ -15,7 +15,7 @@ use vswitch_switch::Switch;
 use vswitch_switch::sys::{datagram, scheduling};
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
-use crate::agent::protocol::{Policy, Request};
+use crate::agent::protocol::{Policy, Reply, Request};
 use crate::agent::resolv;
 use crate::api::serve::Clients;
 use crate::api::{self, App, listen};
@@ -28,7 +28,7 @@ use crate::overlay::underlay::{Monitor, UnderlayError};
 use crate::overlay::{OpenVtep, VtepError};
 use crate::privileges::{self, PrivilegeError};
 use crate::store::{StateDir, StateDirError, Store, StoreError};
-use crate::uplink::{PacketUplink, SocketsUplink, Uplink};
+use crate::uplink::{PacketUplink, PingSockets, SocketsUplink, Uplink};
 use crate::userns::{RemapError, RemapWish};
 use crate::vital;
 
@@ -272,8 +272,9 @@ async fn open_uplink(
     let uplink = match &options.uplink {
         Uplink::None => return Ok(None),
         Uplink::Sockets(uplink) => {
+            let ping = open_ping(agent).await;
             warn_of_limits(uplink);
-            return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings })));
+            return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings, ping })));
         }
         Uplink::Packet(uplink) => uplink,
     };
@@ -291,18 +292,36 @@ async fn open_uplink(
     }
 }
 
-/// Says once what containers will not have over the host's sockets, and what to type.
-fn warn_of_limits(uplink: &SocketsUplink) {
+/// What containers ping by where the host lets nobody of vswitchd's group do so; the agent may know better. If not, that is said once,
+/// with what to type.
+async fn open_ping(agent: &AgentClient) -> PingSockets {
     let denied = |ipv6| {
         let opened = datagram::open(datagram::DatagramKind::Ping, ipv6);
         opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
-    if denied(false) {
+    let mut ping = PingSockets::default();
+    for (ipv6, sockets) in [(false, &mut ping.v4), (true, &mut ping.v6)] {
+        while sockets.len() < PING_SOCKETS && denied(ipv6) {
+            match agent.call(Request::PingOpen { ipv6 }, Vec::new()).await {
+                Ok((Reply::Sockets, opened)) if !opened.is_empty() => sockets.extend(opened),
+                _ => break,
+            }
+        }
+    }
+    if ping.v4.is_empty() && denied(false) {
         tracing::warn!(
             "containers cannot ping what is outside, for the host lets nobody of this group do so; to allow it, type as root: \
              sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""
         );
     }
+    ping
+}
+
+/// Echo requests of so many programs are under way at once, of each family.
+const PING_SOCKETS: usize = 64;
+
+/// Says once what containers will not have over the host's sockets, and what to type.
+fn warn_of_limits(uplink: &SocketsUplink) {
     for source in uplink.sources() {
         let bound = datagram::open(datagram::DatagramKind::Udp, source.is_ipv6())
             .and_then(|socket| datagram::bind(&socket, source));

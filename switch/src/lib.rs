@@ -76,8 +76,8 @@ pub use vswitch_nat as nat;
 pub use vswitch_tunnel as tunnel;
 
 pub use port::{
-    Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, Service,
-    ServiceDatagram, ServicePort, ServiceStats, ServiceStream, ShellCounters, StreamStats,
+    Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,
+    Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream, ShellCounters, StreamStats,
 };
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;

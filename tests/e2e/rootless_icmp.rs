@@ -1,6 +1,6 @@
 //! Echo requests and what routers say, over the sockets uplink.
 
-use vswitch_tests::{Rootless, guard};
+use vswitch_tests::{Rootless, guard, guard::is_root};
 
 /// Containers ping the outside, near and far, over both families, with long packets too; and the gateway, which answers
 /// itself.
@@ -49,10 +49,16 @@ fn not_allowed() {
         let site = Rootless::without_ping();
         site.vs.ok("network create --ipv6 six");
         let a = site.vs.container("a", "--network six");
-        let said = a.sh("ping -n -c 1 -W 10 10.99.0.2");
-        assert!(said.code != 0 && said.stdout.contains("Packet filtered"), "{said}");
-        let said = a.sh("ping -n -c 1 -W 10 fd99::2");
-        assert!(said.code != 0 && said.stdout.contains("Administratively prohibited"), "{said}");
+        // Who says so is the gateway.
+        for (address, family, says) in [
+            ("10.99.0.2", "-4", "Packet filtered"),
+            ("fd99::2", "-6", "Destination unreachable: Administratively prohibited"),
+        ] {
+            let gateway =
+                a.ok(&format!("ip {family} route show default")).split_whitespace().nth(2).unwrap().to_owned();
+            let said = a.sh(&format!("ping -n -c 1 -W 10 {address}"));
+            assert!(said.code != 0 && said.stdout.contains(&format!("From {gateway} icmp_seq=1 {says}")), "{said}");
+        }
         let uplink = site.vs.stats().router.unwrap().sockets.unwrap();
         assert!(uplink.datagrams.no_ping >= 2, "{uplink:?}");
         let _echo = site.play(&site.outside, "udp_echo 7010");
@@ -62,6 +68,33 @@ fn not_allowed() {
         // It was told at the start, once, with the line to type.
         let log = site.vs.log();
         assert_eq!(log.matches("sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"").count(), 1, "{log}");
+    });
+}
+
+/// Root's agent has the sockets where nobody else may: more programs ping than there are sockets, and the host's setting stays what it
+/// was. Root of a user namespace that cannot put the setting back leaves it alone, and says what to type.
+#[test]
+fn root_may() {
+    guard(|| {
+        let site = Rootless::as_root_without_ping();
+        site.vs.ok("network create --ipv6 six");
+        let a = site.vs.container("a", "--network six");
+        let range = site.host.ok("cat /proc/sys/net/ipv4/ping_group_range");
+        assert!(!range.starts_with("0\t"), "{range}");
+        if !is_root() {
+            assert_ne!(a.sh("ping -n -c 1 -W 10 10.99.0.2").code, 0);
+            assert!(site.vs.log().contains("sysctl -w net.ipv4.ping_group_range"));
+            return;
+        }
+        for address in ["10.99.0.2", "10.98.0.2", "fd99::2"] {
+            a.pings(address);
+        }
+        a.ok("for n in $(seq 80); do ping -n -c 1 -W 10 10.99.0.2 >/dev/null || exit 1; done");
+        let said = a.sh("ping -n -c 1 -W 10 -t 2 10.98.0.2");
+        assert!(said.stdout.contains("From 10.99.0.2 icmp_seq=1 Time to live exceeded"), "{said}");
+        let uplink = site.vs.stats().router.unwrap().sockets.unwrap();
+        assert!(uplink.datagrams.no_ping == 0 && uplink.datagrams.evicted > 0, "{uplink:?}");
+        assert!(!site.vs.log().contains("ping_group_range"), "{}", site.vs.log());
     });
 }
 

@@ -77,6 +77,18 @@ impl Rootless {
         site
     }
 
+    /// As root of a host that lets nobody send echo requests.
+    ///
+    /// # Panics
+    /// When something cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn as_root_without_ping() -> Rootless {
+        let site = Rootless::make(User::Root, Ping::Forbidden, &[], &[]);
+        site.vs.up();
+        site
+    }
+
     /// As somebody who is root of the host's namespace.
     ///
     /// # Panics

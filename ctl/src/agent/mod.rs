@@ -27,6 +27,7 @@ mod orphans;
 pub mod output;
 mod parent;
 mod pidfd;
+mod ping;
 mod processes;
 pub mod protocol;
 pub(crate) mod resolv;

@@ -208,6 +208,11 @@ pub enum Request {
         /// Which.
         binding: Binding,
     },
+    /// Open sockets for echo requests where vswitchd itself may not. Answer: [`Reply::Sockets`], with as many as one message takes.
+    PingOpen {
+        /// Of IPv6, not of IPv4.
+        ipv6: bool,
+    },
     /// Start the container's process, with exactly three descriptors: standard input, output, error (none: input is
     /// /dev/null, output and error go to `log`). Answer: [`Reply::Started`]; later [`Event::Exited`].
     ProcessStart {

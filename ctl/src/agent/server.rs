@@ -427,6 +427,7 @@ impl Agent {
                 super::parent::open(&interface, &place, self.rootless).await
             }
             Request::Listen { binding } => super::listen::open(&binding),
+            Request::PingOpen { ipv6 } => super::ping::open(ipv6),
             Request::SandboxAttach { sandbox, netns: NetnsRef::Ordered(order), .. } => {
                 self.attach_given(sandbox, self.orders.namespace(order)?).await
             }

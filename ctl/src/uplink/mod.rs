@@ -11,5 +11,5 @@ pub mod router;
 mod sockets;
 mod spec;
 
-pub use sockets::{PublishSource, SocketsUplink, UdpFilter};
+pub use sockets::{PingSockets, PublishSource, SocketsUplink, UdpFilter};
 pub use spec::{Addresses, PacketUplink, StaticRoute, Uplink, UplinkError};

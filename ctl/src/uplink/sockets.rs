@@ -1,10 +1,20 @@
 //! `sockets[,host-loopback=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 use ipnet::IpNet;
 
 use super::UplinkError;
+
+/// Sockets for echo requests that the agent opened where the host lets vswitchd open none.
+#[derive(Debug, Default)]
+pub struct PingSockets {
+    /// For IPv4.
+    pub v4: Vec<OwnedFd>,
+    /// For IPv6.
+    pub v6: Vec<OwnedFd>,
+}
 
 /// The uplink that needs no privilege.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -230,6 +230,7 @@ impl FakeState {
             Request::VolumeMake { .. } | Request::VolumeList { .. } | Request::VolumeRemove { .. } => {
                 (Reply::Volumes { volumes: Vec::new(), more: false }, Vec::new(), None)
             }
+            Request::PingOpen { .. } => (Reply::Sockets, Vec::new(), None),
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
             Request::ProcessAttach { .. } => (Reply::Attached, vec![device()], None),
         }

@@ -83,7 +83,8 @@ impl Nat {
             Class::Error(_) if fragment.is_some() => Err(NatDrop::BadQuotation),
             Class::Error(quotation) => {
                 let (source, destination) = packet.ip_addresses();
-                if context.ingress == Leg::Uplink && is_inside(context, source) {
+                let as_gateway = || speaks_as_gateway(context, source, destination);
+                if context.ingress == Leg::Uplink && is_inside(context, source) && !as_gateway() {
                     return Err(NatDrop::SpoofedSource);
                 }
                 // The error goes the way of an answer to the packet that it quotes.
@@ -320,6 +321,12 @@ fn plan_from_trusted(context: &Context<'_>, tuple: &Tuple, segment: Option<&Segm
 #[inline]
 fn check_leg(context: &Context<'_>, flow: &Arc<Flow>, direction: Direction) -> Result<(), NatDrop> {
     if context.ingress == flow.egress(direction.opposite()) { Ok(()) } else { Err(NatDrop::WrongLeg) }
+}
+
+/// Whether the switch's own part behind the uplink says something in the name of the gateway of whom it says it to.
+fn speaks_as_gateway(context: &Context<'_>, source: IpAddr, destination: IpAddr) -> bool {
+    let place = context.rules.place_of(destination);
+    context.rules.inbound() == Inbound::Trusted && place.is_some_and(|place| place.gateway == Some(source))
 }
 
 fn is_inside(context: &Context<'_>, source: IpAddr) -> bool {

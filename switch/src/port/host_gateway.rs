@@ -63,6 +63,17 @@ pub struct HostPort {
     pub clients: Clients,
 }
 
+/// A network inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InsideNetwork {
+    /// Its addresses.
+    pub net: IpNet,
+    /// How long packets to it may be.
+    pub mtu: u16,
+    /// In whose name its containers are told what the host says, if there is one.
+    pub gateway: Option<IpAddr>,
+}
+
 /// As whom clients of a published port are shown inside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Clients {
@@ -180,11 +191,16 @@ impl HostGateway {
         state.streams.forget_endpoint(address);
     }
 
-    /// Says which networks are inside, and how long packets to each may be.
-    pub fn set_mtus(&self, mtus: Vec<(IpNet, u16)>) {
+    /// Says which networks are inside.
+    pub fn set_networks(&self, networks: Vec<InsideNetwork>) {
         let mut state = self.0.state.lock();
-        state.streams.set_inside(mtus.iter().map(|(net, _)| *net).collect());
-        state.datagrams.set_mtus(mtus);
+        state.streams.set_inside(networks.iter().map(|network| network.net).collect());
+        state.datagrams.set_networks(networks);
+    }
+
+    /// Takes sockets for echo requests, for a host that lets this process open none.
+    pub fn lend_ping_sockets(&self, ipv6: bool, sockets: Vec<OwnedFd>) {
+        self.0.state.lock().datagrams.lend(ipv6, sockets);
     }
 
     /// Everything that is counted.

@@ -19,7 +19,9 @@ use rustix::io::Errno;
 use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, PortId};
 
 pub use datagrams::{DatagramStats, ShellCounters};
-pub use host_gateway::{Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId};
+pub use host_gateway::{
+    Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,
+};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream};
 pub use streams::StreamStats;

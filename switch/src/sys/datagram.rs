@@ -93,6 +93,8 @@ const UDP_SEGMENT: libc::c_int = 103;
 const UDP_GRO: libc::c_int = 104;
 /// Room for control messages, in 8-byte words: the error queue's with an IPv6 address need most.
 const CONTROL_WORDS: usize = 24;
+/// More datagrams than the usual receive buffer holds.
+const MOST_WAITING: usize = 1024;
 /// Receive buffer that is asked for, bytes; the kernel cuts it to `net.core.rmem_max`.
 const BUFFER: usize = 1 << 20;
 
@@ -249,6 +251,19 @@ pub fn receive(socket: BorrowedFd<'_>, area: &mut [u8]) -> io::Result<Received> 
     });
     let segment = segment.filter(|&size| size > 0 && usize::from(size) < length);
     Ok(Received { length, from, cut: flags & libc::MSG_TRUNC != 0, segment, local })
+}
+
+/// Takes what waits in a socket, and throws it away.
+pub fn empty(socket: BorrowedFd<'_>) {
+    let mut area = [0; 1];
+    for _ in 0..MOST_WAITING {
+        let waits = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        if receive(socket, &mut area).is_err_and(|error| waits(&error))
+            && receive_error(socket, &mut area).is_err_and(|error| waits(&error))
+        {
+            return;
+        }
+    }
 }
 
 /// Takes the oldest report out of the error queue, the beginning of the datagram into `area`.

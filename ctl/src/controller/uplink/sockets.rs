@@ -12,12 +12,14 @@ use vswitch_switch::nat::proxy::datagram::{DatagramLimits, Filter};
 use vswitch_switch::nat::proxy::destinations::Destinations;
 use vswitch_switch::nat::proxy::stream::{StreamDrop, StreamLimits};
 use vswitch_switch::nat::rules::Settings;
-use vswitch_switch::{Clients, HostGateway, HostGatewaySettings, HostPort, HostPortId, PortConfig, PortDevice, Switch};
+use vswitch_switch::{
+    Clients, HostGateway, HostGatewaySettings, HostPort, HostPortId, InsideNetwork, PortConfig, PortDevice, Switch,
+};
 
 use crate::error::ControlError;
 use crate::model::Network;
 use crate::publish::{Binding, Claim, Transport, host};
-use crate::uplink::{PublishSource, SocketsUplink, UdpFilter, router};
+use crate::uplink::{PingSockets, PublishSource, SocketsUplink, UdpFilter, router};
 
 /// The uplink of sockets before it is part of a switch.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct OpenSockets {
     pub uplink: SocketsUplink,
     /// How the router's flows behave.
     pub settings: Settings,
+    /// What the agent opened where vswitchd itself may not.
+    pub ping: PingSockets,
 }
 
 /// The controller's part of it.
@@ -48,7 +52,7 @@ struct Listener {
 
 impl SocketsState {
     pub(super) fn new(switch: &Switch, open: OpenSockets) -> Result<SocketsState, ControlError> {
-        let OpenSockets { uplink, settings } = open;
+        let OpenSockets { uplink, settings, ping } = open;
         let index = switch.add_network(router::sockets_network())?;
         let (streams, datagrams) = shares(descriptors());
         let of_host = HostGatewaySettings {
@@ -69,6 +73,8 @@ impl SocketsState {
         };
         let gateway = HostGateway::new(of_host, rand::rng().next_u64())
             .map_err(|error| ControlError::Internal(format!("cannot begin the sockets uplink: {error}")))?;
+        gateway.lend_ping_sockets(false, ping.v4);
+        gateway.lend_ping_sockets(true, ping.v6);
         Ok(SocketsState { uplink, settings, index, gateway, listeners: Mutex::default() })
     }
 
@@ -201,8 +207,10 @@ impl SocketsState {
         published: &[(Binding, IpAddr)],
     ) {
         let mtu = |network: &Network| u16::try_from(network.options.mtu).unwrap_or(u16::MAX);
-        let mtus = networks.clone().flat_map(|one| one.subnets().map(move |plan| (plan.net, mtu(one))));
-        self.gateway.set_mtus(mtus.collect());
+        let inside = networks.clone().flat_map(|one| {
+            one.subnets().map(move |plan| InsideNetwork { net: plan.net, mtu: mtu(one), gateway: plan.own() })
+        });
+        self.gateway.set_networks(inside.collect());
         let wanted: BTreeMap<Binding, IpAddr> = published.iter().copied().collect();
         let mut listeners = self.listeners();
         for (binding, listener) in &mut *listeners {

@@ -38,7 +38,7 @@ use vswitch_frame::{FrameBuf, L3, Packet, Timestamp};
 use wire::{Link, Meta, Notice, Quoted};
 
 use super::destinations::Destinations;
-use super::shares::Owners;
+use super::shares::{Owner, Owners};
 
 /// The engine.
 #[derive(Debug)]
@@ -250,6 +250,17 @@ impl Datagrams {
     #[must_use]
     pub fn shape(&self, slot: Slot) -> Option<(Kind, bool)> {
         self.table.flow(slot).map(|flow| (flow.kind(), flow.inside().is_ipv6()))
+    }
+
+    /// The address inside that a flow is of, and whose that is.
+    #[must_use]
+    pub fn inside(&self, slot: Slot) -> Option<(IpAddr, Owner)> {
+        self.table.flow(slot).map(|flow| (flow.inside().ip(), flow.owner))
+    }
+
+    /// Ends a flow so that another one may have its socket.
+    pub fn evict(&mut self, slot: Slot) {
+        self.table.close(slot, End::Evicted);
     }
 
     /// The flow of a client of a published port, for an error that came back to the port.

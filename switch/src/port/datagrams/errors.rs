@@ -94,6 +94,10 @@ impl DatagramShell {
     }
 
     fn report(&mut self, slot: Slot, about: (Option<IpAddr>, SocketAddr), payload: &[u8], notice: Notice) {
+        let (said_by, to) = about;
+        // What the host itself says comes from the last router before it.
+        let gateway = || self.network_of(self.engine.inside(slot)?.0)?.gateway;
+        let about = (said_by.or_else(gateway), to);
         let mut buffer = self.told.take().unwrap_or_default();
         if self.engine.report(slot, about, payload, notice, (self.link, self.now), &mut buffer).is_ok() {
             self.post(&buffer);

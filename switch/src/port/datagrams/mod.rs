@@ -10,6 +10,7 @@
 mod errors;
 mod own;
 mod sockets;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use ipnet::IpNet;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -31,8 +31,10 @@ use vswitch_nat::proxy::datagram::{
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyCounters, ReassemblyLimits};
 
+use super::host_gateway::InsideNetwork;
 use crate::sys::datagram as sys;
 use own::OwnAddresses;
+use spares::Spares;
 
 /// What the shell is told when it is made.
 #[derive(Debug, Clone, Copy)]
@@ -66,9 +68,10 @@ pub(crate) struct DatagramShell {
     outbox: VecDeque<(Vec<u8>, Offload)>,
     /// Bytes in it.
     waiting: usize,
-    /// Of each network inside: how long packets may be.
-    mtus: Vec<(IpNet, u16)>,
+    networks: Vec<InsideNetwork>,
+    /// The least of their MTUs.
     shortest: u16,
+    spares: Spares,
     /// For fragments.
     identification: u32,
     /// Room for a datagram that came in fragments, and for an ICMP error; taken out while in use.
@@ -108,7 +111,17 @@ struct Carrier {
     /// The flow, which nobody who comes with another generation means.
     slot: Slot,
     socket: OwnedFd,
+    origin: Opened,
     queued: bool,
+}
+
+/// Who opened a flow's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// This process, for this flow.
+    Here,
+    /// Somebody who may: it is one of the `spares`.
+    Elsewhere,
 }
 
 /// A published port.
@@ -160,8 +173,9 @@ impl DatagramShell {
             turn: 0,
             outbox: VecDeque::new(),
             waiting: 0,
-            mtus: Vec::new(),
+            networks: Vec::new(),
             shortest: u16::MAX,
+            spares: Spares::default(),
             identification: u32::try_from(seed >> 32).unwrap_or(0),
             joined: None,
             told: None,
@@ -171,11 +185,16 @@ impl DatagramShell {
         }
     }
 
-    /// Says how long packets to each network inside may be.
-    pub(crate) fn set_mtus(&mut self, mtus: Vec<(IpNet, u16)>) {
-        self.engine.owners().set_networks(mtus.iter().map(|(net, _)| *net).collect());
-        self.shortest = mtus.iter().map(|(_, mtu)| *mtu).min().unwrap_or(u16::MAX);
-        self.mtus = mtus;
+    /// Says which networks are inside.
+    pub(crate) fn set_networks(&mut self, networks: Vec<InsideNetwork>) {
+        self.engine.owners().set_networks(networks.iter().map(|network| network.net).collect());
+        self.shortest = networks.iter().map(|network| network.mtu).min().unwrap_or(u16::MAX);
+        self.networks = networks;
+    }
+
+    /// Takes ping sockets for when none can be opened.
+    pub(crate) fn lend(&mut self, ipv6: bool, sockets: Vec<OwnedFd>) {
+        self.spares.add(ipv6, sockets);
     }
 
     /// Says whose an address inside is.
@@ -350,7 +369,11 @@ impl DatagramShell {
 
     fn mtu_to(&self, packet: &Packet<'_>) -> u16 {
         let (_, to) = packet.ip_addresses();
-        self.mtus.iter().find(|(net, _)| net.contains(&to)).map_or(u16::MAX, |(_, mtu)| *mtu)
+        self.network_of(to).map_or(u16::MAX, |network| network.mtu)
+    }
+
+    fn network_of(&self, inside: IpAddr) -> Option<&InsideNetwork> {
+        self.networks.iter().find(|network| network.net.contains(&inside))
     }
 
     fn queue(&mut self, source: Source) {

@@ -45,17 +45,49 @@ impl DatagramShell {
             Kind::Datagram => sys::DatagramKind::Udp,
             Kind::Echo => sys::DatagramKind::Ping,
         };
-        let socket = sys::open(speech, outgoing.to.is_ipv6())?;
-        if let Some(source) = self.destinations.source(outgoing.to.ip()) {
-            sys::bind(&socket, source)?;
+        let (socket, origin) = match sys::open(speech, outgoing.to.is_ipv6()) {
+            Ok(socket) => (socket, Opened::Here),
+            Err(error) if outgoing.kind == Kind::Echo && error.kind() == io::ErrorKind::PermissionDenied => {
+                (self.borrow(registry, outgoing).ok_or(error)?, Opened::Elsewhere)
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(source) = self.destinations.source(outgoing.to.ip())
+            && let Err(error) = sys::bind(&socket, source)
+        {
+            // One that has had a flow before is bound.
+            let is_bound = origin == Opened::Elsewhere && error.raw_os_error() == Some(INVAL);
+            if !is_bound {
+                self.give_back(outgoing.slot, socket, origin);
+                return Err(error);
+            }
         }
         let index = outgoing.slot.index();
         registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(FIRST_TOKEN + index), Interest::READABLE)?;
         if self.sockets.len() <= index {
             self.sockets.resize_with(index + 1, || None);
         }
-        self.sockets[index] = Some(Carrier { slot: outgoing.slot, socket, queued: false });
+        self.sockets[index] = Some(Carrier { slot: outgoing.slot, socket, origin, queued: false });
         Ok(())
+    }
+
+    /// A socket that somebody else opened: where all of them are in use, the one that whoever has most has had for longest.
+    fn borrow(&mut self, registry: &Registry, outgoing: &Outgoing<'_>) -> Option<OwnedFd> {
+        let (ipv6, slot) = (outgoing.to.is_ipv6(), outgoing.slot);
+        let (_, owner) = self.engine.inside(slot)?;
+        if self.spares.is_empty(ipv6) {
+            self.engine.evict(self.spares.victim(ipv6)?);
+            self.close_ended(registry);
+        }
+        self.spares.take(ipv6, owner, slot)
+    }
+
+    fn give_back(&mut self, slot: Slot, socket: OwnedFd, origin: Opened) {
+        if origin == Opened::Elsewhere {
+            // What comes late is not for whoever has it next.
+            sys::empty(socket.as_fd());
+            self.spares.put_back(slot, socket);
+        }
     }
 
     /// Sends; a train that the kernel does not take goes datagram by datagram.
@@ -100,6 +132,7 @@ impl DatagramShell {
             let place = place.filter(|place| place.as_ref().is_some_and(|carrier| carrier.slot == slot));
             if let Some(carrier) = place.and_then(Option::take) {
                 unwatch(registry, &carrier.socket);
+                self.give_back(slot, carrier.socket, carrier.origin);
             }
         }
     }
@@ -137,6 +170,9 @@ fn unwatch(registry: &Registry, socket: &OwnedFd) {
         tracing::debug!(%error, "cannot stop watching a socket");
     }
 }
+
+/// What binding a socket says that is bound.
+const INVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
 /// What a packet has left that left a Linux container with the usual 64 hops: the host's own default will do.
 const USUAL_HOPS: u8 = 63;
