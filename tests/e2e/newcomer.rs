@@ -1,5 +1,7 @@
 //! What somebody types who has just built vswitch: the README's first tour, word for word, from a daemon to a clean stop.
 
+use std::process::Command;
+
 use vswitch_tests::{Output, Rootless, Vswitch, eventually, guard, run};
 
 use crate::docker::docker;
@@ -79,5 +81,23 @@ fn the_tour_with_docker() {
             }
         }
         eventually("all is removed", 10, || docker(&vs, "ps -aq").ok().is_empty());
+    });
+}
+
+/// What is made first and started then is seen as if it were run: its output, its status, standard input; and what happened is told from an
+/// age on.
+#[test]
+fn created_and_started() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ctl(&["create", "--name", "c", "--", "sh", "-c", "echo seen; exit 3"]).ok();
+        vs.ctl(&["start", "-a", "c"]).exits(3).says("seen");
+        vs.ok("create -i --name d -- cat");
+        let line = "echo typed | vswitchctl start -ai d";
+        assert_eq!(run(Command::new("sh").args(["-c", line]).env("VSWITCH_SOCKET", vs.socket())).ok(), "typed\n");
+        vs.ctl(&["start", "-a", "c", "d"]).exits(2).says("multiple containers");
+        let told = vs.ok("events --since 10m --until 0s");
+        assert!(told.contains("start") && told.contains("die"), "{told}");
+        vs.refuses("events --since soon --until 0s", "an age such as 10m");
     });
 }

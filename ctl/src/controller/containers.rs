@@ -86,6 +86,9 @@ impl Controller {
             }
         }
         self.check_resolving(&mode, &wanted.spec)?;
+        if matches!(mode, NetworkMode::Container(_)) && wanted.hostname.is_some() {
+            return Err(ControlError::invalid("conflicting options: hostname and the network mode"));
+        }
         wanted.spec.log_limit = state.defaults.log.with(&wanted.log_options)?;
         if state.defaults.remap.is_some() {
             let (isolation, root) = (wanted.spec.isolation, &wanted.spec.mounts.root);

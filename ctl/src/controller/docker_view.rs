@@ -6,7 +6,7 @@ use std::path::Path;
 
 use vswitch_api::docker::container::{
     Config, ContainerInspect, ContainerSummary, Empty, EndpointSettings, HostConfig, HostPort, InspectState, LogConfig,
-    NetworkSettings, RestartPolicy, SummaryHostConfig, SummaryNetworks, SummaryPort,
+    MountPoint, NetworkSettings, RestartPolicy, SummaryHostConfig, SummaryNetworks, SummaryPort,
 };
 use vswitch_api::human;
 use vswitch_api::network::EndpointIpamConfig;
@@ -16,7 +16,7 @@ use super::{Controller, ExecState, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::logfile::Limit;
-use crate::model::{Container, Endpoint, Phase, StaticAddress, image_id};
+use crate::model::{Container, Endpoint, Mount, Phase, Source, StaticAddress, image_id};
 use crate::publish::{Binding, Exposed};
 
 /// How Docker writes a moment that never was.
@@ -57,6 +57,7 @@ pub(super) fn summary(state: &State, one: &ContainerState, now: Moment) -> Conta
         status: if one.paused { status(container.phase, now) + " (Paused)" } else { status(container.phase, now) },
         host_config: SummaryHostConfig { network_mode: container.mode_text.clone() },
         network_settings: SummaryNetworks { networks: networks(state, one) },
+        mounts: mount_points(container),
         ..ContainerSummary::default()
     }
 }
@@ -103,6 +104,7 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
             ..Config::default()
         },
         network_settings: network_settings(state, one),
+        mounts: mount_points(container),
         ..ContainerInspect::default()
     }
 }
@@ -214,6 +216,23 @@ fn asked_mac(state: &State, one: &ContainerState) -> Option<String> {
 fn exposed_ports(container: &Container) -> impl Iterator<Item = String> {
     let exposed = container.spec.expose.iter().map(ToString::to_string);
     wanted_ports(container).into_keys().chain(exposed)
+}
+
+fn mount_points(container: &Container) -> Vec<MountPoint> {
+    let mounts = &container.spec.mounts;
+    let own: BTreeMap<usize, String> = mounts.anonymous(container.id.as_str()).collect();
+    let point = |(index, mount): (usize, &Mount)| {
+        let volume = |name: &str| (name.to_owned(), String::new(), "local".to_owned());
+        let (kind, (name, source, driver)) = match &mount.source {
+            Source::Bind(path) => ("bind", (String::new(), path.clone(), String::new())),
+            Source::Volume(name) => ("volume", volume(name)),
+            Source::Anonymous => ("volume", volume(own.get(&index).map_or("", String::as_str))),
+            Source::Tmpfs(_) => ("tmpfs", Default::default()),
+        };
+        let (kind, destination) = (kind.to_owned(), mount.target.clone());
+        MountPoint { kind, name, source, driver, destination, writable: !mount.read_only, ..MountPoint::default() }
+    };
+    mounts.list.iter().enumerate().map(point).collect()
 }
 
 /// Docker's name for a log that `docker logs` shows, and what of it is kept.

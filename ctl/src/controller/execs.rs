@@ -114,9 +114,14 @@ impl Controller {
     pub fn make_exec(&self, text: &str, spec: ExecSpec, attach: Attach, order: u64) -> Result<Id, ControlError> {
         let container = {
             let state = self.state();
-            let one = &state.container(text)?.container;
+            let known = state.container(text)?;
+            let one = &known.container;
             if !one.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
+            }
+            if known.paused {
+                let sentence = format!("Container {text} is paused, unpause the container before exec");
+                return Err(ControlError::Conflict(sentence));
             }
             one.id.clone()
         };

@@ -264,7 +264,7 @@ impl Controller {
         {
             let mut state = self.state();
             let one = state.container_by_id(&id)?;
-            if !one.container.running() {
+            if paused && !one.container.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
             if one.paused == paused {

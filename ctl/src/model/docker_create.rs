@@ -59,6 +59,9 @@ pub fn create_from_docker(
     let host = wire.host_config;
     let mut warnings = Vec::new();
     refuse_what_is_missing(&host, &mut faults);
+    if host.shm_size < 0 {
+        faults.add("SHM size can not be less than 0; write a size such as 64m");
+    }
     warn_of_what_is_ignored(&host, &mut warnings);
     let (network, endpoint, more_networks) =
         networks(&host, wire.network_disabled, wire.networking_config.endpoints_config, &wire.mac_address);

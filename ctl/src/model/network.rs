@@ -235,7 +235,8 @@ impl NetworkSpec {
 /// # Errors
 /// All faults of the request at once, in Docker's words.
 pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
-    if Network::PREDEFINED.contains(&wire.name.as_str()) {
+    // Another name of Docker's for its default network.
+    if Network::PREDEFINED.contains(&wire.name.as_str()) || wire.name == "default" {
         return Err(ControlError::PredefinedName(wire.name));
     }
     let settings = wire.clone();

@@ -5,6 +5,7 @@ mod containers;
 mod events;
 mod images;
 mod management;
+mod moby;
 mod sdk;
 mod socket;
 mod streams;

@@ -43,8 +43,37 @@ pub struct ContainerSummary {
     pub host_config: SummaryHostConfig,
     /// Its endpoints.
     pub network_settings: SummaryNetworks,
+    /// What is mounted in it.
+    pub mounts: Vec<MountPoint>,
+}
+
+/// Something that is mounted in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct MountPoint {
+    /// `bind`, `volume` or `tmpfs`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Of a volume.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// What of the host is there; empty unless it is a `bind`.
+    #[serde(default)]
+    pub source: String,
+    /// Where it is.
+    pub destination: String,
+    /// Of a volume: `local`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub driver: String,
     /// Empty.
-    pub mounts: Vec<String>,
+    #[serde(default)]
+    pub mode: String,
+    /// The container may write there.
+    #[serde(rename = "RW")]
+    pub writable: bool,
+    /// Empty.
+    #[serde(default)]
+    pub propagation: String,
 }
 
 /// Answer of `POST /containers/prune`.
@@ -192,8 +221,8 @@ pub struct ContainerInspect {
     /// Bytes in all, if asked for: vswitch counts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_root_fs: Option<u64>,
-    /// Empty.
-    pub mounts: Vec<String>,
+    /// What is mounted in it.
+    pub mounts: Vec<MountPoint>,
     /// What was asked for.
     pub config: Config,
     /// Its endpoints and ports.

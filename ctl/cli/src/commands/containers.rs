@@ -10,11 +10,20 @@ use vswitch_api::docker::container::ContainerUpdate;
 use vswitch_api::docker::create::RestartPolicyWish;
 
 use crate::failure::{Tally, Usage};
+use crate::foreground::{self, Attachment, LeaveArgs};
 use crate::{output, values};
 
 /// Arguments of `start`.
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
+    /// Show what the container writes, and end with its exit status
+    #[arg(short, long)]
+    attach: bool,
+    /// Send it standard input, too
+    #[arg(short, long)]
+    interactive: bool,
+    #[command(flatten)]
+    leave: LeaveArgs,
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -22,6 +31,15 @@ pub(crate) struct StartArgs {
 
 impl StartArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<ExitCode> {
+        if self.attach || self.interactive {
+            let [container] = &self.containers[..] else {
+                return Err(Usage("you cannot start and attach multiple containers at once".into()).into());
+            };
+            let shown = client.container(container).await?;
+            let (tty, input, detach_keys) = (shown.tty, self.interactive, &*self.leave.detach_keys);
+            let wanted = Attachment { container: &shown.id, tty, input, detach_keys, start: true };
+            return foreground::attach(client, wanted).await;
+        }
         let mut tally = Tally::default();
         for container in &self.containers {
             tally.note(client.start_container(container).await, Some(container))?;

@@ -188,7 +188,12 @@ impl Archive {
         let said = String::from_utf8_lossy(&self.errors).trim().to_owned();
         let missing = said.contains("No such file") || said.contains("not found") || said.contains("Not a directory");
         let status = if missing { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        Refusal::new(status, format!("Could not find or use the file in container {id}: {said}"))
+        let what = if missing {
+            format!("Could not find the file {}", self.path)
+        } else {
+            "Could not use the file".to_owned()
+        };
+        Refusal::new(status, format!("{what} in container {id}: {said}"))
     }
 
     fn broken(&self, error: &std::io::Error) -> Refusal {

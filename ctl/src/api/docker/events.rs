@@ -16,7 +16,7 @@ use super::filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::Asked;
-use crate::clock::{Moment, parse_timestamp};
+use crate::clock::{Moment, parse_until};
 use crate::controller::Listener;
 use crate::model::{Event, EventKind, Filters};
 
@@ -160,11 +160,12 @@ fn line(event: &Event) -> Bytes {
     line.into()
 }
 
-/// A Unix time with or without a fraction; zero and nothing are no time.
+/// A Unix time, a time, or an age; zero and nothing are no time.
 fn parse_moment(key: &str, text: &str) -> Answer<Option<Moment>> {
     if matches!(text, "" | "0") {
         return Ok(None);
     }
-    let bad = || Refusal::bad(format!("invalid value for {key}: {text:?}; write a Unix time such as 1700000000.5"));
-    parse_timestamp(text).map(Some).ok_or_else(bad)
+    let bad =
+        || Refusal::bad(format!("invalid value for {key}: {text:?}; write a Unix time, a time or an age such as 10m"));
+    parse_until(text, Moment::now()).map(Some).ok_or_else(bad)
 }

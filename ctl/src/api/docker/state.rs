@@ -35,6 +35,7 @@ pub(in crate::api) async fn update(
     Segments(id): Segments<String>,
     Body(wire): Body<ContainerUpdate>,
 ) -> Answer<Json<ContainerUpdated>> {
+    app.controller.inspect_container(&id)?;
     let policy = wire.restart_policy;
     if !policy.name.is_empty() {
         let policy = RestartPolicy::of(&policy.name, policy.maximum_retry_count).map_err(Refusal::bad)?;
