@@ -11,6 +11,7 @@ mod cni;
 mod command_line;
 mod containers;
 mod docker;
+mod docker_plugin;
 mod engines;
 mod engines_names;
 mod engines_networks;

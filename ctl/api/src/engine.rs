@@ -18,11 +18,14 @@ pub const PODMAN_HELPER_FOLDERS: [&str; 4] =
 pub const PODMAN_PLUGIN_FOLDERS: [&str; 4] =
     ["/usr/local/libexec/netavark", "/usr/libexec/netavark", "/usr/local/lib/netavark", "/usr/lib/netavark"];
 
+/// Where dockerd finds the plug-in for networks of the driver `vswitch`.
+pub const DOCKER_PLUGIN_SOCKET: &str = "/run/docker/plugins/vswitch.sock";
+
 /// Whose endpoint it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineKey {
-    /// Name of the engine, `podman` or `cni`.
+    /// Name of the engine: `podman`, `cni` or `docker`.
     pub engine: String,
     /// The engine's id of the container.
     pub container: String,
@@ -87,6 +90,14 @@ pub struct EngineRoute {
 pub struct EngineDns {
     /// Addresses; none: the host's resolvers.
     pub servers: Vec<String>,
+}
+
+/// Body of `PUT /engines/endpoints/{engine}/{container}/{interface}/ports`: all ports of the host that lead to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnginePublish {
+    /// As in [`EngineAttach`].
+    pub publish: Vec<String>,
 }
 
 /// Body of `POST /engines/ports`: ports of the host lead to an endpoint for as long as the answer is being read.

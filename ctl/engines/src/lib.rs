@@ -7,10 +7,12 @@
 //! - [`podman::netavark`]: networks of containers;
 //! - [`podman::plugin`]: the same as a network driver of netavark's, by the name `vswitch`;
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
+//! - [`docker`]: dockerd's networks of the driver `vswitch`, the one that stays: dockerd asks it over a socket;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
 pub mod cni;
 pub mod daemon;
+pub mod docker;
 mod namespace;
 pub mod original;
 pub mod podman;
@@ -23,12 +25,13 @@ pub fn run(name: &str) -> ExitCode {
     match name {
         "netavark" => podman::netavark::main(),
         "rootlessport" => podman::rootlessport::main(),
+        "vswitch-docker" => docker::main(),
         "vswitch" if cni::is_called() => cni::main(),
         "vswitch" => podman::plugin::main(),
         _ => {
             complain(&format!(
-                "{name} is no helper of a container engine; 'vswitchctl engine podman install' and 'vswitchctl \
-                 cni install' give this program the names that it is called by"
+                "{name} is no helper of a container engine; 'vswitchctl engine podman install', 'vswitchctl \
+                 engine docker install' and 'vswitchctl cni install' give this program the names that it is called by"
             ));
             ExitCode::from(2)
         }

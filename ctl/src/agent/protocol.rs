@@ -299,7 +299,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// What the agent lets a vswitchd have done. Everything is refused by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,6 +343,8 @@ pub enum NetnsRef {
     Ordered(u64),
     /// What comes with the request.
     Beside,
+    /// The host's own, until whoever asked moves the interface where it belongs.
+    Host,
 }
 
 /// What becomes of default routes that somebody else made.
@@ -392,6 +394,9 @@ pub struct Link {
     pub link_local: Vec<IpAddr>,
     /// IPv6 is on for this interface (off sets `disable_ipv6`).
     pub enable_ipv6: bool,
+    /// Somebody else moves it where it belongs, gives it its addresses and switches it on.
+    #[serde(default)]
+    pub bare: bool,
 }
 
 /// A route inside a sandbox.

@@ -8,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use vswitch_api::ErrorBody;
 use vswitch_api::endpoint::Endpoint;
-use vswitch_api::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts};
+use vswitch_api::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts, EnginePublish};
 
 use super::App;
 use super::answer::Answer;
 use super::extract::{Body, Segments};
 use super::orders::ClientOrder;
-use crate::model::{parse_engine, parse_engine_dns, parse_engine_ports};
+use crate::agent::protocol::NetnsRef;
+use crate::model::{parse_engine, parse_engine_dns, parse_engine_ports, parse_engine_publish};
 
 /// Gives the network namespace whose descriptor comes with the first bytes of this request an endpoint.
 #[utoipa::path(post, path = "/vswitch/v1/engines/endpoints", request_body = EngineAttach,
@@ -25,8 +26,35 @@ pub(super) async fn attach(
     Body(wire): Body<EngineAttach>,
 ) -> Answer<(StatusCode, Json<Endpoint>)> {
     let spec = parse_engine(wire)?;
-    let endpoint = app.controller.attach_for_engine(spec, order.number()?).await?;
+    let endpoint = app.controller.attach_for_engine(spec, NetnsRef::Ordered(order.number()?)).await?;
     Ok((StatusCode::CREATED, Json(endpoint)))
+}
+
+/// Makes an interface in the host's network namespace, switched off and without addresses, which the engine moves into a container and
+/// gives the addresses of this endpoint. Root's vswitchd alone does so.
+#[utoipa::path(post, path = "/vswitch/v1/engines/interfaces", request_body = EngineAttach,
+    responses((status = 201, body = Endpoint), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn interface(
+    State(app): State<App>,
+    Body(wire): Body<EngineAttach>,
+) -> Answer<(StatusCode, Json<Endpoint>)> {
+    let endpoint = app.controller.attach_for_engine(parse_engine(wire)?, NetnsRef::Host).await?;
+    Ok((StatusCode::CREATED, Json(endpoint)))
+}
+
+/// Publishes ports of the host on an endpoint of an engine's container for as long as it exists, in the place of those before.
+#[utoipa::path(put, path = "/vswitch/v1/engines/endpoints/{engine}/{container}/{interface}/ports",
+    request_body = EnginePublish,
+    params(("engine" = String, Path), ("container" = String, Path), ("interface" = String, Path)),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn republish(
+    State(app): State<App>,
+    Segments((engine, container, interface)): Segments<(String, String, String)>,
+    Body(wire): Body<EnginePublish>,
+) -> Answer<StatusCode> {
+    let specs = parse_engine_publish(&wire.publish)?;
+    app.controller.publish_for_engine(&EngineKey { engine, container, interface }, &specs).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes the endpoint of an engine's container away.

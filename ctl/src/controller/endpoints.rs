@@ -10,7 +10,7 @@ use vswitch_switch::{Identity, PortConfig, PortDevice};
 use super::state::{State, prefix_of};
 use super::{Controller, names, policies, routes, unexpected, view};
 use crate::agent::client::AgentError;
-use crate::agent::protocol::{Link, OtherRoutes, Reply, Request};
+use crate::agent::protocol::{Link, NetnsRef, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{AttachSpec, Attachment, DefaultRoute, Endpoint, Network, Owner};
@@ -38,7 +38,11 @@ impl Controller {
             let owner =
                 Owner::Attached(Attachment { netns: spec.netns.clone(), engine: spec.engine, wishes: spec.wishes });
             let endpoint = state.add_endpoint(&network, owner, &name, &spec.endpoint)?;
-            let request = Request::SandboxAttach { sandbox: endpoint.sandbox(), netns: spec.netns, force: spec.force };
+            let sandbox = endpoint.sandbox();
+            let request = match spec.netns {
+                NetnsRef::Host => Request::SandboxHost { sandbox },
+                netns => Request::SandboxAttach { sandbox, netns, force: spec.force },
+            };
             // Nobody else knows of it yet, so nobody holds it; whoever detaches it waits for the end of this.
             held = state.endpoints[&endpoint.id].gate.clone().try_lock_owned();
             (endpoint, request)
@@ -337,5 +341,6 @@ pub(super) fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u3
     });
     let link_local = endpoint.link_local.clone();
     let enable_ipv6 = ipv6.is_some() || link_local.iter().any(IpAddr::is_ipv6);
-    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, link_local, enable_ipv6 }
+    let bare = endpoint.attached_to() == Some(&NetnsRef::Host);
+    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, link_local, enable_ipv6, bare }
 }

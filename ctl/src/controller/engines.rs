@@ -46,15 +46,21 @@ impl Drop for PortLease {
 }
 
 impl Controller {
-    /// Gives the namespace of a client's order an endpoint, in the place of one that its engine asked for before.
+    /// Gives the namespace of a client's order an endpoint, or the host's own an interface that the engine moves on, in the place of
+    /// one that its engine asked for before.
     ///
     /// # Errors
     /// As [`Controller::attach`]; nothing is left behind then.
     pub async fn attach_for_engine(
         &self,
         spec: EngineSpec,
-        order: u64,
+        netns: NetnsRef,
     ) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
+        if netns == NetnsRef::Host && self.inner.rootless {
+            return Err(ControlError::invalid(
+                "only root's vswitchd makes interfaces that an engine moves into its containers; start vswitchd as root",
+            ));
+        }
         // One at a time: what is asked for twice at once is there once.
         let _turn = self.inner.engines.lock().await;
         self.detach_engines(&spec.key).await?;
@@ -68,7 +74,7 @@ impl Controller {
         };
         let attach = AttachSpec {
             name: Some(spec.name),
-            netns: NetnsRef::Ordered(order),
+            netns,
             network: network.to_string(),
             endpoint: spec.endpoint,
             default_route: false,
@@ -138,10 +144,7 @@ impl Controller {
     pub async fn detach_for_engine(&self, key: &EngineKey) -> Result<(), ControlError> {
         let _turn = self.inner.engines.lock().await;
         match self.detach_engines(key).await? {
-            0 => Err(ControlError::EndpointNotFound(format!(
-                "{} of {} container {}",
-                key.interface, key.engine, key.container
-            ))),
+            0 => Err(unknown_endpoint(key)),
             _ => Ok(()),
         }
     }
@@ -264,6 +267,25 @@ impl Controller {
         opened
     }
 
+    /// Publishes ports on an endpoint of an engine's container in the place of those that were; all or none of them.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or a port cannot be had.
+    pub async fn publish_for_engine(&self, key: &EngineKey, specs: &[PublishSpec]) -> Result<(), ControlError> {
+        let _turn = self.inner.engines.lock().await;
+        let id = {
+            let mut state = self.state();
+            let mut endpoints = state.endpoints.values().map(|one| &one.endpoint);
+            let found = endpoints.find(|one| one.engine() == Some(key)).map(|one| one.id.clone());
+            let id = found.ok_or_else(|| unknown_endpoint(key))?;
+            self.free_ports(&mut state, &id);
+            let endpoint = state.endpoint(id.as_str())?.endpoint.clone();
+            self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?;
+            id
+        };
+        self.publish_on(id.as_str(), specs).await
+    }
+
     /// Publishes ports on an endpoint of an engine's container until the answer is dropped.
     ///
     /// # Errors
@@ -319,6 +341,10 @@ impl Controller {
             self.refresh_router_anyway(state);
         }
     }
+}
+
+fn unknown_endpoint(key: &EngineKey) -> ControlError {
+    ControlError::EndpointNotFound(format!("{} of {} container {}", key.interface, key.engine, key.container))
 }
 
 /// What an engine's network is called here if its name is taken.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Controller, names, routes};
 use crate::agent::client::Hello;
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{NetnsRef, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{Owner, Phase};
@@ -102,6 +102,10 @@ impl Controller {
             let state = self.state();
             let Ok(one) = state.endpoint(id.as_str()) else { return false };
             let (Some(_), Some(netns)) = (one.endpoint.engine(), one.endpoint.attached_to()) else { return false };
+            // Where the interface was moved to, its engine knows alone.
+            if *netns == NetnsRef::Host {
+                return false;
+            }
             Request::SandboxAttach { sandbox: one.endpoint.sandbox(), netns: netns.clone(), force: false }
         };
         let again = async {

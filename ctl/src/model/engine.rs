@@ -200,6 +200,16 @@ pub fn parse_engine_ports(wire: EnginePorts) -> Result<EnginePortsSpec, Faults> 
     faults.finish(EnginePortsSpec { engine: wire.engine, container: wire.container, address, publish })
 }
 
+/// Checks the body of `PUT /engines/endpoints/…/ports`.
+///
+/// # Errors
+/// All faults at once.
+pub fn parse_engine_publish(wire: &[String]) -> Result<Vec<PublishSpec>, Faults> {
+    let mut faults = Faults::new("");
+    let publish = parse_publish(wire, &mut faults);
+    faults.finish(publish)
+}
+
 fn parse_publish(wire: &[String], faults: &mut Faults) -> Vec<PublishSpec> {
     wire.iter().filter_map(|text| faults.take(publish::parse(text))).flatten().collect()
 }

@@ -44,7 +44,10 @@ pub use endpoint::{
     Asked, AttachSpec, Attachment, DefaultRoute, Endpoint, EndpointSpec, EngineWishes, Owner, StaticAddress,
     parse_attach, parse_endpoint,
 };
-pub use engine::{EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_dns, parse_engine_ports};
+pub use engine::{
+    EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_dns, parse_engine_ports,
+    parse_engine_publish,
+};
 pub use environment::{environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;

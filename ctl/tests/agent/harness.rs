@@ -172,6 +172,7 @@ pub(crate) fn link(number: u8) -> Link {
         ipv6: Some((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()), 64)),
         link_local: Vec::new(),
         enable_ipv6: true,
+        bare: false,
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::Client;
 use super::transport::escape;
 use crate::endpoint::Endpoint;
-use crate::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts};
+use crate::engine::{EngineAttach, EngineDns, EngineKey, EnginePorts, EnginePublish};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -19,6 +19,24 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn attach_for_engine(&self, wish: &EngineAttach, netns: BorrowedFd<'_>) -> Result<Endpoint, ClientError> {
         self.call(Method::POST, format!("{PREFIX}/engines/endpoints")).json(wish).beside(netns)?.answer().await
+    }
+
+    /// Make an interface in the host's network namespace for a container of an engine, which moves it on.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn interface_for_engine(&self, wish: &EngineAttach) -> Result<Endpoint, ClientError> {
+        self.call(Method::POST, format!("{PREFIX}/engines/interfaces")).json(wish).answer().await
+    }
+
+    /// Publish ports of the host on an endpoint of an engine's container, in the place of those before.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn publish_for_engine(&self, key: &EngineKey, publish: Vec<String>) -> Result<(), ClientError> {
+        let [engine, container, interface] = [&key.engine, &key.container, &key.interface].map(|word| escape(word));
+        let path = format!("{PREFIX}/engines/endpoints/{engine}/{container}/{interface}/ports");
+        self.call(Method::PUT, path).json(&EnginePublish { publish }).done().await
     }
 
     /// Undo [`Client::attach_for_engine`].

@@ -10,6 +10,7 @@ use vswitch_api::Client;
 use vswitch_api::endpoint::Endpoint;
 use vswitch_api::engine::{EngineKey, PODMAN_HELPER_FOLDERS, PODMAN_PLUGIN_FOLDERS};
 
+use super::engine_docker::DockerCommand;
 use super::units;
 use crate::output;
 use crate::table::Table;
@@ -19,6 +20,7 @@ Examples:
   vswitchctl engine podman install        podman's containers go through vswitch, for this user
   vswitchctl engine podman status
   vswitchctl engine podman uninstall
+  vswitchctl engine docker install        Docker has networks of the driver vswitch
 
 podman finds its network helpers in the folders of helper_binaries_dir (containers.conf(5)). 'install' puts one with
 vswitch's own in front, by a file of its own in containers.conf.d; nothing of podman's is changed. Images, volumes, pods and
@@ -43,6 +45,9 @@ pub(crate) enum EngineCommand {
     /// podman, and what builds on it: buildah, compose, quadlets
     #[command(subcommand, after_help = EXAMPLES)]
     Podman(PodmanCommand),
+    /// Docker: networks of the driver vswitch
+    #[command(subcommand)]
+    Docker(DockerCommand),
 }
 
 /// What can be done with podman.
@@ -76,11 +81,11 @@ impl ScopeArgs {
 
 impl EngineCommand {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        let EngineCommand::Podman(command) = self;
-        match command {
-            PodmanCommand::Install(scope) => install(&Place::of(&scope)?, client).await,
-            PodmanCommand::Uninstall(scope) => uninstall(&Place::of(&scope)?),
-            PodmanCommand::Status(scope) => status(&Place::of(&scope)?, client).await,
+        match self {
+            EngineCommand::Podman(PodmanCommand::Install(scope)) => install(&Place::of(&scope)?, client).await,
+            EngineCommand::Podman(PodmanCommand::Uninstall(scope)) => uninstall(&Place::of(&scope)?),
+            EngineCommand::Podman(PodmanCommand::Status(scope)) => status(&Place::of(&scope)?, client).await,
+            EngineCommand::Docker(command) => command.run(client).await,
         }
     }
 }
@@ -160,7 +165,7 @@ async fn install(place: &Place, client: &Client) -> anyhow::Result<()> {
 }
 
 /// Puts a program into a folder by all of these names.
-fn link_all(folder: &Path, names: &[&str], program: &Path) -> anyhow::Result<()> {
+pub(super) fn link_all(folder: &Path, names: &[&str], program: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for name in names {
         let link = folder.join(name);

@@ -10,6 +10,7 @@ pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod endpoint;
 pub(crate) mod engine;
+mod engine_docker;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod fdb;

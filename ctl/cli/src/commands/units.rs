@@ -34,7 +34,7 @@ pub(super) async fn install(folder: &Path, system: bool, daemon: &Path, client: 
     }
     let user = if system { "" } else { "--user " };
     let by_hand = format!("systemctl {user}enable --now {SOCKET}");
-    let said = if !Path::new(SYSTEMD).exists() {
+    let said = if !has_systemd() {
         "It needs vswitchd: start it with 'vswitchd'.\n".to_owned()
     } else if client.version().await.is_ok() {
         format!("vswitchd runs; once it is stopped, 'systemctl {user}start {SOCKET}' lets systemd start it.\n")
@@ -46,6 +46,11 @@ pub(super) async fn install(folder: &Path, system: bool, daemon: &Path, client: 
     Ok(output::print(&said)?)
 }
 
+/// Whether systemd is the first process.
+pub(super) fn has_systemd() -> bool {
+    Path::new(SYSTEMD).exists()
+}
+
 /// Takes the units away. Whether there were any.
 pub(super) fn uninstall(folder: &Path, system: bool) -> anyhow::Result<bool> {
     let mut removed = false;
@@ -54,14 +59,14 @@ pub(super) fn uninstall(folder: &Path, system: bool) -> anyhow::Result<bool> {
         if is_ours(&path)? != Some(true) {
             continue;
         }
-        if name == SOCKET && Path::new(SYSTEMD).exists() {
+        if name == SOCKET && has_systemd() {
             // A vswitchd that runs goes on.
             systemctl(system, &["disable", "--now", SOCKET]);
         }
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         removed = true;
     }
-    if removed && Path::new(SYSTEMD).exists() {
+    if removed && has_systemd() {
         systemctl(system, &["daemon-reload"]);
     }
     Ok(removed)
@@ -92,7 +97,7 @@ fn service(daemon: &Path) -> String {
     )
 }
 
-fn systemctl(system: bool, words: &[&str]) -> bool {
+pub(super) fn systemctl(system: bool, words: &[&str]) -> bool {
     let mut command = Command::new("systemctl");
     command.args((!system).then_some("--user")).args(words);
     command

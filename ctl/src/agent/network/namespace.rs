@@ -200,7 +200,7 @@ pub(crate) fn open(netns: &NetnsRef) -> io::Result<File> {
         NetnsRef::Inode(device, inode) => {
             find_process((*device, *inode)).ok_or_else(|| io::Error::from(rustix::io::Errno::NOENT))?
         }
-        NetnsRef::Ordered(_) | NetnsRef::Beside => return Err(rustix::io::Errno::INVAL.into()),
+        NetnsRef::Ordered(_) | NetnsRef::Beside | NetnsRef::Host => return Err(rustix::io::Errno::INVAL.into()),
     };
     // Names the file and opens nothing; what it names is then what is opened, whatever becomes of the path.
     let named = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -260,6 +260,7 @@ impl std::fmt::Display for NetnsRef {
             NetnsRef::Path(path) => write!(f, "the network namespace at {path}"),
             NetnsRef::Inode(_, inode) => write!(f, "network namespace net:[{inode}]"),
             NetnsRef::Ordered(_) | NetnsRef::Beside => f.write_str("the network namespace that was handed over"),
+            NetnsRef::Host => f.write_str("the host's network namespace"),
         }
     }
 }

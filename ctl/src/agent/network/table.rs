@@ -218,7 +218,7 @@ impl Table {
             let index = self.netlink.other_end(port_index).await.map_err(failed)?;
             let interface = inside.name_of(index).await.map_err(failed)?;
             self.configure(netns.as_fd(), &inside, index, &interface, link).await?;
-            if let Some(Sandbox::Host(_)) = self.sandboxes.get(&sandbox) {
+            if let (Some(Sandbox::Host(_)), false) = (self.sandboxes.get(&sandbox), link.bare) {
                 self.forward_nothing(netns.as_fd(), &interface)?;
             }
             Ok((index, interface, open(&port)?))
@@ -253,14 +253,19 @@ impl Table {
         let off = if link.enable_ipv6 { "0" } else { "1" };
         self.home
             .visit(netns, || {
-                sysctl_ipv6(interface, "disable_ipv6", off);
-                // The link-local address is made from a MAC address that control keeps unique.
-                sysctl_ipv6(interface, "accept_dad", "0");
+                if !link.bare {
+                    sysctl_ipv6(interface, "disable_ipv6", off);
+                    // The link-local address is made from a MAC address that control keeps unique.
+                    sysctl_ipv6(interface, "accept_dad", "0");
+                }
                 if let Err(error) = ethtool::switch_features_off(interface, &NOT_CARRIED) {
                     tracing::debug!("{interface} keeps features that no virtio-net header carries: {error}");
                 }
             })
             .map_err(|error| Failure::io("enter the sandbox", &error))?;
+        if link.bare {
+            return Ok(());
+        }
         inside.up(index).await.map_err(|error| Failure::netlink(format!("switch {interface} on"), &error))?;
         let ipv4 = link.ipv4.map(|(address, prefix)| (IpAddr::V4(address), prefix));
         let ipv6 = link.ipv6.map(|(address, prefix)| (IpAddr::V6(address), prefix));
