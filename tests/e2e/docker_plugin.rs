@@ -94,9 +94,9 @@ fn containers_of_dockerd() {
         for name in ["web", "www", "10.50.0.9", "10.50.0.1"] {
             docker(&format!("run --rm --network shop box ping -c 1 -W 10 {name}")).ok();
         }
-        docker("exec web ip route").says("default via 10.50.0.1 dev eth0");
+        assert!(docker("exec web ip route").ok().contains("default via 10.50.0.1 dev eth0"));
         let mac = docker("inspect -f '{{.NetworkSettings.Networks.shop.MacAddress}}' web").ok();
-        docker("exec web ip link show eth0").says(mac.trim());
+        assert!(docker("exec web ip link show eth0").ok().contains(mac.trim()));
         docker("run --rm --network shop --ip 10.50.0.9 box true").exits(125).says("Address already in use");
         docker("run --rm --network shop -p 127.0.0.1:18080:80 box true").exits(125).says("already");
         assert_eq!(endpoints(&vs), 1, "what failed has left nothing");
@@ -132,7 +132,7 @@ fn ends_of_either() {
         let vs = Vswitch::start();
         let mut dockerd = Dockerd::start(&vs);
         docker("network create -d vswitch --subnet 10.50.0.0/24 shop").ok();
-        docker("run -d --name web --network shop --ip 10.50.0.9 --restart always box sleep 1000").ok();
+        docker("run -d --name web --network shop --ip 10.50.0.9 --stop-timeout 1 --restart always box sleep 1000").ok();
         vs.crash();
         // It is said at once; dockerd would ask for a quarter of a minute where nobody answers.
         sh("timeout 10 docker run --rm --network shop box true").exits(125).says("cannot reach vswitchd");

@@ -91,7 +91,7 @@ fn created_and_started() {
     guard(|| {
         let vs = Vswitch::start();
         vs.ctl(&["create", "--name", "c", "--", "sh", "-c", "echo seen; exit 3"]).ok();
-        vs.ctl(&["start", "-a", "c"]).exits(3).says("seen");
+        assert_eq!(vs.ctl(&["start", "-a", "c"]).exits(3).stdout, "seen\n");
         vs.ok("create -i --name d -- cat");
         let line = "echo typed | vswitchctl start -ai d";
         assert_eq!(run(Command::new("sh").args(["-c", line]).env("VSWITCH_SOCKET", vs.socket())).ok(), "typed\n");

@@ -84,6 +84,29 @@ proptest! {
     }
 }
 
+/// What is trusted behind the uplink says errors in the name of the gateway of whoever hears them, and of nobody else inside; strangers say
+/// none in that name.
+#[test]
+fn errors_by_the_gateway() {
+    for (inbound, source, spoofed) in [
+        (Inbound::Trusted, "192.0.2.1", false),
+        (Inbound::Trusted, "S", false),
+        (Inbound::Trusted, "GW2", true),
+        (Inbound::Trusted, "B", true),
+        (Inbound::Published, "192.0.2.1", true),
+    ] {
+        let mut world = World::with(rules(Mapping::PortPreserving, Hairpin::External, Between::Isolated, inbound));
+        world.send_from(ROUTED, "udp OPEN:5000 > S:7000");
+        let error = format!("icmp {source} > OPEN type=3 code=13 quoting udp OPEN:5000 > S:7000");
+        let outcome = world.send_from(Leg::Uplink, &error);
+        assert_eq!(
+            (outcome == "spoofed-source", outcome.contains(": icmp")),
+            (spoofed, !spoofed),
+            "{source}: {outcome}"
+        );
+    }
+}
+
 /// A connection that ended in what is trusted behind the uplink is soon forgotten, closed or reset; one that merely passes, between
 /// networks or by an uplink of strangers, is remembered as long as the RFCs ask for.
 #[test]
