@@ -92,7 +92,7 @@ fn created_and_started() {
         let vs = Vswitch::start();
         vs.ctl(&["create", "--name", "c", "--", "sh", "-c", "echo seen; exit 3"]).ok();
         assert_eq!(vs.ctl(&["start", "-a", "c"]).exits(3).stdout, "seen\n");
-        vs.ok("create -i --name d -- cat");
+        vs.ok("create -i --name d -- head -n 1");
         let line = "echo typed | vswitchctl start -ai d";
         assert_eq!(run(Command::new("sh").args(["-c", line]).env("VSWITCH_SOCKET", vs.socket())).ok(), "typed\n");
         vs.ctl(&["start", "-a", "c", "d"]).exits(2).says("multiple containers");
