@@ -1,7 +1,6 @@
 //! `cni`: telling those who speak the Container Network Interface to call vswitch.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -9,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use vswitch_api::Client;
 
-use super::engine::{ScopeArgs, print_endpoints, program, user_folder, write};
+use super::installed::{Links, OwnFile, ScopeArgs, print_endpoints, user_folder};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -90,9 +89,8 @@ impl CniCommand {
 
 /// Where the files of an installation are.
 struct Place {
-    configuration: PathBuf,
-    plugins: PathBuf,
-    link: PathBuf,
+    configuration: OwnFile,
+    plugin: Links,
     system: bool,
 }
 
@@ -116,35 +114,25 @@ impl Place {
         let configurations = folder(&args.conf_dir, "/etc/cni/net.d", ("XDG_CONFIG_HOME", ".config", "cni/net.d"))?;
         let plugins = folder(&args.bin_dir, "/opt/cni/bin", ("XDG_DATA_HOME", ".local/share", "vswitch/cni"))?;
         // Runtimes that take one network alone take the first by name.
-        let configuration = configurations.join(format!("10-{name}.conflist"));
-        Ok(Place { configuration, link: plugins.join(PLUGIN), plugins, system })
-    }
-
-    /// Whether the configuration is there; refuses to say of a file that somebody else wrote.
-    fn installed(&self) -> anyhow::Result<bool> {
-        match fs::read_to_string(&self.configuration) {
-            Ok(text) => {
-                let ours = serde_json::from_str::<Value>(&text).is_ok_and(|conflist| conflist.get(MARK).is_some());
-                match ours {
-                    true => Ok(true),
-                    false => bail!("{} is not of vswitch; move it away first", self.configuration.display()),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", self.configuration.display())),
-        }
+        let configuration = OwnFile::new(configurations.join(format!("10-{name}.conflist")), is_ours);
+        Ok(Place { configuration, plugin: Links::new(plugins, &[PLUGIN]), system })
     }
 
     /// Whether another configuration of vswitch's needs the plug-in.
     fn others(&self) -> bool {
-        let Some(folder) = self.configuration.parent().and_then(|folder| fs::read_dir(folder).ok()) else {
+        let Some(folder) = self.configuration.path().parent().and_then(|folder| fs::read_dir(folder).ok()) else {
             return false;
         };
         folder.filter_map(Result::ok).any(|entry| {
-            entry.path() != self.configuration
+            entry.path() != self.configuration.path()
                 && fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(MARK_TEXT))
         })
     }
+}
+
+/// Whether a configuration is one that `install` wrote.
+fn is_ours(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|conflist| conflist.get(MARK).is_some())
 }
 
 /// The text of the network configuration.
@@ -183,31 +171,23 @@ fn install(args: &InstallArgs, client: &Client) -> anyhow::Result<()> {
     if !VERSIONS.contains(&args.cni_version.as_str()) {
         bail!("the plug-in speaks CNI {}, not {}", VERSIONS.join(", "), args.cni_version);
     }
-    let program = program("vswitch-engine")?;
-    place.installed()?;
+    place.configuration.is_there()?;
     let text = configuration(args, client, place.system)?;
-    fs::create_dir_all(&place.plugins).with_context(|| format!("cannot make {}", place.plugins.display()))?;
-    match fs::symlink_metadata(&place.link) {
-        Ok(about) if !about.is_symlink() => bail!("{} is not of vswitch; move it away first", place.link.display()),
-        Ok(_) => fs::remove_file(&place.link).with_context(|| format!("cannot replace {}", place.link.display()))?,
-        Err(_) => {}
-    }
-    let linked = std::os::unix::fs::symlink(&program, &place.link);
-    linked.with_context(|| format!("cannot make {}", place.link.display()))?;
-    write(&place.configuration, &text).with_context(|| format!("cannot write {}", place.configuration.display()))?;
+    place.plugin.make()?;
+    place.configuration.write(&text)?;
     let mut said = format!(
         "Containers that start from now on may be on network {}.\n  {}  is its configuration\n  {}  is the plug-in\n\
          It needs vswitchd, which {} with 'vswitchd'.\n",
         args.place.name,
-        place.configuration.display(),
-        place.link.display(),
+        place.configuration.path().display(),
+        place.plugin.folder().join(PLUGIN).display(),
         if place.system { "root starts" } else { "you start" },
     );
     if !place.system {
         said.push_str(&format!(
             "Runtimes of a user look for plug-ins in the system's folders only, so name this one: CNI_PATH={0}, or for podman \
              cni_plugin_dirs = [\"{0}\", \"/usr/lib/cni\"] under [network] in containers.conf.\n",
-            place.plugins.display()
+            place.plugin.folder().display()
         ));
     }
     Ok(output::print(&said)?)
@@ -217,35 +197,31 @@ fn install(args: &InstallArgs, client: &Client) -> anyhow::Result<()> {
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 fn uninstall(place: &Place) -> anyhow::Result<()> {
-    let mut removed = place.installed()?;
-    if removed {
-        let gone = fs::remove_file(&place.configuration);
-        gone.with_context(|| format!("cannot remove {}", place.configuration.display()))?;
+    place.configuration.is_there()?;
+    let mut removed = place.configuration.remove()?;
+    if !place.others() {
+        removed |= place.plugin.remove()?;
     }
-    if place.link.is_symlink() && !place.others() {
-        fs::remove_file(&place.link).with_context(|| format!("cannot remove {}", place.link.display()))?;
-        removed = true;
-    }
-    // Whoever put something else there keeps it.
-    let _ = fs::remove_dir(&place.plugins);
     let said = match removed {
         true => format!(
             "{} is gone. Containers that run keep their network until they stop, which needs the plug-in no more: their \
              endpoints go with their namespaces.\n",
-            place.configuration.display()
+            place.configuration.path().display()
         ),
-        false => format!("There is no {}; there is nothing to take back.\n", place.configuration.display()),
+        false => format!("There is no {}; there is nothing to take back.\n", place.configuration.path().display()),
     };
     Ok(output::print(&said)?)
 }
 
 async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
-    let configuration = place.configuration.display();
-    let said = match (place.installed()?, place.link.is_file()) {
-        (true, true) => format!("installed: {configuration}, with the plug-in {}\n", place.link.display()),
+    let configuration = place.configuration.path().display();
+    let said = match (place.configuration.is_there()?, place.plugin.are_there()) {
+        (true, true) => {
+            format!("installed: {configuration}, with the plug-in in {}\n", place.plugin.folder().display())
+        }
         (true, false) => format!(
             "{configuration} names a plug-in that is missing in {}; run 'vswitchctl cni install' again\n",
-            place.plugins.display()
+            place.plugin.folder().display()
         ),
         (false, _) => format!("not installed: there is no {configuration}; 'vswitchctl cni install' makes it\n"),
     };

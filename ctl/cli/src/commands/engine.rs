@@ -1,19 +1,16 @@
 //! `engine`: telling container engines to call vswitch for their networks.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use anyhow::Context;
+use clap::Subcommand;
 use vswitch_api::Client;
-use vswitch_api::endpoint::Endpoint;
-use vswitch_api::engine::{EngineKey, PODMAN_HELPER_FOLDERS, PODMAN_PLUGIN_FOLDERS};
+use vswitch_api::engine::{PODMAN_HELPER_FOLDERS, PODMAN_PLUGIN_FOLDERS};
 
 use super::engine_docker::DockerCommand;
-use super::units;
+use super::installed::{HEADER, Links, OwnFile, ScopeArgs, print_endpoints, program, user_folder};
+use super::units::Units;
 use crate::output;
-use crate::table::Table;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,12 +25,12 @@ compose files stay as they are. They start vswitchd if it
 does not run, where that is possible; else podman's own helpers are used. With systemd its socket is installed, too, so that
 vswitchd starts with the first container.";
 
-/// Begins the file that `install` writes, so that `uninstall` removes no other.
-const HEADER: &str =
-    "# Written by 'vswitchctl engine podman install'; 'vswitchctl engine podman uninstall' removes it.";
-
 /// What podman calls us by.
-const HELPERS: [&str; 2] = ["netavark", "rootlessport"];
+const HELPERS: [&str; 4] = ["netavark", "rootlessport", SLIRP4NETNS, "pasta"];
+
+/// What starts vswitchd and then becomes slirp4netns, which podman finds by a setting of its own. It is not called so, because
+/// others look for that name in the same folder.
+const SLIRP4NETNS: &str = "podman-slirp4netns";
 
 /// What netavark calls us by, if a network is of the driver of this name.
 const PLUGINS: [&str; 1] = ["vswitch"];
@@ -61,24 +58,6 @@ pub(crate) enum PodmanCommand {
     Status(ScopeArgs),
 }
 
-/// For whom.
-#[derive(Debug, Args)]
-pub(crate) struct ScopeArgs {
-    /// For this user (the default, unless it is root)
-    #[arg(long, conflicts_with = "system")]
-    user: bool,
-    /// For everybody on this host; root's containers and those of users alike
-    #[arg(long)]
-    system: bool,
-}
-
-impl ScopeArgs {
-    /// For everybody.
-    pub(super) fn is_system(&self) -> bool {
-        self.system || (!self.user && rustix::process::geteuid().is_root())
-    }
-}
-
 impl EngineCommand {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
@@ -92,92 +71,50 @@ impl EngineCommand {
 
 /// Where the files of an installation are.
 struct Place {
-    helpers: PathBuf,
-    plugins: PathBuf,
-    configuration: PathBuf,
-    units: PathBuf,
+    helpers: Links,
+    plugins: Links,
+    configuration: OwnFile,
+    units: Units,
     system: bool,
 }
 
 impl Place {
     fn of(scope: &ScopeArgs) -> anyhow::Result<Place> {
         let system = scope.is_system();
-        if system {
-            return Ok(Place {
-                helpers: "/usr/local/libexec/vswitch/podman".into(),
-                plugins: "/usr/local/libexec/vswitch/netavark".into(),
-                units: "/etc/systemd/system".into(),
-                configuration: "/etc/containers/containers.conf.d/vswitch.conf".into(),
-                system,
-            });
-        }
-        let (data, settings) =
-            (user_folder("XDG_DATA_HOME", ".local/share")?, user_folder("XDG_CONFIG_HOME", ".config")?);
-        Ok(Place {
-            helpers: data.join("vswitch/podman"),
-            plugins: data.join("vswitch/netavark"),
-            configuration: settings.join("containers/containers.conf.d/vswitch.conf"),
-            units: settings.join("systemd/user"),
+        let (data, containers, units) = match system {
+            true => ("/usr/local/libexec/vswitch".into(), "/etc/containers".into(), "/etc/systemd/system".into()),
+            false => {
+                let settings = user_folder("XDG_CONFIG_HOME", ".config")?;
+                let data = user_folder("XDG_DATA_HOME", ".local/share")?.join("vswitch");
+                (data, settings.join("containers"), settings.join("systemd/user"))
+            }
+        };
+        Ok(Place::in_folders(&data, &containers, &units, system))
+    }
+
+    fn in_folders(data: &Path, containers: &Path, units: &Path, system: bool) -> Place {
+        Place {
+            helpers: Links::new(data.join("podman"), &HELPERS),
+            plugins: Links::new(data.join("netavark"), &PLUGINS),
+            configuration: OwnFile::with_header(containers.join("containers.conf.d/vswitch.conf")),
+            units: Units::new(units, system),
             system,
-        })
-    }
-
-    /// Whether podman was told; refuses to say of a file that somebody else wrote.
-    fn installed(&self) -> anyhow::Result<bool> {
-        match fs::read_to_string(&self.configuration) {
-            Ok(text) if text.starts_with(HEADER) => Ok(true),
-            Ok(_) => bail!("{} is not of vswitch; move it away first", self.configuration.display()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", self.configuration.display())),
         }
     }
-}
-
-/// A folder of this user's: what a variable names, or one below the home directory.
-pub(super) fn user_folder(variable: &str, below: &str) -> anyhow::Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set(variable).or_else(|| set("HOME").map(|home| home.join(below))).context("set HOME to your home directory")
-}
-
-/// A program that is installed beside this one.
-pub(super) fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find where this program is")?;
-    let program = own.with_file_name(name);
-    if !program.is_file() {
-        bail!("there is no {}, which engines need; install it beside vswitchctl", program.display());
-    }
-    Ok(program)
 }
 
 async fn install(place: &Place, client: &Client) -> anyhow::Result<()> {
-    let (program, daemon) = (program("vswitch-engine")?, program("vswitchd")?);
-    place.installed()?;
-    link_all(&place.helpers, &HELPERS, &program)?;
-    link_all(&place.plugins, &PLUGINS, &program)?;
-    let text = configuration(place)?;
-    write(&place.configuration, &text).with_context(|| format!("cannot write {}", place.configuration.display()))?;
+    let daemon = program("vswitchd")?;
+    place.configuration.is_there()?;
+    place.helpers.make()?;
+    place.plugins.make()?;
+    place.configuration.write(&configuration(place)?)?;
     output::print(&format!(
         "podman calls vswitch for networks of containers that start from now on.\n  {}  names the helpers\n  {}  are they\n",
-        place.configuration.display(),
-        place.helpers.display(),
+        place.configuration.path().display(),
+        place.helpers.folder().display(),
     ))?;
-    units::install(&place.units, place.system, &daemon, client).await
-}
-
-/// Puts a program into a folder by all of these names.
-pub(super) fn link_all(folder: &Path, names: &[&str], program: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for name in names {
-        let link = folder.join(name);
-        match fs::symlink_metadata(&link) {
-            Ok(about) if !about.is_symlink() => bail!("{} is not of vswitch; move it away first", link.display()),
-            Ok(_) => fs::remove_file(&link).with_context(|| format!("cannot replace {}", link.display()))?,
-            Err(_) => {}
-        }
-        let linked = std::os::unix::fs::symlink(program, &link);
-        linked.with_context(|| format!("cannot make {}", link.display()))?;
-    }
-    Ok(())
+    place.units.install(&daemon, client).await
 }
 
 /// The text of podman's configuration.
@@ -187,45 +124,25 @@ fn configuration(place: &Place) -> anyhow::Result<String> {
         let quoted: Vec<String> = std::iter::once(own).chain(others).map(|text| format!("{text:?}")).collect();
         anyhow::Ok(quoted.join(", "))
     };
-    let helpers = list(&place.helpers, PODMAN_HELPER_FOLDERS)?;
-    let mut text = format!("{HEADER}\n[engine]\nhelper_binaries_dir = [{helpers}]\n");
+    let helpers = list(place.helpers.folder(), PODMAN_HELPER_FOLDERS)?;
+    let slirp = place.helpers.folder().join(SLIRP4NETNS);
+    let slirp = slirp.to_str().context("the folder of the helpers has a name that is no text")?;
+    let mut text = format!("{HEADER}\n[engine]\nhelper_binaries_dir = [{helpers}]\nnetwork_cmd_path = {slirp:?}\n");
     if place.system {
         text.push_str("# vswitchd takes the published ports, so podman must not.\nenable_port_reservation = false\n");
     }
-    let plugins = list(&place.plugins, PODMAN_PLUGIN_FOLDERS)?;
+    let plugins = list(place.plugins.folder(), PODMAN_PLUGIN_FOLDERS)?;
     text.push_str("\n[network]\nnetwork_backend = \"netavark\"\n");
     text.push_str(&format!("netavark_plugin_dirs = [{plugins}]\n"));
     Ok(text)
 }
 
-/// Writes a file as a whole or not at all.
-pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    // podman of other users reads it.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
-    file.persist(path)?;
-    Ok(())
-}
-
 fn uninstall(place: &Place) -> anyhow::Result<()> {
-    let installed = place.installed()?;
-    let mut removed = installed;
-    if installed {
-        let gone = fs::remove_file(&place.configuration);
-        gone.with_context(|| format!("cannot remove {}", place.configuration.display()))?;
-    }
-    let links = HELPERS.map(|name| place.helpers.join(name)).into_iter();
-    for link in links.chain(PLUGINS.map(|name| place.plugins.join(name))).filter(|link| link.is_symlink()) {
-        fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
-        removed = true;
-    }
-    removed |= units::uninstall(&place.units, place.system)?;
-    // Whoever put something else there keeps it.
-    let _ = fs::remove_dir(&place.helpers).and_then(|()| fs::remove_dir(&place.plugins));
+    place.configuration.is_there()?;
+    let mut removed = place.configuration.remove()?;
+    removed |= place.helpers.remove()?;
+    removed |= place.plugins.remove()?;
+    removed |= place.units.uninstall()?;
     let said = match removed {
         true => "podman uses its own network helpers again. Containers that run keep their network until they stop.\n",
         false => "podman was not told to call vswitch; there is nothing to take back.\n",
@@ -234,14 +151,15 @@ fn uninstall(place: &Place) -> anyhow::Result<()> {
 }
 
 async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
-    let whole = HELPERS.iter().all(|helper| place.helpers.join(helper).is_file());
     let scope = if place.system { "for everybody" } else { "for this user" };
-    let said = match (place.installed()?, whole) {
-        (true, true) => format!("podman calls vswitch for its networks, {scope}: {}\n", place.configuration.display()),
+    let said = match (place.configuration.is_there()?, place.helpers.are_there() && place.plugins.are_there()) {
+        (true, true) => {
+            format!("podman calls vswitch for its networks, {scope}: {}\n", place.configuration.path().display())
+        }
         (true, false) => format!(
             "{} names helpers that are missing in {}; run 'vswitchctl engine podman install' again\n",
-            place.configuration.display(),
-            place.helpers.display()
+            place.configuration.path().display(),
+            place.helpers.folder().display()
         ),
         (false, _) => format!("podman does not call vswitch, {scope}; 'vswitchctl engine podman install' lets it\n"),
     };
@@ -259,24 +177,6 @@ async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
     print_endpoints(&endpoints, |_| true)
 }
 
-/// The endpoints of engines' containers.
-pub(super) fn print_endpoints(endpoints: &[Endpoint], wanted: impl Fn(&EngineKey) -> bool) -> anyhow::Result<()> {
-    let mut table = Table::new(["ENGINE", "CONTAINER ID", "NAME", "INTERFACE", "NETWORK", "ADDRESS"]);
-    let mut any = false;
-    for one in endpoints {
-        let Some(key) = one.engine.as_ref().filter(|key| wanted(key)) else { continue };
-        let address = one.ipv4_address.as_ref().or(one.ipv6_address.as_ref());
-        let address = address.map(String::as_str).unwrap_or_default();
-        table.row([&key.engine, output::short(&key.container), &one.name, &key.interface, &one.network, address]);
-        any = true;
-    }
-    match any {
-        true => output::print(&table.render())?,
-        false => output::print("No container of an engine is on the switch.\n")?,
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,16 +184,17 @@ mod tests {
     /// What is written is what podman reads, and only the system's frees the ports.
     #[test]
     fn podman_s_configuration() {
-        let text = |helpers: &str, system| {
-            let plugins = "/p".into();
-            let none = PathBuf::new();
-            configuration(&Place { helpers: helpers.into(), plugins, configuration: none.clone(), units: none, system })
-                .unwrap()
+        let text = |data: &str, system| {
+            let none = Path::new("");
+            configuration(&Place::in_folders(Path::new(data), none, none, system)).unwrap()
         };
         let user = text("/home/u/x y", false);
         assert!(user.starts_with(HEADER) && !user.contains("enable_port_reservation"), "{user}");
-        assert!(user.contains(r#"helper_binaries_dir = ["/home/u/x y", "/usr/local/libexec/podman""#), "{user}");
-        assert!(user.contains(r#"netavark_plugin_dirs = ["/p", "/usr/local/libexec/netavark""#), "{user}");
+        assert!(user.contains(r#"helper_binaries_dir = ["/home/u/x y/podman", "/usr/local/libexec/podman""#), "{user}");
+        assert!(
+            user.contains(r#"netavark_plugin_dirs = ["/home/u/x y/netavark", "/usr/local/libexec/netavark""#),
+            "{user}"
+        );
         assert!(text("/x", true).contains("enable_port_reservation = false\n\n[network]"));
     }
 }

@@ -1,17 +1,15 @@
 //! `engine docker`: Docker's networks of the driver `vswitch`.
 
-use std::fs;
-use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Subcommand;
 use vswitch_api::Client;
 use vswitch_api::engine::DOCKER_PLUGIN_SOCKET;
 
-use super::engine::{link_all, print_endpoints, program, write};
-use super::units;
+use super::installed::{Links, OwnFile, print_endpoints, program};
+use super::units::{Units, has_systemd, systemctl};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -40,7 +38,8 @@ pub(crate) enum DockerCommand {
 /// Where the program is, and what has systemd start it.
 const PROGRAMS: &str = "/usr/local/libexec/vswitch/docker";
 const NAME: &str = "vswitch-docker";
-const UNIT: &str = "/etc/systemd/system/vswitch-docker.service";
+const UNITS: &str = "/etc/systemd/system";
+const UNIT: &str = "vswitch-docker.service";
 
 /// Begins the unit, so that no other is removed.
 const HEADER: &str =
@@ -56,13 +55,12 @@ impl DockerCommand {
     }
 }
 
-fn installed() -> anyhow::Result<bool> {
-    match fs::read_to_string(UNIT) {
-        Ok(text) if text.starts_with(HEADER) => Ok(true),
-        Ok(_) => bail!("{UNIT} is not of vswitch; move it away first"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot read {UNIT}")),
-    }
+fn unit_file() -> OwnFile {
+    OwnFile::new(Path::new(UNITS).join(UNIT), |text| text.starts_with(HEADER))
+}
+
+fn plugin() -> Links {
+    Links::new(PROGRAMS.into(), &[NAME])
 }
 
 fn as_root() -> anyhow::Result<()> {
@@ -74,19 +72,18 @@ fn as_root() -> anyhow::Result<()> {
 
 async fn install(client: &Client) -> anyhow::Result<()> {
     as_root()?;
-    let (engine, daemon) = (program("vswitch-engine")?, program("vswitchd")?);
-    installed()?;
-    link_all(Path::new(PROGRAMS), &[NAME], &engine)?;
-    let plugin = PathBuf::from(PROGRAMS).join(NAME);
-    write(Path::new(UNIT), &unit(&plugin)).with_context(|| format!("cannot write {UNIT}"))?;
+    let daemon = program("vswitchd")?;
+    let (links, file) = (plugin(), unit_file());
+    file.is_there()?;
+    links.make()?;
+    let plugin = links.folder().join(NAME);
+    file.write(&unit(&plugin))?;
     output::print("Docker finds networks of the driver vswitch: docker network create -d vswitch NAME\n")?;
-    let started = units::has_systemd()
-        && units::systemctl(true, &["daemon-reload"])
-        && units::systemctl(true, &["enable", "--now", "vswitch-docker.service"]);
+    let started = has_systemd() && systemctl(true, &["daemon-reload"]) && systemctl(true, &["enable", "--now", UNIT]);
     if !started {
         output::print(&format!("It needs its plug-in: start it with '{}'.\n", plugin.display()))?;
     }
-    units::install(Path::new("/etc/systemd/system"), true, &daemon, client).await
+    Units::new(Path::new(UNITS), true).install(&daemon, client).await
 }
 
 /// dockerd starts after it, for a socket that nobody serves has dockerd wait.
@@ -101,19 +98,12 @@ fn unit(plugin: &Path) -> String {
 
 fn uninstall() -> anyhow::Result<()> {
     as_root()?;
-    let was = installed()?;
-    if was {
-        if units::has_systemd() {
-            units::systemctl(true, &["disable", "--now", "vswitch-docker.service"]);
-        }
-        fs::remove_file(UNIT).with_context(|| format!("cannot remove {UNIT}"))?;
+    let was = unit_file().is_there()?;
+    if was && has_systemd() {
+        systemctl(true, &["disable", "--now", UNIT]);
     }
-    let link = Path::new(PROGRAMS).join(NAME);
-    if link.is_symlink() {
-        fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))?;
-    }
-    // Whoever put something else there keeps it.
-    let _ = fs::remove_dir(PROGRAMS);
+    unit_file().remove()?;
+    plugin().remove()?;
     let said = match was {
         true => {
             "Docker finds no networks of the driver vswitch any more once vswitch-docker is stopped. Remove those that there are.\n"
@@ -125,7 +115,7 @@ fn uninstall() -> anyhow::Result<()> {
 
 async fn status(client: &Client) -> anyhow::Result<()> {
     let serves = UnixStream::connect(DOCKER_PLUGIN_SOCKET).is_ok();
-    output::print(match (serves, installed()?) {
+    output::print(match (serves, unit_file().is_there()?) {
         (true, _) => "Docker finds vswitch: networks of the driver vswitch are on the switch.\n",
         (false, true) => {
             "vswitch-docker is installed and does not run; start it with 'systemctl start vswitch-docker' or by hand.\n"

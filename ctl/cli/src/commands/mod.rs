@@ -16,6 +16,7 @@ pub(crate) mod exec;
 pub(crate) mod fdb;
 pub(crate) mod flows;
 pub(crate) mod inspect;
+mod installed;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod ps;
