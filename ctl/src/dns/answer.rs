@@ -94,7 +94,7 @@ fn find(question: &Question, scope: &Scope) -> Found {
     }
     if let Some(address) = name.ends_with(".arpa").then(|| reverse(question.query.name())).flatten() {
         return match scope.owner(address) {
-            Owner::Named(name) => pointer(kind, &name),
+            Owner::Named(names) => pointers(kind, &names),
             Owner::Nobody => Found::Missing,
             Owner::Elsewhere => Found::Elsewhere,
         };
@@ -119,13 +119,13 @@ fn addresses(kind: RecordType, all: &[IpAddr]) -> Vec<RData> {
     all.iter().filter(wanted).map(data).collect()
 }
 
-fn pointer(kind: RecordType, name: &str) -> Found {
+fn pointers(kind: RecordType, names: &[Box<str>]) -> Found {
     if !matches!(kind, RecordType::PTR | RecordType::ANY) {
         return Found::Data(Vec::new());
     }
     // Names of containers and networks may be longer than a label or a name of the DNS.
-    let name = Name::from_ascii(format!("{name}."));
-    Found::Data(name.ok().map(|name| RData::PTR(PTR(name))).into_iter().collect())
+    let valid = names.iter().filter_map(|name| Name::from_ascii(format!("{name}.")).ok());
+    Found::Data(valid.map(|name| RData::PTR(PTR(name))).collect())
 }
 
 /// The whole address that a name under in-addr.arpa or ip6.arpa stands for.

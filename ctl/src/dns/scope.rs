@@ -116,8 +116,12 @@ impl Scope {
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Owner {
         for view in &self.networks {
-            if let Some(name) = view.zone.load().name(address) {
-                return Owner::Named(name.to_owned());
+            if let Some(names) = view.zone.load().names(address) {
+                return Owner::Named(match self.domain {
+                    None => vec![names.canonical.clone()],
+                    // As such engines' own name servers have it.
+                    Some(_) => names.all.clone(),
+                });
             }
         }
         match self.networks.iter().any(|view| view.zone.load().contains(address)) {
@@ -130,8 +134,8 @@ impl Scope {
 /// Who has an address, as far as a scope knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// `name.network`.
-    Named(String),
+    /// `name.network`; for a container engine's containers all names as they are.
+    Named(Vec<Box<str>>),
     /// It belongs to one of the networks, and nobody there has it.
     Nobody,
     /// It belongs to none of the networks.
@@ -225,6 +229,9 @@ pub(super) mod tests {
         }
         scope.upstreams.leaves = false;
         assert!(scope.keeps("example.org"));
+        scope.networks.push(view("green", "10.3.0.0/24", &[("db2 7d8ae front", "10.3.0.2")]));
+        let all = ["db2", "7d8ae", "front"].map(Into::into).to_vec();
+        assert_eq!(scope.owner("10.3.0.2".parse().unwrap()), Owner::Named(all));
     }
 
     /// A link is a name for its owner alone, hides the network's own name, and ends with its target.
@@ -253,7 +260,7 @@ pub(super) mod tests {
         let networks = vec![view("red", "10.1.0.0/24", &[("db", "10.1.0.2 fd00::2")])];
         let scope = Scope { networks, ..Scope::default() };
         let owner = |text: &str| scope.owner(text.parse().unwrap());
-        assert_eq!(owner("fd00::2"), Owner::Named("db.red".into()));
+        assert_eq!(owner("fd00::2"), Owner::Named(vec!["db.red".into()]));
         assert_eq!(owner("10.1.0.9"), Owner::Nobody);
         assert_eq!(owner("10.2.0.2"), Owner::Elsewhere);
     }

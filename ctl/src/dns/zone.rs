@@ -20,9 +20,17 @@ pub struct Member<'a> {
 #[derive(Debug, Default)]
 pub struct Zone {
     forward: HashMap<Box<str>, Vec<IpAddr>>,
-    /// Canonical names, with the network's behind them.
-    reverse: HashMap<IpAddr, Box<str>>,
+    reverse: HashMap<IpAddr, Names>,
     subnets: Vec<IpNet>,
+}
+
+/// The names of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The canonical one, with the network's behind it.
+    pub canonical: Box<str>,
+    /// All, each once, as they are.
+    pub all: Vec<Box<str>>,
 }
 
 /// Where a network's present zone is found.
@@ -47,9 +55,13 @@ impl Zone {
                 }
             }
             if let Some(name) = member.names.first() {
-                for address in &member.addresses {
-                    zone.reverse.insert(*address, format!("{name}.{network}").into());
+                let mut names = Names { canonical: format!("{name}.{network}").into(), all: Vec::new() };
+                for name in &member.names {
+                    if !names.all.iter().any(|other| **other == **name) {
+                        names.all.push((*name).into());
+                    }
                 }
+                zone.reverse.extend(member.addresses.iter().map(|address| (*address, names.clone())));
             }
         }
         zone
@@ -69,8 +81,8 @@ impl Zone {
 
     /// Who has an address.
     #[must_use]
-    pub fn name(&self, address: IpAddr) -> Option<&str> {
-        self.reverse.get(&address).map(AsRef::as_ref)
+    pub fn names(&self, address: IpAddr) -> Option<&Names> {
+        self.reverse.get(&address)
     }
 
     /// Whether an address belongs to the network, whoever has it.
@@ -88,7 +100,7 @@ mod tests {
         Member { names: names.to_vec(), addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
     }
 
-    /// Every name leads to its addresses, a shared one to those of all, and each address back to the first name.
+    /// Every name leads to its addresses, a shared one to those of all, and each address back to its names.
     #[test]
     fn forward_and_reverse() {
         let members = [
@@ -102,8 +114,10 @@ mod tests {
         assert_eq!(of("front").unwrap(), ["10.0.0.2", "fd00::2", "10.0.0.3"]);
         assert_eq!(of("silent").unwrap().len(), 0);
         assert_eq!(of("nobody"), None);
-        assert_eq!(zone.name("fd00::2".parse().unwrap()), Some("Web.red"));
-        assert_eq!(zone.name("10.0.0.9".parse().unwrap()), None);
+        assert_eq!(*zone.names("fd00::2".parse().unwrap()).unwrap().canonical, *"Web.red");
+        let db = zone.names("10.0.0.3".parse().unwrap()).unwrap();
+        assert_eq!(db.all.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["db", "def", "front"]);
+        assert_eq!(zone.names("10.0.0.9".parse().unwrap()), None);
         assert!(zone.contains("10.0.0.9".parse().unwrap()) && !zone.contains("10.0.1.1".parse().unwrap()));
     }
 }
