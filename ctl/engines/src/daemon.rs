@@ -1,8 +1,11 @@
 //! Finding vswitchd from where an engine's helper runs, and starting it.
 //!
-//! Whoever calls a helper in podman's user namespace cannot start a vswitchd: that would be in the namespace, and in the
-//! network namespace that podman made for itself. There systemd does, whose socket is connected to like a running daemon's.
+//! An ordinary user's podman calls netavark in a network namespace that podman made for itself: a vswitchd that is started there
+//! has no way to the host. So one is started before ([`start_below_podman`]), or by systemd, whose socket is connected to like
+//! a running daemon's.
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -30,7 +33,7 @@ const LOG: &str = "vswitchd.log";
 /// Held by who starts a daemon, beside its socket.
 const LOCK: &str = "start.lock";
 
-fn set(name: &str) -> Option<std::ffi::OsString> {
+fn set(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
@@ -57,10 +60,33 @@ pub fn client() -> Result<Client, ClientError> {
 /// # Errors
 /// When this is not the place to start one, or it does not start.
 pub fn start(client: &Client, why: &ClientError) -> anyhow::Result<()> {
-    let socket = client.socket();
     if is_rootless() || set(SOCKET_VARIABLE).is_some() {
         bail!("{why}");
     }
+    launch(client.socket(), &[], &why)
+}
+
+/// Starts the daemon of an ordinary user from podman's user namespace, where the host's network is, unless it serves already.
+/// As root of that namespace it has power over the networks of podman's containers, and its files are the user's all the same.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_below_podman() -> anyhow::Result<()> {
+    let client = client()?;
+    let socket = client.socket();
+    let why = match UnixStream::connect(socket) {
+        Err(error) if set(SOCKET_VARIABLE).is_none() => error,
+        _ => return Ok(()),
+    };
+    let state = set("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| Some(PathBuf::from(set("HOME")?).join(".local/state")));
+    let state = state.context("set HOME to your home directory")?.join("vswitch");
+    fs::create_dir_all(state.parent().unwrap_or(&state)).context("there cannot be a folder for vswitchd's state")?;
+    let arguments = ["--socket".into(), socket.into(), "--state-dir".into(), state.into_os_string()];
+    launch(socket, &arguments, &format_args!("vswitchd is not at {}: {why}", socket.display()))
+}
+
+fn launch(socket: &Path, arguments: &[OsString], why: &dyn Display) -> anyhow::Result<()> {
     let folder = socket.parent().context("the socket has no folder")?;
     make(folder).with_context(|| format!("{why}, and there cannot be {}", folder.display()))?;
     let own = |name| OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(folder.join(name));
@@ -72,7 +98,9 @@ pub fn start(client: &Client, why: &ClientError) -> anyhow::Result<()> {
     let program = program().with_context(|| why.to_string())?;
     let mut log = own(LOG).context("cannot write vswitchd's log")?;
     let begin = log.seek(SeekFrom::End(0))?;
-    let mut command = Command::new(&program);
+    // What this helper was given by number is not the daemon's: podman waits for the ends of pipes.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- && exec \"$0\" \"$@\""]).arg(&program).args(arguments);
     // A group of its own, so that what the terminal tells podman is not for it.
     command.current_dir("/").process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone()?);
     let child = command.spawn().with_context(|| format!("{} does not start", program.display()))?;

@@ -8,6 +8,7 @@
 //! - [`podman::plugin`]: the same as a network driver of netavark's, by the name `vswitch`;
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
 //! - [`docker`]: dockerd's networks of the driver `vswitch`, the one that stays: dockerd asks it over a socket;
+//! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
 pub mod cni;
@@ -26,6 +27,8 @@ pub fn run(name: &str) -> ExitCode {
         "netavark" => podman::netavark::main(),
         "rootlessport" => podman::rootlessport::main(),
         "vswitch-docker" => docker::main(),
+        "podman-slirp4netns" => podman::way_out::main("slirp4netns"),
+        "pasta" => podman::way_out::main("pasta"),
         "vswitch" if cni::is_called() => cni::main(),
         "vswitch" => podman::plugin::main(),
         _ => {

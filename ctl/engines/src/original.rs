@@ -11,11 +11,13 @@ use std::process::{Command, Output, Stdio};
 use rustix::fs::MemfdFlags;
 use vswitch_api::engine::PODMAN_HELPER_FOLDERS;
 
-/// The engine's own program of this name: the first that is not this one.
+/// The engine's own program of this name: the first that is not this one, in podman's folders and in `PATH`.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
     let own = identity(Path::new("/proc/self/exe"));
-    PODMAN_HELPER_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = PODMAN_HELPER_FOLDERS.iter().map(PathBuf::from).chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(name)).find(|path| {
         let there = identity(path);
         there.is_some() && there != own
     })
@@ -26,12 +28,15 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((about.dev(), about.ino()))
 }
 
-/// Becomes the engine's own program, which reads `input`. Returns only if it cannot be.
+/// Becomes the engine's own program, which reads `input`, or what this one would have read. Returns only if it cannot be.
 #[must_use]
-pub fn become_it(name: &str, arguments: &[OsString], input: &[u8]) -> io::Error {
+pub fn become_it(name: &str, arguments: &[OsString], input: Option<&[u8]>) -> io::Error {
     let Some(program) = find(name) else { return missing(name) };
-    match stdin(input) {
-        Ok(stdin) => Command::new(program).args(arguments).stdin(stdin).exec(),
+    let mut command = Command::new(program);
+    command.args(arguments);
+    match input.map(stdin).transpose() {
+        Ok(None) => command.exec(),
+        Ok(Some(stdin)) => command.stdin(stdin).exec(),
         Err(error) => error,
     }
 }
@@ -57,6 +62,9 @@ fn stdin(input: &[u8]) -> io::Result<Stdio> {
 fn missing(name: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
-        format!("podman's own {name}, which is needed for this, is in none of {}", PODMAN_HELPER_FOLDERS.join(", ")),
+        format!(
+            "podman's own {name}, which is needed for this, is in none of {} and of PATH",
+            PODMAN_HELPER_FOLDERS.join(", ")
+        ),
     )
 }

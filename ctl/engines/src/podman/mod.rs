@@ -6,6 +6,7 @@ pub mod netavark;
 pub mod plugin;
 pub mod rootlessport;
 mod translate;
+pub mod way_out;
 mod wire;
 
 /// What vswitchd knows podman by.

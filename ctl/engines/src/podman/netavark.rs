@@ -55,7 +55,7 @@ pub(crate) fn main() -> ExitCode {
     let result = match &parsed {
         Ok(parsed) => run(parsed, &arguments),
         // Of an engine that is newer than this: its own helper knows.
-        Err(_) => Err(original::become_it(NAME, &arguments, &[]).into()),
+        Err(_) => Err(original::become_it(NAME, &arguments, Some(&[])).into()),
     };
     match result {
         Ok(answer) => answer_with(&answer, ExitCode::SUCCESS),
@@ -89,7 +89,7 @@ fn run(parsed: &Arguments, arguments: &[OsString]) -> anyhow::Result<Vec<u8>> {
         ["create"] => {
             let (text, request): (_, create::CreateRequest) = read_from(file)?;
             if request.network.driver != DRIVER {
-                return Err(original::become_it(NAME, arguments, &text).into());
+                return Err(original::become_it(NAME, arguments, Some(&text)).into());
             }
             Ok(serde_json::to_vec(&create::complete(request, random(), &interfaces())?)?)
         }
@@ -99,7 +99,7 @@ fn run(parsed: &Arguments, arguments: &[OsString]) -> anyhow::Result<Vec<u8>> {
         _ => {
             let mut input = Vec::new();
             io::stdin().take(LONGEST).read_to_end(&mut input).context("cannot read standard input")?;
-            Err(original::become_it(NAME, arguments, &input).into())
+            Err(original::become_it(NAME, arguments, Some(&input)).into())
         }
     }
 }
@@ -172,7 +172,7 @@ fn setup(
 ) -> anyhow::Result<Vec<u8>> {
     let (ours, others) = split(request)?;
     if ours.is_empty() {
-        return Err(original::become_it(NAME, arguments, text).into());
+        return Err(original::become_it(NAME, arguments, Some(text)).into());
     }
     let client = match daemon::client() {
         Ok(client) => client,
@@ -244,7 +244,7 @@ pub(super) fn explained(error: ClientError, rootless: bool) -> anyhow::Error {
 /// Without a vswitchd the engine's own helper does it all, as if there were no vswitch.
 fn hand_over(why: &anyhow::Error, arguments: &[OsString], text: &[u8]) -> anyhow::Result<Vec<u8>> {
     complain(&format!("{why:#}; podman's own netavark is used"));
-    Err(original::become_it(NAME, arguments, text).into())
+    Err(original::become_it(NAME, arguments, Some(text)).into())
 }
 
 async fn undo(client: &Client, done: &[EngineAttach]) {
@@ -295,7 +295,7 @@ fn teardown(request: &Request, text: &[u8], netns: &str, arguments: &[OsString])
         return Ok(Vec::new());
     }
     if known.is_empty() {
-        return Err(original::become_it(NAME, arguments, text).into());
+        return Err(original::become_it(NAME, arguments, Some(text)).into());
     }
     let output = original::run(NAME, arguments, &without(request, &known)?)?;
     match output.status.success() {

@@ -89,7 +89,7 @@ fn run() -> anyhow::Result<()> {
                 if error.is_unreachable() {
                     complain(&format!("{error}; podman's own rootlessport is used"));
                 }
-                Err(original::become_it(NAME, &[], &text).into())
+                Err(original::become_it(NAME, &[], Some(&text)).into())
             }
             Err(error) => Err(error.into()),
         }
