@@ -1,11 +1,12 @@
 //! Containers of podman's, an ordinary user's: with podman's own network (netavark and slirp4netns) and with vswitch's.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
 use crate::containers::Effort;
-use crate::report::{Better, Goal, Group, Measure, Side, Subject};
+use crate::report::{Better, Figure, Goal, Group, Measure, Side, Subject, median};
 use crate::rig::{own_program, run};
 use crate::traffic;
 
@@ -55,6 +56,32 @@ pub fn measure(effort: Effort, said: &mut dyn FnMut(&str)) -> anyhow::Result<Gro
     Ok(group)
 }
 
+/// What each container waits for: the helper's own start and end; and its size.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn helper() -> anyhow::Result<Vec<Figure>> {
+    const RUNS: usize = 101;
+    const LONGEST: f64 = 10.0;
+    let program = own_program("vswitch-engine")?;
+    let mut millis = Vec::new();
+    for _ in 0..RUNS {
+        let mut command = Command::new(&program);
+        // As podman calls it, by name.
+        std::os::unix::process::CommandExt::arg0(&mut command, "netavark");
+        command.arg("version").stdin(Stdio::null()).stdout(Stdio::null());
+        let begin = Instant::now();
+        ensure!(command.status()?.success(), "the helper does not run");
+        millis.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a size in MB")]
+    let megabytes = program.metadata()?.len() as f64 / 1e6;
+    Ok(vec![
+        Figure::at_most("a helper of podman's, start to end, median", median(millis), LONGEST, " ms"),
+        Figure::plain("its program", format!("{megabytes:.1} MB")),
+    ])
+}
+
 fn one(group: &mut Group, index: usize, kind: &str, effort: Effort) -> anyhow::Result<()> {
     let programs = own_program("vswitch-engine")?;
     let programs = programs.parent().context("programs are in a folder")?;
@@ -69,6 +96,6 @@ fn one(group: &mut Group, index: usize, kind: &str, effort: Effort) -> anyhow::R
     group.note(index, CONNECTIONS, one("connections")?.trim().parse().context("vswitch-load printed no number")?);
     let starts: Vec<f64> = values("start").filter_map(|micros| micros.parse::<f64>().ok()).collect();
     ensure!(starts.len() == STARTS, "not all containers were started");
-    group.note(index, START, crate::report::median(starts) / 1e3);
+    group.note(index, START, median(starts) / 1e3);
     Ok(())
 }

@@ -164,6 +164,7 @@ async fn measure(args: &Args, all: &mut Collected) -> anyhow::Result<()> {
         all.section("Idle connections", rootless::idle_connections(10_000)?);
     }
     if wanted(Part::Engines) {
+        all.section("Helpers of engines", engines::helper()?);
         println!("\nContainers of an ordinary user's podman ({} rounds, interleaved; medians)", args.rounds);
         all.group(engines::measure(effort, &mut said)?);
     }
