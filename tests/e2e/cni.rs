@@ -8,11 +8,11 @@ use vswitch_tests::{Holder, Output, Vswitch, eventually, guard, guard::is_root, 
 use crate::podman::Podman;
 
 /// Where runtimes find plug-ins: vswitch's and Debian's.
-const PLUGINS: &str = "/tmp/cni";
-const PATH: &str = "/tmp/cni:/usr/lib/cni";
+pub(crate) const PLUGINS: &str = "/tmp/cni";
+pub(crate) const PATH: &str = "/tmp/cni:/usr/lib/cni";
 
 /// Where they find networks.
-const NETWORKS: &str = "/tmp/net.d";
+pub(crate) const NETWORKS: &str = "/tmp/net.d";
 
 fn provide_plugin() {
     fs::create_dir_all(PLUGINS).unwrap();
@@ -20,14 +20,14 @@ fn provide_plugin() {
 }
 
 /// Words that enter the user namespace of an ordinary user's holder: runtimes act there.
-fn enter(holder: &Holder) -> String {
+pub(crate) fn enter(holder: &Holder) -> String {
     match is_root() {
         true => String::new(),
         false => format!("nsenter -t {} -U --preserve-credentials ", holder.pid()),
     }
 }
 
-fn netns(holder: &Holder) -> String {
+pub(crate) fn netns(holder: &Holder) -> String {
     format!("/proc/{}/ns/net", holder.pid())
 }
 

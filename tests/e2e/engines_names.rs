@@ -1,59 +1,18 @@
 //! Names as podman's containers have them: what aardvark-dns answers, at the gateways of vswitch's networks.
 
-use std::fs;
-
 use serde_json::{Value, json};
-use vswitch_tests::{Background, Rootless, eventually, guard, site::Namespace};
+use vswitch_tests::{guard, site::Namespace};
 
-use super::engines::{CONTAINER, HELPERS, provide_helpers, request};
-
-/// Starts a name server that answers everything with one address.
-fn serve(place: &Namespace, address: &str, answer: &str) -> Background {
-    fs::write("/mnt/dns_server.py", include_str!("dns_server.py")).unwrap();
-    let server = place.spawn(&format!("python3 /mnt/dns_server.py {address} {answer}"));
-    eventually("the name server is ready", 20, || server.output().contains("ready"));
-    server
-}
-
-/// Containers of a switch whose way out is the host's sockets.
-struct Place {
-    site: Rootless,
-}
-
-impl Place {
-    fn netavark(&self, words: &str, request: &Value) -> Value {
-        fs::write("/tmp/request.json", request.to_string()).unwrap();
-        let socket = self.site.vs.socket();
-        let line = format!(
-            "VSWITCH_SOCKET={} {HELPERS}/netavark --rootless=true {words} </tmp/request.json",
-            socket.display()
-        );
-        serde_json::from_str(&self.site.host.ok(&line)).unwrap_or_default()
-    }
-
-    fn set_up(&self, namespace: &Namespace, request: &Value) -> Value {
-        self.netavark(&format!("setup /proc/{}/ns/net", namespace.pid()), request)
-    }
-
-    /// The sorted answers to a question at the gateway of the network of this number.
-    fn dig(from: &Namespace, name: &str, number: u8) -> String {
-        let said = from.sh(&format!("dig +short +tries=2 +time=6 {name} @10.89.{number}.1")).stdout;
-        let mut lines: Vec<&str> = said.lines().collect();
-        lines.sort_unstable();
-        lines.join(" ")
-    }
-}
+use super::engines::{CONTAINER, request};
+use super::engines_place::{Place, serve_names};
 
 /// Who is on two networks finds the names of both at either gateway, others only those of their own; with and without the
 /// search domain, of which nothing is asked elsewhere.
 #[test]
 fn networks_and_the_search_domain() {
     guard(|| {
-        provide_helpers();
-        fs::write("/run/resolv.conf", "nameserver 10.99.0.2\n").unwrap();
-        let site = Rootless::as_root(&[]);
-        let _upstream = serve(&site.outside, "10.99.0.2", "192.0.2.1");
-        let place = Place { site };
+        let place = Place::new();
+        let _upstream = serve_names(&place.site.outside, "10.99.0.2", "192.0.2.1");
         let (one, two, both) = (place.site.spare(), place.site.spare(), place.site.spare());
         let id = |digit: &str| CONTAINER.replace('7', digit);
         let status = place.set_up(&one, &request("aone", &id("a"), &[1], 5));
@@ -95,12 +54,9 @@ fn networks_and_the_search_domain() {
 #[test]
 fn resolvers() {
     guard(|| {
-        provide_helpers();
-        fs::write("/run/resolv.conf", "nameserver 10.99.0.2\n").unwrap();
-        let site = Rootless::as_root(&[]);
-        let _upstream = serve(&site.outside, "10.99.0.2", "192.0.2.1");
-        let _other = serve(&site.far, "10.98.0.2", "192.0.2.2");
-        let place = Place { site };
+        let place = Place::new();
+        let _upstream = serve_names(&place.site.outside, "10.99.0.2", "192.0.2.1");
+        let _other = serve_names(&place.site.far, "10.98.0.2", "192.0.2.2");
         let (plain, own, inner) = (place.site.spare(), place.site.spare(), place.site.spare());
         let id = |digit: &str| CONTAINER.replace('7', digit);
         let asked = |from: &Namespace| Place::dig(from, "example.test", 1);
@@ -124,5 +80,68 @@ fn resolvers() {
         assert_eq!(Place::dig(&inner, "inner", 3), "10.89.3.5");
         let said = inner.ok("dig +tries=2 +time=6 example.test @10.89.3.1");
         assert!(said.contains("status: NXDOMAIN"), "{said}");
+    });
+}
+
+/// What the suite of aardvark-dns, podman's own name server, expects of one network: names and aliases over both transports and both
+/// families, many questions over one connection, no caching, long names of networks, and an address's way back to all names.
+#[test]
+fn as_aardvark_dns() {
+    guard(|| {
+        let place = Place::new();
+        let _upstream = serve_names(&place.site.outside, "10.99.0.2", "192.0.2.1");
+        let (one, two, six, long) = (place.site.spare(), place.site.spare(), place.site.spare(), place.site.spare());
+        let id = |digit: &str| CONTAINER.replace('7', digit);
+        let named = |name: &str, digit: &str, host: u8, aliases: [&str; 2]| {
+            let mut wish = request(name, &id(digit), &[1], host);
+            wish["networks"]["n1"]["aliases"] = json!(aliases);
+            wish
+        };
+        place.set_up(&one, &named("aone", "a", 5, ["a1", "1a"]));
+        place.set_up(&two, &named("atwo", "b", 6, ["a2", "2a"]));
+        for transport in ["+notcp", "+tcp"] {
+            for (from, names, wanted) in
+                [(&one, ["atwo", "a2", "2a"], "10.89.1.6"), (&two, ["aone", "a1", "1a"], "10.89.1.5")]
+            {
+                for name in names {
+                    let said = from.ok(&format!("dig +tries=2 +time=6 {transport} {name} @10.89.1.1"));
+                    let answer =
+                        said.lines().find(|line| line.ends_with(wanted)).unwrap_or_else(|| panic!("{name}: {said}"));
+                    assert_eq!(answer.split_whitespace().nth(1), Some("0"), "nobody keeps it: {answer}");
+                    assert!(!said.contains("recursion requested but not available"), "{said}");
+                }
+            }
+            let said = one.ok(&format!("dig +short {transport} +tries=2 +time=6 example.test @10.89.1.1"));
+            assert_eq!(said, "192.0.2.1\n", "{transport}");
+        }
+        let said = one.ok("dig +tcp +short +keepopen @10.89.1.1 aone a1 1a");
+        assert_eq!(said, "10.89.1.5\n".repeat(3));
+        let back = |from: &Namespace, address: &str, gateway: &str| {
+            let said = from.ok(&format!("dig +short +tries=2 +time=6 -x {address} @{gateway}"));
+            let mut names: Vec<String> = said.lines().map(str::to_owned).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(back(&one, "10.89.1.6", "10.89.1.1"), ["2a.", "a2.", "atwo."]);
+        let mut wish = named("asix", "c", 5, ["a6", "6a"]);
+        let network = &mut wish["network_info"]["n1"];
+        network["id"] = json!(id("d"));
+        network["subnets"] = json!([{"subnet": "fd89:6::/64", "gateway": "fd89:6::1"}]);
+        network["ipv6_enabled"] = json!(true);
+        wish["networks"]["n1"]["static_ips"] = json!(["fd89:6::5"]);
+        place.set_up(&six, &wish);
+        for name in ["asix", "a6"] {
+            let said = six.ok(&format!("dig +short +tries=2 +time=6 {name} AAAA @fd89:6::1"));
+            assert_eq!(said, "fd89:6::5\n", "{name}");
+        }
+        assert_eq!(back(&six, "fd89:6::5", "fd89:6::1"), ["6a.", "a6.", "asix."]);
+        let name = format!("podman{}", "1".repeat(107));
+        let mut wish: Value = serde_json::from_str(
+            &request("along", &id("e"), &[2], 5).to_string().replace("\"n2\"", &format!("{name:?}")),
+        )
+        .unwrap();
+        wish["network_info"][&name]["name"] = json!(name);
+        place.set_up(&long, &wish);
+        assert_eq!(Place::dig(&long, "along", 2), "10.89.2.5");
     });
 }

@@ -165,6 +165,36 @@ fn what_cannot_be() {
     });
 }
 
+/// One container's setup, called four times at once, leaves it there once; and a network that was changed while nobody was on it is
+/// what it is said to be now.
+#[test]
+fn twice_at_once_and_changed() {
+    guard(|| {
+        provide_helpers();
+        let vs = Vswitch::start();
+        let holder = Holder::usual();
+        let mut wish = request("web", CONTAINER, &[1, 2], 5);
+        fs::write("/tmp/request.json", wish.to_string()).unwrap();
+        let enter =
+            if is_root() { String::new() } else { format!("nsenter -t {} -U --preserve-credentials ", holder.pid()) };
+        let netns = format!("/proc/{}/ns/net", holder.pid());
+        let line = format!("exec {enter}{HELPERS}/netavark --rootless=true setup {netns} </tmp/request.json");
+        let calls: Vec<_> =
+            (0..4).map(|_| spawn(Command::new("sh").args(["-c", &line]).env("VSWITCH_SOCKET", vs.socket()))).collect();
+        for call in calls {
+            call.wait(std::time::Duration::from_secs(60)).ok();
+        }
+        assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 2);
+        assert_eq!(holder.sh("ip -o link").ok().matches("@").count(), 2, "eth0 and eth1");
+        holder.pings("10.89.1.1");
+        netavark(&vs, &holder, "teardown", &wish.to_string()).ok();
+        wish["network_info"]["n1"]["subnets"][0] = json!({"subnet": "10.89.9.0/24", "gateway": "10.89.9.1"});
+        wish["networks"]["n1"]["static_ips"] = json!(["10.89.9.5"]);
+        set_up(&vs, &holder, &wish);
+        holder.pings("10.89.9.1");
+    });
+}
+
 /// vswitchd dies while it is asked: podman is told, and once it is there again the same can be asked for.
 #[test]
 fn death_during_setup() {

@@ -122,6 +122,11 @@ fn units() {
             text("vswitch.service").contains("ExecStart=\"/mnt/programs/vswitchd\" --socket %t/vswitch/vswitch.sock")
         );
         assert!(text("vswitch.socket").contains("ListenStream=%t/vswitch/vswitch.sock"));
+        for manager in ["--user", "--system"] {
+            let line = format!("systemd-analyze {manager} verify {folder}/vswitch.socket {folder}/vswitch.service");
+            let said = sh(&line);
+            assert!(said.code == 0 && said.stderr.is_empty(), "{manager}: {said}");
+        }
         let plugin = "/tmp/home/.local/share/vswitch/netavark/vswitch";
         let info: Value = serde_json::from_str(&run(Command::new(plugin).arg("info")).ok()).unwrap();
         assert_eq!(info["api_version"], json!("1.0.0"));

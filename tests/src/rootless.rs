@@ -111,6 +111,28 @@ impl Rootless {
         Rootless::make(User::Ordinary, Ping::Allowed, before, args)
     }
 
+    /// As root of the host's namespace, not started yet; the words of `before` come right before vswitchd's.
+    ///
+    /// # Panics
+    /// When something cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn as_root_without_daemon(before: &[&str]) -> Rootless {
+        Rootless::make(User::Root, Ping::Allowed, before, &[])
+    }
+
+    /// One more vswitchd on the same host, with a directory of its own, as root of the host's namespace.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn another_daemon(&self, directory: &str) -> Vswitch {
+        let vs = Vswitch::stopped_inside(directory, &self.host.prefix(), &[]);
+        vs.up();
+        vs
+    }
+
     /// A namespace that belongs to the same user as the host's and is connected to nothing.
     ///
     /// # Panics
