@@ -37,7 +37,7 @@ fn two_podmans_with_the_same_network() {
         let one = Podman::new(&vs);
         let two = one.twin("/tmp/podman2");
         for (podman, port, page) in [(&one, "8080:80", "first"), (&two, "8081:80", "second")] {
-            podman.ok("network create --subnet 10.88.0.0/16 shop");
+            podman.ok("network create --subnet 10.87.0.0/16 shop");
             let script = format!("echo {page} > /tmp/index.html; exec httpd -f -p 80 -h /tmp");
             let words = ["run", "-d", "--name", "web", "--network", "shop", "-p", port, "box", "sh", "-c", &script];
             podman.words(&words).ok();
@@ -51,9 +51,9 @@ fn two_podmans_with_the_same_network() {
         assert_eq!(networks.len(), 2, "one network each: {networks:?}");
         for (podman, address, page) in [(&one, "127.0.0.1:8080", "first\n"), (&two, "127.0.0.1:8081", "second\n")] {
             let inside = podman.ok("inspect -f {{.NetworkSettings.Networks.shop.IPAddress}} web");
-            assert_eq!(inside.trim(), "10.88.0.2");
+            assert_eq!(inside.trim(), "10.87.0.2");
             eventually("the published page", 20, || fetch(address) == page);
-            for host in ["web", "10.88.0.2"] {
+            for host in ["web", "10.87.0.2"] {
                 assert_eq!(podman.inside("client", &format!("wget -q -O - http://{host}/")).stdout, page, "{host}");
             }
         }
@@ -63,7 +63,7 @@ fn two_podmans_with_the_same_network() {
         let shown = vs.json(&format!("network inspect {}", networks[0]));
         let ours =
             if shown[0]["Id"].as_str() == Some(one.ok("network inspect -f {{.ID}} shop").trim()) { &one } else { &two };
-        ours.inside("client", "wget -T 1 -q -O - http://10.88.0.99/; true");
+        ours.inside("client", "wget -T 1 -q -O - http://10.87.0.99/; true");
         assert_eq!(seen(&networks[1]), before, "frames of the other network");
         for podman in [&one, &two] {
             podman.ok("rm -f -t 0 web client");

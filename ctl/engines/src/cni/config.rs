@@ -44,24 +44,30 @@ struct RuntimeConfig {
     aliases: Option<Aliases>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// With the names of the conventions, and of containerd, whose go-cni writes the names of its own fields: plug-ins in Go read these
+/// as the same.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct PortMapping {
-    #[serde(default)]
+    #[serde(alias = "HostPort")]
     host_port: i64,
-    #[serde(default)]
+    #[serde(alias = "ContainerPort")]
     container_port: i64,
-    #[serde(default)]
+    #[serde(alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(rename = "hostIP", alias = "HostIP")]
     host_ip: String,
 }
 
+/// In both spellings, too.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct RuntimeDns {
+    #[serde(alias = "Servers")]
     servers: Option<Vec<String>>,
+    #[serde(alias = "Searches")]
     searches: Option<Vec<String>>,
+    #[serde(alias = "Options")]
     options: Option<Vec<String>>,
 }
 
@@ -474,6 +480,11 @@ mod tests {
         assert_eq!(config.aliases(&id), ["a", "abababababab"]);
         assert_eq!(config.dns().unwrap(), json!({"nameservers": ["10.0.0.53"], "search": ["x.y"]}));
         assert_eq!(take(json!({"runtimeConfig": {"aliases": ["c"]}})).unwrap().aliases("x"), ["c"]);
+        let runtime = json!({"portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": "10.0.0.1"}],
+            "dns": {"Servers": ["10.0.0.53"], "Searches": null, "Options": null}});
+        let of_containerd = take(json!({ "runtimeConfig": runtime })).unwrap();
+        assert_eq!(of_containerd.publish().unwrap(), ["10.0.0.1:8080:80/tcp"]);
+        assert_eq!(of_containerd.dns().unwrap(), json!({"nameservers": ["10.0.0.53"]}));
         for bad in [0, 65536, -1] {
             let ports = json!([{"hostPort": bad, "containerPort": 80}]);
             assert_eq!(take(json!({"runtimeConfig": {"portMappings": ports}})).unwrap().publish().unwrap_err().code, 7);
