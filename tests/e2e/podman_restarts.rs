@@ -64,14 +64,8 @@ impl Held {
 
 /// Waits until no more is held than before.
 fn nothing_adds_up(vs: &Vswitch, what: &str, before: &Held) {
-    let mut now = Held::now(vs);
-    eventually(&format!("nothing more is held {what} than {before:?}"), 60, || {
-        let last = std::mem::replace(&mut now, Held::now(vs));
-        if last != now {
-            println!("{what}: {now:?}");
-        }
-        now.is_within(before)
-    });
+    let more = format!("nothing more is held {what} than {before:?}");
+    eventually(&more, 60, || Held::now(vs).is_within(before));
 }
 
 fn restarted(times: usize) {
