@@ -60,6 +60,7 @@ pub fn measure(effort: Effort, said: &mut dyn FnMut(&str)) -> anyhow::Result<Gro
 ///
 /// # Errors
 /// When it cannot be run.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub fn helper() -> anyhow::Result<Vec<Figure>> {
     const RUNS: usize = 101;
     const LONGEST: f64 = 10.0;
@@ -74,7 +75,6 @@ pub fn helper() -> anyhow::Result<Vec<Figure>> {
         ensure!(command.status()?.success(), "the helper does not run");
         millis.push(begin.elapsed().as_secs_f64() * 1e3);
     }
-    #[allow(clippy::cast_precision_loss, reason = "a size in MB")]
     let megabytes = program.metadata()?.len() as f64 / 1e6;
     Ok(vec![
         Figure::at_most("a helper of podman's, start to end, median", median(millis), LONGEST, " ms"),
