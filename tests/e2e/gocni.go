@@ -1,6 +1,6 @@
 // A client of containerd's go-cni, which does what containerd does for a pod: a loopback network and the first of a folder.
 //
-//	gocni setup|check|remove NETNS    environment: NETCONFPATH, CNI_PATH, CONTAINER
+//	gocni setup|remove NETNS    environment: NETCONFPATH, CNI_PATH, CONTAINER
 //
 // setup prints "INTERFACE ADDRESS GATEWAY" for each address.
 package main
@@ -55,8 +55,6 @@ func run(command, netns string) error {
 			}
 		}
 		return nil
-	case "check":
-		return network.Check(context.Background(), id, netns, options...)
 	case "remove":
 		return network.Remove(context.Background(), id, netns, options...)
 	}

@@ -63,14 +63,6 @@ impl<'v> Podman<'v> {
         podman
     }
 
-    /// One more of the same user, which knows nothing of this one.
-    pub(crate) fn twin(&self, place: &str) -> Podman<'v> {
-        let twin =
-            Podman { settings: self.settings.clone(), pause: self.pause.clone(), place: place.to_owned(), ..*self };
-        twin.ok("import /tmp/box.tar box");
-        twin
-    }
-
     /// A program of podman's family, where it runs.
     fn program(&self, name: &str) -> Command {
         let mut command = match &self.pause {

@@ -1,6 +1,6 @@
-//! podman of somebody who never started a vswitchd, on a host without systemd; and of somebody who has two.
+//! podman of somebody who never started a vswitchd, on a host without systemd.
 
-use vswitch_tests::{Vswitch, eventually, guard, sh};
+use vswitch_tests::{eventually, guard, sh};
 
 use super::podman::{Podman, SERVE, fetch};
 
@@ -25,50 +25,5 @@ fn the_first_container_starts_vswitchd() {
         for pid in sh("pgrep -x vswitchd").stdout.lines() {
             sh(&format!("kill {pid}"));
         }
-    });
-}
-
-/// Two podmans on one vswitchd that know nothing of each other choose the same subnet, the same addresses and the same names: each
-/// one's containers find their own, have their own published ports, and nothing of one is ever seen by the other.
-#[test]
-fn two_podmans_with_the_same_network() {
-    guard(|| {
-        let vs = Vswitch::start();
-        let one = Podman::new(&vs);
-        let two = one.twin("/tmp/podman2");
-        for (podman, port, page) in [(&one, "8080:80", "first"), (&two, "8081:80", "second")] {
-            podman.ok("network create --subnet 10.87.0.0/16 shop");
-            let script = format!("echo {page} > /tmp/index.html; exec httpd -f -p 80 -h /tmp");
-            let words = ["run", "-d", "--name", "web", "--network", "shop", "-p", port, "box", "sh", "-c", &script];
-            podman.words(&words).ok();
-            podman.ok("run -d --name client --network shop box sleep 100000");
-        }
-        let networks: Vec<String> = {
-            let listed = vs.json("endpoint ls");
-            let all = listed.as_array().unwrap().iter().map(|one| one["network"].as_str().unwrap().to_owned());
-            all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
-        };
-        assert_eq!(networks.len(), 2, "one network each: {networks:?}");
-        for (podman, address, page) in [(&one, "127.0.0.1:8080", "first\n"), (&two, "127.0.0.1:8081", "second\n")] {
-            let inside = podman.ok("inspect -f {{.NetworkSettings.Networks.shop.IPAddress}} web");
-            assert_eq!(inside.trim(), "10.87.0.2");
-            eventually("the published page", 20, || fetch(address) == page);
-            for host in ["web", "10.87.0.2"] {
-                assert_eq!(podman.inside("client", &format!("wget -q -O - http://{host}/")).stdout, page, "{host}");
-            }
-        }
-        // What one says to everybody, the other's never see.
-        let seen = |network: &str| vs.port("client", network).out_frames;
-        let before = seen(&networks[1]);
-        let shown = vs.json(&format!("network inspect {}", networks[0]));
-        let ours =
-            if shown[0]["Id"].as_str() == Some(one.ok("network inspect -f {{.ID}} shop").trim()) { &one } else { &two };
-        ours.inside("client", "wget -T 1 -q -O - http://10.87.0.99/; true");
-        assert_eq!(seen(&networks[1]), before, "frames of the other network");
-        for podman in [&one, &two] {
-            podman.ok("rm -f -t 0 web client");
-        }
-        assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 0);
-        assert_eq!(sh("ss -Hltn 'sport = :8080 or sport = :8081'").stdout, "");
     });
 }
