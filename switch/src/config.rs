@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{MacAddr, NetworkIndex};
 
+use crate::l2::PortFeatures;
 use crate::lan::LanMode;
 
 /// Settings of a [`crate::Switch`], fixed at its start.
@@ -132,13 +133,22 @@ pub struct PortConfig {
     pub mac_limit: Option<usize>,
     /// For whom its identity may speak beside itself.
     pub allowed: Allowed,
+    /// What it asks for at first; [`crate::Switch::set_features`] changes that.
+    pub features: PortFeatures,
 }
 
 impl PortConfig {
     /// A port of `network` that anybody may be behind.
     #[must_use]
     pub fn new(name: impl Into<String>, network: NetworkIndex) -> PortConfig {
-        PortConfig { name: name.into(), network, identity: None, mac_limit: None, allowed: Allowed::NONE }
+        PortConfig {
+            name: name.into(),
+            network,
+            identity: None,
+            mac_limit: None,
+            allowed: Allowed::NONE,
+            features: PortFeatures::default(),
+        }
     }
 }
 

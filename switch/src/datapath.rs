@@ -18,6 +18,7 @@ use crate::fdb::Fdb;
 use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 
+use crate::l2::{Features, PortFeatures, Violation};
 use crate::lab::{Capture, CaptureSpec, Lab, MOST_CAPTURES, Shared, Tap};
 use crate::overlay;
 use crate::port::Port;
@@ -248,21 +249,67 @@ impl Datapath {
             PortDevice::Overlay(leg) => leg.vtep().worker,
             _ => control.least_loaded(),
         };
-        self.fdb.limit_port(id, config.mac_limit);
+        let features = config.features.clone();
+        self.secure(id, &features, config.mac_limit);
         // The workers, the ticker and control count.
         let port = Arc::new(Port::new(id, config, device, worker, self.workers + 2));
         network.members.push(id);
+        network.features = Features::with(network.features.as_ref(), id, features);
         if port.service().is_some() {
             next.service = Some(id);
         }
         if port.lan().is_some() {
             network.lan = Some(id);
         }
+        for mac in &port.config.features.statics {
+            // A full table floods what is for them.
+            self.fdb.add_static(network.index, *mac, id);
+        }
         overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
         self.publish(next);
         Ok(port)
+    }
+
+    /// Changes what a port asks for, while traffic runs.
+    ///
+    /// # Errors
+    /// When there is no such port, or a static address is none that a station can have or finds no room.
+    pub fn set_features(&self, id: PortId, features: PortFeatures) -> Result<(), SwitchError> {
+        if let Some(mac) = features.statics.iter().find(|mac| !mac.is_station()) {
+            return Err(SwitchError::NotUnicast(*mac));
+        }
+        let _control = self.control();
+        let mut next = Snapshot::clone(&self.snapshot());
+        let port = next.port(id).ok_or(SwitchError::UnknownPort(id))?;
+        let (index, limit) = (port.config.network, port.config.mac_limit);
+        let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
+        let before = network.features.as_ref().map(|before| before.statics(id)).unwrap_or_default();
+        for mac in before.iter().filter(|mac| !features.statics.contains(mac)) {
+            self.fdb.remove(index, *mac);
+        }
+        self.secure(id, &features, limit);
+        let added = features.statics.iter().filter(|mac| !before.contains(mac));
+        let full = added.fold(false, |full, mac| !self.fdb.add_static(index, *mac, id) || full);
+        network.features = Features::with(network.features.as_ref(), id, features);
+        put(&mut next.networks, index.index(), Some(Arc::new(network)));
+        self.publish(next);
+        if full { Err(SwitchError::FdbFull) } else { Ok(()) }
+    }
+
+    /// Which addresses were refused at a port, the latest first.
+    #[must_use]
+    pub fn violations(&self, id: PortId) -> Vec<Violation> {
+        let snapshot = self.snapshot();
+        let network = snapshot.port(id).and_then(|port| snapshot.network(port.config.network));
+        let features = network.and_then(|network| network.features.as_ref());
+        features.map(|features| features.violations(id, self.clock.now())).unwrap_or_default()
+    }
+
+    fn secure(&self, id: PortId, features: &PortFeatures, limit: Option<usize>) {
+        self.fdb.limit_port(id, features.sticky.or(features.mac_limit).or(limit));
+        self.fdb.stick_port(id, features.sticky.is_some());
     }
 
     /// Has the ticker tell the other stations of a port's network that these addresses are at `mac`, behind it. Of more than
@@ -293,6 +340,7 @@ impl Datapath {
         let gone = next.retain_taps(|tap| tap.on.without_port(id));
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
+            network.features = Features::without(network.features.as_ref(), id);
             network.lan = network.lan.filter(|&leg| leg != id);
             overlay::part(&mut next, &mut network, &port);
             put(&mut next.networks, network.index.index(), Some(Arc::new(network)));

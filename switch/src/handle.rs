@@ -14,6 +14,7 @@ use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
+use crate::l2::{PortFeatures, Violation};
 use crate::lab::{Capture, CaptureSpec, MOST_CAPTURES};
 use crate::lan::Hearing;
 use crate::overlay::VtepId;
@@ -340,6 +341,20 @@ impl Switch {
     #[must_use]
     pub fn fdb_flush(&self, network: NetworkIndex) -> usize {
         self.datapath.fdb.flush_network(network)
+    }
+
+    /// Changes what a port asks for, while traffic runs.
+    ///
+    /// # Errors
+    /// When there is no such port, or a static address is none that a station can have or finds no room.
+    pub fn set_features(&self, port: PortId, features: PortFeatures) -> Result<(), SwitchError> {
+        self.datapath.set_features(port, features)
+    }
+
+    /// Which addresses were refused at a port, the latest first.
+    #[must_use]
+    pub fn violations(&self, port: PortId) -> Vec<Violation> {
+        self.datapath.violations(port)
     }
 
     /// Everything that is counted.

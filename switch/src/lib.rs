@@ -6,6 +6,7 @@
 //! - A *network* is one broadcast domain; it may have a [`Gateway`], the switch's own leg in it.
 //! - A *port* attaches a device ([`PortDevice`]: AF_PACKET on a veth, TAP, memory) to a network. With an [`Identity`] it
 //!   is checked for spoofing.
+//! - [`l2`] is what ports may ask for beyond learning: isolation groups, secured addresses.
 //! - A [`lab`] is there while somebody looks at frames: captures.
 //! - The [`fdb`] says which port a station is behind. A [`snapshot`] is what control told the workers.
 //!
@@ -48,6 +49,7 @@ mod egress;
 pub mod fdb;
 mod gateway;
 mod handle;
+pub mod l2;
 pub mod lab;
 pub mod lan;
 mod openings;

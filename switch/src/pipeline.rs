@@ -20,6 +20,7 @@ use crate::bridge::{Database, decide};
 use crate::datapath::Datapath;
 use crate::egress::Egress;
 use crate::fdb::Cache;
+use crate::l2::Place;
 use crate::overlay::{VtepId, VtepPlan};
 use crate::port::Port;
 use crate::router::forward::RouteContext;
@@ -114,6 +115,7 @@ impl Pipeline {
         self.hops.begin(&self.datapath.router, now);
         let mut forwarded = 0;
         let leg = ingress.overlay();
+        let place = network.features.as_deref().map(|features| features.at(ingress.id));
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = Database { fdb: &self.datapath.fdb, cache: &mut self.cache };
@@ -138,6 +140,10 @@ impl Pipeline {
                 }
                 verdict => verdict,
             };
+            let verdict = match place {
+                Some(place) => place.judge(&buffer.packet(), verdict, now),
+                None => verdict,
+            };
             let verdict = match verdict {
                 Some(Verdict::Forward(port)) if snapshot.port(port).is_some() => Verdict::Forward(port),
                 // The entry leads to a port that was just removed.
@@ -154,7 +160,7 @@ impl Pipeline {
                     self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
                 }
             };
-            forwarded += self.settle(verdict, ingress, &network.members, BufferRef { buffer, index });
+            forwarded += self.settle(verdict, ingress, Members { all: &network.members, place }, BufferRef { buffer, index });
         }
         cells.forwarded(forwarded);
     }
@@ -193,7 +199,7 @@ impl Pipeline {
 
     /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.
     #[inline]
-    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: &[PortId], frame: BufferRef<'_>) -> u64 {
+    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: Members<'_>, frame: BufferRef<'_>) -> u64 {
         let BufferRef { buffer, index } = frame;
         let cells = ingress.counters.of(self.worker);
         match verdict {
@@ -201,8 +207,10 @@ impl Pipeline {
             Verdict::Forwarded => {}
             Verdict::Flood | Verdict::FloodBut(_) => {
                 let but = if let Verdict::FloodBut(port) = verdict { port } else { ingress.id };
-                let other = |&&member: &&PortId| member != ingress.id && member != but;
-                let mut others = members.iter().filter(other).peekable();
+                let other = |&&member: &&PortId| {
+                    member != ingress.id && member != but && members.place.is_none_or(|place| place.reaches(member))
+                };
+                let mut others = members.all.iter().filter(other).peekable();
                 if others.peek().is_none() {
                     cells.dropped(DropReason::NoReceiver, 1);
                     if let Some(lab) = &self.snapshot.lab {
@@ -321,6 +329,14 @@ impl Pipeline {
     pub fn flush(&mut self, burst: &mut Burst, buffers: &mut [FrameBuf]) {
         self.egress.flush(&self.snapshot, self.worker, burst, buffers);
     }
+}
+
+/// To whom a flood may go.
+#[derive(Clone, Copy)]
+struct Members<'m> {
+    all: &'m [PortId],
+    /// Where some ask for more than floods.
+    place: Option<Place<'m>>,
 }
 
 /// A frame of a burst, and where its buffer is.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use vswitch_frame::{Generation, MacAddr, NetworkIndex, NetworkRef, PortId};
 use vswitch_nat::route::{Interface, NeighbourLimits, Neighbours, Sources};
 
+use crate::l2::Features;
 use crate::lab::{Lab, On, Shared, Tap};
 use crate::overlay::{NetworkLeg, OverlayLeg, VtepId, VtepPlan};
 use crate::port::{Port, ServicePort};
@@ -48,6 +49,8 @@ pub struct Network {
     pub leg: Option<NetworkLeg>,
     /// The port of its leg on a LAN, also one of its members.
     pub lan: Option<PortId>,
+    /// What its ports ask for beyond learning and flooding; without it, nobody does.
+    pub features: Option<Arc<Features>>,
     /// What ports counted that are gone; shared by all generations of this network.
     pub retired: Arc<Mutex<Counters>>,
     /// Whether its policy, or something else that the translator knows, decides on what its stations send each other.
@@ -73,6 +76,7 @@ impl Network {
             leg: None,
             policed: false,
             lan: None,
+            features: None,
             retired: Arc::default(),
             interface,
             neighbours,

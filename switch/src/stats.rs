@@ -136,6 +136,8 @@ pub enum FdbKind {
     Learned,
     /// From control.
     Static,
+    /// From a frame's source address, to stay.
+    Sticky,
 }
 
 /// One FDB entry.
@@ -147,6 +149,6 @@ pub struct FdbEntry {
     pub port: PortId,
     /// Where the entry came from.
     pub kind: FdbKind,
-    /// Seconds since it was seen; `None` for static entries.
+    /// Seconds since it was seen; `None` for those that stay.
     pub age_seconds: Option<u64>,
 }

@@ -24,6 +24,7 @@ mod harness;
 mod host;
 mod hostile_frames;
 mod joined;
+mod l2;
 mod lan;
 mod lifecycle;
 mod limits;

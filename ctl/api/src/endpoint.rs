@@ -1,5 +1,7 @@
 //! Endpoints: a container's or a namespace's attachment to a network. `/vswitch/v1/endpoints…`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,6 +30,27 @@ pub struct AttachRequest {
     pub default_route: bool,
     /// Attach even the host's own network namespace.
     pub force: bool,
+}
+
+/// Body of `PATCH /endpoints/{id}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointChange {
+    /// Name or id of the network, for a container that is on several.
+    pub network: Option<String>,
+    /// Options of its port that change at once; an empty value is no wish of the endpoint's own.
+    pub options: BTreeMap<String, String>,
+}
+
+/// An address whose frames were refused at a port that has its addresses named or keeps those it learned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Violation {
+    /// The sender's address.
+    pub mac_address: String,
+    /// How many of its frames were dropped.
+    pub frames: u64,
+    /// Seconds since the last one.
+    pub age_seconds: u64,
 }
 
 /// What became of an endpoint.
@@ -81,6 +104,12 @@ pub struct Endpoint {
     /// Others that it alone reaches by these names, `CONTAINER:ALIAS` each.
     #[serde(default)]
     pub links: Vec<String>,
+    /// What its port is asked beyond learning and flooding, what its network asks for included: `isolation-group`, `mac-sticky`, ….
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+    /// Addresses that were refused at its port, the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
     /// Whose it is, if a container engine asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineKey>,

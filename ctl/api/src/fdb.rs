@@ -11,6 +11,8 @@ pub enum FdbKind {
     Learned,
     /// From an operator.
     Static,
+    /// From a frame's source address, to stay.
+    Sticky,
 }
 
 /// One entry as `GET` shows it.
@@ -24,7 +26,7 @@ pub struct FdbEntry {
     pub endpoint: String,
     /// Where the entry came from.
     pub kind: FdbKind,
-    /// Seconds since it was last seen; absent for static entries.
+    /// Seconds since it was last seen; absent for those that stay.
     pub age_seconds: Option<u64>,
 }
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use vswitch_api::ErrorBody;
-use vswitch_api::endpoint::{AttachRequest, Endpoint};
+use vswitch_api::endpoint::{AttachRequest, Endpoint, EndpointChange};
 
 use super::App;
 use super::answer::Answer;
@@ -33,6 +33,17 @@ pub(super) async fn attach(
     responses((status = 200, body = Endpoint), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn inspect(State(app): State<App>, Segments(id): Segments<String>) -> Answer<Json<Endpoint>> {
     Ok(Json(app.controller.inspect_endpoint(&id)?))
+}
+
+/// Changes options of an endpoint's port, at once.
+#[utoipa::path(patch, path = "/vswitch/v1/endpoints/{id}", params(("id" = String, Path)), request_body = EndpointChange,
+    responses((status = 200, body = Endpoint), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn change(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(wire): Body<EndpointChange>,
+) -> Answer<Json<Endpoint>> {
+    Ok(Json(app.controller.set_options(&id, wire.network.as_deref(), &wire.options)?))
 }
 
 /// Takes the endpoint of an attached namespace away.

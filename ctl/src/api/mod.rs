@@ -111,7 +111,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::publish, containers::unpublish))
         .routes(routes!(containers::logs))
         .routes(routes!(endpoints::list, endpoints::attach))
-        .routes(routes!(endpoints::inspect, endpoints::detach))
+        .routes(routes!(endpoints::inspect, endpoints::change, endpoints::detach))
         .routes(routes!(engines::attach))
         .routes(routes!(engines::interface))
         .routes(routes!(engines::detach))

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::{State, prefix_of};
-use super::{Controller, names, policies, routes, unexpected, view};
+use super::{Controller, features, names, policies, routes, unexpected, view};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, NetnsRef, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
@@ -164,7 +164,7 @@ impl Controller {
     #[must_use]
     pub fn list_endpoints(&self) -> Vec<vswitch_api::endpoint::Endpoint> {
         let state = self.state();
-        let mut found: Vec<_> = state.endpoints.values().map(|one| view::endpoint(&state, one)).collect();
+        let mut found: Vec<_> = state.endpoints.values().map(|one| self.shown(&state, one)).collect();
         found.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
         found
     }
@@ -175,7 +175,7 @@ impl Controller {
     /// When it is unknown or ambiguous.
     pub fn inspect_endpoint(&self, text: &str) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
         let state = self.state();
-        Ok(view::endpoint(&state, state.endpoint(text)?))
+        Ok(self.shown(&state, state.endpoint(text)?))
     }
 
     /// Makes an endpoint's interface and gives it a port. Its sandbox exists.
@@ -246,7 +246,8 @@ impl Controller {
     pub(super) fn plug_in(&self, id: &Id, interface: String, device: PortDevice) -> Result<(), ControlError> {
         let (network, config) = {
             let state = self.state();
-            let endpoint = &state.endpoint(id.as_str())?.endpoint;
+            let one = state.endpoint(id.as_str())?;
+            let endpoint = &one.endpoint;
             let on = state.networks.get(&endpoint.network);
             let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
             self.assign_addresses(endpoint);
@@ -263,6 +264,7 @@ impl Controller {
                 identity: identity(endpoint, on.network.options.anti_spoof && !on.network.is_passthru()),
                 mac_limit: on.network.options.mac_limit,
                 allowed,
+                features: features::in_effect(&state, one).to_features(),
             };
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };

@@ -30,6 +30,7 @@ impl Controller {
             kind: match entry.kind {
                 vswitch_switch::FdbKind::Learned => FdbKind::Learned,
                 vswitch_switch::FdbKind::Static => FdbKind::Static,
+                vswitch_switch::FdbKind::Sticky => FdbKind::Sticky,
             },
             age_seconds: entry.age_seconds,
         });

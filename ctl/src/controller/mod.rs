@@ -31,6 +31,7 @@ mod etc;
 mod events;
 mod execs;
 mod fdb;
+mod features;
 mod files;
 mod flows;
 mod history;

@@ -323,6 +323,14 @@ impl State {
             }
         };
         let mac = spec.mac.unwrap_or_else(|| on.free_mac(ipv4));
+        if let Err(error) = self.check_statics(network, None, mac, &spec.options) {
+            if let Some(on) = self.networks.get_mut(network) {
+                on.give_back(ipv4);
+                on.give_back(ipv6);
+            }
+            return Err(error);
+        }
+        let on = self.networks.get(network).ok_or_else(|| ControlError::NetworkNotFound(network.to_string()))?;
         let endpoint = Endpoint {
             id: Id::random(&mut rand::rng()),
             network: network.clone(),
@@ -339,6 +347,7 @@ impl State {
             gw_priority: spec.gw_priority,
             interface: spec.interface.clone(),
             allowed: spec.allowed.clone(),
+            options: spec.options.clone(),
             lost: false,
             asked: Asked {
                 ipv4: spec.ipv4.is_some(),

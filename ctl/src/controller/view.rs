@@ -8,7 +8,7 @@ use vswitch_api::network::{ConfigFrom, Ipam, IpamConfig, Network, NetworkContain
 use vswitch_api::port::PortBinding;
 
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
-use super::{links, peerings};
+use super::{features, links, peerings};
 use crate::ipam::{GatewayLeg, SubnetPlan};
 use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
 use crate::publish::Binding;
@@ -120,6 +120,8 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
         mtu: network.map_or(0, |network| network.options.mtu),
         port: one.port.map(vswitch_frame::PortId::value),
         aliases: endpoint.aliases.clone(),
+        options: features::in_effect(state, one).to_texts(),
+        violations: Vec::new(),
         links: endpoint.links.iter().map(|link| links::text(state, link)).collect(),
         engine: endpoint.engine().cloned(),
         warnings: Vec::new(),

@@ -11,7 +11,7 @@ use vswitch_api::network::EndpointConfig;
 use vswitch_frame::MacAddr;
 use vswitch_switch::Allowed;
 
-use super::{Faults, Link, closest, container_name};
+use super::{Faults, Link, PortOptions, closest, container_name};
 use crate::agent::protocol::{NetnsRef, Route};
 use crate::ids::Id;
 use crate::ipam::parse_station;
@@ -42,6 +42,8 @@ pub struct EndpointSpec {
     pub warnings: Vec<String>,
     /// For whom it may speak beside itself.
     pub allowed: Allowed,
+    /// What its port is asked beyond learning.
+    pub options: PortOptions,
 }
 
 /// Which of an endpoint's properties a user named, for those who ask what was asked for.
@@ -104,6 +106,9 @@ pub struct Endpoint {
     /// For whom it may speak beside itself.
     #[serde(default)]
     pub allowed: Allowed,
+    /// What its port is asked beyond learning, before what its network says.
+    #[serde(default)]
+    pub options: PortOptions,
     /// Its namespace vanished.
     pub lost: bool,
     /// What of this a user named.
@@ -253,7 +258,12 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
     }
     let links = wire.links.iter().filter_map(|text| faults.take(Link::parse(text))).collect();
     let (mut interface, mut warnings, mut allowed) = (None, Vec::new(), Allowed::NONE);
+    let mut options = PortOptions::default();
     for (key, value) in &wire.driver_opts {
+        if let Some(set) = options.set(&key.to_ascii_lowercase(), value) {
+            faults.take(set);
+            continue;
+        }
         match key.to_ascii_lowercase().as_str() {
             "com.docker.network.endpoint.ifname" => interface = faults.take(parse_interface(value)),
             "allow-address" => allowed.nets = take_each(value, parse_allowed_address, &mut faults),
@@ -261,7 +271,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
             "com.docker.network.endpoint.sysctls" => warnings.push(format!(
                 "endpoint option {key} is not in effect: kernel parameters of one interface are not set here"
             )),
-            _ => match closest(key, ENDPOINT_OPTIONS.into_iter()).filter(|_| misspelt(key)) {
+            _ => match closest(key, ENDPOINT_OPTIONS.into_iter().chain(PortOptions::names())).filter(|_| misspelt(key)) {
                 Some(near) => faults.add(format!("unknown endpoint option {key}; did you mean {near}?")),
                 None => warnings.push(format!("endpoint option {key} is not known here; it is kept and of no effect")),
             },
@@ -282,6 +292,7 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
         driver_opts,
         warnings,
         allowed,
+        options,
     })
 }
 

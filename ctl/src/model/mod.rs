@@ -24,6 +24,7 @@ mod options;
 mod overlay;
 mod peering;
 mod policy;
+mod port_options;
 mod process;
 mod restart;
 pub mod seccomp;
@@ -61,6 +62,7 @@ pub use mounts::{Changes, Mount, Mounts, Root, Source, Tmpfs, is_anonymous_of, v
 pub use name::{container_name, network_name};
 pub use network::{Driver, EngineNames, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};
 pub(crate) use options::closest;
+pub use port_options::PortOptions;
 pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, PARENT_OPTION, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};
 pub use peering::{Peering, parse_traffic};

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Driver, Faults, Lan, Meeting, OverlayWish};
+use super::{Driver, Faults, Lan, Meeting, OverlayWish, PortOptions};
 
 /// The options of a network, decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct NetworkOptions {
     pub masquerade: bool,
     /// Most addresses learned behind one port.
     pub mac_limit: Option<usize>,
+    /// What the ports of its endpoints are asked beyond learning, unless they say otherwise themselves.
+    #[serde(default)]
+    pub ports: PortOptions,
     /// Where published ports are that name no address of the host.
     #[serde(default)]
     pub host_binding: Option<IpAddr>,
@@ -62,6 +65,7 @@ impl Default for NetworkOptions {
             anti_spoof: true,
             masquerade: true,
             mac_limit: None,
+            ports: PortOptions::default(),
             host_binding: None,
             interface_prefix: None,
             gateway_ipv4: GatewayMode::Nat,
@@ -171,6 +175,9 @@ const NEEDLESS: [(&str, &str); 6] = [
     ("com.docker.network.enable_ipv4", "IPv4 is on unless it is switched off with --ipv4=false"),
 ];
 
+/// Options of endpoints that a network may have for all of its own.
+const PORT_KEYS: [&str; 2] = ["isolation-group", "mac-sticky"];
+
 const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
 const MIN_MTU: u32 = 68;
@@ -192,6 +199,10 @@ impl NetworkOptions {
         }
         for (key, value) in given {
             let Some((name, key)) = KEYS.iter().find(|(name, _)| name == key) else {
+                if let Some(set) = set_for_all(&mut parsed.options.ports, key, value) {
+                    faults.take(set);
+                    continue;
+                }
                 match unknown(key) {
                     Ok(warning) => parsed.warnings.push(warning),
                     Err(sentence) => faults.add(sentence),
@@ -309,6 +320,14 @@ impl ParsedOptions {
     }
 }
 
+fn set_for_all(ports: &mut PortOptions, name: &str, value: &str) -> Option<Result<(), String>> {
+    if PORT_KEYS.contains(&name) {
+        return ports.set(name, value);
+    }
+    let of_one = PortOptions::names().any(|known| known == name);
+    of_one.then(|| Err(format!("option {name} is for one endpoint: use 'run', 'network connect' or 'endpoint set' with it")))
+}
+
 /// The texts that Go's strconv.ParseBool takes, since Docker's users write them.
 fn parse_bool(name: &str, value: &str) -> Result<bool, String> {
     match value {
@@ -368,7 +387,7 @@ fn unknown(key: &str) -> Result<String, String> {
     if let Some((_, why)) = NEEDLESS.iter().find(|(name, _)| *name == key) {
         return Ok(format!("network option {key} is of no effect: {why}"));
     }
-    let known: Vec<&str> = KEYS[..TOLD_KEYS].iter().map(|(name, _)| *name).collect();
+    let known: Vec<&str> = KEYS[..TOLD_KEYS].iter().map(|(name, _)| *name).chain(PORT_KEYS).collect();
     // Keys of other programs may end in the same words.
     let ours = !key.contains('.') || key.starts_with("com.docker.network.");
     match closest(key, known.iter().copied()).filter(|_| ours) {

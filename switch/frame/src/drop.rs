@@ -23,11 +23,13 @@ crate::reasons! {
         ReservedMulticast = "reserved-multicast",
         /// The source MAC is bound to another port by a static entry.
         StaticEntry = "static-entry",
+        /// The source MAC is one too many behind a port that keeps those it learned, or was kept by another port.
+        MacViolation = "mac-violation",
         /// The source MAC flaps between ports too often; its moves are damped.
         LoopGuard = "loop-guard",
         /// The destination is on the port that the frame came from.
         Reflection = "reflection",
-        /// Ingress and egress are isolated from each other (icc=false).
+        /// Ingress and egress are isolated from each other (icc=false, one isolation group).
         Isolated = "isolated",
         /// There is no other port to flood to.
         NoReceiver = "no-receiver",

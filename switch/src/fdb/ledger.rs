@@ -23,7 +23,10 @@ struct PortLedger {
     /// Keys with the second they were queued, oldest first. A key that was removed or moved away stays until it is
     /// met or the queue is compacted.
     queue: VecDeque<(FdbKey, u32)>,
+    /// Entries that stay, sticky ones among them.
     statics: Vec<FdbKey>,
+    /// Learned addresses stay; so many did.
+    sticky: Option<usize>,
 }
 
 impl Ledger {
@@ -44,7 +47,28 @@ impl Ledger {
     }
 
     pub(super) fn at_limit(&self, port: PortId) -> bool {
-        self.ports.get(port.index()).is_some_and(|p| p.limit.is_some_and(|limit| p.learned >= limit))
+        let held = |p: &PortLedger| p.learned + p.sticky.unwrap_or(0);
+        self.ports.get(port.index()).is_some_and(|p| p.limit.is_some_and(|limit| held(p) >= limit))
+    }
+
+    /// Whether what is learned at `port` stays.
+    pub(super) fn is_sticky(&self, port: PortId) -> bool {
+        self.ports.get(port.index()).is_some_and(|p| p.sticky.is_some())
+    }
+
+    /// Says whether what is learned at `port`, which holds nothing learned now, stays from now on.
+    pub(super) fn stick(&mut self, port: PortId, sticky: bool) {
+        self.port(port).sticky = sticky.then_some(0);
+    }
+
+    pub(super) fn add_sticky(&mut self, port: PortId, key: FdbKey) {
+        self.add_static(port, key);
+        self.port(port).sticky.iter_mut().for_each(|held| *held += 1);
+    }
+
+    pub(super) fn forget_sticky(&mut self, port: PortId, key: FdbKey) {
+        self.forget_static(port, key);
+        self.port(port).sticky.iter_mut().for_each(|held| *held = held.saturating_sub(1));
     }
 
     pub(super) fn limit(&mut self, port: PortId, limit: Option<usize>) {

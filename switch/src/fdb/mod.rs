@@ -155,8 +155,16 @@ impl Fdb {
     fn learn_slowly(&self, key: FdbKey, port: PortId, now: u32) -> Result<(), DropReason> {
         let mut ledger = self.ledger();
         let Some(mut entry) = self.map.get_mut(&key) else {
+            let sticky = ledger.is_sticky(port);
             if ledger.at_limit(port) || (ledger.full() && !self.evict(&mut ledger)) {
                 self.limited.fetch_add(1, Relaxed);
+                if sticky {
+                    return Err(DropReason::MacViolation);
+                }
+            } else if sticky {
+                self.map.insert(key, Entry { kind: FdbKind::Sticky, ..Entry::learned(port, now) });
+                ledger.add_sticky(port, key);
+                self.learned.fetch_add(1, Relaxed);
             } else {
                 self.map.insert(key, Entry::learned(port, now));
                 ledger.add(port, key, now);
@@ -169,8 +177,10 @@ impl Fdb {
             entry.seen.store(now, Relaxed);
             return Ok(());
         }
-        if entry.kind == FdbKind::Static {
-            return Err(DropReason::StaticEntry);
+        match entry.kind {
+            FdbKind::Static => return Err(DropReason::StaticEntry),
+            FdbKind::Sticky => return Err(DropReason::MacViolation),
+            FdbKind::Learned => {}
         }
         if now < entry.damped_until {
             return Err(DropReason::LoopGuard);
@@ -184,16 +194,24 @@ impl Fdb {
             self.damped.fetch_add(1, Relaxed);
             return Err(DropReason::LoopGuard);
         }
+        let sticky = ledger.is_sticky(port);
         if ledger.at_limit(port) {
             self.limited.fetch_add(1, Relaxed);
-            return Ok(());
+            return if sticky { Err(DropReason::MacViolation) } else { Ok(()) };
         }
         let old = std::mem::replace(&mut entry.port, port);
         entry.seen.store(now, Relaxed);
+        if sticky {
+            entry.kind = FdbKind::Sticky;
+        }
         drop(entry);
         ledger.forget(old);
-        ledger.add(port, key, now);
-        self.compact(&mut ledger, port);
+        if sticky {
+            ledger.add_sticky(port, key);
+        } else {
+            ledger.add(port, key, now);
+            self.compact(&mut ledger, port);
+        }
         self.moved.fetch_add(1, Relaxed);
         self.changed();
         Ok(())
@@ -236,6 +254,21 @@ impl Fdb {
         self.ledger().limit(port, limit);
     }
 
+    /// Says whether the addresses learned behind `port` stay there. What it has learned so far is learned anew.
+    pub fn stick_port(&self, port: PortId, sticky: bool) {
+        let mut ledger = self.ledger();
+        if ledger.is_sticky(port) == sticky {
+            return;
+        }
+        for key in ledger.keys_of(port) {
+            if self.map.get(&key).is_some_and(|entry| entry.port == port && entry.kind != FdbKind::Static) {
+                self.take_out(&mut ledger, key);
+            }
+        }
+        ledger.stick(port, sticky);
+        self.changed();
+    }
+
     /// Removes every entry that points at `port`, static ones too, and its limit.
     pub fn forget_port(&self, port: PortId) {
         let mut ledger = self.ledger();
@@ -245,6 +278,7 @@ impl Fdb {
             }
         }
         ledger.limit(port, None);
+        ledger.stick(port, false);
         self.changed();
     }
 
@@ -323,6 +357,7 @@ impl Fdb {
         match entry.kind {
             FdbKind::Learned => ledger.forget(entry.port),
             FdbKind::Static => ledger.forget_static(entry.port, key),
+            FdbKind::Sticky => ledger.forget_sticky(entry.port, key),
         }
         true
     }

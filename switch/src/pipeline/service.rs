@@ -5,7 +5,7 @@ use vswitch_frame::{DropReason, FrameBuf, Offload, PortId, Timestamp};
 use vswitch_nat::proxy::datagram::wire;
 use vswitch_nat::route::{Fit, check, fit};
 
-use super::{BufferRef, Pipeline};
+use super::{BufferRef, Members, Pipeline};
 use crate::fdb::FdbKey;
 use crate::port::{Port, services};
 use crate::router::Spare;
@@ -35,7 +35,7 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let verdict = self.answer_to_station(snapshot, buffer, spare, now).unwrap_or_else(Verdict::from);
-            forwarded += self.settle(verdict, ingress, &[], BufferRef { buffer, index });
+            forwarded += self.settle(verdict, ingress, Members { all: &[], place: None }, BufferRef { buffer, index });
         }
         ingress.counters.of(self.worker).forwarded(forwarded);
     }

@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::Client;
 use super::transport::escape;
-use crate::endpoint::{AttachRequest, Endpoint};
+use crate::endpoint::{AttachRequest, Endpoint, EndpointChange};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -30,6 +30,14 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn attach(&self, request: &AttachRequest) -> Result<Endpoint, ClientError> {
         self.call(Method::POST, format!("{PREFIX}/endpoints")).json(request).answer().await
+    }
+
+    /// Change options of an endpoint's port, at once.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn set_endpoint(&self, endpoint: &str, change: &EndpointChange) -> Result<Endpoint, ClientError> {
+        self.call(Method::PATCH, format!("{PREFIX}/endpoints/{}", escape(endpoint))).json(change).answer().await
     }
 
     /// Undo [`Client::attach`].

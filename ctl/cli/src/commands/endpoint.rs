@@ -1,11 +1,11 @@
 //! `endpoint`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use vswitch_api::Client;
-use vswitch_api::endpoint::{Endpoint, EndpointState};
+use vswitch_api::endpoint::{Endpoint, EndpointChange, EndpointState};
 
 use crate::listing::{self, ListArgs, Listed};
-use crate::output;
+use crate::{output, values};
 
 /// What can be done with endpoints.
 #[derive(Debug, Subcommand)]
@@ -13,12 +13,40 @@ pub(crate) enum EndpointCommand {
     /// List endpoints: of containers and of attached namespaces
     #[command(visible_alias = "list")]
     Ls(ListArgs),
+    /// Change options of an endpoint's port, while traffic runs
+    Set(SetArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitchctl endpoint set web isolation-group=tenants       web reaches everybody but others of the group
+  vswitchctl endpoint set db --network blue mac-sticky=true mac-limit=2
+  vswitchctl endpoint set db isolation-group=               as its network has it
+'inspect NAME' shows what is in effect.";
+
+/// Arguments of `endpoint set`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct SetArgs {
+    /// The network, for a container that is on several
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// The container or endpoint, by name or id
+    endpoint: String,
+    /// What changes; an empty value stands for what the network has
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = values::key_value)]
+    options: Vec<(String, String)>,
 }
 
 impl EndpointCommand {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
             EndpointCommand::Ls(args) => listing::print(client.endpoints().await?, &args),
+            EndpointCommand::Set(args) => {
+                let change = EndpointChange { network: args.network, options: args.options.into_iter().collect() };
+                client.set_endpoint(&args.endpoint, &change).await?;
+                Ok(())
+            }
         }
     }
 }
@@ -37,6 +65,7 @@ impl Listed for Endpoint {
         ("MTU", "MTU"),
         ("Container", "CONTAINER ID"),
         ("Aliases", "ALIASES"),
+        ("Options", "OPTIONS"),
     ];
     const TABLE: &'static str = concat!(
         r"table {{.ID}}\t{{.Name}}\t{{.Network}}\t{{.State}}\t{{.MacAddress}}",
@@ -59,6 +88,7 @@ impl Listed for Endpoint {
             self.mtu.to_string(),
             self.container_id.as_deref().map(id).unwrap_or_default(),
             self.aliases.join(","),
+            self.options.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
         ]
     }
 

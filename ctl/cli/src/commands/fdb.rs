@@ -120,6 +120,7 @@ pub(crate) fn render(entries: &[FdbEntry]) -> String {
         let kind = match entry.kind {
             FdbKind::Learned => "learned",
             FdbKind::Static => "static",
+            FdbKind::Sticky => "sticky",
         };
         let age = entry.age_seconds.map(|seconds| format!("{seconds} s")).unwrap_or_default();
         table.row([&entry.mac_address, &entry.port.to_string(), &entry.endpoint, kind, &age]);

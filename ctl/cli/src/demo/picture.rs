@@ -82,6 +82,8 @@ pub(crate) fn bare(address: &str) -> &str {
 mod tests {
     use vswitch_api::endpoint::EndpointState;
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn endpoint(name: &str, address: &str, port: u32) -> Endpoint {
@@ -103,6 +105,8 @@ mod tests {
             port: Some(port),
             aliases: Vec::new(),
             links: Vec::new(),
+            options: BTreeMap::new(),
+            violations: Vec::new(),
             engine: None,
             warnings: Vec::new(),
         }

@@ -1,0 +1,110 @@
+//! What ports are asked beyond learning and flooding, changed while traffic runs.
+
+use std::collections::BTreeMap;
+
+use vswitch_api::endpoint::{Endpoint as ApiEndpoint, Violation};
+use vswitch_frame::MacAddr;
+
+use super::state::{EndpointState, State};
+use super::{Controller, view};
+use crate::error::ControlError;
+use crate::ids::Id;
+use crate::model::{Faults, PortOptions, closest};
+use crate::store::Change;
+
+impl Controller {
+    /// Changes options of an endpoint's port; an empty value is no wish of the endpoint's own.
+    ///
+    /// # Errors
+    /// When the endpoint is unknown, an option or value makes no sense, contradicts another endpoint's, or the store refuses.
+    pub fn set_options(
+        &self,
+        endpoint: &str,
+        network: Option<&str>,
+        options: &BTreeMap<String, String>,
+    ) -> Result<ApiEndpoint, ControlError> {
+        let mut state = self.state();
+        let id = find(&state, endpoint, network)?;
+        let mut changed = state.endpoint(id.as_str())?.endpoint.clone();
+        let mut faults = Faults::new("");
+        for (name, value) in options {
+            match changed.options.set(name, value) {
+                Some(Ok(())) => {}
+                Some(Err(sentence)) => faults.add(sentence),
+                None => faults.add(unknown(name)),
+            }
+        }
+        faults.finish(()).map_err(|faults| ControlError::invalid(faults.to_string()))?;
+        state.check_statics(&changed.network, Some(&id), changed.mac, &changed.options)?;
+        self.inner.store.commit(&Change::new().put_endpoints([&changed]))?;
+        let Some(one) = state.endpoints.get_mut(&id) else { return Err(ControlError::EndpointNotFound(id.to_string())) };
+        one.endpoint.options = changed.options;
+        let one = &state.endpoints[&id];
+        if let Some(port) = one.port {
+            let features = in_effect(&state, one).to_features();
+            self.inner.switch.set_features(port, features).map_err(|error| ControlError::Conflict(error.to_string()))?;
+        }
+        tracing::info!(endpoint = one.endpoint.name, network = one.endpoint.network_name, "options changed");
+        Ok(self.shown(&state, one))
+    }
+
+    /// An endpoint with what its port has met.
+    pub(super) fn shown(&self, state: &State, one: &EndpointState) -> ApiEndpoint {
+        let violations = one.port.map(|port| self.inner.switch.violations(port)).unwrap_or_default();
+        let violations = violations.into_iter().map(|one| Violation {
+            mac_address: one.mac.to_string(),
+            frames: one.frames,
+            age_seconds: one.age_seconds,
+        });
+        ApiEndpoint { violations: violations.collect(), ..view::endpoint(state, one) }
+    }
+}
+
+impl State {
+    /// Nobody may have an address that is bound to somebody else's port.
+    pub(super) fn check_statics(
+        &self,
+        network: &Id,
+        own: Option<&Id>,
+        mac: MacAddr,
+        options: &PortOptions,
+    ) -> Result<(), ControlError> {
+        let wanted = options.mac_static.as_deref().unwrap_or_default();
+        let others = self.endpoints.values().filter(|one| one.endpoint.network == *network && own != Some(&one.endpoint.id));
+        for other in others.map(|one| &one.endpoint) {
+            let theirs = other.options.mac_static.as_deref().unwrap_or_default();
+            let taken = wanted.iter().find(|mac| **mac == other.mac || theirs.contains(mac));
+            let taken = taken.or_else(|| theirs.iter().find(|theirs| **theirs == mac));
+            if let Some(taken) = taken {
+                return Err(ControlError::Conflict(format!(
+                    "{taken} is an address of {} on network {}; choose another, or take it from there first",
+                    other.name, other.network_name
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An endpoint's own wishes, and its network's.
+pub(super) fn in_effect(state: &State, one: &EndpointState) -> PortOptions {
+    let network = state.networks.get(&one.endpoint.network).map(|on| &on.network.options);
+    network.map_or_else(|| one.endpoint.options.clone(), |options| one.endpoint.options.over(&options.ports))
+}
+
+fn find(state: &State, endpoint: &str, network: Option<&str>) -> Result<Id, ControlError> {
+    let Some(network) = network else { return Ok(state.endpoint(endpoint)?.endpoint.id.clone()) };
+    let on = state.network(network)?;
+    let one = match state.container(endpoint) {
+        Ok(container) => state.endpoint_of(&container.container.id, &on.network.id),
+        Err(_) => on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).find(|one| one.endpoint.name == endpoint),
+    };
+    let absent = || ControlError::NotConnected { container: endpoint.to_owned(), network: on.network.name.clone() };
+    Ok(one.ok_or_else(absent)?.endpoint.id.clone())
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<&str> = PortOptions::names().collect();
+    let near = closest(name, known.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    format!("unknown option {name}{near} (known options: {})", known.join(", "))
+}
