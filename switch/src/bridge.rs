@@ -8,7 +8,7 @@
 //! 3. Learn the source; a static entry or the loop guard may object.
 //! 4. Is the destination reserved, a group, the gateway, or a station? Is that station known, elsewhere, and allowed?
 
-use vswitch_frame::{DropReason, L3, MacAddr, Packet, Timestamp};
+use vswitch_frame::{DropReason, L3, MacAddr, Packet, Timestamp, VlanId};
 
 use crate::anti_spoof;
 use crate::fdb::{Cache, Fdb, FdbKey};
@@ -37,18 +37,10 @@ pub fn decide(
 ) -> Option<Verdict> {
     let Database { fdb, cache } = database;
     let (destination, source) = packet.addresses();
-    if !source.is_station() {
-        return Some(DropReason::InvalidSource.into());
-    }
-    let gateway = network.config.gateway.as_ref();
-    if gateway.is_some_and(|gateway| gateway.mac == source) {
-        return Some(DropReason::SpoofedGateway.into());
-    }
-    if let Some(identity) = &ingress.config.identity
-        && let Err(reason) = anti_spoof::check(packet, source, identity, &ingress.config.allowed)
-    {
+    if let Err(reason) = check_source(packet, source, ingress, network) {
         return Some(reason.into());
     }
+    let gateway = network.config.gateway.as_ref();
     if let Some(mode) = network.config.lan.filter(|mode| *mode != LanMode::Learning) {
         return Some(lan::decide(packet, ingress, network, mode, Database { fdb, cache }, now));
     }
@@ -85,6 +77,58 @@ pub fn decide(
         None if over_mtu(packet, network.config.mtu) => Some(DropReason::OverMtu.into()),
         Some(leg) => Some(leg.fit(packet, ingress.id, verdict, network.config.mtu)),
         None => Some(verdict),
+    }
+}
+
+/// Decides for a frame of a VLAN that is not the network's default one: stations there are known by VLAN and address, and the gateway
+/// is not among them.
+#[inline(never)]
+pub(crate) fn decide_in_vlan(
+    packet: &Packet<'_>,
+    ingress: &Port,
+    network: &Network,
+    vlan: VlanId,
+    database: Database<'_>,
+    now: Timestamp,
+) -> Verdict {
+    let Database { fdb, cache } = database;
+    let (destination, source) = packet.addresses();
+    if let Err(reason) = check_source(packet, source, ingress, network) {
+        return reason.into();
+    }
+    // Without a number for the VLAN nothing is learned there, and all is flooded.
+    let domain = fdb.domain(network.index, vlan);
+    let key = |mac| domain.map(|domain| FdbKey::new(domain, mac));
+    if let Some(key) = key(source)
+        && let Err(reason) = cache.learn(fdb, key, ingress.id, now)
+    {
+        return reason.into();
+    }
+    if destination.is_reserved_multicast() {
+        return DropReason::ReservedMulticast.into();
+    }
+    let known = key(destination).filter(|_| !destination.is_multicast()).and_then(|key| cache.lookup(fdb, key, now));
+    match known {
+        _ if !network.config.inter_port => DropReason::Isolated.into(),
+        _ if over_mtu(packet, network.config.mtu) => DropReason::OverMtu.into(),
+        Some(port) if port == ingress.id => DropReason::Reflection.into(),
+        Some(port) => Verdict::Forward(port),
+        None => Verdict::Flood,
+    }
+}
+
+/// Whether a frame is from a station, not in the gateway's name, and from whom it says.
+#[inline]
+fn check_source(packet: &Packet<'_>, source: MacAddr, ingress: &Port, network: &Network) -> Result<(), DropReason> {
+    if !source.is_station() {
+        return Err(DropReason::InvalidSource);
+    }
+    if network.config.gateway.as_ref().is_some_and(|gateway| gateway.mac == source) {
+        return Err(DropReason::SpoofedGateway);
+    }
+    match &ingress.config.identity {
+        Some(identity) => anti_spoof::check(packet, source, identity, &ingress.config.allowed),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{MacAddr, NetworkIndex};
 
-use crate::l2::PortFeatures;
+use crate::l2::{PortFeatures, SnoopingConfig};
 use crate::lan::LanMode;
 
 /// Settings of a [`crate::Switch`], fixed at its start.
@@ -74,6 +74,8 @@ pub struct NetworkConfig {
     pub forward_bpdus: bool,
     /// It has a leg on a LAN, or is to have one, and its stations meet in this way.
     pub lan: Option<LanMode>,
+    /// Frames to groups go to who asked for them.
+    pub snooping: Option<SnoopingConfig>,
     /// Largest IP packet in bytes.
     pub mtu: u32,
 }
@@ -82,7 +84,15 @@ impl NetworkConfig {
     /// A bridge on which everybody reaches everybody, without a leg of the switch's own, for packets of 1500 bytes.
     #[must_use]
     pub fn new(name: impl Into<String>) -> NetworkConfig {
-        NetworkConfig { name: name.into(), gateway: None, inter_port: true, forward_bpdus: false, lan: None, mtu: 1500 }
+        NetworkConfig {
+            name: name.into(),
+            gateway: None,
+            inter_port: true,
+            forward_bpdus: false,
+            lan: None,
+            snooping: None,
+            mtu: 1500,
+        }
     }
 }
 

@@ -14,11 +14,11 @@ use rand::RngCore;
 use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
-use crate::fdb::Fdb;
+use crate::fdb::{FIRST_VLAN, Fdb};
 use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 
-use crate::l2::{Features, PortFeatures, Violation};
+use crate::l2::{Features, GroupMember, LldpNeighbour, LldpNeighbours, PortFeatures, Violation};
 use crate::lab::{Capture, CaptureSpec, Lab, MOST_CAPTURES, Shared, Tap};
 use crate::overlay;
 use crate::port::Port;
@@ -41,6 +41,8 @@ pub struct Datapath {
     pub fdb: Fdb,
     /// The router's state.
     pub router: Router,
+    /// Who announces itself by LLDP.
+    pub(crate) lldp: LldpNeighbours,
     clock: Clock,
     snapshot: ArcSwap<Snapshot>,
     control: Mutex<Control>,
@@ -79,6 +81,7 @@ impl Datapath {
             router: Router::new(settings.flows, settings.rng(ROUTER).next_u64()),
             settings,
             workers,
+            lldp: LldpNeighbours::default(),
             clock: Clock::start(),
             snapshot: ArcSwap::default(),
             control: Mutex::new(Control { load: vec![0; workers], ..Control::default() }),
@@ -114,7 +117,8 @@ impl Datapath {
     pub fn add_network(&self, config: NetworkConfig) -> Result<NetworkIndex, SwitchError> {
         let mut control = self.control();
         let mut next = Snapshot::clone(&self.snapshot());
-        let fresh = || u16::try_from(next.networks.len()).ok().map(NetworkIndex::new);
+        let fresh =
+            || u16::try_from(next.networks.len()).ok().filter(|index| *index < FIRST_VLAN).map(NetworkIndex::new);
         let index = control.free_networks.pop().or_else(fresh).ok_or(SwitchError::TooManyNetworks)?;
         let network = Network::new(index, next.generation.next(), config);
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
@@ -261,14 +265,15 @@ impl Datapath {
         if port.lan().is_some() {
             network.lan = Some(id);
         }
+        let domain = self.domain_at(&network, id);
         for mac in &port.config.features.statics {
             // A full table floods what is for them.
-            self.fdb.add_static(network.index, *mac, id);
+            self.fdb.add_static(domain, *mac, id);
         }
         overlay::join(&mut next, &mut network, &port);
         put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         put(&mut next.ports, id.index(), Some(Arc::clone(&port)));
-        self.publish(next);
+        self.publish_features(next, port.config.network);
         Ok(port)
     }
 
@@ -286,15 +291,20 @@ impl Datapath {
         let (index, limit) = (port.config.network, port.config.mac_limit);
         let mut network = Network::clone(next.network(index).ok_or(SwitchError::UnknownNetwork(index))?);
         let before = network.features.as_ref().map(|before| before.statics(id)).unwrap_or_default();
-        for mac in before.iter().filter(|mac| !features.statics.contains(mac)) {
+        for mac in &before {
             self.fdb.remove(index, *mac);
         }
         self.secure(id, &features, limit);
-        let added = features.statics.iter().filter(|mac| !before.contains(mac));
-        let full = added.fold(false, |full, mac| !self.fdb.add_static(index, *mac, id) || full);
+        let statics = features.statics.clone();
+        let vlans_before = network.features.as_ref().map(|features| (features.untagged(id), features.dresses()));
         network.features = Features::with(network.features.as_ref(), id, features);
+        if vlans_before != network.features.as_ref().map(|features| (features.untagged(id), features.dresses())) {
+            self.fdb.flush_port(id);
+        }
+        let domain = self.domain_at(&network, id);
+        let full = statics.iter().filter(|mac| !self.fdb.add_static(domain, **mac, id)).count() > 0;
         put(&mut next.networks, index.index(), Some(Arc::new(network)));
-        self.publish(next);
+        self.publish_features(next, index);
         if full { Err(SwitchError::FdbFull) } else { Ok(()) }
     }
 
@@ -305,6 +315,26 @@ impl Datapath {
         let network = snapshot.port(id).and_then(|port| snapshot.network(port.config.network));
         let features = network.and_then(|network| network.features.as_ref());
         features.map(|features| features.violations(id, self.clock.now())).unwrap_or_default()
+    }
+
+    /// Who asked for which group of a network that snoops.
+    #[must_use]
+    pub fn groups(&self, network: NetworkIndex) -> Vec<GroupMember> {
+        let snapshot = self.snapshot();
+        let features = snapshot.network(network).and_then(|network| network.features.as_ref());
+        features.map(|features| features.groups(self.clock.now())).unwrap_or_default()
+    }
+
+    /// Who announces itself by LLDP.
+    #[must_use]
+    pub fn lldp(&self) -> Vec<LldpNeighbour> {
+        self.lldp.list(self.clock.now())
+    }
+
+    /// Where the addresses of what comes into a port without a tag are known.
+    fn domain_at(&self, network: &Network, port: PortId) -> NetworkIndex {
+        let vlan = network.features.as_ref().and_then(|features| features.untagged(port));
+        vlan.and_then(|vlan| self.fdb.domain(network.index, vlan)).unwrap_or(network.index)
     }
 
     fn secure(&self, id: PortId, features: &PortFeatures, limit: Option<usize>) {
@@ -349,7 +379,7 @@ impl Datapath {
             control.load[port.worker] -= 1;
         }
         control.leaving.push(Arc::clone(&port));
-        self.publish(next);
+        self.publish_features(next, port.config.network);
         gone.iter().for_each(|tap| tap.close());
         Ok(port)
     }
@@ -364,6 +394,7 @@ impl Datapath {
             None => control.retired.add(&sum),
         }
         self.fdb.forget_port(port.id);
+        self.lldp.forget(port.id);
         control.free_ports.push(port.id);
     }
 
@@ -487,6 +518,16 @@ impl Datapath {
         let snapshot = self.snapshot();
         let suspects = snapshot.ports.iter().flatten().filter(|port| port.suspect.load(Relaxed));
         suspects.filter(|port| port.is_gone()).map(|port| port.id).collect()
+    }
+
+    /// Publishes a snapshot in which the features of a network may be others.
+    fn publish_features(&self, next: Snapshot, index: NetworkIndex) {
+        if let Some(network) = next.network(index) {
+            let dresses = network.features.as_ref().is_some_and(|features| features.dresses());
+            let members = network.members.iter().filter_map(|&member| next.port(member));
+            members.for_each(|port| port.dresses.store(dresses, Relaxed));
+        }
+        self.publish(next);
     }
 
     pub(crate) fn publish(&self, mut next: Snapshot) {

@@ -2,10 +2,15 @@
 //! buffer on the list of a port here, and the lists leave by [`Egress::flush`] and in no other way. What is to be done to frames
 //! on their way out, or to be told of them, belongs there.
 
-use vswitch_frame::{FrameBuf, PortId};
+use std::sync::atomic::Ordering::Relaxed;
 
+use vswitch_frame::{DropReason, FrameBuf, PortId};
+
+use crate::counters::Cells;
+use crate::l2::{Edit, tag};
 use crate::lab::{Numbers, Watch};
 use crate::overlay::Outbound;
+use crate::port::Port;
 use crate::snapshot::Snapshot;
 use crate::sys::burst::Burst;
 
@@ -44,16 +49,70 @@ impl Egress {
             if let Some(port) = snapshot.port(port) {
                 let cells = port.counters.of(sender);
                 let mut watch = snapshot.lab.as_deref().map(|lab| Watch { lab, numbers: &mut self.numbers });
+                let dressed =
+                    port.dresses.load(Relaxed).then(|| dress(snapshot, port, buffers, list, cells, &mut watch));
                 if let Some(watch) = &mut watch {
                     watch.down(port, buffers, list);
                 }
                 port.send(burst, &mut self.outbound, buffers, list, cells, watch);
+                dressed.into_iter().flatten().for_each(|(index, undo)| edit(&mut buffers[usize::from(index)], undo));
             }
             list.clear();
         }
         if snapshot.lab.is_some() {
             self.numbers.clear();
         }
+    }
+}
+
+/// Makes the frames of a list what they are on their port's wire, in buffers that other ports may send, too, and takes those out that do
+/// not belong there. What comes back makes them what they were.
+#[cold]
+fn dress(
+    snapshot: &Snapshot,
+    port: &Port,
+    buffers: &mut [FrameBuf],
+    list: &mut Vec<u16>,
+    cells: &Cells,
+    watch: &mut Option<Watch<'_>>,
+) -> Vec<(u16, Edit)> {
+    let mut undo = Vec::new();
+    let network = snapshot.network(port.config.network);
+    let Some(features) = network.and_then(|network| network.features.as_deref()) else { return undo };
+    list.retain(|&index| {
+        let buffer = &mut buffers[usize::from(index)];
+        let reason = match features.dress(port.id, buffer) {
+            Ok(Edit::Keep) => return true,
+            Ok(Edit::Untag) => match tag(buffer) {
+                Some(tag) => {
+                    edit(buffer, Edit::Untag);
+                    undo.push((index, Edit::Tag(tag)));
+                    return true;
+                }
+                None => DropReason::VlanFiltered,
+            },
+            Ok(Edit::Tag(tag)) if buffer.insert_vlan(tag) => {
+                undo.push((index, Edit::Untag));
+                return true;
+            }
+            Ok(Edit::Tag(_)) => DropReason::VlanFiltered,
+            Err(reason) => reason,
+        };
+        cells.dropped(reason, 1);
+        if let Some(watch) = watch {
+            watch.refused(port, reason, buffers, &[index]);
+        }
+        false
+    });
+    undo
+}
+
+/// What was possible in one direction is so in the other: the room is there.
+fn edit(buffer: &mut FrameBuf, edit: Edit) {
+    match edit {
+        Edit::Keep => {}
+        Edit::Untag => _ = buffer.remove_vlan(),
+        Edit::Tag(tag) => _ = buffer.insert_vlan(tag),
     }
 }
 

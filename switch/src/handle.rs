@@ -14,7 +14,7 @@ use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 
 use crate::datapath::Datapath;
-use crate::l2::{PortFeatures, Violation};
+use crate::l2::{GroupMember, LldpNeighbour, PortFeatures, Violation};
 use crate::lab::{Capture, CaptureSpec, MOST_CAPTURES};
 use crate::lan::Hearing;
 use crate::overlay::VtepId;
@@ -349,6 +349,18 @@ impl Switch {
     /// When there is no such port, or a static address is none that a station can have or finds no room.
     pub fn set_features(&self, port: PortId, features: PortFeatures) -> Result<(), SwitchError> {
         self.datapath.set_features(port, features)
+    }
+
+    /// Who asked for which group of a network that snoops.
+    #[must_use]
+    pub fn groups(&self, network: NetworkIndex) -> Vec<GroupMember> {
+        self.datapath.groups(network)
+    }
+
+    /// Who announces itself by LLDP.
+    #[must_use]
+    pub fn lldp(&self) -> Vec<LldpNeighbour> {
+        self.datapath.lldp()
     }
 
     /// Which addresses were refused at a port, the latest first.

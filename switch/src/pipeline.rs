@@ -16,7 +16,7 @@ use vswitch_nat::NatDrop;
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
-use crate::bridge::{Database, decide};
+use crate::bridge::{Database, decide, decide_in_vlan};
 use crate::datapath::Datapath;
 use crate::egress::Egress;
 use crate::fdb::Cache;
@@ -41,6 +41,8 @@ pub struct Pipeline {
     hops: HopCache,
     rng: StdRng,
     egress: Egress,
+    /// Whom [`Verdict::Multicast`] is for.
+    audience: Vec<PortId>,
 }
 
 impl Pipeline {
@@ -50,7 +52,16 @@ impl Pipeline {
         let snapshot = datapath.snapshot();
         let mut rng = datapath.settings.rng(worker as u64);
         let hops = HopCache::new(rng.next_u64());
-        Pipeline { datapath, worker, snapshot, cache: Cache::new(), hops, rng, egress: Egress::default() }
+        Pipeline {
+            datapath,
+            worker,
+            snapshot,
+            cache: Cache::new(),
+            hops,
+            rng,
+            egress: Egress::default(),
+            audience: Vec::new(),
+        }
     }
 
     /// The settings of the switch.
@@ -119,8 +130,12 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = Database { fdb: &self.datapath.fdb, cache: &mut self.cache };
-            let verdict = match buffer.admit() {
-                Ok(packet) => decide(&packet, ingress, network, database, now),
+            let classified = place.map_or(Ok(()), |place| place.classify(buffer));
+            let verdict = match classified.and_then(|()| buffer.admit()) {
+                Ok(packet) => match place.and_then(|place| place.vlan_of(&packet)) {
+                    None => decide(&packet, ingress, network, database, now),
+                    Some(vlan) => Some(decide_in_vlan(&packet, ingress, network, vlan, database, now)),
+                },
                 Err(reason) => Some(reason.into()),
             };
             if let Some(leg) = leg
@@ -141,7 +156,7 @@ impl Pipeline {
                 verdict => verdict,
             };
             let verdict = match place {
-                Some(place) => place.judge(&buffer.packet(), verdict, now),
+                Some(place) => place.judge(&buffer.packet(), network, verdict, now, &mut self.audience),
                 None => verdict,
             };
             let verdict = match verdict {
@@ -150,6 +165,10 @@ impl Pipeline {
                 Some(Verdict::Forward(_)) if network.config.lan.is_some() => DropReason::NoReceiver.into(),
                 Some(Verdict::Forward(_)) => Verdict::Flood,
                 Some(Verdict::Flood) if suppressed(ingress, network, buffer) => Verdict::Answer,
+                Some(Verdict::Drop(Cause::Switch(DropReason::ReservedMulticast))) => {
+                    self.datapath.lldp.hear(ingress.id, &buffer.packet(), now);
+                    DropReason::ReservedMulticast.into()
+                }
                 Some(Verdict::Drop(Cause::TooBig(mtu))) => {
                     self.tell_too_big(ingress, network, buffer, mtu, &mut spare, now);
                     Cause::TooBig(mtu).into()
@@ -160,7 +179,8 @@ impl Pipeline {
                     self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
                 }
             };
-            forwarded += self.settle(verdict, ingress, Members { all: &network.members, place }, BufferRef { buffer, index });
+            forwarded +=
+                self.settle(verdict, ingress, Members { all: &network.members, place }, BufferRef { buffer, index });
         }
         cells.forwarded(forwarded);
     }
@@ -207,9 +227,10 @@ impl Pipeline {
             Verdict::Forwarded => {}
             Verdict::Flood | Verdict::FloodBut(_) => {
                 let but = if let Verdict::FloodBut(port) = verdict { port } else { ingress.id };
-                let other = |&&member: &&PortId| {
-                    member != ingress.id && member != but && members.place.is_none_or(|place| place.reaches(member))
-                };
+                let vlan = members.place.and_then(|place| place.vlan_of(&buffer.packet()));
+                let asked =
+                    |member| members.place.is_none_or(|place| place.reaches(member) && place.is_in(member, vlan));
+                let other = |&&member: &&PortId| member != ingress.id && member != but && asked(member);
                 let mut others = members.all.iter().filter(other).peekable();
                 if others.peek().is_none() {
                     cells.dropped(DropReason::NoReceiver, 1);
@@ -219,6 +240,10 @@ impl Pipeline {
                     return 0;
                 }
                 others.for_each(|&member| self.egress.push(member, index));
+                cells.flooded();
+            }
+            Verdict::Multicast => {
+                self.audience.iter().for_each(|&member| self.egress.push(member, index));
                 cells.flooded();
             }
             Verdict::Answer => {

@@ -67,6 +67,7 @@ impl Network {
     pub fn new(index: NetworkIndex, since: Generation, config: NetworkConfig) -> Self {
         let interface = router::interface(config.gateway.as_ref(), Sources::OwnSubnets);
         let neighbours = Arc::new(Mutex::new(Neighbours::new(NeighbourLimits::default())));
+        let features = Features::of(&config);
         Network {
             index,
             since,
@@ -76,7 +77,7 @@ impl Network {
             leg: None,
             policed: false,
             lan: None,
-            features: None,
+            features,
             retired: Arc::default(),
             interface,
             neighbours,

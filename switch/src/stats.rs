@@ -1,7 +1,7 @@
 //! What the switch counts, as it is read.
 
 use vswitch_frame::reason::Tally;
-use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
+use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId, VlanId};
 
 use crate::overlay::{OverlayPortStats, VtepStats};
 use crate::router::RouterStats;
@@ -145,6 +145,8 @@ pub enum FdbKind {
 pub struct FdbEntry {
     /// Whose address.
     pub mac: MacAddr,
+    /// In which VLAN; `None`: in the network's default one.
+    pub vlan: Option<VlanId>,
     /// Where it is.
     pub port: PortId,
     /// Where the entry came from.

@@ -19,6 +19,8 @@ pub enum Verdict {
     Flood,
     /// The same, but for one port that has seen it already.
     FloodBut(PortId),
+    /// It goes to those ports of its network that asked for its group.
+    Multicast,
     /// It is on its way already: to ports that its decider chose, or in other buffers.
     Forwarded,
     /// Its buffer holds the answer to it, which goes back to where it came from.

@@ -1,11 +1,13 @@
-//! What ports may ask for beyond learning: isolation groups, secured addresses.
+//! What ports may ask for beyond learning: isolation groups, secured addresses, storm control, multicast snooping, VLANs.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test fails by panicking")]
 
 mod lab;
 
 use lab::{Lab, network, station};
-use vswitch_frame::{DropReason, MacAddr, PortId};
-use vswitch_switch::l2::PortFeatures;
-use vswitch_switch::{FdbKind, Offloads, PortConfig, Settings};
+use vswitch_frame::{DropReason, MacAddr, PortId, VlanId};
+use vswitch_switch::l2::{Limit, Manner, PortFeatures, PortVlan, RouterPort, SnoopingConfig, Storm};
+use vswitch_switch::{FdbKind, NetworkConfig, Offloads, PortConfig, Settings};
 
 const ALL: MacAddr = MacAddr::BROADCAST;
 
@@ -106,4 +108,133 @@ fn static_addresses() {
     assert!(lab.datapath.set_features(p[0], statics(&[ALL])).is_err());
     lab.remove(p[0]);
     assert_eq!(lab.ports_reached(p[1], &frame(mac(12), mac(11))), [p[2]]);
+}
+
+/// Of what goes to many so much passes as a port may send, each kind by itself; what is for one known station is free. Super-frames
+/// count by the segment.
+#[test]
+fn storm_control() {
+    let limit = |text: &str| Some(text.parse::<Limit>().unwrap());
+    let storm = Storm { broadcast: limit("100pps"), multicast: limit("50pps"), unknown: limit("80kbit") };
+    let (mut lab, p) = ports(&[PortFeatures { storm, ..PortFeatures::default() }, PortFeatures::default()]);
+    lab.send(p[1], &frame(ALL, mac(11)));
+    let group = MacAddr::new([1, 0, 0x5e, 1, 2, 3]);
+    for (to, reason, passed) in [
+        (ALL, DropReason::StormBroadcast, 10),
+        (group, DropReason::StormMulticast, 5),
+        (mac(99), DropReason::StormUnknown, 17),
+    ] {
+        let count = (0..100).filter(|_| !lab.send(p[0], &frame(to, mac(10))).is_empty()).count();
+        assert_eq!((count, lab.counters(p[0]).dropped(reason)), (passed, 100 - passed as u64), "{reason}");
+    }
+    assert!((0..100).all(|_| lab.ports_reached(p[0], &frame(mac(11), mac(10))) == [p[1]]));
+    lab.later(1);
+    assert_eq!(lab.ports_reached(p[0], &frame(ALL, mac(10))), [p[1]]);
+    assert!((0..100).all(|_| !lab.send(p[1], &frame(ALL, mac(11))).is_empty()), "others are not limited");
+}
+
+/// An IGMPv2 message about a group.
+fn igmp(kind: u8, group: [u8; 4], from: u8) -> Vec<u8> {
+    let mut body = [kind, 0, 0, 0, group[0], group[1], group[2], group[3]];
+    let check = vswitch_frame::checksum::checksum(&body);
+    body[2..4].copy_from_slice(&check.to_be_bytes());
+    to_group(group, from, 2, &body)
+}
+
+fn to_group(group: [u8; 4], from: u8, protocol: u8, body: &[u8]) -> Vec<u8> {
+    let [_, b, c, d] = group;
+    let mut packet = vec![0x45, 0, 0, 20 + body.len() as u8, 0, 0, 0, 0, 1, protocol, 0, 0, 10, 0, 0, from];
+    packet.extend(group);
+    let check = vswitch_frame::checksum::checksum(&packet);
+    packet[10..12].copy_from_slice(&check.to_be_bytes());
+    [&[1, 0, 0x5e, b & 0x7f, c, d][..], &mac(from).octets(), &[8, 0], &packet, body].concat()
+}
+
+/// A group goes to who asked for it and to routers, reports to routers alone, what is of the link to all; an isolation group holds for
+/// it, too.
+#[test]
+fn snooping() {
+    let mut lab = Lab::new(Settings::default());
+    let config = NetworkConfig { snooping: Some(SnoopingConfig { querier: true }), ..network("net") };
+    let net = lab.datapath.add_network(config).unwrap();
+    let mut port = |features| lab.port_of(PortConfig { features, ..PortConfig::new("port", net) }, Offloads::Carried);
+    let router = Manner { router: RouterPort::Always, fast_leave: false };
+    let p = [
+        port(PortFeatures::default()),
+        port(PortFeatures::default()),
+        port(isolated("x")),
+        port(PortFeatures { multicast: router, ..PortFeatures::default() }),
+        port(isolated("x")),
+    ];
+    let group = [239, 1, 2, 3];
+    let data = to_group(group, 10, 17, &[0; 8]);
+    assert_eq!(lab.ports_reached(p[0], &data).len(), 4, "who is a member is not known yet");
+    lab.later(4);
+    assert_eq!(lab.ports_reached(p[0], &data), [p[3]]);
+    assert_eq!(lab.ports_reached(p[1], &igmp(0x16, group, 11)), [p[3]]);
+    assert_eq!(lab.ports_reached(p[2], &igmp(0x16, group, 12)), [p[3]]);
+    assert_eq!(lab.ports_reached(p[0], &data), [p[1], p[2], p[3]]);
+    assert_eq!(lab.ports_reached(p[4], &to_group(group, 14, 17, &[0; 8])), [p[1], p[3]]);
+    assert_eq!(lab.ports_reached(p[0], &to_group([224, 0, 0, 251], 10, 17, &[0; 8])).len(), 4);
+    assert_eq!(lab.ports_reached(p[0], &frame(ALL, mac(10))).len(), 4);
+    lab.datapath.set_features(p[3], PortFeatures::default()).unwrap();
+    lab.assert_dropped(p[0], &to_group([239, 9, 9, 9], 10, 17, &[0; 8]), DropReason::NoMember);
+    // A querier's port gets every group while it is heard.
+    assert_eq!(lab.ports_reached(p[4], &igmp(0x11, [0; 4], 14)).len(), 3);
+    assert_eq!(lab.ports_reached(p[0], &to_group([239, 9, 9, 9], 10, 17, &[0; 8])), [p[4]]);
+    let mut broken = igmp(0x16, [239, 9, 9, 9], 11);
+    broken[36] ^= 1;
+    lab.send(p[1], &broken);
+    assert_eq!(lab.datapath.groups(net).len(), 2);
+    lab.remove(p[1]);
+    assert_eq!(lab.datapath.groups(net).len(), 1);
+}
+
+fn vlan_of(vlan: PortVlan) -> PortFeatures {
+    PortFeatures { vlan: Some(vlan), ..PortFeatures::default() }
+}
+
+fn id(vlan: u16) -> VlanId {
+    VlanId::new(vlan).unwrap()
+}
+
+fn with_tag(tci: u16, frame: &[u8]) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0], &tci.to_be_bytes(), &frame[12..]].concat()
+}
+
+/// One address may be in two VLANs behind two ports; floods, known stations and the gateway stay in their VLAN; each port gets
+/// frames in its own form, whoever else has them, too.
+#[test]
+fn vlans() {
+    let access = |vlan| vlan_of(PortVlan::Access(id(vlan)));
+    let trunk = vlan_of(PortVlan::Trunk { native: Some(id(30)), tagged: "10,20".parse().unwrap() });
+    let (mut lab, p) = ports(&[access(10), access(10), access(20), trunk, PortFeatures::default()]);
+    let plain = frame(ALL, mac(10));
+    assert_eq!(lab.send(p[0], &plain), [(p[1], plain.clone()), (p[3], with_tag(10, &plain))]);
+    assert_eq!(lab.send(p[2], &plain), [(p[3], with_tag(20, &plain))], "the same address in another VLAN");
+    let to = |number| frame(mac(10), mac(number));
+    assert_eq!(lab.send(p[3], &with_tag(0x600a, &to(11))), [(p[0], to(11))]);
+    assert_eq!(lab.send(p[3], &with_tag(20, &to(12))), [(p[2], to(12))]);
+    lab.assert_dropped(p[3], &to(13), DropReason::NoReceiver);
+    lab.assert_dropped(p[3], &with_tag(40, &to(13)), DropReason::VlanFiltered);
+    lab.assert_dropped(p[0], &with_tag(20, &to(13)), DropReason::VlanFiltered);
+    lab.assert_dropped(p[4], &frame(ALL, mac(14)), DropReason::NoReceiver);
+    let to_gateway = frame(lab::gateway().mac, mac(10));
+    assert_eq!(lab.send(p[0], &to_gateway), [(p[1], to_gateway.clone()), (p[3], with_tag(10, &to_gateway))]);
+    let net = lab.datapath.snapshot().port(p[0]).unwrap().config.network;
+    let known: Vec<_> = lab.datapath.fdb_entries(net).iter().map(|one| (one.mac, one.vlan, one.port)).collect();
+    assert!(
+        known.contains(&(mac(10), Some(id(10)), p[0])) && known.contains(&(mac(10), Some(id(20)), p[2])),
+        "{known:?}"
+    );
+    // A static entry of the default VLAN does not lead out of it.
+    lab.datapath.fdb_add_static(net, mac(50), p[0]).unwrap();
+    lab.send(p[4], &frame(mac(50), mac(14)));
+    assert_eq!(lab.counters(p[0]).dropped(DropReason::VlanFiltered), 2, "the one above, and this at the exit");
+    lab.datapath.set_features(p[2], access(10)).unwrap();
+    assert_eq!(lab.ports_reached(p[0], &plain), [p[1], p[2], p[3]]);
+    for port in &p {
+        lab.datapath.set_features(*port, PortFeatures::default()).unwrap();
+    }
+    assert_eq!(lab.send(p[0], &with_tag(10, &plain)).len(), 4, "a tag is nobody's business any more");
 }

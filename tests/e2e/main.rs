@@ -25,6 +25,8 @@ mod host;
 mod hostile_frames;
 mod joined;
 mod l2;
+mod l2_groups;
+mod l2_vlans;
 mod lan;
 mod lifecycle;
 mod limits;

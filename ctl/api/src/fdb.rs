@@ -20,6 +20,9 @@ pub enum FdbKind {
 pub struct FdbEntry {
     /// MAC address.
     pub mac_address: String,
+    /// The VLAN; absent for that of frames without a tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// Port number on the switch.
     pub port: u32,
     /// Name of the endpoint behind the port.
@@ -28,6 +31,22 @@ pub struct FdbEntry {
     pub kind: FdbKind,
     /// Seconds since it was last seen; absent for those that stay.
     pub age_seconds: Option<u64>,
+}
+
+/// Somebody who asked for a group: `/vswitch/v1/networks/{network}/mdb`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupEntry {
+    /// The group's IP address.
+    pub group: String,
+    /// The VLAN; absent for that of frames without a tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Port number on the switch.
+    pub port: u32,
+    /// Name of the endpoint behind the port.
+    pub endpoint: String,
+    /// Seconds until it is forgotten, unless it is said again.
+    pub seconds: u64,
 }
 
 /// Body of `POST`: a static entry.

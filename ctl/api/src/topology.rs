@@ -20,6 +20,27 @@ pub struct Topology {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// A neighbour that announces itself by LLDP: `GET /vswitch/v1/lldp`. What it says is a stranger's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LldpNeighbour {
+    /// Port number on the switch.
+    pub port: u32,
+    /// Name of the endpoint behind which it was heard.
+    pub endpoint: String,
+    /// Which machine it is: a MAC or network address, or a name.
+    pub chassis: String,
+    /// By which of its ports it speaks.
+    pub port_id: String,
+    /// What that port is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_description: Option<String>,
+    /// What the machine is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Seconds until it is forgotten, unless it is heard again.
+    pub seconds: u64,
+}
+
 /// The way out of the networks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopologyUplink {

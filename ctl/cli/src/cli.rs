@@ -99,6 +99,11 @@ enum Command {
     /// Show and change forwarding databases
     #[command(subcommand)]
     Fdb(fdb::FdbCommand),
+    /// Show who asked for which multicast group
+    #[command(subcommand)]
+    Mdb(fdb::MdbCommand),
+    /// Show who announces itself by LLDP
+    Lldp(fdb::LldpArgs),
     /// Show, end and watch the flows that the uplink's translator tracks
     #[command(subcommand)]
     Flows(flows::FlowsCommand),
@@ -168,6 +173,8 @@ impl Cli {
             Command::Cni(command) => command.run(&client).await.map(done),
             Command::Bridge(command) => command.run(&client).await.map(done),
             Command::Fdb(command) => command.run(&client).await,
+            Command::Lldp(args) => args.run(&client).await.map(done),
+            Command::Mdb(command) => command.run(&client).await.map(done),
             Command::Flows(command) => command.run(&client).await.map(done),
             Command::Capture(args) => args.run(&client).await.map(done),
             Command::Tunnel(command) => command.run(&client).await,

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use vswitch_api::ErrorBody;
-use vswitch_api::fdb::{FdbAdd, FdbEntry, FdbRemoved};
+use vswitch_api::fdb::{FdbAdd, FdbEntry, FdbRemoved, GroupEntry};
+use vswitch_api::topology::LldpNeighbour;
 use vswitch_frame::MacAddr;
 
 use super::App;
@@ -16,6 +17,22 @@ use super::extract::{Body, Segments};
     responses((status = 200, body = [FdbEntry]), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn show(State(app): State<App>, Segments(network): Segments<String>) -> Answer<Json<Vec<FdbEntry>>> {
     Ok(Json(app.controller.fdb(&network)?))
+}
+
+/// Who asked for which group of a network that snoops.
+#[utoipa::path(get, path = "/vswitch/v1/networks/{network}/mdb", params(("network" = String, Path)),
+    responses((status = 200, body = [GroupEntry]), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn groups(
+    State(app): State<App>,
+    Segments(network): Segments<String>,
+) -> Answer<Json<Vec<GroupEntry>>> {
+    Ok(Json(app.controller.mdb(&network)?))
+}
+
+/// Who announces itself by LLDP.
+#[utoipa::path(get, path = "/vswitch/v1/lldp", responses((status = 200, body = [LldpNeighbour])))]
+pub(super) async fn lldp(State(app): State<App>) -> Json<Vec<LldpNeighbour>> {
+    Json(app.controller.lldp())
 }
 
 /// Adds a static entry.

@@ -120,6 +120,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(engines::resolvers))
         .routes(routes!(fdb::show, fdb::add, fdb::flush))
         .routes(routes!(fdb::remove))
+        .routes(routes!(fdb::groups))
+        .routes(routes!(fdb::lldp))
         .routes(routes!(policies::list, policies::add))
         .routes(routes!(policies::remove))
         .routes(routes!(peerings::list))

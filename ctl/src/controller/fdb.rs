@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vswitch_api::fdb::{FdbEntry, FdbKind, FdbRemoved};
+use vswitch_api::fdb::{FdbEntry, FdbKind, FdbRemoved, GroupEntry};
 use vswitch_api::stats;
+use vswitch_api::topology::LldpNeighbour;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use super::{Controller, State};
@@ -25,6 +26,7 @@ impl Controller {
         entries.sort_by_key(|entry| entry.mac);
         let entries = entries.into_iter().map(|entry| FdbEntry {
             mac_address: entry.mac.to_string(),
+            vlan: entry.vlan.map(Into::into),
             port: entry.port.value(),
             endpoint: names.get(&entry.port).cloned().unwrap_or_default(),
             kind: match entry.kind {
@@ -35,6 +37,48 @@ impl Controller {
             age_seconds: entry.age_seconds,
         });
         Ok(entries.collect())
+    }
+
+    /// Who asked for which group of a network that snoops.
+    ///
+    /// # Errors
+    /// When the network is unknown, or does not snoop.
+    pub fn mdb(&self, network: &str) -> Result<Vec<GroupEntry>, ControlError> {
+        let state = self.state();
+        let index = fdb_index(&state, network)?;
+        let on = state.network(network)?;
+        if !on.network.options.mcast_snooping {
+            return Err(ControlError::invalid(format!(
+                "network {} floods what is for groups; make it with --opt mcast-snooping=true to have them followed",
+                on.network.name
+            )));
+        }
+        let names = port_names(&state);
+        let entry = |member: vswitch_switch::l2::GroupMember| GroupEntry {
+            group: member.group.to_string(),
+            vlan: member.vlan.map(Into::into),
+            port: member.port.value(),
+            endpoint: names.get(&member.port).cloned().unwrap_or_default(),
+            seconds: member.seconds,
+        };
+        Ok(self.inner.switch.groups(index).into_iter().map(entry).collect())
+    }
+
+    /// Who announces itself by LLDP.
+    #[must_use]
+    pub fn lldp(&self) -> Vec<LldpNeighbour> {
+        let heard = self.inner.switch.lldp();
+        let names = port_names(&self.state());
+        let shown = heard.into_iter().map(|one| LldpNeighbour {
+            port: one.port.value(),
+            endpoint: names.get(&one.port).cloned().unwrap_or_default(),
+            chassis: one.chassis,
+            port_id: one.port_id,
+            port_description: one.port_description,
+            system: one.system,
+            seconds: one.seconds,
+        });
+        shown.collect()
     }
 
     /// Binds an address to the port of an endpoint or container.

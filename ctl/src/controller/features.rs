@@ -34,15 +34,21 @@ impl Controller {
                 None => faults.add(unknown(name)),
             }
         }
+        faults.take(changed.options.check());
         faults.finish(()).map_err(|faults| ControlError::invalid(faults.to_string()))?;
-        state.check_statics(&changed.network, Some(&id), changed.mac, &changed.options)?;
+        state.check_options(&changed.network, Some(&id), changed.mac, &changed.options)?;
         self.inner.store.commit(&Change::new().put_endpoints([&changed]))?;
-        let Some(one) = state.endpoints.get_mut(&id) else { return Err(ControlError::EndpointNotFound(id.to_string())) };
+        let Some(one) = state.endpoints.get_mut(&id) else {
+            return Err(ControlError::EndpointNotFound(id.to_string()));
+        };
         one.endpoint.options = changed.options;
         let one = &state.endpoints[&id];
         if let Some(port) = one.port {
             let features = in_effect(&state, one).to_features();
-            self.inner.switch.set_features(port, features).map_err(|error| ControlError::Conflict(error.to_string()))?;
+            self.inner
+                .switch
+                .set_features(port, features)
+                .map_err(|error| ControlError::Conflict(error.to_string()))?;
         }
         tracing::info!(endpoint = one.endpoint.name, network = one.endpoint.network_name, "options changed");
         Ok(self.shown(&state, one))
@@ -61,16 +67,26 @@ impl Controller {
 }
 
 impl State {
-    /// Nobody may have an address that is bound to somebody else's port.
-    pub(super) fn check_statics(
+    /// Nobody may have an address that is bound to somebody else's port, and VLANs are those of bridges.
+    pub(super) fn check_options(
         &self,
         network: &Id,
         own: Option<&Id>,
         mac: MacAddr,
         options: &PortOptions,
     ) -> Result<(), ControlError> {
+        if let Some(on) = self.networks.get(network).filter(|_| options.is_in_vlans())
+            && !on.network.has_vlans()
+        {
+            return Err(ControlError::invalid(format!(
+                "network {} is one VLAN by itself ({}); ports of bridge networks can be in several",
+                on.network.name,
+                on.network.driver.word()
+            )));
+        }
         let wanted = options.mac_static.as_deref().unwrap_or_default();
-        let others = self.endpoints.values().filter(|one| one.endpoint.network == *network && own != Some(&one.endpoint.id));
+        let others =
+            self.endpoints.values().filter(|one| one.endpoint.network == *network && own != Some(&one.endpoint.id));
         for other in others.map(|one| &one.endpoint) {
             let theirs = other.options.mac_static.as_deref().unwrap_or_default();
             let taken = wanted.iter().find(|mac| **mac == other.mac || theirs.contains(mac));
@@ -93,11 +109,22 @@ pub(super) fn in_effect(state: &State, one: &EndpointState) -> PortOptions {
 }
 
 fn find(state: &State, endpoint: &str, network: Option<&str>) -> Result<Id, ControlError> {
-    let Some(network) = network else { return Ok(state.endpoint(endpoint)?.endpoint.id.clone()) };
+    let Some(network) = network else {
+        let Ok(container) = state.container(endpoint) else { return Ok(state.endpoint(endpoint)?.endpoint.id.clone()) };
+        return match &container.endpoints[..] {
+            [one] => Ok(one.clone()),
+            [] => Err(ControlError::invalid(format!("container {endpoint} is on no network; connect it to one first"))),
+            _ => Err(ControlError::invalid(format!(
+                "container {endpoint} is on several networks; say which one with --network"
+            ))),
+        };
+    };
     let on = state.network(network)?;
     let one = match state.container(endpoint) {
         Ok(container) => state.endpoint_of(&container.container.id, &on.network.id),
-        Err(_) => on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).find(|one| one.endpoint.name == endpoint),
+        Err(_) => {
+            on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).find(|one| one.endpoint.name == endpoint)
+        }
     };
     let absent = || ControlError::NotConnected { container: endpoint.to_owned(), network: on.network.name.clone() };
     Ok(one.ok_or_else(absent)?.endpoint.id.clone())

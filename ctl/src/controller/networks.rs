@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use rand::Rng;
 use vswitch_api::network::NetworkCreate;
 use vswitch_frame::NetworkIndex;
+use vswitch_switch::l2::SnoopingConfig;
 use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::state::State;
@@ -354,6 +355,10 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         gateway,
         inter_port: network.options.icc,
         forward_bpdus: network.options.bpdus,
+        snooping: network
+            .options
+            .mcast_snooping
+            .then(|| SnoopingConfig { querier: network.options.mcast_querier.unwrap_or(true) }),
         lan: network.options.lan.as_ref().map(|lan| lan.meeting.mode()),
         mtu: network.options.mtu,
     }

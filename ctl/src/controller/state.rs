@@ -323,7 +323,7 @@ impl State {
             }
         };
         let mac = spec.mac.unwrap_or_else(|| on.free_mac(ipv4));
-        if let Err(error) = self.check_statics(network, None, mac, &spec.options) {
+        if let Err(error) = self.check_options(network, None, mac, &spec.options) {
             if let Some(on) = self.networks.get_mut(network) {
                 on.give_back(ipv4);
                 on.give_back(ipv6);

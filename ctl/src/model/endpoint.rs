@@ -271,12 +271,14 @@ pub fn parse_endpoint(wire: &EndpointConfig) -> Result<EndpointSpec, Faults> {
             "com.docker.network.endpoint.sysctls" => warnings.push(format!(
                 "endpoint option {key} is not in effect: kernel parameters of one interface are not set here"
             )),
-            _ => match closest(key, ENDPOINT_OPTIONS.into_iter().chain(PortOptions::names())).filter(|_| misspelt(key)) {
+            _ => match closest(key, ENDPOINT_OPTIONS.into_iter().chain(PortOptions::names())).filter(|_| misspelt(key))
+            {
                 Some(near) => faults.add(format!("unknown endpoint option {key}; did you mean {near}?")),
                 None => warnings.push(format!("endpoint option {key} is not known here; it is kept and of no effect")),
             },
         }
     }
+    faults.take(options.check());
     let mut aliases = wire.aliases.clone();
     aliases.dedup();
     let (gw_priority, driver_opts) = (wire.gw_priority, wire.driver_opts.clone());

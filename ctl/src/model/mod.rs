@@ -62,11 +62,11 @@ pub use mounts::{Changes, Mount, Mounts, Root, Source, Tmpfs, is_anonymous_of, v
 pub use name::{container_name, network_name};
 pub use network::{Driver, EngineNames, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};
 pub(crate) use options::closest;
-pub use port_options::PortOptions;
 pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, PARENT_OPTION, ParsedOptions};
 pub use overlay::{Overlay, OverlayWish, free_vni};
 pub use peering::{Peering, parse_traffic};
 pub use policy::{MOST_RULES, PolicyRecord, PolicyWish, Subject, SubjectWish, parse_policy};
+pub use port_options::PortOptions;
 pub use process::{ProcessOptions, Ulimit, User, signal_number};
 pub use restart::{LastEnd, RestartPolicy, back_off};
 pub use subnet::{Family, SubnetWish, parse_subnet};

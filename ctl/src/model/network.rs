@@ -152,6 +152,12 @@ impl Network {
         options.masquerade && mode == GatewayMode::Nat
     }
 
+    /// Whether its ports can be in VLANs: it learns where stations are, and on this host alone.
+    #[must_use]
+    pub fn has_vlans(&self) -> bool {
+        self.driver == Driver::Bridge
+    }
+
     /// Whether it is for one container, which may be whoever it likes.
     #[must_use]
     pub fn is_passthru(&self) -> bool {
@@ -273,6 +279,9 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     }
     if ipv6 != Family::Off {
         general.take(options.check_ipv6());
+    }
+    if options.mcast_querier.is_some() && !options.mcast_snooping {
+        general.add("mcast-querier is of use where the network snoops: add --opt mcast-snooping=true, or leave it out");
     }
     if options.host && !options.icc {
         general.add(

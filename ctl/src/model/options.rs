@@ -41,6 +41,12 @@ pub struct NetworkOptions {
     /// Frames of spanning tree pass.
     #[serde(default)]
     pub bpdus: bool,
+    /// Frames to groups go to who asked for them.
+    #[serde(default)]
+    pub mcast_snooping: bool,
+    /// With that, the switch asks its stations.
+    #[serde(default)]
+    pub mcast_querier: Option<bool>,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The host is on the network, with an interface of its own.
@@ -72,6 +78,8 @@ impl Default for NetworkOptions {
             gateway_ipv6: GatewayMode::Nat,
             inhibit_ipv4: false,
             bpdus: false,
+            mcast_snooping: false,
+            mcast_querier: None,
             bridge_name: None,
             host: false,
             host_names: false,
@@ -118,6 +126,8 @@ enum Key {
     GatewayIpv6,
     InhibitIpv4,
     Bpdus,
+    McastSnooping,
+    McastQuerier,
     Host,
     HostNames,
     BridgeName,
@@ -133,13 +143,15 @@ enum Key {
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
 
-const KEYS: [(&str, Key); 26] = [
+const KEYS: [(&str, Key); 28] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
     ("masquerade", Key::Masquerade),
     ("mac-limit", Key::MacLimit),
     ("bpdus", Key::Bpdus),
+    ("mcast-snooping", Key::McastSnooping),
+    ("mcast-querier", Key::McastQuerier),
     ("host", Key::Host),
     ("host-names", Key::HostNames),
     (PARENT_OPTION, Key::Parent),
@@ -163,7 +175,7 @@ const KEYS: [(&str, Key); 26] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 25;
+const TOLD_KEYS: usize = 27;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -176,7 +188,15 @@ const NEEDLESS: [(&str, &str); 6] = [
 ];
 
 /// Options of endpoints that a network may have for all of its own.
-const PORT_KEYS: [&str; 2] = ["isolation-group", "mac-sticky"];
+const PORT_KEYS: [&str; 7] = [
+    "isolation-group",
+    "mac-sticky",
+    "mcast-fast-leave",
+    "mcast-router",
+    "storm-broadcast",
+    "storm-multicast",
+    "storm-unknown",
+];
 
 const DEFAULT_MTU: u32 = 1500;
 /// IPv4 needs 68 (RFC 791); IPv6 needs 1280 (RFC 8200 section 5).
@@ -285,6 +305,8 @@ impl ParsedOptions {
             Key::GatewayIpv6 => options.gateway_ipv6 = parse_gateway_mode(name, value, warnings)?,
             Key::InhibitIpv4 => options.inhibit_ipv4 = parse_bool(name, value)?,
             Key::Bpdus => options.bpdus = parse_bool(name, value)?,
+            Key::McastSnooping => options.mcast_snooping = parse_bool(name, value)?,
+            Key::McastQuerier => options.mcast_querier = Some(parse_bool(name, value)?),
             Key::Host => options.host = parse_bool(name, value)?,
             Key::HostNames => options.host_names = parse_bool(name, value)?,
             Key::Parent => {
@@ -325,7 +347,9 @@ fn set_for_all(ports: &mut PortOptions, name: &str, value: &str) -> Option<Resul
         return ports.set(name, value);
     }
     let of_one = PortOptions::names().any(|known| known == name);
-    of_one.then(|| Err(format!("option {name} is for one endpoint: use 'run', 'network connect' or 'endpoint set' with it")))
+    of_one.then(|| {
+        Err(format!("option {name} is for one endpoint: use 'run', 'network connect' or 'endpoint set' with it"))
+    })
 }
 
 /// The texts that Go's strconv.ParseBool takes, since Docker's users write them.

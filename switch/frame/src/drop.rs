@@ -31,6 +31,16 @@ crate::reasons! {
         Reflection = "reflection",
         /// Ingress and egress are isolated from each other (icc=false, one isolation group).
         Isolated = "isolated",
+        /// More broadcasts than the port may send (storm control).
+        StormBroadcast = "storm-broadcast",
+        /// More frames to groups than the port may send (storm control).
+        StormMulticast = "storm-multicast",
+        /// More frames to unknown stations than the port may send (storm control).
+        StormUnknown = "storm-unknown",
+        /// For a group that nobody else asked for (multicast snooping).
+        NoMember = "no-member",
+        /// Of a VLAN that its ingress or egress port has nothing to do with, or with a tag that makes no sense there.
+        VlanFiltered = "vlan-filtered",
         /// There is no other port to flood to.
         NoReceiver = "no-receiver",
         /// Longer than the egress port's MTU and not a super-frame.

@@ -13,6 +13,7 @@
 //! [`Fdb::sweep`]. Time is an argument everywhere, in whole seconds: entries are stamped at most once a second.
 
 mod cache;
+mod domains;
 mod ledger;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -21,9 +22,11 @@ use dashmap::DashMap;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use std::sync::{Mutex, MutexGuard};
-use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId, Timestamp};
+use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId, Timestamp, VlanId};
 
 pub use cache::Cache;
+use domains::Domains;
+pub(crate) use domains::FIRST as FIRST_VLAN;
 use ledger::Ledger;
 
 use crate::shared::{lock, wide};
@@ -45,8 +48,8 @@ impl FdbKey {
         MacAddr::from_u64(self.0)
     }
 
-    const fn is_in(self, network: NetworkIndex) -> bool {
-        self.0 >> 48 == network.value() as u64
+    const fn domain(self) -> NetworkIndex {
+        NetworkIndex::new((self.0 >> 48) as u16)
     }
 
     /// A well-spread number for direct-mapped tables.
@@ -84,6 +87,8 @@ impl Entry {
 pub struct Fdb {
     map: DashMap<FdbKey, Entry, SeedableRandomState>,
     ledger: Mutex<Ledger>,
+    /// The numbers of VLANs.
+    domains: Domains,
     /// Counts the changes that a cached answer may not survive.
     epoch: AtomicU64,
     ageing: u32,
@@ -112,6 +117,7 @@ impl Fdb {
         Fdb {
             map: DashMap::with_hasher(hasher),
             ledger: Mutex::new(Ledger::new(settings.fdb_capacity)),
+            domains: Domains::default(),
             epoch: AtomicU64::new(1),
             ageing: seconds(settings.fdb_ageing_seconds).max(1),
             guard_moves: settings.loop_guard_moves,
@@ -123,6 +129,17 @@ impl Fdb {
             limited: AtomicU64::new(0),
             damped: AtomicU64::new(0),
         }
+    }
+
+    /// The number under which stations of a VLAN of a network are known, as those of its default one are under the network's; `None`
+    /// when all numbers are in use.
+    #[must_use]
+    pub fn domain(&self, network: NetworkIndex, vlan: VlanId) -> Option<NetworkIndex> {
+        self.domains.of(network, vlan)
+    }
+
+    fn is_in(&self, key: FdbKey, network: NetworkIndex) -> bool {
+        self.domains.owner(key.domain()).0 == network
     }
 
     /// Where `key` is, if that is known and not too old.
@@ -234,19 +251,21 @@ impl Fdb {
     /// Removes one entry of either kind; `false` when there is none.
     pub fn remove(&self, network: NetworkIndex, mac: MacAddr) -> bool {
         let mut ledger = self.ledger();
-        let removed = self.take_out(&mut ledger, FdbKey::new(network, mac));
+        let take_out = |domain| self.take_out(&mut ledger, FdbKey::new(domain, mac));
+        let removed = self.domains.all_of(network).into_iter().map(take_out).filter(|removed| *removed).count() > 0;
         self.changed();
         removed
     }
 
     /// Removes the learned entries of a network and returns how many there were.
     pub fn flush_network(&self, network: NetworkIndex) -> usize {
-        self.remove_all(|key, entry| key.is_in(network) && entry.kind == FdbKind::Learned)
+        self.remove_all(|key, entry| self.is_in(key, network) && entry.kind == FdbKind::Learned)
     }
 
     /// Removes every entry of a network, static ones too.
     pub fn forget_network(&self, network: NetworkIndex) {
-        self.remove_all(|key, _| key.is_in(network));
+        self.remove_all(|key, _| self.is_in(key, network));
+        self.domains.forget(network);
     }
 
     /// Sets the most learned addresses behind `port`.
@@ -254,19 +273,23 @@ impl Fdb {
         self.ledger().limit(port, limit);
     }
 
-    /// Says whether the addresses learned behind `port` stay there. What it has learned so far is learned anew.
-    pub fn stick_port(&self, port: PortId, sticky: bool) {
+    /// Removes what was learned at `port`.
+    pub fn flush_port(&self, port: PortId) {
         let mut ledger = self.ledger();
-        if ledger.is_sticky(port) == sticky {
-            return;
-        }
         for key in ledger.keys_of(port) {
             if self.map.get(&key).is_some_and(|entry| entry.port == port && entry.kind != FdbKind::Static) {
                 self.take_out(&mut ledger, key);
             }
         }
-        ledger.stick(port, sticky);
         self.changed();
+    }
+
+    /// Says whether the addresses learned behind `port` stay there. What it has learned so far is learned anew.
+    pub fn stick_port(&self, port: PortId, sticky: bool) {
+        if self.ledger().is_sticky(port) != sticky {
+            self.flush_port(port);
+            self.ledger().stick(port, sticky);
+        }
     }
 
     /// Removes every entry that points at `port`, static ones too, and its limit.
@@ -293,10 +316,12 @@ impl Fdb {
     #[must_use]
     pub fn entries(&self, network: NetworkIndex, now: Timestamp) -> Vec<FdbEntry> {
         let now = now.as_secs();
-        let current = self.map.iter().filter(|item| item.key().is_in(network) && !item.expired(now, self.ageing));
+        let current =
+            self.map.iter().filter(|item| self.is_in(*item.key(), network) && !item.expired(now, self.ageing));
         let mut entries: Vec<_> = current
             .map(|item| FdbEntry {
                 mac: item.key().mac(),
+                vlan: self.domains.owner(item.key().domain()).1,
                 port: item.port,
                 kind: item.kind,
                 age_seconds: (item.kind == FdbKind::Learned)

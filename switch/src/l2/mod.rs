@@ -1,22 +1,43 @@
-//! What a managed switch does beyond learning: isolation groups and secured addresses.
+//! What a managed switch does beyond learning: isolation groups, secured addresses, storm control, multicast snooping,
+//! VLANs.
 //!
 //! A port's wishes are its [`PortFeatures`]; control gives them with the port and may change them while traffic runs. What they come to is
 //! one [`Features`] of the network, an immutable part of the snapshot: it is `None` where nobody asks for anything, and that is all
 //! that such a network pays. State that outlives a change (counts, lists) is shared between the generations.
 //!
-//! Two places ask it: [`Place::judge`] behind the bridge's decision, [`Place::reaches`] where a flood picks its ports.
+//! Whatever a network asks for, who announces itself by LLDP is remembered (`lldp`).
+//!
+//! These places ask it: [`Place::classify`] before the bridge's decision, [`Place::judge`] behind it, [`Place::reaches`] where a flood
+//! picks its ports, and [`Features::dress`] at the exit, which nothing can leave by in a VLAN that is not the port's.
 
+mod bucket;
 mod config;
+mod limit;
+mod lldp;
+mod snooping;
+mod storm;
 mod violations;
+mod vlan;
 
 use std::sync::Arc;
 
-use vswitch_frame::{DropReason, MacAddr, Packet, PortId, Timestamp};
+use vswitch_frame::vlan::VlanTag;
+use vswitch_frame::{DropReason, FrameBuf, MacAddr, Packet, PortId, Timestamp, VlanId};
 
-pub use config::PortFeatures;
+pub use config::{PortFeatures, Storm};
+pub use limit::{Limit, LimitFault};
+pub use lldp::LldpNeighbour;
+pub(crate) use lldp::Neighbours as LldpNeighbours;
+pub use snooping::{GroupMember, Manner, RouterPort, SnoopingConfig};
+use snooping::{Origin, Snooping, Spread};
+use storm::StormControl;
 pub use violations::Violation;
 use violations::Violations;
+pub(crate) use vlan::{Edit, tag};
+pub use vlan::{PortVlan, VlanSet, VlanSetFault};
 
+use crate::NetworkConfig;
+use crate::snapshot::Network;
 use crate::verdict::{Cause, Verdict};
 
 /// What the ports of a network ask for.
@@ -25,6 +46,9 @@ pub struct Features {
     /// Ports that ask for something, by number.
     ports: Vec<Arc<PortState>>,
     violations: Arc<Violations>,
+    snooping: Option<Arc<Snooping>>,
+    /// Some port has to do with VLANs, so all are asked.
+    vlans: bool,
 }
 
 /// A port that asks for something.
@@ -32,6 +56,7 @@ pub struct Features {
 struct PortState {
     id: PortId,
     config: PortFeatures,
+    storm: Option<StormControl>,
 }
 
 /// The features as they are for a frame that came in by one port.
@@ -43,14 +68,22 @@ pub(crate) struct Place<'f> {
 }
 
 impl Features {
+    /// What a network asks for itself; `None`: nothing.
+    pub(crate) fn of(config: &NetworkConfig) -> Option<Arc<Features>> {
+        let snooping = config.snooping.map(|config| Arc::new(Snooping::new(config)));
+        Features { snooping, ..Features::default() }.or_nothing()
+    }
+
     /// With these wishes of one port; `None` when nobody wishes for anything.
     pub(crate) fn with(before: Option<&Arc<Features>>, id: PortId, config: PortFeatures) -> Option<Arc<Features>> {
         let mut features = before.map_or_else(Features::default, |before| Features::clone(before));
         features.ports.retain(|port| port.id != id);
         if config != PortFeatures::default() {
-            features.ports.push(Arc::new(PortState { id, config }));
+            let storm = StormControl::new(&config.storm);
+            features.ports.push(Arc::new(PortState { id, config, storm }));
             features.ports.sort_unstable_by_key(|port| port.id);
         }
+        features.vlans = features.ports.iter().any(|port| port.config.vlan.is_some());
         features.or_nothing()
     }
 
@@ -58,6 +91,7 @@ impl Features {
     pub(crate) fn without(before: Option<&Arc<Features>>, id: PortId) -> Option<Arc<Features>> {
         let features = Features::with(Some(before?), id, PortFeatures::default())?;
         features.violations.forget(id);
+        features.snooping.iter().for_each(|snooping| snooping.forget(id));
         Some(features)
     }
 
@@ -66,9 +100,50 @@ impl Features {
         self.violations.of(port, now)
     }
 
+    /// Whether what leaves by its ports is looked at.
+    pub(crate) const fn dresses(&self) -> bool {
+        self.vlans
+    }
+
+    /// What is done to a frame so that a port can send it.
+    ///
+    /// # Errors
+    /// The reason why it does not leave there.
+    pub(crate) fn dress(&self, port: PortId, buffer: &FrameBuf) -> Result<Edit, DropReason> {
+        if !self.vlans {
+            return Ok(Edit::Keep);
+        }
+        vlan::dress(self.vlan(port), tag(buffer).map_or(0, VlanTag::vid))
+    }
+
+    fn vlan(&self, port: PortId) -> Option<&PortVlan> {
+        self.port(port)?.config.vlan.as_ref()
+    }
+
+    /// The VLAN of what comes into a port without a tag, where that is not the default one.
+    pub(crate) fn untagged(&self, port: PortId) -> Option<VlanId> {
+        self.vlan(port)?.untagged().filter(|vlan| vlan.value() != 1)
+    }
+
     /// The static addresses of a port.
     pub(crate) fn statics(&self, port: PortId) -> Vec<MacAddr> {
         self.port(port).map(|port| port.config.statics.clone()).unwrap_or_default()
+    }
+
+    /// Who asked for which group.
+    pub(crate) fn groups(&self, now: Timestamp) -> Vec<GroupMember> {
+        self.snooping.as_ref().map(|snooping| snooping.groups(now)).unwrap_or_default()
+    }
+
+    /// The questions to stations that are due, each a frame.
+    pub(crate) fn questions(&self, network: &Network, now: Timestamp) -> Vec<(u16, Box<[u8]>)> {
+        let Some(snooping) = &self.snooping else { return Vec::new() };
+        let named = self.ports.iter().filter_map(|port| port.config.vlan.as_ref()).flat_map(PortVlan::named);
+        // That of frames without a tag is 0 here.
+        let mut vlans: Vec<u16> = named.map(|vlan| if vlan == 1 { 0 } else { vlan }).chain([0]).collect();
+        vlans.sort_unstable();
+        vlans.dedup();
+        snooping.tick(network, &vlans, now)
     }
 
     /// As they are for frames from `ingress`.
@@ -82,22 +157,103 @@ impl Features {
     }
 
     fn or_nothing(self) -> Option<Arc<Features>> {
-        (!self.ports.is_empty()).then(|| Arc::new(self))
+        (!self.ports.is_empty() || self.snooping.is_some()).then(|| Arc::new(self))
     }
 }
 
 impl Place<'_> {
-    /// What becomes of the bridge's verdict; `None` is for the gateway.
-    #[inline(never)]
-    pub(crate) fn judge(self, packet: &Packet<'_>, verdict: Option<Verdict>, now: Timestamp) -> Option<Verdict> {
-        match verdict {
-            Some(Verdict::Drop(Cause::Switch(DropReason::MacViolation | DropReason::StaticEntry))) => {
-                self.features.violations.note(self.ingress, packet.addresses().1, now);
-                verdict
-            }
-            Some(Verdict::Forward(port)) if !self.reaches(port) => Some(DropReason::Isolated.into()),
-            verdict => verdict,
+    /// Brings a frame that came in into the form that says its VLAN.
+    ///
+    /// # Errors
+    /// The reason to drop it.
+    pub(crate) fn classify(self, buffer: &mut FrameBuf) -> Result<(), DropReason> {
+        if !self.features.vlans {
+            return Ok(());
         }
+        vlan::classify(self.port.and_then(|port| port.config.vlan.as_ref()), buffer)
+    }
+
+    /// The VLAN that a frame is in, if it is not the default one.
+    pub(crate) fn vlan_of(self, packet: &Packet<'_>) -> Option<VlanId> {
+        if !self.features.vlans {
+            return None;
+        }
+        VlanId::new(packet.vlan_tci()? & 0x0fff).ok()
+    }
+
+    /// What becomes of the bridge's verdict; `None` is for the gateway. With [`Verdict::Multicast`], `audience` says to whom it goes.
+    #[inline(never)]
+    pub(crate) fn judge(
+        self,
+        packet: &Packet<'_>,
+        network: &Network,
+        verdict: Option<Verdict>,
+        now: Timestamp,
+        audience: &mut Vec<PortId>,
+    ) -> Option<Verdict> {
+        let (destination, source) = packet.addresses();
+        match verdict {
+            Some(Verdict::Drop(cause)) => {
+                if let Cause::Switch(DropReason::MacViolation | DropReason::StaticEntry) = cause {
+                    self.features.violations.note(self.ingress, source, now);
+                }
+                return verdict;
+            }
+            Some(Verdict::Forward(port)) if !self.reaches(port) => return Some(DropReason::Isolated.into()),
+            _ => {}
+        }
+        let flooded = matches!(verdict, Some(Verdict::Flood | Verdict::FloodBut(_)));
+        if let Some(storm) = self.port.and_then(|port| port.storm.as_ref())
+            && let Err(reason) = storm.check(packet, flooded, now)
+        {
+            return Some(reason.into());
+        }
+        match (&self.features.snooping, verdict) {
+            (Some(snooping), Some(flood))
+                if flooded && destination.is_multicast() && destination != MacAddr::BROADCAST =>
+            {
+                Some(self.spread(snooping, packet, network, flood, now, audience))
+            }
+            _ => verdict,
+        }
+    }
+
+    /// To whom a flood to a group goes where the network snoops.
+    fn spread(
+        self,
+        snooping: &Snooping,
+        packet: &Packet<'_>,
+        network: &Network,
+        flood: Verdict,
+        now: Timestamp,
+        audience: &mut Vec<PortId>,
+    ) -> Verdict {
+        audience.clear();
+        let manner = self.port.map(|port| port.config.multicast).unwrap_or_default();
+        let vlan = self.vlan_of(packet);
+        let origin = Origin { vlan: vlan.map_or(0, VlanId::value), port: self.ingress, manner };
+        let spread = snooping.spread(packet, origin, now, audience);
+        if spread == Spread::All {
+            return flood;
+        }
+        let always = |port: &&Arc<PortState>| port.config.multicast.router == RouterPort::Always;
+        audience.extend(self.features.ports.iter().filter(always).map(|port| port.id));
+        // Whoever is behind a leg asks the routers there.
+        audience.extend(network.leg.as_ref().map(|leg| leg.port).into_iter().chain(network.lan));
+        audience.sort_unstable();
+        audience.dedup();
+        let but = if let Verdict::FloodBut(port) = flood { port } else { self.ingress };
+        audience.retain(|&port| port != self.ingress && port != but && self.reaches(port) && self.is_in(port, vlan));
+        match spread {
+            _ if !audience.is_empty() => Verdict::Multicast,
+            Spread::Report => Verdict::Consumed,
+            Spread::All | Spread::Group => DropReason::NoMember.into(),
+        }
+    }
+
+    /// Whether a port has to do with a VLAN; `None`: with the default one.
+    pub(crate) fn is_in(self, egress: PortId, vlan: Option<VlanId>) -> bool {
+        !self.features.vlans || vlan::dress(self.features.vlan(egress), vlan.map_or(0, VlanId::value)).is_ok()
     }
 
     /// Whether what came in here may go out there.

@@ -47,11 +47,8 @@ impl Violations {
     pub(super) fn of(&self, port: PortId, now: Timestamp) -> Vec<Violation> {
         let kept = lock(&self.0);
         let here = kept.iter().filter(|one| one.port == port);
-        let shown = |one: &Kept| Violation {
-            mac: one.mac,
-            frames: one.frames,
-            age_seconds: now.since(one.last).as_secs(),
-        };
+        let shown =
+            |one: &Kept| Violation { mac: one.mac, frames: one.frames, age_seconds: now.since(one.last).as_secs() };
         here.map(shown).collect()
     }
 

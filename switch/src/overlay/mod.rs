@@ -81,7 +81,7 @@ impl NetworkLeg {
         let through = match verdict {
             Verdict::Forward(port) => port == self.port,
             Verdict::Flood | Verdict::FloodBut(_) => ingress != self.port,
-            Verdict::Forwarded | Verdict::Answer | Verdict::Consumed | Verdict::Drop(_) => false,
+            Verdict::Multicast | Verdict::Forwarded | Verdict::Answer | Verdict::Consumed | Verdict::Drop(_) => false,
         };
         let mtu = if through { mtu.min(self.leg.overlay.path_limit()) } else { mtu };
         let whole = match packet.l3() {

@@ -87,6 +87,8 @@ pub struct Port {
     pub counters: PortCounters,
     /// Receiving or sending failed in a way that may mean that the interface is gone.
     pub suspect: AtomicBool,
+    /// Whether what leaves here is looked at for its network's features.
+    pub(crate) dresses: AtomicBool,
     /// Whether the kernel cuts up trains of datagrams that leave by this port.
     trains: TrainsTaken,
     /// Whether the interface takes TCP super-frames of over 64 KiB as they are.
@@ -124,7 +126,19 @@ impl Port {
         let counters = PortCounters::new(senders);
         let label = Label { name: config.name.clone(), network: config.network, identity: config.identity };
         let label = Arc::new(label);
-        Port { id, label, config, worker, counters, suspect, trains: TrainsTaken::new(own), takes_long: own, device }
+        let dresses = AtomicBool::new(false);
+        Port {
+            id,
+            label,
+            config,
+            worker,
+            counters,
+            suspect,
+            dresses,
+            trains: TrainsTaken::new(own),
+            takes_long: own,
+            device,
+        }
     }
 
     /// `packet`, `lan`, `tap`, `memory`, `overlay`, `host` or `service`.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vswitch_frame::Timestamp;
+use vswitch_frame::vlan::VlanTag;
+use vswitch_frame::{EtherType, Offload, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
 
 use super::Waiting;
@@ -29,6 +30,7 @@ impl Chores {
     pub fn run(&mut self, datapath: &Datapath, now: Timestamp) -> bool {
         let snapshot = datapath.snapshot();
         self.announce(datapath, &snapshot, now);
+        self.ask_for_groups(&snapshot, now);
         let router = &datapath.router;
         if snapshot.router.is_none() {
             return false;
@@ -75,10 +77,30 @@ impl Chores {
             }
             announcement.build(self.0.buffer());
             let meet = network.config.inter_port && network.config.lan.is_none_or(LanMode::switches);
+            let features = network.features.as_deref();
+            if let Some(vlan) = features.and_then(|features| features.untagged(port.id)) {
+                self.0.buffer().insert_vlan(VlanTag { tpid: EtherType::VLAN, tci: vlan.value() });
+            }
+            let reaches = |member: &Port| features.is_none_or(|features| features.at(port.id).reaches(member.id));
             let far = |member: &Port| member.overlay().is_some() || network.lan == Some(member.id);
-            let hears = |member: &Port| member.id != port.id && (meet || far(member));
+            let hears = |member: &Port| member.id != port.id && (meet || far(member)) && reaches(member);
             let members = network.members.iter().filter_map(|&member| snapshot.port(member));
             self.0.send(snapshot, members.filter(|member| hears(member)).map(|member| member.id));
+        }
+    }
+
+    /// Asks the stations of networks that snoop which groups they want. Other hosts ask theirs.
+    fn ask_for_groups(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        let networks = snapshot.networks.iter().flatten();
+        for (network, features) in networks.filter_map(|network| Some((network, network.features.as_ref()?))) {
+            for (vlan, question) in features.questions(network, now) {
+                self.0.buffer().fill(&question, Offload::NONE);
+                if vlan != 0 {
+                    self.0.buffer().insert_vlan(VlanTag { tpid: EtherType::VLAN, tci: vlan });
+                }
+                let members = network.members.iter().filter_map(|&member| snapshot.port(member));
+                self.0.send(snapshot, members.filter(|member| member.overlay().is_none()).map(|member| member.id));
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use hyper::Method;
 
 use super::Client;
 use super::transport::escape;
-use crate::fdb::{FdbAdd, FdbEntry, FdbRemoved};
+use crate::fdb::{FdbAdd, FdbEntry, FdbRemoved, GroupEntry};
 use crate::network::{
     Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkPeer, NetworkPeering,
     NetworksPruned, PolicyAdd, PolicyAdded, PolicyRule,
 };
+use crate::topology::LldpNeighbour;
 use crate::{ClientError, PREFIX};
 
 /// Docker's filters: values of one key are alternatives, keys must all match.
@@ -119,6 +120,22 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn remove_policy(&self, network: &str, rule: u32) -> Result<(), ClientError> {
         self.call(Method::DELETE, format!("{}/{rule}", policy_path(network))).done().await
+    }
+
+    /// Who asked for which group of a network that snoops.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn mdb(&self, network: &str) -> Result<Vec<GroupEntry>, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/networks/{}/mdb", escape(network))).answer().await
+    }
+
+    /// Who announces itself by LLDP.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn lldp(&self) -> Result<Vec<LldpNeighbour>, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/lldp")).answer().await
     }
 
     /// The forwarding database of a network.

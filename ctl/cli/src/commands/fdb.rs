@@ -108,6 +108,56 @@ impl FdbCommand {
     }
 }
 
+/// What can be done with the groups of a network that snoops.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MdbCommand {
+    /// Show which endpoint asked for which group
+    #[command(visible_alias = "ls")]
+    Show(ShowArgs),
+}
+
+impl MdbCommand {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let MdbCommand::Show(args) = self;
+        let groups = client.mdb(&args.network).await?;
+        if args.json {
+            return output::json(&groups);
+        }
+        let mut table = Table::new(["GROUP", "VLAN", "PORT", "ENDPOINT", "ENDS"]).numbers([1, 2]);
+        for one in groups {
+            let vlan = one.vlan.map(|vlan| vlan.to_string()).unwrap_or_default();
+            table.row([&one.group, &vlan, &one.port.to_string(), &one.endpoint, &format!("{} s", one.seconds)]);
+        }
+        Ok(output::print(&table.render())?)
+    }
+}
+
+/// Arguments of `lldp`.
+#[derive(Debug, Args)]
+pub(crate) struct LldpArgs {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl LldpArgs {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let neighbours = client.lldp().await?;
+        if self.json {
+            return output::json(&neighbours);
+        }
+        let mut table =
+            Table::new(["PORT", "ENDPOINT", "SYSTEM", "CHASSIS", "PORT ID", "DESCRIPTION", "ENDS"]).numbers([0]);
+        for one in neighbours {
+            let text = |text: Option<String>| text.unwrap_or_default();
+            let (port, ends) = (one.port.to_string(), format!("{} s", one.seconds));
+            let (system, description) = (text(one.system), text(one.port_description));
+            table.row([&port, &one.endpoint, &system, &one.chassis, &one.port_id, &description, &ends]);
+        }
+        Ok(output::print(&table.render())?)
+    }
+}
+
 fn absent(network: &str, address: &str) -> ClientError {
     let message = format!("network {network} has no entry for {address}; see 'vswitchctl fdb show {network}'");
     ClientError::Refused { status: 404, message, exit_code: None }
@@ -115,7 +165,7 @@ fn absent(network: &str, address: &str) -> ClientError {
 
 /// The forwarding database as a table.
 pub(crate) fn render(entries: &[FdbEntry]) -> String {
-    let mut table = Table::new(["MAC ADDRESS", "PORT", "ENDPOINT", "KIND", "AGE"]).numbers([1]);
+    let mut table = Table::new(["MAC ADDRESS", "VLAN", "PORT", "ENDPOINT", "KIND", "AGE"]).numbers([1, 2]);
     for entry in entries {
         let kind = match entry.kind {
             FdbKind::Learned => "learned",
@@ -123,7 +173,8 @@ pub(crate) fn render(entries: &[FdbEntry]) -> String {
             FdbKind::Sticky => "sticky",
         };
         let age = entry.age_seconds.map(|seconds| format!("{seconds} s")).unwrap_or_default();
-        table.row([&entry.mac_address, &entry.port.to_string(), &entry.endpoint, kind, &age]);
+        let vlan = entry.vlan.map(|vlan| vlan.to_string()).unwrap_or_default();
+        table.row([&entry.mac_address, &vlan, &entry.port.to_string(), &entry.endpoint, kind, &age]);
     }
     table.render()
 }
