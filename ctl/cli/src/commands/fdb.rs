@@ -165,7 +165,12 @@ fn absent(network: &str, address: &str) -> ClientError {
 
 /// The forwarding database as a table.
 pub(crate) fn render(entries: &[FdbEntry]) -> String {
-    let mut table = Table::new(["MAC ADDRESS", "VLAN", "PORT", "ENDPOINT", "KIND", "AGE"]).numbers([1, 2]);
+    // Networks without VLANs have no use for the column.
+    let vlans = entries.iter().any(|entry| entry.vlan.is_some());
+    let mut table = match vlans {
+        true => Table::new(["MAC ADDRESS", "PORT", "ENDPOINT", "KIND", "AGE", "VLAN"]).numbers([1, 5]),
+        false => Table::new(["MAC ADDRESS", "PORT", "ENDPOINT", "KIND", "AGE"]).numbers([1]),
+    };
     for entry in entries {
         let kind = match entry.kind {
             FdbKind::Learned => "learned",
@@ -173,8 +178,9 @@ pub(crate) fn render(entries: &[FdbEntry]) -> String {
             FdbKind::Sticky => "sticky",
         };
         let age = entry.age_seconds.map(|seconds| format!("{seconds} s")).unwrap_or_default();
-        let vlan = entry.vlan.map(|vlan| vlan.to_string()).unwrap_or_default();
-        table.row([&entry.mac_address, &vlan, &entry.port.to_string(), &entry.endpoint, kind, &age]);
+        let (port, vlan) = (entry.port.to_string(), entry.vlan.map(|vlan| vlan.to_string()).unwrap_or_default());
+        let cells: [&str; 6] = [&entry.mac_address, &port, &entry.endpoint, kind, &age, &vlan];
+        table.row(cells.into_iter().take(if vlans { 6 } else { 5 }));
     }
     table.render()
 }
