@@ -12,7 +12,7 @@ use vswitch_frame::reason::Tally;
 use crate::Counters;
 
 /// One worker's cells on one port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cells {
     in_frames: AtomicU64,
     in_bytes: AtomicU64,
@@ -50,6 +50,22 @@ impl PortCounters {
             sum.add(&cells.read());
         }
         sum
+    }
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        let cell = || AtomicU64::new(0);
+        Cells {
+            in_frames: cell(),
+            in_bytes: cell(),
+            out_frames: cell(),
+            out_bytes: cell(),
+            forwarded: cell(),
+            flooded: cell(),
+            consumed: cell(),
+            drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
+        }
     }
 }
 

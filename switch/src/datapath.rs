@@ -375,6 +375,11 @@ impl Datapath {
             overlay::part(&mut next, &mut network, &port);
             put(&mut next.networks, network.index.index(), Some(Arc::new(network)));
         }
+        for network in next.networks.iter_mut().flatten() {
+            if let Some(left) = network.features.as_ref().and_then(|features| features.without_mirrors_to(id)) {
+                Arc::make_mut(network).features = left;
+            }
+        }
         if port.overlay().is_none() {
             control.load[port.worker] -= 1;
         }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use vswitch_frame::{DropReason, FrameBuf, PortId};
+use vswitch_frame::{DropReason, FrameBuf, PortId, Timestamp};
 
 use crate::counters::Cells;
 use crate::l2::{Edit, tag};
@@ -24,6 +24,10 @@ pub(crate) struct Egress {
     outbound: Outbound,
     /// While somebody looks.
     pub(crate) numbers: Numbers,
+    /// Copies for mirrors, which are sent as they are.
+    mirrored: Vec<(PortId, u16)>,
+    /// When the burst came whose frames these are.
+    pub(crate) now: Timestamp,
 }
 
 impl Egress {
@@ -40,6 +44,11 @@ impl Egress {
         list.push(index);
     }
 
+    /// Lets `port` see the frame in buffer `index`, of whatever VLAN.
+    pub(crate) fn mirror(&mut self, port: PortId, index: u16) {
+        self.mirrored.push((port, index));
+    }
+
     /// Sends every list. `sender` is the caller's index among those who count on a port. What is for a port that is gone goes
     /// nowhere.
     #[inline]
@@ -49,8 +58,9 @@ impl Egress {
             if let Some(port) = snapshot.port(port) {
                 let cells = port.counters.of(sender);
                 let mut watch = snapshot.lab.as_deref().map(|lab| Watch { lab, numbers: &mut self.numbers });
-                let dressed =
-                    port.dresses.load(Relaxed).then(|| dress(snapshot, port, buffers, list, cells, &mut watch));
+                let dressed = port.dresses.load(Relaxed).then(|| {
+                    dress(Exit { snapshot, port, cells, now: self.now }, buffers, list, &mut watch, &mut self.mirrored)
+                });
                 if let Some(watch) = &mut watch {
                     watch.down(port, buffers, list);
                 }
@@ -59,9 +69,25 @@ impl Egress {
             }
             list.clear();
         }
+        if !self.mirrored.is_empty() {
+            self.flush_mirrored(snapshot, sender, burst, buffers);
+        }
         if snapshot.lab.is_some() {
             self.numbers.clear();
         }
+    }
+
+    #[cold]
+    fn flush_mirrored(&mut self, snapshot: &Snapshot, sender: usize, burst: &mut Burst, buffers: &mut [FrameBuf]) {
+        // Those of one port stay in their order.
+        self.mirrored.sort_by_key(|(port, _)| *port);
+        for copies in self.mirrored.chunk_by(|(one, _), (other, _)| one == other) {
+            if let Some(port) = snapshot.port(copies[0].0) {
+                let list: Vec<u16> = copies.iter().map(|(_, index)| *index).collect();
+                port.send(burst, &mut self.outbound, buffers, &list, port.counters.of(sender), None);
+            }
+        }
+        self.mirrored.clear();
     }
 }
 
@@ -69,19 +95,19 @@ impl Egress {
 /// not belong there. What comes back makes them what they were.
 #[cold]
 fn dress(
-    snapshot: &Snapshot,
-    port: &Port,
+    exit: Exit<'_>,
     buffers: &mut [FrameBuf],
     list: &mut Vec<u16>,
-    cells: &Cells,
     watch: &mut Option<Watch<'_>>,
+    mirrored: &mut Vec<(PortId, u16)>,
 ) -> Vec<(u16, Edit)> {
+    let Exit { snapshot, port, cells, now } = exit;
     let mut undo = Vec::new();
     let network = snapshot.network(port.config.network);
     let Some(features) = network.and_then(|network| network.features.as_deref()) else { return undo };
     list.retain(|&index| {
         let buffer = &mut buffers[usize::from(index)];
-        let reason = match features.dress(port.id, buffer) {
+        let reason = match features.dress(port.id, buffer, now) {
             Ok(Edit::Keep) => return true,
             Ok(Edit::Untag) => match tag(buffer) {
                 Some(tag) => {
@@ -104,7 +130,18 @@ fn dress(
         }
         false
     });
+    if let Some(mirror) = features.mirror_of_sent(port.id) {
+        mirrored.extend(list.iter().map(|&index| (mirror, index)));
+    }
     undo
+}
+
+/// Where a list leaves, and when.
+struct Exit<'e> {
+    snapshot: &'e Snapshot,
+    port: &'e Port,
+    cells: &'e Cells,
+    now: Timestamp,
 }
 
 /// What was possible in one direction is so in the other: the room is there.

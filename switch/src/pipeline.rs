@@ -102,6 +102,7 @@ impl Pipeline {
     /// When there are more than 65,536 buffers, or fewer than received.
     pub fn process(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
         let snapshot = Arc::clone(&self.snapshot);
+        self.egress.now = now;
         let cells = ingress.counters.of(self.worker);
         let (frames, spare) = buffers.split_at_mut(received);
         let mut spare = Spare::new(spare, received);
@@ -138,6 +139,15 @@ impl Pipeline {
                 },
                 Err(reason) => Some(reason.into()),
             };
+            if let Some(mirror) = place.and_then(Place::mirror) {
+                match spare.take() {
+                    Some((copy, index)) => {
+                        copy.fill_with(&buffer.packet());
+                        self.egress.mirror(mirror, index);
+                    }
+                    None => cells.dropped(DropReason::MirrorLost, 1),
+                }
+            }
             if let Some(leg) = leg
                 && leg.duplicates.look(&buffer.packet(), verdict, now)
             {

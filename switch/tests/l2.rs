@@ -6,7 +6,7 @@ mod lab;
 
 use lab::{Lab, network, station};
 use vswitch_frame::{DropReason, MacAddr, PortId, VlanId};
-use vswitch_switch::l2::{Limit, Manner, PortFeatures, PortVlan, RouterPort, SnoopingConfig, Storm};
+use vswitch_switch::l2::{Limit, Manner, Mirror, PortFeatures, PortVlan, RouterPort, SnoopingConfig, Storm};
 use vswitch_switch::{FdbKind, NetworkConfig, Offloads, PortConfig, Settings};
 
 const ALL: MacAddr = MacAddr::BROADCAST;
@@ -237,4 +237,44 @@ fn vlans() {
         lab.datapath.set_features(*port, PortFeatures::default()).unwrap();
     }
     assert_eq!(lab.send(p[0], &with_tag(10, &plain)).len(), 4, "a tag is nobody's business any more");
+}
+
+/// A port sends, and is sent, no more than its rates; a super-frame counts by the segment, and others are not held up.
+#[test]
+fn rates() {
+    let limit = |text: &str| Some(text.parse::<Limit>().unwrap());
+    let limited = PortFeatures { rate_in: limit("100pps"), rate_out: limit("200pps"), ..PortFeatures::default() };
+    let (mut lab, p) = ports(&[limited, PortFeatures::default(), PortFeatures::default()]);
+    let sent = (0..100).filter(|_| !lab.send(p[0], &frame(ALL, mac(10))).is_empty()).count();
+    assert_eq!((sent, lab.counters(p[0]).dropped(DropReason::RateIn)), (10, 90));
+    let got = (0..100).filter(|_| lab.ports_reached(p[1], &frame(ALL, mac(11))).contains(&p[0])).count();
+    assert_eq!((got, lab.counters(p[0]).dropped(DropReason::RateOut)), (20, 80));
+    assert!((0..100).all(|_| lab.ports_reached(p[1], &frame(ALL, mac(11))).contains(&p[2])));
+    lab.later(1);
+    assert_eq!(lab.ports_reached(p[1], &frame(mac(10), mac(11))), [p[0]]);
+    assert_eq!(lab.ports_reached(p[0], &frame(mac(11), mac(10))), [p[1]]);
+}
+
+/// A mirror sees what a port receives and sends, once each, whatever becomes of it and in whatever VLAN, and goes with its port.
+#[test]
+fn mirrors() {
+    let plain = PortFeatures::default();
+    let (mut lab, p) = ports(&[plain.clone(), plain.clone(), plain.clone()]);
+    let mirror = |received, sent| PortFeatures { mirror: Some(Mirror { to: p[2], received, sent }), ..plain.clone() };
+    lab.send(p[1], &frame(ALL, mac(11)));
+    lab.send(p[0], &frame(ALL, mac(10)));
+    let (there, back) = (frame(mac(11), mac(10)), frame(mac(10), mac(11)));
+    lab.datapath.set_features(p[0], mirror(true, true)).unwrap();
+    assert_eq!(lab.send(p[0], &there), [(p[1], there.clone()), (p[2], there.clone())]);
+    assert_eq!(lab.send(p[1], &back), [(p[0], back.clone()), (p[2], back.clone())]);
+    assert_eq!(lab.send(p[0], &frame(mac(10), mac(10))), [(p[2], frame(mac(10), mac(10)))], "also what is dropped");
+    lab.datapath.set_features(p[0], mirror(true, false)).unwrap();
+    assert_eq!((lab.ports_reached(p[0], &there), lab.ports_reached(p[1], &back)), (vec![p[1], p[2]], vec![p[0]]));
+    lab.datapath.set_features(p[0], mirror(false, true)).unwrap();
+    assert_eq!((lab.ports_reached(p[0], &there), lab.ports_reached(p[1], &back)), (vec![p[1]], vec![p[0], p[2]]));
+    // The port's number is another one's afterwards, who sees nothing.
+    let net = lab.datapath.snapshot().port(p[0]).unwrap().config.network;
+    lab.remove(p[2]);
+    assert_eq!(lab.port(net, None), p[2]);
+    assert_eq!(lab.ports_reached(p[1], &back), [p[0]]);
 }

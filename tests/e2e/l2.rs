@@ -1,10 +1,34 @@
 //! What ports may be asked beyond learning: isolation groups, secured addresses. The containers' own stacks are the judges.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::Value;
-use vswitch_tests::{Container, Vswitch, frames, guard};
+use vswitch_tests::{Background, Container, Vswitch, eventually, frames, guard, sh};
 
 const STRANGER: [u8; 6] = [0x02, 0x42, 0x01, 0x02, 0x03, 0x04];
 const STRANGER_TEXT: &str = "02:42:01:02:03:04";
+
+/// Frames that arrive in a container, for tcpdump to read outside of it: where one seems to be root and is not, it cannot give that up.
+pub(crate) struct Judge {
+    _capture: Background,
+    path: String,
+}
+
+impl Judge {
+    pub(crate) fn at(container: &Container<'_>) -> Judge {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let path = format!("/mnt/judged{}.pcap", NUMBER.fetch_add(1, Relaxed));
+        let capture = container.spawn(&format!("exec vswitch-probe eth0 capture {path}"));
+        eventually("the capture begins", 15, || capture.output().starts_with("ready"));
+        Judge { _capture: capture, path }
+    }
+
+    /// What tcpdump says of what has arrived until now.
+    pub(crate) fn says(&self) -> String {
+        sh(&format!("tcpdump -n -e -v -r {} 2> /dev/null", self.path)).stdout
+    }
+}
 
 fn mac(container: &Container<'_>) -> [u8; 6] {
     frames::mac(&container.endpoint("n").mac_address)
@@ -88,6 +112,51 @@ fn secured_addresses() {
             ("create --network n --opt isolation-group=a+b -- true".into(), "failed to parse isolation-group"),
         ] {
             vs.refuses(&line, text);
+        }
+    });
+}
+
+/// A mirror gets what an endpoint sends and is sent, also after it was started again; rates hold in both directions.
+#[test]
+fn mirrors_and_rates() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.8.0.0/24 --opt anti-spoof=false");
+        let monitor = vs.container("monitor", "--network n");
+        let a = vs.container("a", "--network n --opt mirror-to=monitor");
+        let b = vs.container("b", "--network n");
+        let both = |said: &str| {
+            let (a, b) = (a.ipv4("n"), b.ipv4("n"));
+            said.contains(&format!("{a} > {b}: ICMP echo request"))
+                && said.contains(&format!("{b} > {a}: ICMP echo reply"))
+        };
+        let seen = Judge::at(&monitor);
+        a.pings(b.ipv4("n"));
+        eventually("the mirror has seen both", 10, || both(&seen.says()));
+        vs.ok("stop -t 0 monitor");
+        a.pings(b.ipv4("n"));
+        vs.ok("start monitor");
+        let seen = Judge::at(&monitor);
+        a.pings(b.ipv4("n"));
+        eventually("the mirror has seen both again", 10, || both(&seen.says()));
+        vs.ok("endpoint set a mirror-to=");
+
+        vs.ok("endpoint set a rate-in=10pps rate-out=10pps");
+        for (from, to, reason) in [(&a, &b, "rate-in"), (&b, &a, "rate-out")] {
+            let frame = frames::ethernet(mac(to), mac(from), 0x88b5, reason.as_bytes());
+            let ear = to.sniff();
+            from.sends(2000, &[&frame]);
+            eventually("all are counted as passed or dropped", 10, || {
+                vs.drops("a", "n", reason) + ear.count(&frame) as u64 >= 2000
+            });
+            assert!(vs.drops("a", "n", reason) > 1000, "{reason}");
+        }
+        for (line, text) in [
+            ("endpoint set a mirror-to=a", "cannot be a mirror of itself"),
+            ("endpoint set a mirror=sideways", "write in, out or both"),
+            ("endpoint set a rate-in=0mbit", "write a rate"),
+        ] {
+            vs.refuses(line, text);
         }
     });
 }

@@ -1,6 +1,7 @@
 //! VLANs, and LLDP. Tagged frames are made by hand, since the kernel may have no 802.1Q; tcpdump reads the tags at the other end.
 
-use vswitch_tests::{Background, Container, Sniffer, Vswitch, eventually, frames, guard};
+use crate::l2::Judge;
+use vswitch_tests::{Container, Sniffer, Vswitch, eventually, frames, guard};
 
 /// A frame to all behind these tags, the outer one first.
 fn tagged(from: &Container<'_>, tags: &[u16], text: &str) -> Vec<u8> {
@@ -13,13 +14,6 @@ fn tagged(from: &Container<'_>, tags: &[u16], text: &str) -> Vec<u8> {
 /// Waits for a frame without a tag, which may be shorter than it was with one.
 fn hears(ear: &Sniffer, frame: &[u8], text: &str) {
     eventually(&format!("{text:?} arrives"), 10, || ear.has_seen(&frame[..14 + text.len()]));
-}
-
-/// What tcpdump says of what arrives.
-fn judge(at: &Container<'_>) -> Background {
-    let judge = at.spawn("exec tcpdump -n -e -l -xx -i eth0 'ether proto 0x88b5 or vlan' 2>&1");
-    eventually("tcpdump listens", 10, || judge.output().contains("listening on"));
-    judge
 }
 
 /// Access ports meet in their VLAN alone; trunks carry theirs with tags, the native one without; what is not theirs is dropped, also
@@ -42,9 +36,9 @@ fn access_and_trunk() {
         let of_a = table.as_array().unwrap().iter().find(|one| one["endpoint"] == "a").unwrap();
         assert_eq!(of_a["vlan"], 10);
 
-        let (at_trunk, at_a, at_c) = (judge(&trunk), a.sniff(), c.sniff());
+        let (at_trunk, at_a, at_c) = (Judge::at(&trunk), a.sniff(), c.sniff());
         a.sends(1, &[&tagged(&a, &[], "from ten")]);
-        eventually("a's frame has its tag on the trunk", 10, || at_trunk.output().contains("vlan 10,"));
+        eventually("a's frame has its tag on the trunk", 10, || at_trunk.says().contains("vlan 10,"));
         trunk.sends(1, &[&tagged(&trunk, &[0x600a], "to ten")]);
         hears(&at_a, &tagged(&trunk, &[], "to ten"), "to ten");
         trunk.sends(1, &[&tagged(&trunk, &[20], "to twenty")]);
@@ -88,14 +82,14 @@ fn tags_in_tags() {
         let (one, two) =
             (run("one", "--opt vlan=100 --opt vlan-tunnel=true"), run("two", "--opt vlan=100 --opt vlan-tunnel=true"));
         let trunk = run("trunk", "--opt vlan-trunk=100 --opt vlan=none");
-        let (at_two, at_trunk) = (judge(&two), judge(&trunk));
+        let (at_two, at_trunk) = (Judge::at(&two), Judge::at(&trunk));
         one.sends(1, &[&tagged(&one, &[7], "customer")]);
         eventually("the far end of the tunnel gets the customer's tag", 10, || {
-            let said = at_two.output();
+            let said = at_two.says();
             said.contains("vlan 7,") && !said.contains("vlan 100,")
         });
         eventually("the trunk carries both", 10, || {
-            let said = at_trunk.output();
+            let said = at_trunk.says();
             said.contains("vlan 100,") && said.contains("vlan 7,")
         });
         one.pings(two.ipv4("n"));

@@ -264,7 +264,7 @@ impl Controller {
                 identity: identity(endpoint, on.network.options.anti_spoof && !on.network.is_passthru()),
                 mac_limit: on.network.options.mac_limit,
                 allowed,
-                features: features::in_effect(&state, one).to_features(),
+                features: features::to_switch(&state, one),
             };
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
@@ -277,6 +277,7 @@ impl Controller {
             let endpoint = one.endpoint.clone();
             names::publish_network(&state, &endpoint.network);
             self.settle_openings(&state, &endpoint.network);
+            self.follow_mirror(&state, &endpoint.name);
             self.announce(&state, &endpoint, port);
             self.follow_endpoint(&state, &endpoint);
             if let Some(identity) = identity(&endpoint, true) {

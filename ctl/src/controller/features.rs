@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use vswitch_api::endpoint::{Endpoint as ApiEndpoint, Violation};
 use vswitch_frame::MacAddr;
+use vswitch_switch::l2::{Mirror, PortFeatures};
 
 use super::state::{EndpointState, State};
 use super::{Controller, view};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Faults, PortOptions, closest};
+use crate::model::{Faults, MirrorWord, PortOptions, closest};
 use crate::store::Change;
 
 impl Controller {
@@ -44,7 +45,7 @@ impl Controller {
         one.endpoint.options = changed.options;
         let one = &state.endpoints[&id];
         if let Some(port) = one.port {
-            let features = in_effect(&state, one).to_features();
+            let features = to_switch(&state, one);
             self.inner
                 .switch
                 .set_features(port, features)
@@ -52,6 +53,18 @@ impl Controller {
         }
         tracing::info!(endpoint = one.endpoint.name, network = one.endpoint.network_name, "options changed");
         Ok(self.shown(&state, one))
+    }
+
+    /// Tells the switch of mirrors that lead to an endpoint, whose port is another one now.
+    pub(super) fn follow_mirror(&self, state: &State, name: &str) {
+        for one in state.endpoints.values() {
+            if let Some(port) = one.port
+                && in_effect(state, one).mirror_to.as_deref() == Some(name)
+                && let Err(error) = self.inner.switch.set_features(port, to_switch(state, one))
+            {
+                tracing::warn!(endpoint = one.endpoint.name, "its frames are not mirrored: {error}");
+            }
+        }
     }
 
     /// An endpoint with what its port has met.
@@ -75,6 +88,11 @@ impl State {
         mac: MacAddr,
         options: &PortOptions,
     ) -> Result<(), ControlError> {
+        if let Some((own, to)) = own.and_then(|own| self.endpoints.get(own)).zip(options.mirror_to.as_ref())
+            && own.endpoint.name == *to
+        {
+            return Err(ControlError::invalid(format!("{to} cannot be a mirror of itself; name another endpoint")));
+        }
         if let Some(on) = self.networks.get(network).filter(|_| options.is_in_vlans())
             && !on.network.has_vlans()
         {
@@ -106,6 +124,19 @@ impl State {
 pub(super) fn in_effect(state: &State, one: &EndpointState) -> PortOptions {
     let network = state.networks.get(&one.endpoint.network).map(|on| &on.network.options);
     network.map_or_else(|| one.endpoint.options.clone(), |options| one.endpoint.options.over(&options.ports))
+}
+
+/// What the switch is told of an endpoint's port now.
+pub(super) fn to_switch(state: &State, one: &EndpointState) -> PortFeatures {
+    let options = in_effect(state, one);
+    let word = options.mirror.unwrap_or(MirrorWord::Both);
+    let is_there = |other: &&EndpointState| other.endpoint.id != one.endpoint.id && other.port.is_some();
+    let named = |other: &&EndpointState| Some(&other.endpoint.name) == options.mirror_to.as_ref();
+    // Rather the one on the same network.
+    let found = state.endpoints.values().filter(named).filter(is_there);
+    let to = found.max_by_key(|other| other.endpoint.network == one.endpoint.network).and_then(|other| other.port);
+    let mirror = to.map(|to| Mirror { to, received: word != MirrorWord::Out, sent: word != MirrorWord::In });
+    PortFeatures { mirror, ..options.to_features() }
 }
 
 fn find(state: &State, endpoint: &str, network: Option<&str>) -> Result<Id, ControlError> {

@@ -66,7 +66,7 @@ pub use options::{GatewayMode, MIN_MTU_IPV6, NetworkOptions, PARENT_OPTION, Pars
 pub use overlay::{Overlay, OverlayWish, free_vni};
 pub use peering::{Peering, parse_traffic};
 pub use policy::{MOST_RULES, PolicyRecord, PolicyWish, Subject, SubjectWish, parse_policy};
-pub use port_options::PortOptions;
+pub use port_options::{MirrorWord, PortOptions};
 pub use process::{ProcessOptions, Ulimit, User, signal_number};
 pub use restart::{LastEnd, RestartPolicy, back_off};
 pub use subnet::{Family, SubnetWish, parse_subnet};

@@ -188,7 +188,11 @@ const NEEDLESS: [(&str, &str); 6] = [
 ];
 
 /// Options of endpoints that a network may have for all of its own.
-const PORT_KEYS: [&str; 7] = [
+const PORT_KEYS: [&str; 11] = [
+    "mirror",
+    "mirror-to",
+    "rate-in",
+    "rate-out",
     "isolation-group",
     "mac-sticky",
     "mcast-fast-leave",

@@ -31,12 +31,32 @@ pub struct PortOptions {
     pub mcast_router: Option<RouterWord>,
     /// Who leaves a group was alone in it.
     pub mcast_fast_leave: Option<bool>,
+    /// Who sees its frames, too.
+    pub mirror_to: Option<String>,
+    /// Which of them.
+    pub mirror: Option<MirrorWord>,
+    /// How much it may send.
+    pub rate_in: Option<Limit>,
+    /// How much is sent to it.
+    pub rate_out: Option<Limit>,
     /// The VLAN of what comes and goes without a tag.
     pub vlan: Option<VlanWord>,
     /// The VLANs that come and go with tags.
     pub vlan_trunk: Option<VlanSet>,
     /// Tags are its own business.
     pub vlan_tunnel: Option<bool>,
+}
+
+/// What `mirror` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MirrorWord {
+    /// What it sends.
+    In,
+    /// What it is sent.
+    Out,
+    /// Both.
+    Both,
 }
 
 /// What `vlan` says.
@@ -70,6 +90,10 @@ enum Key {
     MacStatic,
     McastFastLeave,
     McastRouter,
+    Mirror,
+    MirrorTo,
+    RateIn,
+    RateOut,
     StormBroadcast,
     StormMulticast,
     StormUnknown,
@@ -78,13 +102,17 @@ enum Key {
     VlanTunnel,
 }
 
-const KEYS: [(&str, Key); 12] = [
+const KEYS: [(&str, Key); 16] = [
     ("isolation-group", Key::IsolationGroup),
     ("mac-limit", Key::MacLimit),
     ("mac-sticky", Key::MacSticky),
     ("mac-static", Key::MacStatic),
     ("mcast-fast-leave", Key::McastFastLeave),
     ("mcast-router", Key::McastRouter),
+    ("mirror", Key::Mirror),
+    ("mirror-to", Key::MirrorTo),
+    ("rate-in", Key::RateIn),
+    ("rate-out", Key::RateOut),
     ("storm-broadcast", Key::StormBroadcast),
     ("storm-multicast", Key::StormMulticast),
     ("storm-unknown", Key::StormUnknown),
@@ -110,6 +138,10 @@ impl PortOptions {
             Key::MacSticky => take(&mut self.mac_sticky, name, value, BOOL, parsed),
             Key::McastFastLeave => take(&mut self.mcast_fast_leave, name, value, BOOL, parsed),
             Key::McastRouter => take(&mut self.mcast_router, name, value, "auto, always or never", router),
+            Key::Mirror => take(&mut self.mirror, name, value, "in, out or both", mirror),
+            Key::MirrorTo => take(&mut self.mirror_to, name, value, "the name of a container or endpoint", endpoint),
+            Key::RateIn => take(&mut self.rate_in, name, value, RATE, parsed),
+            Key::RateOut => take(&mut self.rate_out, name, value, RATE, parsed),
             Key::StormBroadcast => take(&mut self.storm_broadcast, name, value, RATE, parsed),
             Key::StormMulticast => take(&mut self.storm_multicast, name, value, RATE, parsed),
             Key::StormUnknown => take(&mut self.storm_unknown, name, value, RATE, parsed),
@@ -138,6 +170,10 @@ impl PortOptions {
             storm_unknown: own.storm_unknown.or(defaults.storm_unknown),
             mcast_router: own.mcast_router.or(defaults.mcast_router),
             mcast_fast_leave: own.mcast_fast_leave.or(defaults.mcast_fast_leave),
+            mirror_to: own.mirror_to.or_else(|| defaults.mirror_to.clone()),
+            mirror: own.mirror.or(defaults.mirror),
+            rate_in: own.rate_in.or(defaults.rate_in),
+            rate_out: own.rate_out.or(defaults.rate_out),
             vlan: own.vlan.or(defaults.vlan),
             vlan_trunk: own.vlan_trunk.or_else(|| defaults.vlan_trunk.clone()),
             vlan_tunnel: own.vlan_tunnel.or(defaults.vlan_tunnel),
@@ -154,6 +190,10 @@ impl PortOptions {
             Key::MacStatic => self.mac_static.as_deref().map(|macs| joined(macs.iter())),
             Key::McastFastLeave => self.mcast_fast_leave.map(|fast| fast.to_string()),
             Key::McastRouter => self.mcast_router.map(|word| word.text().to_owned()),
+            Key::Mirror => self.mirror.map(|word| word.text().to_owned()),
+            Key::MirrorTo => self.mirror_to.clone(),
+            Key::RateIn => self.rate_in.map(|limit| limit.to_string()),
+            Key::RateOut => self.rate_out.map(|limit| limit.to_string()),
             Key::StormBroadcast => self.storm_broadcast.map(|limit| limit.to_string()),
             Key::StormMulticast => self.storm_multicast.map(|limit| limit.to_string()),
             Key::StormUnknown => self.storm_unknown.map(|limit| limit.to_string()),
@@ -220,7 +260,7 @@ impl PortOptions {
         }
     }
 
-    /// What the switch is told.
+    /// What the switch is told; who `mirror-to` is, is somebody else's to know.
     #[must_use]
     pub fn to_features(&self) -> PortFeatures {
         PortFeatures {
@@ -233,6 +273,9 @@ impl PortOptions {
                 multicast: self.storm_multicast,
                 unknown: self.storm_unknown,
             },
+            mirror: None,
+            rate_in: self.rate_in,
+            rate_out: self.rate_out,
             vlan: self.to_port_vlan(),
             multicast: Manner {
                 router: match self.mcast_router {
@@ -256,11 +299,29 @@ impl RouterWord {
     }
 }
 
+impl MirrorWord {
+    const fn text(self) -> &'static str {
+        match self {
+            MirrorWord::In => "in",
+            MirrorWord::Out => "out",
+            MirrorWord::Both => "both",
+        }
+    }
+}
+
 const BOOL: &str = "true or false";
 const RATE: &str = "a rate such as 1000pps, 10mbit or both with a comma between";
 
 fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
+}
+
+fn mirror(text: &str) -> Option<MirrorWord> {
+    [MirrorWord::In, MirrorWord::Out, MirrorWord::Both].into_iter().find(|word| word.text() == text)
+}
+
+fn endpoint(text: &str) -> Option<String> {
+    super::container_name(text).ok()
 }
 
 fn vlan_word(text: &str) -> Option<VlanWord> {
@@ -323,6 +384,10 @@ mod tests {
             ("mac-static", "02:00:00:00:00:01,02:00:00:00:00:02"),
             ("mcast-fast-leave", "true"),
             ("mcast-router", "never"),
+            ("mirror", "in"),
+            ("mirror-to", "monitor"),
+            ("rate-in", "20mbit"),
+            ("rate-out", "1000pps,5mbit"),
             ("storm-broadcast", "100pps"),
             ("storm-multicast", "1000pps,10mbit"),
             ("storm-unknown", "1gbit"),

@@ -31,6 +31,12 @@ crate::reasons! {
         Reflection = "reflection",
         /// Ingress and egress are isolated from each other (icc=false, one isolation group).
         Isolated = "isolated",
+        /// A copy for a mirror found no buffer, or no room there.
+        MirrorLost = "mirror-lost",
+        /// More than the port may send in all (rate-in).
+        RateIn = "rate-in",
+        /// More than is to be sent to the egress port (rate-out).
+        RateOut = "rate-out",
         /// More broadcasts than the port may send (storm control).
         StormBroadcast = "storm-broadcast",
         /// More frames to groups than the port may send (storm control).

@@ -78,7 +78,8 @@ impl Bucket {
         let passed = self.filled.map_or(0, |filled| now.as_millis().saturating_sub(filled.as_millis()));
         let more = i64::try_from(self.rate.saturating_mul(passed)).unwrap_or(i64::MAX);
         self.level = self.level.saturating_add(more).min(self.full);
-        self.filled = Some(now);
+        // Who has no clock at hand asks with an earlier one.
+        self.filled = self.filled.max(Some(now));
         self.level > 0
     }
 

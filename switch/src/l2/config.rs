@@ -1,6 +1,6 @@
 //! What control may ask of a port.
 
-use vswitch_frame::MacAddr;
+use vswitch_frame::{MacAddr, PortId};
 
 use super::{Limit, Manner, PortVlan};
 
@@ -17,10 +17,27 @@ pub struct PortFeatures {
     pub statics: Vec<MacAddr>,
     /// How much of what goes to many it may send.
     pub storm: Storm,
+    /// How much it may send in all.
+    pub rate_in: Option<Limit>,
+    /// How much is sent to it.
+    pub rate_out: Option<Limit>,
+    /// Who sees its frames, too.
+    pub mirror: Option<Mirror>,
     /// Its VLANs; without, it is in the default one.
     pub vlan: Option<PortVlan>,
     /// How it is treated where its network snoops.
     pub multicast: Manner,
+}
+
+/// Copies of a port's frames for another port. Forgotten when that one goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where they go.
+    pub to: PortId,
+    /// Of what comes in.
+    pub received: bool,
+    /// Of what leaves.
+    pub sent: bool,
 }
 
 /// Limits of storm control.

@@ -19,12 +19,13 @@ mod storm;
 mod violations;
 mod vlan;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use vswitch_frame::vlan::VlanTag;
 use vswitch_frame::{DropReason, FrameBuf, MacAddr, Packet, PortId, Timestamp, VlanId};
 
-pub use config::{PortFeatures, Storm};
+use bucket::{Cost, Policer};
+pub use config::{Mirror, PortFeatures, Storm};
 pub use limit::{Limit, LimitFault};
 pub use lldp::LldpNeighbour;
 pub(crate) use lldp::Neighbours as LldpNeighbours;
@@ -37,6 +38,7 @@ pub(crate) use vlan::{Edit, tag};
 pub use vlan::{PortVlan, VlanSet, VlanSetFault};
 
 use crate::NetworkConfig;
+use crate::shared::lock;
 use crate::snapshot::Network;
 use crate::verdict::{Cause, Verdict};
 
@@ -49,6 +51,10 @@ pub struct Features {
     snooping: Option<Arc<Snooping>>,
     /// Some port has to do with VLANs, so all are asked.
     vlans: bool,
+    /// Some port is sent only so much.
+    rates: bool,
+    /// What some port sends is mirrored.
+    mirrors: bool,
 }
 
 /// A port that asks for something.
@@ -57,6 +63,8 @@ struct PortState {
     id: PortId,
     config: PortFeatures,
     storm: Option<StormControl>,
+    rate_in: Option<Mutex<Policer>>,
+    rate_out: Option<Mutex<Policer>>,
 }
 
 /// The features as they are for a frame that came in by one port.
@@ -80,11 +88,33 @@ impl Features {
         features.ports.retain(|port| port.id != id);
         if config != PortFeatures::default() {
             let storm = StormControl::new(&config.storm);
-            features.ports.push(Arc::new(PortState { id, config, storm }));
+            let [rate_in, rate_out] =
+                [config.rate_in, config.rate_out].map(|limit| limit.map(|limit| Mutex::new(Policer::new(limit))));
+            features.ports.push(Arc::new(PortState { id, config, storm, rate_in, rate_out }));
             features.ports.sort_unstable_by_key(|port| port.id);
         }
         features.vlans = features.ports.iter().any(|port| port.config.vlan.is_some());
+        features.rates = features.ports.iter().any(|port| port.rate_out.is_some());
+        let sent = |port: &Arc<PortState>| port.config.mirror.is_some_and(|mirror| mirror.sent);
+        features.mirrors = features.ports.iter().any(sent);
         features.or_nothing()
+    }
+
+    /// Without mirrors that lead to a port that is gone; `None`: there are none.
+    pub(crate) fn without_mirrors_to(self: &Arc<Features>, gone: PortId) -> Option<Option<Arc<Features>>> {
+        let leads = |port: &&Arc<PortState>| port.config.mirror.is_some_and(|mirror| mirror.to == gone);
+        let mut left = None;
+        for port in self.ports.iter().filter(leads) {
+            let before = left.unwrap_or_else(|| Some(Arc::clone(self)));
+            left = Some(Features::with(before.as_ref(), port.id, PortFeatures { mirror: None, ..port.config.clone() }));
+        }
+        left
+    }
+
+    /// Who sees what a port sends.
+    pub(crate) fn mirror_of_sent(&self, port: PortId) -> Option<PortId> {
+        let mirror = self.port(port).filter(|_| self.mirrors)?.config.mirror?;
+        (mirror.sent && mirror.to != port).then_some(mirror.to)
     }
 
     /// Without a port that is gone.
@@ -102,18 +132,23 @@ impl Features {
 
     /// Whether what leaves by its ports is looked at.
     pub(crate) const fn dresses(&self) -> bool {
-        self.vlans
+        self.vlans || self.rates || self.mirrors
     }
 
     /// What is done to a frame so that a port can send it.
     ///
     /// # Errors
     /// The reason why it does not leave there.
-    pub(crate) fn dress(&self, port: PortId, buffer: &FrameBuf) -> Result<Edit, DropReason> {
-        if !self.vlans {
-            return Ok(Edit::Keep);
+    pub(crate) fn dress(&self, port: PortId, buffer: &FrameBuf, now: Timestamp) -> Result<Edit, DropReason> {
+        let edit = match self.vlans {
+            true => vlan::dress(self.vlan(port), tag(buffer).map_or(0, VlanTag::vid))?,
+            false => Edit::Keep,
+        };
+        let rate = self.port(port).and_then(|port| port.rate_out.as_ref());
+        match rate {
+            Some(rate) if !lock(rate).passes(Cost::of(&buffer.packet()), now) => Err(DropReason::RateOut),
+            _ => Ok(edit),
         }
-        vlan::dress(self.vlan(port), tag(buffer).map_or(0, VlanTag::vid))
     }
 
     fn vlan(&self, port: PortId) -> Option<&PortVlan> {
@@ -173,6 +208,12 @@ impl Place<'_> {
         vlan::classify(self.port.and_then(|port| port.config.vlan.as_ref()), buffer)
     }
 
+    /// Who sees what comes in here.
+    pub(crate) fn mirror(self) -> Option<PortId> {
+        let mirror = self.port?.config.mirror?;
+        (mirror.received && mirror.to != self.ingress).then_some(mirror.to)
+    }
+
     /// The VLAN that a frame is in, if it is not the default one.
     pub(crate) fn vlan_of(self, packet: &Packet<'_>) -> Option<VlanId> {
         if !self.features.vlans {
@@ -201,6 +242,11 @@ impl Place<'_> {
             }
             Some(Verdict::Forward(port)) if !self.reaches(port) => return Some(DropReason::Isolated.into()),
             _ => {}
+        }
+        if let Some(rate) = self.port.and_then(|port| port.rate_in.as_ref())
+            && !lock(rate).passes(Cost::of(packet), now)
+        {
+            return Some(DropReason::RateIn.into());
         }
         let flooded = matches!(verdict, Some(Verdict::Flood | Verdict::FloodBut(_)));
         if let Some(storm) = self.port.and_then(|port| port.storm.as_ref())
