@@ -97,11 +97,12 @@ fn secured_addresses() {
         vs.expect_drops("c", "n", "static-entry", 2);
         a.pings(b.ipv4("n"));
         // What contradicts somebody, and what makes no sense, is refused in a sentence.
+        vs.ok("create --name idle --network bridge -- true");
         let taken = c.endpoint("n").mac_address;
         for (line, text) in [
             (format!("endpoint set a mac-static={STRANGER_TEXT}"), "is an address of b on network n"),
             (format!("endpoint set a mac-static={taken}"), "is an address of c on network n"),
-            (format!("create --network n --mac-address {STRANGER_TEXT} -- true"), "is an address of b on network n"),
+            (format!("network connect --mac-address {STRANGER_TEXT} n idle"), "is an address of b on network n"),
             ("endpoint set a mac-sticky=perhaps".into(), "write true or false"),
             ("endpoint set a mac-stiky=true".into(), "did you mean mac-sticky?"),
             ("endpoint set a mac-limit=0".into(), "at least 1"),
@@ -109,7 +110,7 @@ fn secured_addresses() {
             ("endpoint set a --network host mac-limit=1".into(), "is not connected"),
             ("network create bad --opt mac-static=02:00:00:00:00:01".into(), "is for one endpoint"),
             ("network create bad --opt isolation-grup=x".into(), "did you mean isolation-group?"),
-            ("create --network n --opt isolation-group=a+b -- true".into(), "failed to parse isolation-group"),
+            ("network connect --opt isolation-group=a+b n idle".into(), "failed to parse isolation-group"),
         ] {
             vs.refuses(&line, text);
         }

@@ -58,13 +58,14 @@ fn access_and_trunk() {
         vs.up();
         a.pings(b.ipv4("n"));
         a.cannot_ping(d.ipv4("n"));
+        vs.ok("create --name idle --network bridge -- true");
         for (line, text) in [
             ("endpoint set a vlan=4095", "write a VLAN id from 1 to 4094"),
             ("endpoint set a vlan=0", "write a VLAN id from 1 to 4094"),
             ("endpoint set trunk vlan=20", "VLAN 20 would have a tag"),
             ("endpoint set a vlan=none", "is for trunks"),
             ("endpoint set trunk vlan-tunnel=true", "leave one of them out"),
-            ("create --network n --opt vlan-trunk=20-10 -- true", "write VLAN ids"),
+            ("network connect --opt vlan-trunk=20-10 n idle", "write VLAN ids"),
             ("network create bad --opt vlan=10", "is for one endpoint"),
         ] {
             vs.refuses(line, text);

@@ -65,13 +65,13 @@ pub(crate) struct AllowArgs {
     macs: Vec<String>,
     /// Option of its port, such as isolation-group=tenants or mac-sticky=true (repeat for more)
     #[arg(long = "opt", value_name = "KEY=VALUE", value_parser = key_value)]
-    options: Vec<(String, String)>,
+    port_options: Vec<(String, String)>,
 }
 
 impl AllowArgs {
     /// Adds them to what an endpoint is asked to be.
     pub(crate) fn put_into(self, endpoint: &mut EndpointConfig) {
-        endpoint.driver_opts.extend(self.options);
+        endpoint.driver_opts.extend(self.port_options);
         for (key, values) in [("allow-address", self.addresses), ("allow-mac", self.macs)] {
             if values.is_empty() {
                 continue;
