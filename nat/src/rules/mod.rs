@@ -250,6 +250,12 @@ impl Rules {
         self.policies.cover(network)
     }
 
+    /// Whether there are policies at all.
+    #[inline]
+    pub(crate) fn have_policies(&self) -> bool {
+        !self.policies.is_empty()
+    }
+
     /// Whether policies let `from` open `flow`, whose destination is where it really goes, towards `to`.
     #[inline]
     pub(crate) fn check_policy(&self, from: End, to: End, flow: &Tuple, ports: Ports) -> Result<(), NatDrop> {
@@ -307,8 +313,11 @@ impl Rules {
     /// so get what that one's clients send (Linux's "port shadowing"). The service itself may call from its port.
     #[must_use]
     pub(crate) fn shadows(&self, original: &Tuple, reply: &Tuple) -> bool {
+        if self.publishes.is_empty() || !original.protocol().has_ports() {
+            return false;
+        }
         let own = (original.source(), original.source_port());
-        original.protocol().has_ports() && self.published(reply).is_some_and(|target| target != own)
+        self.published(reply).is_some_and(|target| target != own)
     }
 
     /// Whether these publish a port that `earlier` ones did not, or another way.

@@ -113,6 +113,10 @@ impl Publishes {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Where a packet to this address and port goes.
     pub(super) fn target(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<(IpAddr, u16)> {
         let matches =

@@ -68,7 +68,8 @@ impl Nat {
         }
         let (tuple, settings) = (opening.tuple, context.rules.settings());
         let towards = opening.target.map_or(tuple, |(address, port)| tuple.with_destination(address, port));
-        let external = opening.source.is_some_and(|source| context.rules.external_for(tuple.source()) == Some(source));
+        let is_external = |source| context.rules.external_for(tuple.source()) == Some(source);
+        let external = opening.kind == FlowKind::Masquerade || opening.source.is_some_and(is_external);
         let mapping = (external && is_mappable(tuple.protocol())).then_some(settings.mapping);
         let attempt = Attempt { context, opening, towards, mapping };
 

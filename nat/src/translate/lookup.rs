@@ -268,6 +268,9 @@ fn check_policy(
     segment: Option<&Segment>,
     target: Option<(IpAddr, u16)>,
 ) -> Result<(), NatDrop> {
+    if !context.rules.have_policies() {
+        return Ok(());
+    }
     let goes = target.map_or(*tuple, |(address, port)| tuple.with_destination(address, port));
     let from = End { leg: context.ingress, address: goes.source() };
     let to = End { leg: egress, address: goes.destination() };
