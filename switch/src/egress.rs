@@ -137,6 +137,7 @@ fn dress(
 }
 
 /// Where a list leaves, and when.
+#[derive(Clone, Copy)]
 struct Exit<'e> {
     snapshot: &'e Snapshot,
     port: &'e Port,
