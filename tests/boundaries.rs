@@ -13,12 +13,17 @@ use std::{
 use serde_json::Value;
 
 /// Package, its folder, and the workspace packages that it may import. `None`: all.
-const PACKAGES: [(&str, &str, Option<&[&str]>); 11] = [
+const PACKAGES: [(&str, &str, Option<&[&str]>); 12] = [
     ("vswitch-frame", "switch/frame", Some(&[])),
     ("vswitch-capture", "switch/capture", Some(&["vswitch-frame"])),
+    ("vswitch-wire", "switch/wire", Some(&["vswitch-frame"])),
     ("vswitch-nat", "nat", Some(&["vswitch-frame"])),
     ("vswitch-tunnel", "tunnel", Some(&["vswitch-frame"])),
-    ("vswitch-switch", "switch", Some(&["vswitch-frame", "vswitch-capture", "vswitch-nat", "vswitch-tunnel"])),
+    (
+        "vswitch-switch",
+        "switch",
+        Some(&["vswitch-frame", "vswitch-capture", "vswitch-wire", "vswitch-nat", "vswitch-tunnel"]),
+    ),
     ("vswitch-api", "ctl/api", Some(&["vswitch-frame"])),
     ("vswitch-ctl", "ctl", Some(&["vswitch-api", "vswitch-switch", "vswitch-frame"])),
     ("vswitch-cli", "ctl/cli", Some(&["vswitch-api", "vswitch-frame"])),
@@ -28,8 +33,9 @@ const PACKAGES: [(&str, &str, Option<&[&str]>); 11] = [
 ];
 
 /// Packages that a package may not name in its manifest, not even for its tests.
-const BANNED_PACKAGES: [(&str, &[&str]); 5] = [
+const BANNED_PACKAGES: [(&str, &[&str]); 6] = [
     ("vswitch-capture", &["libc", "rustix", "nix", "socket2", "mio", "tokio", "rtnetlink"]),
+    ("vswitch-wire", &["libc", "rustix", "nix", "socket2", "mio", "tokio", "rtnetlink"]),
     ("vswitch-frame", &["libc", "rustix", "nix", "socket2", "mio", "tokio", "rtnetlink"]),
     ("vswitch-nat", &["libc", "rustix", "nix", "socket2", "mio", "tokio", "rtnetlink"]),
     ("vswitch-tunnel", &["libc", "rustix", "nix", "socket2", "mio", "tokio", "rtnetlink"]),
@@ -130,7 +136,7 @@ fn too_long(path: &str, source: &str) -> Vec<String> {
 
 /// Sockets, clocks and other ways to the outside world in a pure engine's source.
 fn impure(path: &str, source: &str) -> Vec<String> {
-    let engine = ["switch/frame/src/", "switch/capture/src/", "nat/src/", "tunnel/src/"]
+    let engine = ["switch/frame/src/", "switch/capture/src/", "switch/wire/src/", "nat/src/", "tunnel/src/"]
         .iter()
         .any(|folder| path.starts_with(folder));
     if !engine {

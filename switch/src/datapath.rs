@@ -19,7 +19,7 @@ use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 
 use crate::l2::{Features, GroupMember, LldpNeighbour, LldpNeighbours, PortFeatures, Violation};
-use crate::lab::{Capture, CaptureSpec, Lab, MOST_CAPTURES, Shared, Tap};
+use crate::lab::Wires;
 use crate::overlay;
 use crate::port::Port;
 use crate::router::{self, Plan, Router, RouterConfig};
@@ -48,10 +48,13 @@ pub struct Datapath {
     control: Mutex<Control>,
     /// What the ticker is to tell other stations.
     announcements: Mutex<VecDeque<(Weak<Port>, Announcement)>>,
+    wires: Arc<Wires>,
 }
 
 /// The stream of [`Settings::rng`] that the router's seed comes from; the workers' are their indices.
 const ROUTER: u64 = u64::MAX;
+/// The stream that the wires' seed comes from.
+const WIRES: u64 = u64::MAX - 1;
 
 /// Most announcements that wait: about as many as the ticker sends in a moment.
 const MOST_ANNOUNCEMENTS: usize = 4096;
@@ -76,13 +79,15 @@ impl Datapath {
     /// An empty switch for `workers` workers.
     #[must_use]
     pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
+        let clock = Clock::start();
         Arc::new(Datapath {
+            wires: Arc::new(Wires::new(clock, settings.rng(WIRES).next_u64())),
             fdb: Fdb::new(&settings),
             router: Router::new(settings.flows, settings.rng(ROUTER).next_u64()),
             settings,
             workers,
             lldp: LldpNeighbours::default(),
-            clock: Clock::start(),
+            clock,
             snapshot: ArcSwap::default(),
             control: Mutex::new(Control { load: vec![0; workers], ..Control::default() }),
             announcements: Mutex::default(),
@@ -108,6 +113,12 @@ impl Datapath {
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// What the wires between endpoints and ports have in common.
+    #[must_use]
+    pub const fn wires(&self) -> &Arc<Wires> {
+        &self.wires
     }
 
     /// Adds a network.
@@ -255,8 +266,8 @@ impl Datapath {
         };
         let features = config.features.clone();
         self.secure(id, &features, config.mac_limit);
-        // The workers, the ticker and control count.
-        let port = Arc::new(Port::new(id, config, device, worker, self.workers + 2));
+        // The workers, the ticker, control and the wires count.
+        let port = Arc::new(Port::new(id, config, device, worker, self.workers + 3));
         network.members.push(id);
         network.features = Features::with(network.features.as_ref(), id, features);
         if port.service().is_some() {
@@ -368,6 +379,7 @@ impl Datapath {
         let port = slot.and_then(Option::take).ok_or(SwitchError::UnknownPort(id))?;
         next.service = next.service.filter(|service| *service != id);
         let gone = next.retain_taps(|tap| tap.on.without_port(id));
+        self.forget_wire(&mut next, id);
         if let Some(mut network) = next.network(port.config.network).map(|network| Network::clone(network)) {
             network.members.retain(|&member| member != id);
             network.features = Features::without(network.features.as_ref(), id);
@@ -477,43 +489,6 @@ impl Datapath {
             router: snapshot.router.as_ref().map(|plan| self.router.stats(plan)),
             vteps,
             overlays,
-        }
-    }
-
-    /// Begins a capture, which workers follow from their next burst on.
-    ///
-    /// # Errors
-    /// When there are as many as there may be.
-    pub fn capture(self: &Arc<Self>, spec: CaptureSpec) -> Result<Capture, SwitchError> {
-        let (tap, capture) = Capture::new(self, spec);
-        self.add_tap(tap)?;
-        Ok(capture)
-    }
-
-    /// Lets a tap see frames from the next burst of each worker on.
-    ///
-    /// # Errors
-    /// When there are as many as there may be.
-    fn add_tap(&self, tap: Tap) -> Result<(), SwitchError> {
-        let _control = self.control();
-        let mut next = Snapshot::clone(&self.snapshot());
-        let mut lab = next.lab.take().map_or_else(Lab::default, |lab| Lab::clone(&lab));
-        if lab.taps.len() >= MOST_CAPTURES {
-            return Err(SwitchError::TooManyCaptures);
-        }
-        lab.taps.push(tap);
-        next.lab = Some(Arc::new(lab));
-        self.publish(next);
-        Ok(())
-    }
-
-    /// Takes a tap away, if it is still there.
-    pub(crate) fn remove_tap(&self, shared: &Arc<Shared>) {
-        let _control = self.control();
-        let mut next = Snapshot::clone(&self.snapshot());
-        let other = |tap: &Tap| (!Arc::ptr_eq(&tap.shared, shared)).then(|| tap.on.clone());
-        if !next.retain_taps(other).is_empty() {
-            self.publish(next);
         }
     }
 

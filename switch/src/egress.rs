@@ -62,6 +62,7 @@ impl Egress {
                     dress(Exit { snapshot, port, cells, now: self.now }, buffers, list, &mut watch, &mut self.mirrored)
                 });
                 if let Some(watch) = &mut watch {
+                    watch.lab.leave(port, buffers, list, watch.numbers);
                     watch.down(port, buffers, list);
                 }
                 port.send(burst, &mut self.outbound, buffers, list, cells, watch);
@@ -75,6 +76,25 @@ impl Egress {
         if snapshot.lab.is_some() {
             self.numbers.clear();
         }
+    }
+
+    /// Sends all `buffers`, which come from the wire of `port`.
+    pub(crate) fn send_past_wire(
+        &mut self,
+        snapshot: &Snapshot,
+        port: &Port,
+        sender: usize,
+        burst: &mut Burst,
+        buffers: &mut [FrameBuf],
+    ) {
+        let all: Vec<u16> = (0..).zip(&*buffers).map(|(index, _)| index).collect();
+        let watch = snapshot.lab.as_deref().map(|lab| {
+            let mut watch = Watch { lab, numbers: &mut self.numbers };
+            watch.down(port, buffers, &all);
+            watch
+        });
+        port.send(burst, &mut self.outbound, buffers, &all, port.counters.of(sender), watch);
+        self.numbers.clear();
     }
 
     #[cold]

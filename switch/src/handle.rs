@@ -12,10 +12,12 @@ use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
+use vswitch_wire::Change;
 
 use crate::datapath::Datapath;
 use crate::l2::{GroupMember, LldpNeighbour, PortFeatures, Violation};
-use crate::lab::{Capture, CaptureSpec, MOST_CAPTURES};
+use crate::lab::departures::DeparturesThread;
+use crate::lab::{Capture, CaptureSpec, Direction, MOST_CAPTURES, WireReport};
 use crate::lan::Hearing;
 use crate::overlay::VtepId;
 use crate::port::{Port, Service, ServicePort};
@@ -88,6 +90,9 @@ pub enum SwitchError {
     /// There are as many as there may be.
     #[error("as many captures run as can at a time ({MOST_CAPTURES}); end one of them")]
     TooManyCaptures,
+    /// There are as many as there may be.
+    #[error("too many changes of wires wait to be taken back; try again later, or without a time")]
+    TooManyChanges,
     /// What the router is to do contradicts itself.
     #[error(transparent)]
     Rules(#[from] vswitch_nat::RulesError),
@@ -99,6 +104,9 @@ pub struct Switch {
     pub(crate) datapath: Arc<Datapath>,
     pub(crate) workers: Vec<Handle>,
     ticker: Option<Ticker>,
+    on_end: OnEnd,
+    /// What delivers what waits on wires, from the first one on.
+    departures: Mutex<Option<DeparturesThread>>,
     /// Ports that a worker has not let go in time.
     late: Mutex<Vec<Late>>,
 }
@@ -142,7 +150,14 @@ impl Switch {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let count = settings.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS)).max(1);
         let datapath = Datapath::new(settings, count);
-        let mut switch = Switch { workers: Vec::new(), ticker: None, datapath, late: Mutex::default() };
+        let mut switch = Switch {
+            workers: Vec::new(),
+            ticker: None,
+            on_end: on_end.clone(),
+            departures: Mutex::default(),
+            datapath,
+            late: Mutex::default(),
+        };
         for index in 0..count {
             let worker = Handle::start(&switch.datapath, index, on_end);
             switch.workers.push(worker.map_err(|source| SwitchError::Io { action: "start a worker", source })?);
@@ -435,6 +450,66 @@ impl Switch {
         Ok(capture)
     }
 
+    /// Changes what happens on the wires of ports, all at once, and takes it back after a time. When this returns, it is in force.
+    ///
+    /// # Errors
+    /// When there is no such port, too much is to be taken back, no thread or timer is left, or a worker does not answer.
+    pub fn change_wires(
+        &self,
+        ports: &[PortId],
+        directions: &[Direction],
+        change: &Change,
+        time: Option<Duration>,
+    ) -> Result<(), SwitchError> {
+        self.start_departures()?;
+        let time = time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.datapath.change_wires(ports, directions, change, time)?;
+        self.ask_all(Command::Refresh).wait(PATIENCE)
+    }
+
+    /// Lets the endpoints of some ports not hear those of others. When this returns, it is in force.
+    ///
+    /// # Errors
+    /// As [`Switch::change_wires`].
+    pub fn cut(&self, senders: &[PortId], receivers: &[PortId]) -> Result<(), SwitchError> {
+        self.start_departures()?;
+        self.datapath.cut(senders, receivers)?;
+        self.ask_all(Command::Refresh).wait(PATIENCE)
+    }
+
+    /// Lets all hear each other again, or those of these ports. When this returns, it is in force.
+    ///
+    /// # Errors
+    /// When a worker does not answer.
+    pub fn heal(&self, ports: Option<&[PortId]>) -> Result<(), SwitchError> {
+        self.datapath.heal(ports);
+        self.ask_all(Command::Refresh).wait(PATIENCE)
+    }
+
+    /// What happens and happened on wires.
+    #[must_use]
+    pub fn wire_reports(&self) -> Vec<WireReport> {
+        self.datapath.wire_reports()
+    }
+
+    /// What everything that happens by chance comes from; given another one, it begins again.
+    #[must_use]
+    pub fn lab_seed(&self, again: Option<u64>) -> u64 {
+        if let Some(seed) = again {
+            self.datapath.reseed_wires(seed);
+        }
+        self.datapath.wires().seed()
+    }
+
+    fn start_departures(&self) -> Result<(), SwitchError> {
+        let mut departures = lock(&self.departures);
+        if departures.is_none() {
+            let started = DeparturesThread::start(&self.datapath, &self.on_end);
+            *departures = Some(started.map_err(|source| SwitchError::Io { action: "start the wires", source })?);
+        }
+        Ok(())
+    }
+
     /// Ports whose interface is gone for good; control should remove them.
     #[must_use]
     pub fn lost_ports(&self) -> Vec<PortId> {
@@ -492,6 +567,9 @@ impl Drop for Switch {
     fn drop(&mut self) {
         for worker in &mut self.workers {
             worker.stop();
+        }
+        if let Some(departures) = lock(&self.departures).take() {
+            departures.stop();
         }
         if let Some(ticker) = self.ticker.take() {
             ticker.stop();

@@ -7,7 +7,7 @@
 //! - A *port* attaches a device ([`PortDevice`]: AF_PACKET on a veth, TAP, memory) to a network. With an [`Identity`] it
 //!   is checked for spoofing.
 //! - [`l2`] is what ports may ask for beyond learning: isolation groups, secured addresses.
-//! - A [`lab`] is there while somebody looks at frames: captures.
+//! - A [`lab`] is there while somebody looks at frames or makes wires worse: captures, impairments.
 //! - The [`fdb`] says which port a station is behind. A [`snapshot`] is what control told the workers.
 //!
 //! # Life of a frame
@@ -76,6 +76,8 @@ pub use vswitch_capture as capture;
 pub use vswitch_nat as nat;
 /// The tunnel's vocabulary, for those who configure overlay networks.
 pub use vswitch_tunnel as tunnel;
+/// What happens on wires, for those who want something to.
+pub use vswitch_wire as wire;
 
 pub use port::{
     Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,

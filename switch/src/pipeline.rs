@@ -101,15 +101,46 @@ impl Pipeline {
     /// # Panics
     /// When there are more than 65,536 buffers, or fewer than received.
     pub fn process(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
+        let received = match &self.snapshot.lab {
+            Some(lab) => lab.arrive(ingress, &mut buffers[..received], &mut self.egress.numbers),
+            None => received,
+        };
+        self.decide(ingress, buffers, received, now);
+    }
+
+    /// As [`Pipeline::process`], for frames that come from the wire of `ingress`, and are known as these already.
+    pub(crate) fn process_off_wire(
+        &mut self,
+        ingress: &Port,
+        buffers: &mut [FrameBuf],
+        numbers: &[u64],
+        now: Timestamp,
+    ) {
+        self.egress.numbers.set(numbers);
+        self.decide(ingress, buffers, numbers.len(), now);
+    }
+
+    /// Sends frames that come from the wire of `port`, on their way to its endpoint.
+    pub(crate) fn send_off_wire(&mut self, port: &Port, burst: &mut Burst, buffers: &mut [FrameBuf], numbers: &[u64]) {
+        self.egress.numbers.set(numbers);
+        self.egress.send_past_wire(&self.snapshot, port, self.worker, burst, buffers);
+    }
+
+    /// Shows what a wire lost while frames of it were on their way.
+    pub(crate) fn show_losses(&self, port: &Port, losses: &[vswitch_wire::Told]) {
+        if let Some(lab) = &self.snapshot.lab {
+            lab.show_losses(port, losses);
+        }
+    }
+
+    #[inline]
+    fn decide(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
         let snapshot = Arc::clone(&self.snapshot);
         self.egress.now = now;
         let cells = ingress.counters.of(self.worker);
         let (frames, spare) = buffers.split_at_mut(received);
         let mut spare = Spare::new(spare, received);
         cells.received(wide(received), wide(frames.iter().map(FrameBuf::len).sum()));
-        if let Some(lab) = &snapshot.lab {
-            lab.up(ingress, frames, &mut self.egress.numbers);
-        }
         if ingress.service().is_some() {
             return self.answer_by_service(ingress, &snapshot, frames, &mut spare, now);
         }

@@ -127,6 +127,44 @@ impl Segments<'_> {
         length
     }
 
+    /// Writes some segments, of which there is at least one, into `out` as the one shorter super-frame that they are; returns its length in
+    /// bytes, and what is left undone of it. Segments of UDP are written one by one.
+    ///
+    /// # Panics
+    /// When there are no such segments, or `out` is shorter than they.
+    pub fn write_run(&self, run: Range<usize>, offload: Offload, out: &mut [u8]) -> (usize, Offload) {
+        if run.len() == 1 {
+            return (self.write(run.start, out), Offload::NONE);
+        }
+        assert!(self.kind != GsoKind::Udp && run.end <= self.count, "a run of segments of TCP");
+        let from = self.header_len + run.start * self.size;
+        let payload = from..(self.header_len + run.end * self.size).min(self.headers.l3_end());
+        let length = self.header_len + payload.len();
+        let header = &mut out[..self.header_len];
+        header.copy_from_slice(&self.frame[..self.header_len]);
+        self.finish_l3(run.start, payload.len(), header);
+        // The end of the whole keeps its flags.
+        let count = run.start + if run.end == self.count { 1 } else { 2 };
+        let l4 = self.headers.l4_offset();
+        Segments { count, ..*self }.number(run.start, &mut header[l4..]);
+        let pseudo = self.pseudo(ipv4::protocol::TCP, length - l4);
+        put16(header, l4 + tcp::CHECKSUM_OFFSET, checksum::fold(pseudo));
+        out[self.header_len..length].copy_from_slice(&self.frame[payload]);
+        (length, offload)
+    }
+
+    /// Bytes of payload of segment `index`.
+    #[must_use]
+    pub fn payload_len(&self, index: usize) -> usize {
+        (self.headers.l3_end() - self.header_len).saturating_sub(index * self.size).min(self.size)
+    }
+
+    /// Whether several segments may stay one shorter super-frame.
+    #[must_use]
+    pub fn can_run(&self, offload: Offload) -> bool {
+        self.kind != GsoKind::Udp && offload.checksum.is_some()
+    }
+
     /// Writes only the finished headers of segment `index`, [`Segments::header_len`] bytes, into `out` and returns where
     /// in the super-frame its payload lies: for egresses that gather a segment from two places.
     ///

@@ -283,7 +283,7 @@ struct Writer<'w> {
 impl Writer<'_> {
     fn frame(&mut self, copied: &Copied, frame: &[u8], original_len: usize, offload: Offload) {
         let lost = std::mem::take(&mut self.lost);
-        let told = copied.cause.map(|cause| format!("drop {cause}"));
+        let told = copied.why.map(|why| format!("drop {why}"));
         if self.spec.format == Format::Text {
             return self.line(copied, frame, told.as_deref(), lost);
         }
@@ -297,7 +297,7 @@ impl Writer<'_> {
             flags,
             id: copied.number,
             lost,
-            dropped: copied.cause.is_some(),
+            dropped: copied.why.is_some(),
             comment: told.as_deref(),
         };
         pcapng::packet(self.out, &record);

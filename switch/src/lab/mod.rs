@@ -1,20 +1,26 @@
-//! What looks at frames without being asked for by them: captures.
+//! What looks at frames without being asked for by them, captures, and what happens to them before they are the switch's, or when
+//! they are not any more: wires.
 //!
-//! A snapshot has a [`Lab`] only while somebody looks; without one, a burst costs one look at a pointer here and an egress list
-//! another one. A [`tap`] says which frames are wanted and takes copies of them; a [`capture`] is the other end, where copies become
+//! A snapshot has a [`Lab`] only while somebody looks or something happens on a wire; without one, a burst costs one look at a pointer
+//! here and an egress list another one. A [`tap`] says which frames are wanted and takes copies of them; a [`capture`] is the other end, where copies become
 //! a file. Nobody in the data path waits for either: what finds no room is lost to the capture alone, and counted there.
 
 pub mod capture;
+mod control;
+pub mod departures;
 mod tap;
+pub mod wires;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use vswitch_frame::{DropReason, FrameBuf};
+use vswitch_frame::{DropReason, FrameBuf, PortId};
+use vswitch_wire::Told;
 
 pub use capture::{Capture, CaptureStop, Format};
 pub use tap::{CaptureSpec, On, Place, Places, ReasonName, Super};
-pub(crate) use tap::{Shared, Tap};
+pub(crate) use tap::{Shared, Tap, Why};
+pub use wires::{Direction, WireReport, Wires};
 
 use crate::clock;
 use crate::port::Port;
@@ -24,10 +30,13 @@ use crate::verdict::Cause;
 /// Most captures at a time.
 pub const MOST_CAPTURES: usize = 16;
 
-/// Everybody who looks.
-#[derive(Debug, Clone, Default)]
+/// Everybody who looks, and every wire on which something happens.
+#[derive(Debug, Clone)]
 pub struct Lab {
     pub(crate) taps: Vec<Tap>,
+    /// By port.
+    wires: Vec<Option<Arc<wires::PortWire>>>,
+    common: Arc<Wires>,
     /// Numbers for frames, so that one can be followed from place to place.
     numbers: Arc<AtomicU64>,
 }
@@ -42,6 +51,12 @@ impl Numbers {
         if let Some(number) = self.0.get_mut(usize::from(index)) {
             *number = 0;
         }
+    }
+
+    /// The frames of a burst are known as these.
+    pub(crate) fn set(&mut self, numbers: &[u64]) {
+        self.0.clear();
+        self.0.extend(numbers);
     }
 
     /// The burst is over.
@@ -86,6 +101,77 @@ impl Watch<'_> {
 }
 
 impl Lab {
+    fn new(common: Arc<Wires>) -> Lab {
+        Lab { taps: Vec::new(), wires: Vec::new(), common, numbers: Arc::default() }
+    }
+
+    /// It, if anybody needs it.
+    fn or_none(self) -> Option<Arc<Lab>> {
+        let needed = !self.taps.is_empty() || self.wires.iter().any(Option::is_some);
+        needed.then(|| Arc::new(self))
+    }
+
+    fn wire(&self, port: PortId) -> Option<&Arc<wires::PortWire>> {
+        self.wires.get(port.index())?.as_ref()
+    }
+
+    /// Shows the frames that came from a port and lets them go along its wire. Those that go on are moved to the front; returns how
+    /// many they are.
+    #[cold]
+    pub(crate) fn arrive(&self, port: &Port, frames: &mut [FrameBuf], numbers: &mut Numbers) -> usize {
+        self.up(port, frames, numbers);
+        let Some(wire) = self.wire(port.id) else { return frames.len() };
+        let known: Vec<u64> = (0..).zip(&*frames).map(|(index, _)| numbers.of(index, self)).collect();
+        let mut on = Vec::with_capacity(frames.len());
+        let packets = frames.iter_mut().zip(known).map(|(buffer, number)| (buffer.admit().ok(), number));
+        let outcome = wire.offer(&self.common, Direction::Up, self.watches_losses(port), packets, |goes| on.push(goes));
+        let mut kept = 0;
+        for (index, goes) in on.into_iter().enumerate() {
+            if goes {
+                frames.swap(kept, index);
+                numbers.0.swap(kept, index);
+                kept += 1;
+            }
+        }
+        // What is behind them serves for other frames.
+        numbers.0.truncate(kept);
+        self.show_losses(port, &outcome.losses);
+        kept
+    }
+
+    /// Lets the frames that leave by a port go along its wire; those that go on at once stay in `list`.
+    #[cold]
+    pub(crate) fn leave(&self, port: &Port, buffers: &[FrameBuf], list: &mut Vec<u16>, numbers: &mut Numbers) {
+        let Some(wire) = self.wire(port.id) else { return };
+        let mut on = Vec::with_capacity(list.len());
+        let packets = list.iter().map(|&index| (Some(buffers[usize::from(index)].packet()), numbers.of(index, self)));
+        let outcome =
+            wire.offer(&self.common, Direction::Down, self.watches_losses(port), packets, |goes| on.push(goes));
+        let mut on = on.into_iter();
+        list.retain(|_| on.next().unwrap_or(true));
+        self.show_losses(port, &outcome.losses);
+    }
+
+    fn watches_losses(&self, port: &Port) -> bool {
+        self.taps.iter().any(|tap| tap.wants(Place::Drop, port))
+    }
+
+    /// Shows what a wire lost.
+    pub(crate) fn show_losses(&self, port: &Port, losses: &[Told]) {
+        if losses.is_empty() {
+            return;
+        }
+        let wanting: Vec<&Tap> = self.taps.iter().filter(|tap| tap.wants(Place::Drop, port)).collect();
+        let nanos = clock::wall_nanos();
+        for told in losses {
+            let Told { reason, frame, offload, number } = told;
+            let (why, frame) = (Some(Why::Wire(*reason)), (&frame[..], *offload));
+            for tap in &wanting {
+                tap.shared.offer(&tap::Sight { place: Place::Drop, port, frame, number: *number, why, nanos });
+            }
+        }
+    }
+
     /// Shows the frames that came from a port, and gives them numbers.
     #[cold]
     pub(crate) fn up(&self, port: &Port, frames: &[FrameBuf], numbers: &mut Numbers) {
@@ -99,16 +185,10 @@ impl Lab {
     #[cold]
     pub(crate) fn dropped(&self, port: &Port, cause: Cause, buffer: &FrameBuf, index: u16, numbers: &mut Numbers) {
         let number = numbers.of(index, self);
-        self.show(Place::Drop, port, Some(cause), std::iter::once((buffer, number)));
+        self.show(Place::Drop, port, Some(Why::Switch(cause)), std::iter::once((buffer, number)));
     }
 
-    fn show<'f>(
-        &self,
-        place: Place,
-        port: &Port,
-        cause: Option<Cause>,
-        frames: impl Iterator<Item = (&'f FrameBuf, u64)>,
-    ) {
+    fn show<'f>(&self, place: Place, port: &Port, why: Option<Why>, frames: impl Iterator<Item = (&'f FrameBuf, u64)>) {
         let mut wanting = self.taps.iter().filter(|tap| tap.wants(place, port)).peekable();
         if wanting.peek().is_none() {
             return;
@@ -117,7 +197,8 @@ impl Lab {
         let nanos = clock::wall_nanos();
         for (buffer, number) in frames {
             for tap in &wanting {
-                tap.shared.offer(&tap::Sight { place, port, buffer, number, cause, nanos });
+                let frame = (buffer.frame(), buffer.offload);
+                tap.shared.offer(&tap::Sight { place, port, frame, number, why, nanos });
             }
         }
     }
@@ -131,7 +212,6 @@ impl Lab {
                 None => gone.push(Arc::clone(&tap.shared)),
             }
         }
-        let lab = (!taps.is_empty()).then(|| Arc::new(Lab { taps, numbers: Arc::clone(&self.numbers) }));
-        (lab, gone)
+        (Lab { taps, ..self.clone() }.or_none(), gone)
     }
 }

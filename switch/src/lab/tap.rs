@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use vswitch_capture::Filter;
-use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, NetworkRef, Offload, PortId};
+use vswitch_frame::{DropReason, NetworkIndex, NetworkRef, Offload, PortId};
 use vswitch_nat::NatDrop;
 use vswitch_nat::route::RouteDrop;
+use vswitch_wire::WireDrop;
 
 use super::capture::Format;
 use crate::port::{Label, Port};
@@ -74,7 +75,16 @@ pub enum Super {
     Whole,
 }
 
-/// The name of a reason for which the switch, its router or its translator drops frames.
+/// Why a frame ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The switch dropped it.
+    Switch(Cause),
+    /// A wire lost it.
+    Wire(WireDrop),
+}
+
+/// The name of a reason for which the switch, its router, its translator or a wire drops frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReasonName(&'static str);
 
@@ -126,7 +136,7 @@ pub(super) struct Copied {
     pub(super) place: Place,
     pub(super) number: u64,
     pub(super) nanos: u64,
-    pub(super) cause: Option<Cause>,
+    pub(super) why: Option<Why>,
     pub(super) offload: Offload,
     pub(super) frame: Box<[u8]>,
     pub(super) original_len: usize,
@@ -136,9 +146,9 @@ pub(super) struct Copied {
 pub(super) struct Sight<'a> {
     pub(super) place: Place,
     pub(super) port: &'a Port,
-    pub(super) buffer: &'a FrameBuf,
+    pub(super) frame: (&'a [u8], Offload),
     pub(super) number: u64,
-    pub(super) cause: Option<Cause>,
+    pub(super) why: Option<Why>,
     pub(super) nanos: u64,
 }
 
@@ -198,14 +208,12 @@ impl On {
 impl Shared {
     /// Takes a copy of a frame that is wanted, if there is room.
     pub(super) fn offer(&self, sight: &Sight<'_>) {
-        let Sight { place, port, buffer, number, cause, nanos } = *sight;
-        if self.reason.is_some_and(|reason| !cause.is_some_and(|cause| reason.is_of(cause)))
-            || !self.filter.matches(buffer.frame())
-        {
+        let Sight { place, port, frame: (frame, offload), number, why, nanos } = *sight;
+        if self.reason.is_some_and(|reason| !why.is_some_and(|why| reason.is_of(why))) || !self.filter.matches(frame) {
             return;
         }
-        let unfinished = self.super_frames == Super::Segments && buffer.offload != Offload::NONE;
-        let length = if unfinished { buffer.len() } else { buffer.len().min(self.snap_len) };
+        let unfinished = self.super_frames == Super::Segments && offload != Offload::NONE;
+        let length = if unfinished { frame.len() } else { frame.len().min(self.snap_len) };
         let before = self.held.fetch_add(length, Relaxed);
         let room = before + length <= MOST_BYTES && !self.sender.is_full();
         let copied = || Copied {
@@ -213,10 +221,10 @@ impl Shared {
             place,
             number,
             nanos,
-            cause,
-            offload: buffer.offload,
-            frame: buffer.frame()[..length].into(),
-            original_len: buffer.len(),
+            why,
+            offload,
+            frame: frame[..length].into(),
+            original_len: frame.len(),
         };
         if !room || self.sender.try_send(Message::Frame(copied())).is_err() {
             self.held.fetch_sub(length, Relaxed);
@@ -277,7 +285,11 @@ impl FromStr for Places {
 }
 
 impl ReasonName {
-    fn is_of(self, cause: Cause) -> bool {
+    fn is_of(self, why: Why) -> bool {
+        let cause = match why {
+            Why::Switch(cause) => cause,
+            Why::Wire(reason) => return reason.name() == self.0,
+        };
         let own = match cause {
             Cause::Switch(_) | Cause::TooBig(_) => None,
             Cause::Route(reason) => Some(reason.name()),
@@ -293,8 +305,18 @@ impl FromStr for ReasonName {
     fn from_str(text: &str) -> Result<ReasonName, UnknownReason> {
         let switch = DropReason::ALL.iter().map(|reason| reason.name());
         let router = RouteDrop::ALL.iter().map(|reason| reason.name());
-        let mut names = switch.chain(router).chain(NatDrop::ALL.iter().map(|reason| reason.name()));
+        let nat = NatDrop::ALL.iter().map(|reason| reason.name());
+        let mut names = switch.chain(router).chain(nat).chain(WireDrop::ALL.iter().map(|reason| reason.name()));
         names.find(|name| *name == text).map(ReasonName).ok_or_else(|| UnknownReason(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Switch(cause) => cause.fmt(f),
+            Why::Wire(reason) => reason.fmt(f),
+        }
     }
 }
 
@@ -316,8 +338,11 @@ mod tests {
         assert!("up".parse::<Places>().is_ok_and(|set| set.has(Place::Up) && !set.has(Place::Drop)));
         assert!("up,left".parse::<Places>().unwrap_err().to_string().contains("\"left\" is no place"));
         let reason: ReasonName = "no-port".parse().unwrap();
-        assert!(reason.is_of(NatDrop::NoPort.into()) && !reason.is_of(DropReason::Runt.into()));
-        assert!("untranslated".parse::<ReasonName>().unwrap().is_of(NatDrop::NoPort.into()));
+        assert!(
+            reason.is_of(Why::Switch(NatDrop::NoPort.into())) && !reason.is_of(Why::Switch(DropReason::Runt.into()))
+        );
+        assert!("untranslated".parse::<ReasonName>().unwrap().is_of(Why::Switch(NatDrop::NoPort.into())));
+        assert!("wire-cut".parse::<ReasonName>().unwrap().is_of(Why::Wire(WireDrop::Cut)));
         assert!("rnt".parse::<ReasonName>().unwrap_err().to_string().contains("\"rnt\""));
     }
 }

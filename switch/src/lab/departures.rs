@@ -1,0 +1,164 @@
+//! Where what waited on wires goes on: to the switch, or to its endpoint. One thread, which starts with the first wire.
+//!
+//! It sleeps until something is due by a timer of the kernel's, whose resolution the poll's own time limit has not; nothing is delivered
+//! early. Everything that comes off wires is delivered here, so that one owner keeps the order.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use vswitch_frame::{FrameBuf, PortId};
+
+use super::wires::{Direction, PortWire, Wires};
+use crate::clock::Clock;
+use crate::datapath::Datapath;
+use crate::pipeline::Pipeline;
+use crate::supervise::OnEnd;
+use crate::sys::burst::Burst;
+use crate::worker::SPARE;
+
+/// What delivers.
+pub struct Departures {
+    datapath: Arc<Datapath>,
+    pipeline: Pipeline,
+    burst: Burst,
+    buffers: Vec<FrameBuf>,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct DeparturesThread {
+    wires: Arc<Wires>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Frames of one direction that are delivered at once.
+const BURST: usize = 64;
+const WAKER: Token = Token(0);
+const TIMER: Token = Token(1);
+
+impl Departures {
+    /// For this switch.
+    #[must_use]
+    pub fn new(datapath: &Arc<Datapath>) -> Departures {
+        let pipeline = Pipeline::new(Arc::clone(datapath), datapath.workers + 2);
+        let buffers = std::iter::repeat_with(FrameBuf::new).take(BURST + SPARE).collect();
+        Departures { datapath: Arc::clone(datapath), pipeline, burst: Burst::new(BURST), buffers }
+    }
+
+    /// Delivers everything that is due, and says when something will be again.
+    pub fn run(&mut self) -> Option<u64> {
+        let wires = Arc::clone(self.datapath.wires());
+        loop {
+            self.pipeline.refresh();
+            let now = wires.now();
+            self.datapath.take_back(now);
+            let all = self.datapath.active_wires();
+            let mut more = false;
+            for (port, wire) in &all {
+                if wire.next_due() > now {
+                    continue;
+                }
+                for direction in Direction::BOTH {
+                    more |= self.deliver(*port, wire, direction, now) == BURST;
+                }
+            }
+            let next = self.datapath.next_due();
+            if !more && next.is_none_or(|next| next > wires.now()) {
+                return next;
+            }
+        }
+    }
+
+    fn deliver(&mut self, port: PortId, wire: &PortWire, direction: Direction, now: u64) -> usize {
+        let (held, own) = wire.take(direction, now, BURST);
+        let count = held.len();
+        let numbers: Vec<u64> = held.iter().map(|held| held.number).chain(own.iter().map(|_| 0)).collect();
+        let port = self.pipeline.port(port);
+        for (buffer, held) in self.buffers.iter_mut().zip(held) {
+            buffer.fill(&held.frame, held.offload);
+        }
+        for (buffer, own) in self.buffers[count..].iter_mut().zip(own) {
+            buffer.fill(own.frame(), own.offload);
+        }
+        if let Some(port) = port.filter(|_| !numbers.is_empty()) {
+            let total = numbers.len();
+            match direction {
+                Direction::Up => {
+                    self.pipeline.process_off_wire(&port, &mut self.buffers, &numbers, Clock::timestamp(now));
+                    self.pipeline.flush(&mut self.burst, &mut self.buffers);
+                }
+                Direction::Down => {
+                    self.pipeline.send_off_wire(&port, &mut self.burst, &mut self.buffers[..total], &numbers)
+                }
+            }
+            self.pipeline.show_losses(&port, &wire.delivered(direction, count));
+        } else {
+            wire.delivered(direction, count);
+        }
+        count
+    }
+}
+
+impl DeparturesThread {
+    pub(crate) fn start(datapath: &Arc<Datapath>, on_end: &OnEnd) -> io::Result<DeparturesThread> {
+        let mut poll = Poll::new()?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let wires = Arc::clone(datapath.wires());
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        if wires.waker.set(waker).is_err() {
+            return Err(io::Error::other("the wires have a thread already"));
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, datapath, of_thread) = (Arc::clone(&stop), Arc::clone(datapath), Arc::clone(&wires));
+        let body = move || {
+            let mut departures = Departures::new(&datapath);
+            let mut events = Events::with_capacity(4);
+            while !stopped.load(SeqCst) {
+                let next = departures.run().unwrap_or(u64::MAX);
+                of_thread.armed.store(next, SeqCst);
+                // Something may have come to wait before that was said.
+                if datapath.next_due().is_some_and(|due| due < next) {
+                    continue;
+                }
+                arm(&timer, next.saturating_sub(of_thread.now()))?;
+                match poll.poll(&mut events, None) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                    _ => {}
+                }
+                // Only that it went off matters.
+                let _ = rustix::io::read(&timer, &mut [0; 8]);
+            }
+            Ok(())
+        };
+        let thread = on_end.spawn("wires", body)?;
+        Ok(DeparturesThread { wires, stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        self.stop.store(true, SeqCst);
+        self.wires.wake();
+        // How it ended was told by itself.
+        let _ = self.thread.join();
+    }
+}
+
+/// Sets the timer; zero would switch it off, and very long times are as good as never.
+fn arm(timer: &OwnedFd, nanos: u64) -> io::Result<()> {
+    let nanos = nanos.clamp(1, 3600 * 1_000_000_000);
+    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(1);
+    let after = Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(1) };
+    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: after };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
+}
