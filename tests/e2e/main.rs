@@ -81,3 +81,4 @@ mod walkthrough_links;
 mod walkthrough_networks;
 mod walkthrough_ports;
 mod walkthrough_redis;
+mod wires;

@@ -34,6 +34,7 @@ pub mod text;
 pub mod topology;
 pub mod tunnel;
 pub mod version;
+pub mod wire;
 
 pub use client::Client;
 pub use error::{ClientError, ErrorBody};

@@ -31,6 +31,9 @@ pub struct Stats {
     /// By VTEP, if there are any.
     #[serde(default)]
     pub vteps: Vec<VtepStats>,
+    /// Wires that lost something, which is in no port's counters.
+    #[serde(default)]
+    pub wires: Vec<crate::wire::Wire>,
 }
 
 /// Counters of the name server. `questions` is the sum of what became of them.

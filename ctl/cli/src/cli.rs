@@ -8,7 +8,7 @@ use vswitch_api::Client;
 
 use crate::commands::{
     attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb, flows,
-    inspect, network, port, ps, run, stats, top, tunnel, version, volume,
+    inspect, network, port, ps, run, stats, top, tunnel, version, volume, wires,
 };
 use crate::demo;
 
@@ -109,6 +109,15 @@ enum Command {
     Flows(flows::FlowsCommand),
     /// Show frames as they cross the switch, and write them to a file
     Capture(capture::CaptureArgs),
+    /// Make wires worse: delay, loss, rate and what else happens to frames
+    Impair(wires::ImpairArgs),
+    /// Let some not hear others: a partition
+    Cut(wires::CutArgs),
+    /// End partitions
+    Heal(wires::HealArgs),
+    /// The seed of what happens by chance
+    #[command(subcommand)]
+    Lab(wires::LabCommand),
     /// Show and change which other hosts overlay networks span
     #[command(subcommand)]
     Tunnel(tunnel::TunnelCommand),
@@ -177,6 +186,10 @@ impl Cli {
             Command::Mdb(command) => command.run(&client).await.map(done),
             Command::Flows(command) => command.run(&client).await.map(done),
             Command::Capture(args) => args.run(&client).await.map(done),
+            Command::Impair(args) => args.run(&client).await.map(done),
+            Command::Cut(args) => args.run(&client).await.map(done),
+            Command::Heal(args) => args.run(&client).await.map(done),
+            Command::Lab(command) => command.run(&client).await.map(done),
             Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),
             Command::Stats(args) => args.run(&client).await,

@@ -25,6 +25,7 @@ mod stdio;
 mod stream;
 mod system;
 mod tunnels;
+mod wires;
 
 use axum::Router;
 use axum::extract::Request;
@@ -81,7 +82,7 @@ pub fn describe() -> (Router<App>, utoipa::openapi::OpenApi) {
 
 /// Any request may be refused, whatever its handler says: its query, its body, its size, its method.
 fn describe_refusals(item: &mut PathItem) {
-    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head];
+    let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.head, &mut item.patch];
     for operation in operations.into_iter().flatten() {
         let responses = &mut operation.responses.responses;
         for (status, description) in [("4XX", "the request's fault"), ("5XX", "vswitchd's fault, or not supported")] {
@@ -129,6 +130,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
         .routes(routes!(capture::stream))
+        .routes(routes!(wires::list, wires::change))
+        .routes(routes!(wires::cut, wires::heal))
+        .routes(routes!(wires::seed, wires::set_seed))
         .routes(routes!(tunnels::list))
         .routes(routes!(tunnels::show))
         .routes(routes!(tunnels::add_remote))

@@ -62,7 +62,7 @@ impl Controller {
     }
 
     /// The ports that are meant: of a container, of it on one network, of an endpoint, of a network, all.
-    fn captured(&self, text: &str) -> Result<On, ControlError> {
+    pub(super) fn captured(&self, text: &str) -> Result<On, ControlError> {
         if text == "all" {
             return Ok(On::All);
         }

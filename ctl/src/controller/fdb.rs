@@ -176,6 +176,7 @@ impl Controller {
                 damped: counted.fdb.damped,
             },
             dns: self.dns_stats(),
+            wires: self.lossy_wires(),
             vteps: self.vtep_stats(&counted.vteps),
             router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink, &by_index)),
         }

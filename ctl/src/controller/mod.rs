@@ -63,6 +63,7 @@ mod topology;
 mod uplink;
 mod view;
 mod volumes;
+mod wires;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

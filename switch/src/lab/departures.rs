@@ -98,7 +98,7 @@ impl Departures {
                     self.pipeline.flush(&mut self.burst, &mut self.buffers);
                 }
                 Direction::Down => {
-                    self.pipeline.send_off_wire(&port, &mut self.burst, &mut self.buffers[..total], &numbers)
+                    self.pipeline.send_off_wire(&port, &mut self.burst, &mut self.buffers[..total], &numbers);
                 }
             }
             self.pipeline.show_losses(&port, &wire.delivered(direction, count));

@@ -132,6 +132,12 @@ fn text(words: &[String]) -> String {
     shown.collect::<Vec<String>>().join(" ")
 }
 
+/// Nanoseconds of `50ms`, `2s` or `100us`.
+#[must_use]
+pub fn time(text: &str) -> Option<u64> {
+    units::time(text)
+}
+
 /// Takes a text apart at spaces, but not within quotes.
 #[must_use]
 pub fn split(text: &str) -> Vec<String> {

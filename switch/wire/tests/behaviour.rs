@@ -1,6 +1,6 @@
 //! What happens on a wire that is not left to chance: times, order, queues, limits, changes while frames wait.
 
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test that cannot build its world has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot build its world has failed")]
 
 mod common;
 

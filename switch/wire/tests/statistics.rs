@@ -1,6 +1,6 @@
 //! What chance does on a wire is what was asked for: exact bounds with fixed seeds, at the level where millions of frames are cheap.
 
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test that cannot build its world has failed")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "test of numbers")]
 
 mod common;
 

@@ -22,6 +22,7 @@ mod transport;
 mod tunnels;
 mod usage;
 mod volumes;
+mod wires;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -27,3 +27,4 @@ pub(crate) mod tunnel;
 mod units;
 pub(crate) mod version;
 pub(crate) mod volume;
+pub(crate) mod wires;

@@ -1,6 +1,6 @@
 //! Counters and rates as tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vswitch_api::stats::{Counters, DnsStats, FdbStats, PortStats, RouterStats, SocketsStats, Stats, VtepStats};
@@ -137,7 +137,7 @@ fn networks(stats: &Stats) -> String {
 
 /// By reason, with the ports that it happened at.
 pub(crate) fn drops(stats: &Stats) -> Option<String> {
-    if stats.total.drops.is_empty() {
+    if stats.total.drops.is_empty() && stats.wires.is_empty() {
         return None;
     }
     let mut table = Table::new(["DROP REASON", "FRAMES", "FROM"]).numbers([1]);
@@ -147,6 +147,14 @@ pub(crate) fn drops(stats: &Stats) -> Option<String> {
             Some(format!("{} {}", port.endpoint, units::count(count)))
         });
         table.row([reason, &units::count(*count), &ports.collect::<Vec<_>>().join(", ")]);
+    }
+    // What wires lose the switch does not count.
+    let reasons: BTreeSet<&String> = stats.wires.iter().flat_map(|wire| wire.lost.keys()).collect();
+    for reason in reasons {
+        let lost = stats.wires.iter().filter_map(|wire| Some((wire, wire.lost.get(reason)?)));
+        let total: u64 = lost.clone().map(|(_, count)| count).sum();
+        let wires = lost.map(|(wire, count)| format!("{}/{} {}", wire.endpoint, wire.direction, units::count(*count)));
+        table.row([reason, &units::count(total), &wires.collect::<Vec<_>>().join(", ")]);
     }
     Some(table.render())
 }
