@@ -81,7 +81,7 @@ impl Datapath {
     pub fn new(settings: Settings, workers: usize) -> Arc<Self> {
         let clock = Clock::start();
         Arc::new(Datapath {
-            wires: Arc::new(Wires::new(clock, settings.rng(WIRES).next_u64())),
+            wires: Arc::new(Wires::new(clock, settings.rng(WIRES).next_u32().into())),
             fdb: Fdb::new(&settings),
             router: Router::new(settings.flows, settings.rng(ROUTER).next_u64()),
             settings,

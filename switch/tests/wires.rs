@@ -199,6 +199,11 @@ fn for_a_time() {
     assert_eq!((bed.send(), bed.later(99)), (vec![], vec![]));
     bed.later(1);
     assert_eq!((bed.send(), bed.later(1)), (vec![], vec![bed.three]));
+    bed.send();
+    bed.set(bed.three, Direction::Down, "none");
+    assert!(bed.lab.datapath.snapshot().lab.is_some(), "something waits");
+    bed.departures.run();
+    assert!(bed.arrived() == [bed.three] && bed.lab.datapath.snapshot().lab.is_none());
     bed.set(bed.three, Direction::Down, "delay 10s");
     bed.send();
     assert!(bed.lab.datapath.wires().held() > 0);

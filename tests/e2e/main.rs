@@ -7,6 +7,7 @@ mod api;
 mod attach;
 mod attack;
 mod captures;
+mod captures_files;
 mod cni;
 mod cni_containerd;
 mod command_line;

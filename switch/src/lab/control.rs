@@ -181,8 +181,17 @@ impl Datapath {
         }
     }
 
-    /// The wires that workers see.
-    pub(super) fn active_wires(&self) -> Vec<(PortId, Arc<PortWire>)> {
+    /// Nothing waits any more: wires on which nothing happens are nobody's business now.
+    pub(super) fn let_go_of_idle_wires(&self) {
+        let idle = |lab: &Arc<Lab>| lab.wires.iter().flatten().any(|wire| wire.is_idle());
+        if self.snapshot().lab.as_ref().is_some_and(idle) {
+            let _control = self.control();
+            self.publish_wires();
+        }
+    }
+
+    /// All wires that there are.
+    pub(super) fn all_wires(&self) -> Vec<(PortId, Arc<PortWire>)> {
         let known = lock(&self.wires().known);
         known.iter().map(|(&port, wire)| (port, Arc::clone(wire))).collect()
     }

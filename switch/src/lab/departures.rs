@@ -62,7 +62,7 @@ impl Departures {
             self.pipeline.refresh();
             let now = wires.now();
             self.datapath.take_back(now);
-            let all = self.datapath.active_wires();
+            let all = self.datapath.all_wires();
             let mut more = false;
             for (port, wire) in &all {
                 if wire.next_due() > now {
@@ -73,6 +73,9 @@ impl Departures {
                 }
             }
             let next = self.datapath.next_due();
+            if next.is_none() {
+                self.datapath.let_go_of_idle_wires();
+            }
             if !more && next.is_none_or(|next| next > wires.now()) {
                 return next;
             }
