@@ -6,7 +6,7 @@ use vswitch_tests::{Vswitch, eventually, guard, ping};
 /// One direction of an endpoint's wire.
 #[track_caller]
 fn wire(vs: &Vswitch, endpoint: &str, direction: &str) -> Wire {
-    let wires: Vec<Wire> = serde_json::from_value(vs.json("impair ls --json")).unwrap();
+    let wires: Vec<Wire> = serde_json::from_value(vs.json("impair ls")).unwrap();
     wires.into_iter().find(|wire| wire.endpoint == endpoint && wire.direction == direction).unwrap()
 }
 
@@ -117,6 +117,6 @@ fn refusals() {
             vs.refuses(line, text);
         }
         assert_eq!(vs.ctl(&["impair", "a"]).code, 2);
-        assert!(serde_json::from_value::<Vec<Wire>>(vs.json("impair ls --json")).unwrap().is_empty());
+        assert!(serde_json::from_value::<Vec<Wire>>(vs.json("impair ls")).unwrap().is_empty());
     });
 }
