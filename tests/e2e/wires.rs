@@ -61,9 +61,9 @@ fn bulk() {
         // 8 MiB in segments of 1448 bytes.
         assert!(wire.offered >= 5793, "{wire:?}");
         let lost = wire.lost["wire-loss"];
-        // Within eight standard deviations, whatever the retransmissions were.
+        // Within five standard deviations, whatever the retransmissions were.
         let expected = wire.offered / 100;
-        assert!(lost.abs_diff(expected) < 8 * (expected.isqrt() + 1), "{wire:?}");
+        assert!(lost.abs_diff(expected) < 5 * (expected.isqrt() + 1), "{wire:?}");
     });
 }
 
@@ -83,10 +83,11 @@ fn partitions() {
         vs.ok("heal a");
         a.pings(c.ipv4("n"));
         vs.ok("heal");
+        let before = wire(&vs, "a", "down").lost;
         vs.ok("cut --one-way a b");
         b.cannot_ping(a.ipv4("n"));
         assert!(wire(&vs, "b", "down").lost["wire-cut"] > 0);
-        assert!(wire(&vs, "a", "down").lost.is_empty(), "what b sends arrives");
+        assert_eq!(wire(&vs, "a", "down").lost, before, "what b sends arrives");
         vs.ok("rm -f b");
         vs.ok("heal");
         a.pings(c.ipv4("n"));
