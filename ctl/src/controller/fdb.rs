@@ -127,6 +127,7 @@ impl Controller {
     pub fn stats(&self) -> stats::Stats {
         let counted = self.inner.switch.stats();
         let uplink = self.inner.uplink.as_ref().map(|on| (on, on.stats(&self.inner.monitor)));
+        let wires = self.lossy_wires();
         let state = self.state();
         let names = port_names(&state);
         let flows_of =
@@ -176,7 +177,7 @@ impl Controller {
                 damped: counted.fdb.damped,
             },
             dns: self.dns_stats(),
-            wires: self.lossy_wires(),
+            wires,
             vteps: self.vtep_stats(&counted.vteps),
             router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink, &by_index)),
         }
