@@ -123,6 +123,7 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     let agent = launch(&AgentOptions {
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
+        temporary: options.follow_stdin,
         uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
         policy: Policy {
             ordered: true,
@@ -215,9 +216,12 @@ async fn serve(
     servers.push(vital::spawn_fallible(&runtime, "control", serving));
     tracing::info!(socket = %sockets.control.path().display(), state = %state_dir.path().display(), "serving");
     announce(&sockets.control);
+    let starter = starter(options.follow_stdin)?;
+    tokio::pin!(starter);
     let lost = loop {
         tokio::select! {
             () = signals.any() => break false,
+            () = &mut starter => break false,
             () = controller.agent_closed() => break true,
             _ = hangup.recv() => reload(options, &controller),
         }
@@ -240,6 +244,20 @@ async fn serve(
         }
     }
     Ok(())
+}
+
+/// Ends when standard input does, if vswitchd is to follow it.
+fn starter(followed: bool) -> std::io::Result<impl Future<Output = ()>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    if followed {
+        std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
+            // Nothing is said there; the end is what counts.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            drop(sender);
+        })?;
+        return Ok(futures_util::future::Either::Left(async move { drop(receiver.await) }));
+    }
+    Ok(futures_util::future::Either::Right(std::future::pending()))
 }
 
 /// The files that vswitchd needs from here on.

@@ -107,6 +107,9 @@ pub struct Gateway {
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// Further addresses that are the switch's own here, in the same subnets.
     pub also: Vec<IpAddr>,
+    /// Addresses in the subnets that it answers ARP and Neighbor Discovery for, and that are not in the network: what is sent
+    /// to them is routed.
+    pub proxied: Vec<IpAddr>,
 }
 
 impl Gateway {
@@ -117,6 +120,12 @@ impl Gateway {
         let length = move |address: IpAddr| if address.is_ipv4() { v4 } else { v6 }.map_or(0, |net| net.prefix_len());
         let also = self.also.iter().filter_map(move |&address| IpNet::new(address, length(address)).ok());
         v4.into_iter().chain(v6).chain(also)
+    }
+
+    /// Whether frames for the address are for the gateway's MAC address.
+    #[must_use]
+    pub fn answers_for(&self, address: IpAddr) -> bool {
+        self.owns(address) || self.proxied.contains(&address)
     }
 
     /// Whether the address is the switch's own here.

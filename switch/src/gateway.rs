@@ -27,13 +27,26 @@ impl Gateway {
         }
         match packet.l3() {
             L3::Arp => Arp::parse(packet.ip_packet())
-                .is_ok_and(|arp| arp.operation() == arp::REQUEST && self.owns(arp.target_ip().into())),
+                .is_ok_and(|arp| arp.operation() == arp::REQUEST && self.answers_for(arp.target_ip().into())),
             L3::Ipv6 if packet.protocol() == protocol::ICMPV6 && packet.fragment() == Fragment::None => {
                 Neighbor::parse(packet.l4())
-                    .is_ok_and(|message| message.is_solicitation() && self.owns(message.target().into()))
+                    .is_ok_and(|message| message.is_solicitation() && self.answers_for(message.target().into()))
             }
             _ => false,
         }
+    }
+
+    /// Whether a packet is an echo request to an address that the gateway answers for, which may lead nowhere: it stands there.
+    pub(crate) fn answers_echo(&self, packet: &Packet<'_>) -> bool {
+        if self.proxied.is_empty() || packet.vlan_tci().is_some() || packet.fragment() != Fragment::None {
+            return false;
+        }
+        let (destination, request) = match packet.l3() {
+            L3::Ipv4 if packet.protocol() == protocol::ICMP => (packet.destination_v4().into(), v4::ECHO_REQUEST),
+            L3::Ipv6 if packet.protocol() == protocol::ICMPV6 => (packet.destination_v6().into(), v6::ECHO_REQUEST),
+            _ => return false,
+        };
+        packet.l4().first() == Some(&request) && self.proxied.contains(&destination)
     }
 
     /// Serves a frame addressed to the gateway. `routed`: the router has found that the packet is for the switch, though
@@ -56,7 +69,7 @@ impl Gateway {
         let Ok(mut packet) = Arp::parse(buffer.packet_mut().into_ip_packet()) else {
             return DropReason::Malformed.into();
         };
-        if packet.operation() != arp::REQUEST || !self.owns(packet.target_ip().into()) {
+        if packet.operation() != arp::REQUEST || !self.answers_for(packet.target_ip().into()) {
             return Verdict::Consumed;
         }
         packet.answer(self.mac);
@@ -96,7 +109,7 @@ impl Gateway {
             return match (message.is_solicitation(), hops) {
                 // RFC 4861 7.1.1: another hop limit shows that a router passed it on.
                 (_, Ok(hops)) if hops != ndp::HOP_LIMIT => DropReason::Malformed.into(),
-                (true, _) if self.owns(message.target().into()) => {
+                (true, _) if self.answers_for(message.target().into()) => {
                     let target = message.target();
                     self.advertise(buffer, source, target)
                 }

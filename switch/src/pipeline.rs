@@ -372,8 +372,8 @@ impl Pipeline {
         {
             return service::ask(port, network, buffer);
         }
-        let mut to_self = false;
-        if let Some(plan) = &snapshot.router {
+        let mut to_self = gateway.answers_echo(&packet);
+        if let Some(plan) = snapshot.router.as_ref().filter(|_| !to_self) {
             let mut context = self.context(plan, snapshot, now);
             if is_neighbour_talk(&packet) {
                 context.hear(network, &packet, spare);

@@ -68,6 +68,7 @@ mod rootless_udp;
 mod sandbox;
 mod sandbox_sockets;
 mod settings;
+mod slirp4netns;
 mod spoofing;
 mod state;
 mod statistics;

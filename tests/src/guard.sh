@@ -31,6 +31,10 @@ case $name in
     cp -a /etc/. /run/etc/ 2>/dev/null || true
     mount --bind /run/etc /etc
     ;;
+*::a_tap_of_the_caller_s)
+    # A node that users may open, where this machine's is root's alone.
+    [ -w /dev/net/tun ] || mount --bind /mnt/programs/tools/tun /dev/net/tun
+    ;;
 *::host_reaches_containers)
     # What root has done for an ordinary user, to the letter of what vswitchctl says.
     if [ "$uid" != 0 ]; then

@@ -67,6 +67,16 @@ impl Holder {
         run(&mut self.shell(script))
     }
 
+    /// Starts a shell script inside.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn spawn(&self, script: &str) -> Background {
+        spawn(&mut self.shell(script))
+    }
+
     /// Serves a page at port 80 inside, `/` and `/index.html`: "hello".
     ///
     /// # Panics
@@ -75,7 +85,7 @@ impl Holder {
     #[track_caller]
     pub fn serves_page(&self) -> Background {
         let script = "mkdir -p /tmp/www && cd /tmp/www && echo hello > index.html && exec python3 -m http.server 80";
-        let server = spawn(&mut self.shell(script));
+        let server = self.spawn(script);
         eventually("the page is served", 20, || self.sh("ss -Hltn sport = :80").stdout.contains(":80"));
         server
     }

@@ -68,6 +68,10 @@ pub struct EngineAttach {
     pub metric: Option<u32>,
     /// Further routes.
     pub routes: Vec<EngineRoute>,
+    /// The IPv4 address is the endpoint's, and the engine gives it to the interface.
+    pub bare_ipv4: bool,
+    /// A TAP that has the interface's name is removed first; the engine made it for a helper that it would carry frames for.
+    pub replace_tap: bool,
 }
 
 /// A route inside a container.

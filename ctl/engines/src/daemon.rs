@@ -132,7 +132,7 @@ fn last_line(log: &mut File, begin: u64) -> Option<String> {
 }
 
 /// The daemon's program: beside this one.
-fn program() -> anyhow::Result<PathBuf> {
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("cannot find where this program is")?.with_file_name("vswitchd");
     if !program.is_file() {
         bail!("there is no {}", program.display());

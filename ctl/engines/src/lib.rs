@@ -9,14 +9,19 @@
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
 //! - [`docker`]: dockerd's networks of the driver `vswitch`, the one that stays: dockerd asks it over a socket;
 //! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman;
+//! - [`slirp4netns`]: the way out of one network namespace, of whoever starts that program;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
 pub mod cni;
 pub mod daemon;
+mod descriptors;
 pub mod docker;
+mod getopt;
+mod island;
 mod namespace;
 pub mod original;
 pub mod podman;
+pub mod slirp4netns;
 
 use std::process::ExitCode;
 
@@ -29,6 +34,7 @@ pub fn run(name: &str) -> ExitCode {
         "vswitch-docker" => docker::main(),
         "podman-slirp4netns" => podman::way_out::main("slirp4netns"),
         "pasta" => podman::way_out::main("pasta"),
+        slirp4netns::NAME => slirp4netns::main(),
         "vswitch" if cni::is_called() => cni::main(),
         "vswitch" => podman::plugin::main(),
         _ => {

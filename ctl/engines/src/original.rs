@@ -23,6 +23,21 @@ pub fn find(name: &str) -> Option<PathBuf> {
     })
 }
 
+/// Becomes the program of this name that is in `PATH` and is not this one. Returns only if it cannot be.
+#[must_use]
+pub fn become_in_path(name: &str, arguments: &[OsString]) -> io::Error {
+    let own = identity(Path::new("/proc/self/exe"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| {
+        let there = identity(path);
+        there.is_some() && there != own
+    });
+    match found {
+        Some(program) => Command::new(program).args(arguments).exec(),
+        None => io::Error::new(io::ErrorKind::NotFound, format!("another {name} is in no folder of PATH")),
+    }
+}
+
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let about = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     Some((about.dev(), about.ino()))

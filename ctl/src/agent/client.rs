@@ -38,6 +38,8 @@ pub struct AgentOptions {
     pub state_dir: PathBuf,
     /// The agent takes everything down when the connection ends.
     pub ephemeral: bool,
+    /// It removes its directory when it ends.
+    pub temporary: bool,
     /// The one interface of the host that it may open.
     pub uplink: Option<String>,
     /// What it lets be done.
@@ -349,6 +351,9 @@ fn spawn(state_dir: &Path, options: &AgentOptions) -> Result<Child, AgentError> 
     command.arg0("vswitchd").arg("agent").arg("--state-dir").arg(state_dir);
     if options.ephemeral {
         command.arg("--ephemeral");
+    }
+    if options.temporary {
+        command.arg("--temporary");
     }
     if let Some(interface) = &options.uplink {
         command.arg("--uplink").arg(interface);

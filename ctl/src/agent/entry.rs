@@ -42,6 +42,9 @@ struct Args {
     /// Take everything down when the connection to vswitchd ends.
     #[arg(long)]
     ephemeral: bool,
+    /// Remove the directory in the end.
+    #[arg(long)]
+    temporary: bool,
     /// The one interface of the host that may be opened.
     #[arg(long)]
     uplink: Option<String>,
@@ -66,7 +69,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let ran = match args.state_dir {
         _ if args.porter => foreign::porter_main().map_err(|error| error.to_string()),
         _ if args.foreign => foreign::helper_main().map_err(|error| error.to_string()),
-        Some(state_dir) => run(&state_dir, args.ephemeral, args.uplink),
+        Some(state_dir) => {
+            let ran = run(&state_dir, args.ephemeral, args.uplink);
+            if args.temporary
+                && let Err(error) = fs::remove_dir_all(&state_dir)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("{} stays: {error}", state_dir.display());
+            }
+            ran
+        }
         None => Err("the agent needs --state-dir".to_owned()),
     };
     match ran {

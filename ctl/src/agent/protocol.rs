@@ -397,6 +397,9 @@ pub struct Link {
     /// Somebody else moves it where it belongs, gives it its addresses and switches it on.
     #[serde(default)]
     pub bare: bool,
+    /// A TAP of this name makes room.
+    #[serde(default)]
+    pub replace_tap: bool,
 }
 
 /// A route inside a sandbox.

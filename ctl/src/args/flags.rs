@@ -24,7 +24,7 @@ pub struct Args {
     /// Pipelines [default: number of cores, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Way out of the networks: sockets[,host-loopback=A][,outbound-address=A][,publish-source=client|gateway]
+    /// Way out of the networks: sockets[,host-loopback=A][,closed=A][,outbound-address=A][,publish-source=client|gateway]
     /// [,udp-filter=address-and-port-dependent|endpoint-independent] goes over ordinary sockets of the host and needs no
     /// privilege; packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER] is a NAT
     /// router on an interface, where address, gateway and route may repeat; none keeps everything inside [default: sockets]
@@ -41,6 +41,10 @@ pub struct Args {
     /// Take everything down when vswitchd ends, however it ends
     #[arg(long)]
     pub ephemeral: bool,
+    /// End when standard input does, which whoever started vswitchd holds open, and remove the state directory then; as with
+    /// --ephemeral nothing is left
+    #[arg(long, conflicts_with = "live_restore")]
+    pub follow_stdin: bool,
     /// Let containers run on when vswitchd is stopped
     #[arg(long)]
     pub live_restore: bool,

@@ -54,7 +54,8 @@ impl Args {
                 allowed: "error, warn, info, debug or trace",
             })?,
         };
-        let (ephemeral, mut live_restore) = (self.ephemeral || file.ephemeral, self.live_restore || file.live_restore);
+        let (ephemeral, mut live_restore) =
+            (self.ephemeral || self.follow_stdin || file.ephemeral, self.live_restore || file.live_restore);
         if ephemeral && live_restore {
             return Err(ArgsError::Contradiction);
         }
@@ -94,6 +95,7 @@ impl Args {
             vteps,
             overlays: file.overlay,
             ephemeral,
+            follow_stdin: self.follow_stdin,
             live_restore,
             group: self.group.or(file.group).or(process.group),
             capabilities: greatest(if self.allow_cap.is_empty() { &file.allow_cap } else { &self.allow_cap })?,

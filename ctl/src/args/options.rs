@@ -31,6 +31,8 @@ pub struct Options {
     pub overlays: Vec<OverlayTable>,
     /// Everything goes with vswitchd.
     pub ephemeral: bool,
+    /// Everything ends with standard input, the state directory included.
+    pub follow_stdin: bool,
     /// Containers outlive a stop.
     pub live_restore: bool,
     /// Group of the socket.

@@ -345,5 +345,17 @@ pub(super) fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u3
     let link_local = endpoint.link_local.clone();
     let enable_ipv6 = ipv6.is_some() || link_local.iter().any(IpAddr::is_ipv6);
     let bare = endpoint.attached_to() == Some(&NetnsRef::Host);
-    Link { interface: endpoint.interface.clone(), mac: endpoint.mac, mtu, ipv4, ipv6, link_local, enable_ipv6, bare }
+    let (bare_ipv4, replace_tap) =
+        endpoint.wishes().map_or((false, false), |wishes| (wishes.bare_ipv4, wishes.replace_tap));
+    Link {
+        interface: endpoint.interface.clone(),
+        mac: endpoint.mac,
+        mtu,
+        ipv4: ipv4.filter(|_| !bare_ipv4),
+        ipv6,
+        link_local,
+        enable_ipv6,
+        bare,
+        replace_tap,
+    }
 }

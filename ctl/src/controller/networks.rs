@@ -332,8 +332,11 @@ impl Controller {
             }
         }
         match self.inner.uplink.as_ref().filter(|_| !elsewhere).and_then(|on| on.meets(&plan)) {
-            Some(other) => Err(overlaps(other, router::NAME)),
-            None => Ok(plan),
+            // What stands for the host may be an address that is set apart.
+            Some(other) if !plan.aux.values().any(|&apart| IpNet::from(apart) == other) => {
+                Err(overlaps(other, router::NAME))
+            }
+            _ => Ok(plan),
         }
     }
 }
@@ -349,7 +352,13 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         std::net::IpAddr::V4(_) => None,
     });
     let mac = network.gateway_mac();
-    let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway { mac, ipv4, ipv6, also: Vec::new() });
+    let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway {
+        mac,
+        ipv4,
+        ipv6,
+        also: Vec::new(),
+        proxied: network.options.proxied.clone(),
+    });
     NetworkConfig {
         name: network.name.clone(),
         gateway,

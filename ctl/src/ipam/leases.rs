@@ -33,6 +33,25 @@ impl SubnetPlan {
         format!("{address}/{}", self.net.prefix_len())
     }
 
+    /// The subnet without some of its addresses.
+    #[must_use]
+    pub fn without(&self, addresses: &[IpAddr]) -> Vec<IpNet> {
+        let mut pieces = vec![self.net];
+        for &address in addresses {
+            let Some(found) = pieces.iter().position(|piece| piece.contains(&address)) else { continue };
+            let mut piece = pieces.swap_remove(found);
+            while let Ok(mut halves) = piece.subnets(piece.prefix_len() + 1)
+                && let (Some(low), Some(high)) = (halves.next(), halves.next())
+            {
+                let (inside, outside) = if low.contains(&address) { (low, high) } else { (high, low) };
+                pieces.push(outside);
+                piece = inside;
+            }
+        }
+        pieces.sort_unstable();
+        pieces
+    }
+
     /// The switch's own address in it.
     #[must_use]
     pub fn own(&self) -> Option<IpAddr> {

@@ -153,6 +153,10 @@ pub struct EngineWishes {
     pub default_route: DefaultRoute,
     /// Further routes by it.
     pub routes: Vec<Route>,
+    /// Its IPv4 address is for whoever asked to give to the interface.
+    pub bare_ipv4: bool,
+    /// A TAP that has the interface's name makes room.
+    pub replace_tap: bool,
 }
 
 /// Whether an endpoint of an engine's container gives its default route.

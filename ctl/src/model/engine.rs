@@ -92,6 +92,8 @@ pub fn parse_engine(wire: EngineAttach) -> Result<EngineSpec, ControlError> {
             None => DefaultRoute::Automatic,
         },
         routes: wire.routes.iter().filter_map(|route| faults.take(parse_route(route))).collect(),
+        bare_ipv4: wire.bare_ipv4,
+        replace_tap: wire.replace_tap,
     };
     let domain = wire.search_domain.filter(|domain| !domain.is_empty());
     let names = EngineNames {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use vswitch_api::network::{IpamConfig, NetworkCreate};
 use vswitch_frame::MacAddr;
@@ -170,6 +171,11 @@ impl Network {
         self.options.routed_elsewhere()
     }
 
+    /// What of its subnets is inside, each with its subnet: not the addresses that the gateway answers for.
+    pub fn pieces(&self) -> impl Iterator<Item = (&SubnetPlan, IpNet)> {
+        self.subnets().flat_map(|plan| plan.without(&self.options.proxied).into_iter().map(move |net| (plan, net)))
+    }
+
     /// The subnets, IPv4 first.
     pub fn subnets(&self) -> impl Iterator<Item = &SubnetPlan> {
         self.ipv4.iter().chain(&self.ipv6)
@@ -274,6 +280,9 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             general.add("IPv4 or IPv6 must be enabled");
         }
     }
+    for &address in &options.proxied {
+        general.take(set_apart(if address.is_ipv4() { &mut ipv4 } else { &mut ipv6 }, address));
+    }
     if overlay && ipam == IpamDriver::Default {
         check_spanning(&ipv4, &ipv6, &mut general);
     }
@@ -328,6 +337,19 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
         warnings,
     };
     Ok(faults.finish(spec)?)
+}
+
+/// Keeps an address that the gateway answers for from being given to anybody.
+fn set_apart(family: &mut Family, address: IpAddr) -> Result<(), String> {
+    match family {
+        Family::Given(wish) if wish.plan.net.contains(&address) && address != wish.plan.gateway => {
+            wish.plan.aux.insert(format!("proxy-arp {address}"), address);
+            Ok(())
+        }
+        _ => Err(format!(
+            "option proxy-arp is for addresses of a subnet that is named with --subnet, beside its gateway; leave {address} out"
+        )),
+    }
 }
 
 /// All hosts of an overlay network must agree about its subnets, so none may choose.

@@ -58,6 +58,9 @@ pub struct NetworkOptions {
     /// It is on a LAN of the host.
     #[serde(default)]
     pub lan: Option<Lan>,
+    /// Addresses of the subnets that nobody on the network has and that the gateway answers for: what is sent there leaves.
+    #[serde(default)]
+    pub proxied: Vec<IpAddr>,
     /// The user named the MTU, so that the network does not follow an underlay's or a parent's.
     #[serde(default)]
     pub mtu_given: bool,
@@ -84,6 +87,7 @@ impl Default for NetworkOptions {
             host: false,
             host_names: false,
             lan: None,
+            proxied: Vec::new(),
             mtu_given: false,
         }
     }
@@ -130,6 +134,7 @@ enum Key {
     McastQuerier,
     Host,
     HostNames,
+    ProxyArp,
     BridgeName,
     Vni,
     EncapChecksum,
@@ -143,7 +148,7 @@ enum Key {
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
 
-const KEYS: [(&str, Key); 28] = [
+const KEYS: [(&str, Key); 29] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -154,6 +159,7 @@ const KEYS: [(&str, Key); 28] = [
     ("mcast-querier", Key::McastQuerier),
     ("host", Key::Host),
     ("host-names", Key::HostNames),
+    ("proxy-arp", Key::ProxyArp),
     (PARENT_OPTION, Key::Parent),
     ("macvlan_mode", Key::MacvlanMode),
     ("ipvlan_mode", Key::IpvlanMode),
@@ -175,7 +181,7 @@ const KEYS: [(&str, Key); 28] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 27;
+const TOLD_KEYS: usize = 28;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -238,7 +244,10 @@ impl NetworkOptions {
             } else if driver != Driver::Overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
             } else if driver != Driver::Bridge
-                && matches!(key, Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host | Key::HostNames)
+                && matches!(
+                    key,
+                    Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host | Key::HostNames | Key::ProxyArp
+                )
             {
                 faults.add(format!("option {name} is for bridge networks; leave it out"));
             } else if let Err(sentence) = parsed.set(*key, name, value) {
@@ -313,6 +322,14 @@ impl ParsedOptions {
             Key::McastQuerier => options.mcast_querier = Some(parse_bool(name, value)?),
             Key::Host => options.host = parse_bool(name, value)?,
             Key::HostNames => options.host_names = parse_bool(name, value)?,
+            Key::ProxyArp => {
+                let parse = |text: &str| {
+                    let refused =
+                        || format!("failed to parse {name} value: {value} (write addresses with ',' between them)");
+                    text.trim().parse().map_err(|_| refused())
+                };
+                options.proxied = value.split(',').map(parse).collect::<Result<_, _>>()?;
+            }
             Key::Parent => {
                 let parent = Some(value.parse()?);
                 let lan = Lan { parent: None, meeting: Meeting::Learning, one_mac: false };

@@ -33,7 +33,7 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
             }
         }
     }
-    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also });
+    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new() });
     NetworkConfig { gateway, mtu, ..NetworkConfig::new(NAME) }
 }
 
@@ -54,13 +54,8 @@ pub fn plan<'a>(
             false => Translation::Routed,
         };
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
-        let subnets = network.subnets().map(|plan| SubnetSpec {
-            net: plan.net,
-            gateway: plan.own(),
-            translation: translation(plan),
-        });
-        routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
-        networks.push(NetworkSpec { index, subnets: subnets.collect(), reach });
+        routes.extend(network.pieces().map(|(_, net)| connected(net, Leg::Inside(index))));
+        networks.push(NetworkSpec { index, subnets: subnets(network, translation), reach });
     }
     let lies_inside = |target: IpAddr| {
         let reachable = networks.iter().filter(|network| network.reach == Reach::Uplink);
@@ -79,7 +74,7 @@ pub fn plan<'a>(
 /// The uplink of sockets as a network of the switch: the router and one station, which takes whatever is sent there.
 #[must_use]
 pub fn sockets_network() -> NetworkConfig {
-    let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new() });
+    let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new(), proxied: Vec::new() });
     NetworkConfig { gateway, mtu: SOCKETS_MTU, ..NetworkConfig::new(NAME) }
 }
 
@@ -97,10 +92,8 @@ pub fn plan_sockets<'a>(
     let mut networks = Vec::new();
     for (index, network) in inside {
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
-        let subnet =
-            |plan: &SubnetPlan| SubnetSpec { net: plan.net, gateway: plan.own(), translation: Translation::Routed };
-        routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
-        networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach });
+        routes.extend(network.pieces().map(|(_, net)| connected(net, Leg::Inside(index))));
+        networks.push(NetworkSpec { index, subnets: subnets(network, |_| Translation::Routed), reach });
     }
     // From inside a published port is also reached by the address of a gateway, which is no address of the host's.
     let own = |host: IpAddr| {
@@ -126,6 +119,16 @@ pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Netwo
         networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach: Reach::Internal });
     }
     RouterConfig { uplink: None, peer: None, rules: RulesSpec { networks, ..RulesSpec::default() }, routes }
+}
+
+/// What of a network is inside.
+fn subnets(network: &Network, translation: impl Fn(&SubnetPlan) -> Translation) -> Vec<SubnetSpec> {
+    let subnet = |(plan, net): (&SubnetPlan, IpNet)| SubnetSpec {
+        net,
+        gateway: plan.own().filter(|own| net.contains(own)),
+        translation: translation(plan),
+    };
+    network.pieces().map(subnet).collect()
 }
 
 /// The router's own MAC address on the uplink of sockets, where nobody else sees it.

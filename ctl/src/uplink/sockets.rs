@@ -1,4 +1,4 @@
-//! `sockets[,host-loopback=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
+//! `sockets[,host-loopback=ADDR][,closed=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
@@ -23,6 +23,10 @@ pub struct SocketsUplink {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// Leads nowhere, whoever has it behind the host.
+    pub closed_v4: Option<Ipv4Addr>,
+    /// As `closed_v4`.
+    pub closed_v6: Option<Ipv6Addr>,
     /// What leaves by IPv4 has this address of the host.
     pub source_v4: Option<Ipv4Addr>,
     /// What leaves by IPv6 has this address of the host.
@@ -63,6 +67,7 @@ impl SocketsUplink {
             match key {
                 "host-loopback" => uplink.share_loopback(value)?,
                 "outbound-address" => uplink.leave_from(value)?,
+                "closed" => uplink.close(value)?,
                 "publish-source" if source_given => return Err(UplinkError::Twice("publish-source")),
                 "publish-source" => {
                     source_given = true;
@@ -101,6 +106,16 @@ impl SocketsUplink {
             IpAddr::V6(address) => self.loopback_v6.replace(address).map(IpAddr::V6),
         };
         before.map_or(Ok(()), |before| Err(UplinkError::LoopbackTwice(before, address)))
+    }
+
+    /// Lets nothing reach an address, whoever has it.
+    fn close(&mut self, text: &str) -> Result<(), UplinkError> {
+        let address: IpAddr = text.parse().map_err(|_| UplinkError::Closed(text.to_owned()))?;
+        let twice = match address {
+            IpAddr::V4(address) => self.closed_v4.replace(address).is_some(),
+            IpAddr::V6(address) => self.closed_v6.replace(address).is_some(),
+        };
+        if twice { Err(UplinkError::Twice("closed")) } else { Ok(()) }
     }
 
     /// Lets what leaves have an address of the host that the user chose.
@@ -154,6 +169,10 @@ impl std::fmt::Display for SocketsUplink {
         f.write_str("sockets")?;
         for address in self.loopbacks() {
             write!(f, ",host-loopback={address}")?;
+        }
+        let closed = self.closed_v4.map(IpAddr::V4).into_iter().chain(self.closed_v6.map(IpAddr::V6));
+        for address in closed {
+            write!(f, ",closed={address}")?;
         }
         for address in self.sources() {
             write!(f, ",outbound-address={address}")?;

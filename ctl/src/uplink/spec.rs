@@ -68,7 +68,7 @@ pub enum UplinkError {
     Kind(String),
     /// Not a key of `sockets`.
     #[error(
-        "--uplink sockets has no key {0}; the keys are host-loopback, outbound-address, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
+        "--uplink sockets has no key {0}; the keys are host-loopback, closed, outbound-address, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
     )]
     SocketsKey(String),
     /// A key without a value.
@@ -77,6 +77,9 @@ pub enum UplinkError {
     /// Not an address.
     #[error("--uplink outbound-address {0} is no address of the host; write one that 'ip address' shows")]
     Outbound(String),
+    /// Not an address.
+    #[error("--uplink closed {0} is no IP address; write one that nothing may reach")]
+    Closed(String),
     /// Neither of the two.
     #[error("--uplink publish-source {0} is not known; use client or gateway")]
     PublishSource(String),

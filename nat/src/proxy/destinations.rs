@@ -9,6 +9,10 @@ pub struct Destinations {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// Leads nowhere, whoever has it behind the host.
+    pub closed_v4: Option<Ipv4Addr>,
+    /// As `closed_v4`.
+    pub closed_v6: Option<Ipv6Addr>,
     /// What leaves by IPv4 has this address of the host.
     pub source_v4: Option<Ipv4Addr>,
     /// What leaves by IPv6 has this address of the host.
@@ -16,6 +20,15 @@ pub struct Destinations {
 }
 
 impl Destinations {
+    /// Whether control closed this address.
+    #[must_use]
+    pub fn is_closed(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.closed_v4 == Some(address),
+            IpAddr::V6(address) => self.closed_v6 == Some(address),
+        }
+    }
+
     /// Where a packet from inside to `address` goes on the host's side; `None` when it may not: to many, to nobody, to the
     /// host's loopback (but by the addresses above), to a link of the host's.
     #[must_use]
@@ -23,7 +36,7 @@ impl Destinations {
         match address {
             IpAddr::V4(address) if Some(address) == self.loopback_v4 => Some(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(address) if Some(address) == self.loopback_v6 => Some(Ipv6Addr::LOCALHOST.into()),
-            other => is_outside(other).then_some(other),
+            other => (is_outside(other) && !self.is_closed(other)).then_some(other),
         }
     }
 
@@ -102,6 +115,16 @@ mod tests {
         assert_eq!(open.inside(Ipv6Addr::LOCALHOST.into()), Some(v6.into()));
         assert_eq!(open.outside(Ipv4Addr::LOCALHOST.into()), None);
         assert_eq!(open.inside("127.0.0.53".parse().unwrap()), None);
+    }
+
+    /// A closed address leads nowhere, and no other is.
+    #[test]
+    fn closed_by_control() {
+        let destinations = Destinations { closed_v4: Some(Ipv4Addr::new(10, 0, 2, 2)), ..Destinations::default() };
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(destinations.outside(address("10.0.2.2")), None);
+        assert_eq!(destinations.outside(address("10.0.2.4")), Some(address("10.0.2.4")));
+        assert!(!destinations.is_closed(address("fd00::2")));
     }
 
     /// What leaves has the address that was named for its family; what goes to the host's loopback has none of them.

@@ -177,6 +177,7 @@ mod tests {
                     ipv4: Some((address, 24)),
                     ipv6: None,
                     also: Vec::new(),
+                    proxied: Vec::new(),
                 };
                 let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(address.to_string()) };
                 datapath.add_network(config).unwrap()

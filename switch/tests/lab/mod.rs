@@ -27,6 +27,7 @@ pub fn gateway() -> Gateway {
         ipv4: Some((Ipv4Addr::new(10, 0, 0, 1), 24)),
         ipv6: Some(("fd00::1".parse().unwrap(), 64)),
         also: Vec::new(),
+        proxied: Vec::new(),
     }
 }
 

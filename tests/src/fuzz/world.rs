@@ -141,6 +141,7 @@ impl Net {
             ipv4: Some((self.v4(1), 24)),
             ipv6: Some((self.v6(1), 64)),
             also: Vec::new(),
+            proxied: Vec::new(),
         }
     }
 

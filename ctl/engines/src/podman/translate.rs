@@ -122,6 +122,7 @@ pub(super) fn wish(
         no_default_route: parsed::<bool>(network, "no_default_route")?.unwrap_or(false),
         metric: parsed(network, "metric")?,
         routes: network.routes.iter().flatten().map(route).collect(),
+        ..EngineAttach::default()
     })
 }
 

@@ -16,7 +16,7 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
-        link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+        link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteScope, RouteType},
     },
     sys::AsyncSocket,
@@ -107,6 +107,16 @@ impl Netlink {
             _ => None,
         });
         Ok((message.header.index, mtu.unwrap_or(DEFAULT_MTU)))
+    }
+
+    /// Removes the TAP with this name, if there is one.
+    pub(crate) async fn remove_tap(&self, name: &str) -> Result<(), rtnetlink::Error> {
+        let Ok(message) = self.one(self.handle.link().get().match_name(name.to_owned())).await else { return Ok(()) };
+        let is_tap = message.attributes.iter().any(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
+            _ => false,
+        });
+        if is_tap { self.remove(message.header.index).await } else { Ok(()) }
     }
 
     /// Index of the interface with this name, if it is on and has this MAC address and this MTU.

@@ -206,6 +206,10 @@ impl Table {
         }
         let netns = self.netns(&sandbox)?;
         let inside = self.netlink_in(netns.as_fd())?;
+        if let (true, Some(name)) = (link.replace_tap, &link.interface) {
+            let failed = |error: rtnetlink::Error| Failure::netlink(format!("replace the TAP {name}"), &error);
+            inside.remove_tap(name).await.map_err(failed)?;
+        }
         self.next += 1;
         let port_index = self.next;
         let port = format!("port{}", self.next - FIRST_PORT);

@@ -61,6 +61,8 @@ impl SocketsState {
             destinations: Destinations {
                 loopback_v4: uplink.loopback_v4,
                 loopback_v6: uplink.loopback_v6,
+                closed_v4: uplink.closed_v4,
+                closed_v6: uplink.closed_v6,
                 source_v4: uplink.source_v4,
                 source_v6: uplink.source_v6,
             },
@@ -208,7 +210,7 @@ impl SocketsState {
     ) {
         let mtu = |network: &Network| u16::try_from(network.options.mtu).unwrap_or(u16::MAX);
         let inside = networks.clone().flat_map(|one| {
-            one.subnets().map(move |plan| InsideNetwork { net: plan.net, mtu: mtu(one), gateway: plan.own() })
+            one.pieces().map(move |(plan, net)| InsideNetwork { net, mtu: mtu(one), gateway: plan.own() })
         });
         self.gateway.set_networks(inside.collect());
         let wanted: BTreeMap<Binding, IpAddr> = published.iter().copied().collect();

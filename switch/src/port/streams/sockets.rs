@@ -82,6 +82,9 @@ pub(super) fn prepare(socket: &Socket) -> io::Result<()> {
 /// A socket that connects to where a connection leads, outside.
 pub(super) fn open(ends: &Ends, inside: &[IpNet], destinations: Destinations) -> io::Result<Socket> {
     let asked = ends.outside.ip();
+    if destinations.is_closed(asked) {
+        return Err(io::ErrorKind::NetworkUnreachable.into());
+    }
     // The router sends none of them here; the host may have such addresses of its own.
     if inside.iter().any(|net| net.contains(&asked)) {
         return Err(io::ErrorKind::PermissionDenied.into());
