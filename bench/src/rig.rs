@@ -36,8 +36,12 @@ pub enum Kind {
     VswitchSockets,
     /// a behind slirp4netns, b outside.
     Slirp,
+    /// The same as its callers start it, with an MTU of 65,520 bytes.
+    SlirpLong,
     /// a behind pasta, b outside.
     Pasta,
+    /// The same as its callers start it, with an MTU of 65,520 bytes.
+    PastaLong,
     /// a and b at the two ends of a veth pair.
     Direct,
     /// a on the LAN of a host's interface by the kernel's macvlan, b there.
@@ -56,6 +60,8 @@ pub enum Kind {
 pub const OUTSIDE: [&str; 2] = ["10.78.0.1", "10.78.0.2"];
 /// The network of the containers, and its subnet.
 pub(crate) const NETWORK: (&str, &str) = ("bench", "10.77.0.0/24");
+/// What engines tell slirp4netns and pasta.
+const CALLERS_MTU: u32 = 65_520;
 /// Bytes of vswitch's longest super-frames.
 const LONG: u32 = vswitch_frame::buffer::MAX_SUPER_PACKET;
 /// The port of a that is published outside.
@@ -113,7 +119,9 @@ impl Rig {
             Kind::Bridge | Kind::BridgeLong | Kind::OpenVswitch | Kind::OpenVswitchPlain => rig.start_peer()?,
             Kind::Vde => rig.start_vde()?,
             Kind::KernelNat | Kind::IptablesNat | Kind::VswitchNat => rig.start_nat()?,
-            Kind::VswitchSockets | Kind::Slirp | Kind::Pasta | Kind::Direct => rig.start_rootless()?,
+            Kind::VswitchSockets | Kind::Slirp | Kind::SlirpLong | Kind::Pasta | Kind::PastaLong | Kind::Direct => {
+                rig.start_rootless()?;
+            }
             Kind::KernelMacvlan | Kind::VswitchMacvlan => rig.start_lan()?,
             Kind::KernelVxlan | Kind::OpenVswitchVxlan | Kind::VswitchVxlan => rig.start_hosts()?,
         }
@@ -142,7 +150,9 @@ impl Rig {
             Kind::VswitchNat => 'w',
             Kind::VswitchSockets => 's',
             Kind::Slirp => 'l',
+            Kind::SlirpLong => 'a',
             Kind::Pasta => 't',
+            Kind::PastaLong => 'b',
             Kind::Direct => 'e',
             Kind::KernelMacvlan => 'c',
             Kind::VswitchMacvlan => 'u',
@@ -233,20 +243,21 @@ impl Rig {
     fn start_user_stack(&mut self, host: &str, inner: &str) -> anyhow::Result<()> {
         let namespace = format!("/run/netns/{inner}");
         let api = self.dir.join("slirp.sock");
-        let line = if self.kind == Kind::Slirp {
-            let options = "--netns-type=path --mtu=1500 --configure --disable-host-loopback --api-socket";
-            format!("slirp4netns {options} {} {namespace} tap0", api.display())
+        let mtu = if matches!(self.kind, Kind::SlirpLong | Kind::PastaLong) { CALLERS_MTU } else { 1500 };
+        let slirp = matches!(self.kind, Kind::Slirp | Kind::SlirpLong);
+        let line = if slirp {
+            let options = "--netns-type=path --configure --disable-host-loopback --api-socket";
+            format!("slirp4netns --mtu={mtu} {options} {} {namespace} tap0", api.display())
         } else {
-            let options =
-                "--foreground --quiet --config-net --no-map-gw --runas 0:0 -4 -m 1500 -u none -T none -U none";
-            format!("pasta {options} -t {PUBLISHED} --netns {namespace}")
+            let options = "--foreground --quiet --config-net --no-map-gw --runas 0:0 -4 -u none -T none -U none";
+            format!("pasta {options} -m {mtu} -t {PUBLISHED} --netns {namespace}")
         };
         let mut command = words("ip", &["netns", "exec", host]);
         command.args(line.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
         self.daemons.push(command.spawn().with_context(|| format!("cannot start {line}"))?);
         wait_until(|| run(&mut words("ip", &["-n", inner, "route"])).is_ok_and(|text| text.contains("default")))
             .with_context(|| format!("no way out by '{line}'; install slirp4netns and passt"))?;
-        if self.kind == Kind::Slirp {
+        if slirp {
             // Its API hangs up on those who come before its stack is ready.
             wait_until(|| forward(&api).is_ok()).or_else(|_| forward(&api))?;
         }

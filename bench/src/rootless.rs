@@ -9,10 +9,12 @@ use crate::report::{Better, Figure, Goal, Group, Measure, Side, Subject};
 use crate::rig::{Kind, OUTSIDE, Rig};
 use crate::traffic::{self, Path};
 
-const KINDS: [(Kind, &str, Side); 4] = [
+const KINDS: [(Kind, &str, Side); 6] = [
     (Kind::Direct, "veth", Side::Kernel),
     (Kind::Slirp, "slirp4netns", Side::Userspace),
     (Kind::Pasta, "pasta", Side::Userspace),
+    (Kind::SlirpLong, "slirp4netns, MTU 65520", Side::Userspace),
+    (Kind::PastaLong, "pasta, MTU 65520", Side::Userspace),
     (Kind::VswitchSockets, "vswitch", Side::Own),
 ];
 
@@ -49,7 +51,7 @@ const P50: Measure =
 const CONNECTIONS: Measure =
     Measure { title: "TCP connections", unit: "a second", better: Better::More, goals: &[Goal::Value(1000.0)] };
 
-/// All work by each way out, at an MTU of 1,500 bytes.
+/// All work by each way out, at an MTU of 1,500 bytes; by the peers also at that which engines start them with.
 ///
 /// # Errors
 /// When a way out cannot be set up, or a tool fails over vswitch.

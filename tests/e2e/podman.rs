@@ -1,5 +1,6 @@
 //! podman itself, unmodified, with containers on vswitch's networks.
 
+use std::os::unix::fs::symlink;
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, rc::Rc, time::Duration};
 
 use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, sh, spawn};
@@ -301,4 +302,31 @@ fn builds(vs: &Vswitch, podman: &Podman<'_>) {
     let said = spawn(&mut build).wait(Duration::from_secs(90)).ok();
     assert!(said.contains("inet 10.88.") && said.contains("hello"), "{said}");
     assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 1, "only that of the container");
+}
+
+/// What an ordinary user's podman gives a container that names no network, with vswitch's slirp4netns: addresses, ports by its API,
+/// and nothing left when the container is.
+#[test]
+fn slirp4netns_of_a_container() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let podman = Podman::new(&vs);
+        fs::remove_file("/tmp/slirp4netns").unwrap();
+        symlink("/mnt/programs/vswitch-engine", "/tmp/slirp4netns").unwrap();
+        let network = "slirp4netns:port_handler=slirp4netns,cidr=10.7.0.0/24";
+        let mut words = vec!["run", "-d", "--name", "web", "--network", network, "-p", "8080:80", "box", "sh", "-c"];
+        words.push(SERVE);
+        podman.words(&words).ok();
+        let shown = podman.inside("web", "ip addr show tap0; ip route; cat /etc/resolv.conf").ok();
+        for part in
+            ["10.7.0.100/24", "mtu 65520", "fd00::100/64", "default via 10.7.0.2 dev tap0", "nameserver 10.7.0.3"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        eventually("the published page", 30, || fetch("127.0.0.1:8080") == "hello\n");
+        podman.ok("rm -f -t 0 web");
+        let folders = "ls -d $XDG_RUNTIME_DIR/vswitch-for-* /run/vswitch-for-* /tmp/vswitch-for-* 2>/dev/null";
+        eventually("nothing is left", 30, || sh(folders).stdout.is_empty());
+        assert_eq!(sh("curl -s -m 5 http://127.0.0.1:8080/").code, 7, "refused");
+    });
 }

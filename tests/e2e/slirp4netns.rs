@@ -209,6 +209,12 @@ fn nonsense() {
         run(Command::new(PROGRAM).arg("--version")).ok();
         assert!(run(Command::new(PROGRAM).arg("--help")).ok().contains("--netns-type"));
 
+        // What is none of vswitch's goes to the next in PATH.
+        fs::write("/tmp/other", "#!/bin/sh\necho other \"$@\"\n").unwrap();
+        sh("mkdir /tmp/path && mv /tmp/other /tmp/path/slirp4netns && chmod 755 /tmp/path/slirp4netns").ok();
+        let handed = sh("PATH=/tmp:/tmp/path:$PATH slirp4netns --netns-type=tapfd 5");
+        assert_eq!(handed.stdout, "other --netns-type=tapfd 5\n", "{handed}");
+
         let slirp = start(&holder, &format!("-c -a {API} $PID tap0"));
         let desc = |answer: &Value| answer["error"]["desc"].as_str().unwrap_or_default().to_owned();
         for (producer, text) in [

@@ -582,6 +582,37 @@ mod tests {
         assert!(make(without).unwrap().overlay.is_some());
     }
 
+    /// Addresses that the gateway answers for are of the network's subnets, are never leased, and are not inside.
+    #[test]
+    fn addresses_that_are_routed() {
+        let create = |value: &str| NetworkCreate {
+            name: "n".into(),
+            ipam: Some(vswitch_api::network::Ipam {
+                config: vec![config("10.0.2.0/29"), config("fd00::/64")],
+                ..Default::default()
+            }),
+            options: [("proxy-arp".to_owned(), value.to_owned())].into(),
+            ..NetworkCreate::default()
+        };
+        let spec = parse_network(create("10.0.2.2,fd00::2")).unwrap();
+        let Family::Given(wish) = spec.ipv4 else { panic!("the subnet was named") };
+        let pieces: Vec<String> = wish.plan.without(&spec.options.proxied).iter().map(ToString::to_string).collect();
+        assert_eq!(pieces, ["10.0.2.0/31", "10.0.2.3/32", "10.0.2.4/30"]);
+        let mut leases = crate::ipam::Leases::new(&wish.plan);
+        let given: Vec<_> = std::iter::from_fn(|| leases.allocate()).collect();
+        assert!(!given.is_empty() && !given.contains(&"10.0.2.2".parse().unwrap()), "{given:?}");
+        for (value, why) in [
+            ("10.0.2.1", "beside its gateway; leave 10.0.2.1 out"),
+            ("10.9.9.9", "leave 10.9.9.9 out"),
+            ("fd01::2", "leave fd01::2 out"),
+            ("x", "failed to parse proxy-arp value: x"),
+            ("", "failed to parse proxy-arp value"),
+        ] {
+            let said = parse_network(create(value)).unwrap_err().to_string();
+            assert!(said.contains(why), "{value}: {said}");
+        }
+    }
+
     /// Whose the gateway is: inhibit_ipv4 leaves it to somebody else, and on an internal network to nobody, so that a /31 has
     /// room for two; isolated is for internal networks.
     #[test]

@@ -149,6 +149,7 @@ pub(crate) async fn connect(
 ) -> Result<(AgentClient, Hello, mpsc::UnboundedReceiver<Event>), AgentError> {
     AgentClient::start(&AgentOptions {
         state_dir: state_dir.to_owned(),
+        temporary: false,
         ephemeral,
         uplink: None,
         policy: Policy::default(),
@@ -171,6 +172,7 @@ pub(crate) fn link(number: u8) -> Link {
         ipv4: Some((Ipv4Addr::new(10, 9, 0, number), 24)),
         ipv6: Some((Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()), 64)),
         link_local: Vec::new(),
+        replace_tap: false,
         enable_ipv6: true,
         bare: false,
     }

@@ -26,7 +26,7 @@ use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
 use self::forwards::Forwards;
 use self::options::{Options, Parsed, Target};
 use crate::island::Island;
-use crate::{complain, descriptors, original};
+use crate::{complain, daemon, descriptors, original};
 
 pub(crate) const NAME: &str = "slirp4netns";
 
@@ -51,15 +51,17 @@ pub(crate) fn main() -> ExitCode {
         Ok(Parsed::Version) => return show(options::VERSION),
         Ok(Parsed::Run(options)) => options,
         Ok(Parsed::Elsewhere) => {
-            complain(&format!("frames by a descriptor or a socket are left to {NAME} itself"));
-            complain(&original::become_in_path(NAME, &arguments).to_string());
-            return ExitCode::FAILURE;
+            return hand_over("frames by a descriptor or a socket are none of vswitch's", &arguments);
         }
         Err(sentence) => {
             complain(&sentence);
             return ExitCode::FAILURE;
         }
     };
+    // Before its descriptors are taken, for they are the other one's then.
+    if let Err(why) = daemon::program() {
+        return hand_over(&format!("{why:#}"), &arguments);
+    }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -67,6 +69,13 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Becomes the slirp4netns that is next in PATH.
+fn hand_over(why: &str, arguments: &[OsString]) -> ExitCode {
+    complain(&format!("{why}; the next {NAME} in PATH is used"));
+    complain(&original::become_in_path(NAME, arguments).to_string());
+    ExitCode::FAILURE
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
