@@ -125,7 +125,7 @@ pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Netwo
 fn subnets(network: &Network, translation: impl Fn(&SubnetPlan) -> Translation) -> Vec<SubnetSpec> {
     let subnet = |(plan, net): (&SubnetPlan, IpNet)| SubnetSpec {
         net,
-        gateway: plan.own().filter(|own| net.contains(own)),
+        gateway: plan.own(),
         translation: translation(plan),
     };
     network.pieces().map(subnet).collect()

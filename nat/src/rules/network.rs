@@ -50,7 +50,7 @@ pub struct NetworkSpec {
 pub struct SubnetSpec {
     /// Its addresses.
     pub net: IpNet,
-    /// The gateway leg's address in it.
+    /// The gateway leg's address in it, or in another subnet of its network.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
     /// Whether sources are replaced on the way out.
@@ -80,7 +80,7 @@ impl Places {
         for network in networks {
             for subnet in &network.subnets {
                 if let Some(gateway) = subnet.gateway
-                    && !subnet.net.contains(&gateway)
+                    && !network.subnets.iter().any(|piece| piece.net.contains(&gateway))
                 {
                     return Err(RulesError::GatewayOutside { gateway, subnet: subnet.net });
                 }
