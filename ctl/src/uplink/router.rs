@@ -123,11 +123,8 @@ pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Netwo
 
 /// What of a network is inside.
 fn subnets(network: &Network, translation: impl Fn(&SubnetPlan) -> Translation) -> Vec<SubnetSpec> {
-    let subnet = |(plan, net): (&SubnetPlan, IpNet)| SubnetSpec {
-        net,
-        gateway: plan.own(),
-        translation: translation(plan),
-    };
+    let subnet =
+        |(plan, net): (&SubnetPlan, IpNet)| SubnetSpec { net, gateway: plan.own(), translation: translation(plan) };
     network.pieces().map(subnet).collect()
 }
 
