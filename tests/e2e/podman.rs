@@ -311,11 +311,10 @@ fn slirp4netns_of_a_container() {
     guard(|| {
         let vs = Vswitch::start();
         let podman = Podman::new(&vs);
-        fs::remove_file("/tmp/slirp4netns").unwrap();
         symlink("/mnt/programs/vswitch-engine", "/tmp/slirp4netns").unwrap();
         let network = "slirp4netns:port_handler=slirp4netns,cidr=10.7.0.0/24";
-        let mut words = vec!["run", "-d", "--name", "web", "--network", network, "-p", "8080:80", "box", "sh", "-c"];
-        words.push(SERVE);
+        let mut words = vec!["--network-cmd-path=/tmp/slirp4netns", "run", "-d", "--name", "web", "--network", network];
+        words.extend(["-p", "8080:80", "box", "sh", "-c", SERVE]);
         podman.words(&words).ok();
         let shown = podman.inside("web", "ip addr show tap0; ip route; cat /etc/resolv.conf").ok();
         for part in
