@@ -1,8 +1,8 @@
 //! Hostile input for every parser and engine, and for the whole data path.
 //!
 //! A *target* is a plain function of bytes that panics when a promise is broken; the promises go beyond "no crash". Two
-//! callers: `tests/fuzz.rs` runs each with bytes of a seed, briefly, with all other tests; `tests/fuzz/` lets libFuzzer
-//! choose the bytes, by hand (docs/fuzzing.md).
+//! callers: `tests/fuzz.rs` runs each with bytes of a seed, briefly, with all other tests; `tests/fuzz/run` lets libFuzzer
+//! choose the bytes, at length (docs/fuzzing.md).
 //!
 //! What libFuzzer found lies in `tests/fuzz/regressions/TARGET/`, named after what it was, and is run with the tests.
 
@@ -29,7 +29,7 @@ pub fn target(name: &str) -> Target {
     TARGETS.iter().find(|(of, _)| *of == name).expect("one of TARGETS").1
 }
 
-/// Every target, under the name of its program in `tests/fuzz/`.
+/// Every target, under the name that `tests/fuzz/run` takes; it reads this table.
 pub const TARGETS: [(&str, Target); 12] = [
     ("frame", engines::frame),
     ("segment", engines::segment),
