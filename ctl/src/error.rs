@@ -147,6 +147,17 @@ pub enum ControlError {
         /// As given.
         number: u32,
     },
+    /// No such service.
+    #[error("service {0} not found; 'vswitchctl service ls' lists those that there are")]
+    ServiceNotFound(String),
+    /// No such backend.
+    #[error("service {service} has no backend {backend}; 'vswitchctl service inspect {service}' shows them")]
+    BackendNotFound {
+        /// Name of the service.
+        service: String,
+        /// As given.
+        backend: String,
+    },
     /// No such container.
     #[error("No such container: {0}")]
     ContainerNotFound(String),
@@ -279,6 +290,8 @@ impl ControlError {
             | E::TunnelNotFound(_)
             | E::NotPeered(..)
             | E::RuleNotFound { .. }
+            | E::ServiceNotFound(_)
+            | E::BackendNotFound { .. }
             | E::ContainerNotFound(_)
             | E::SettingsNotFound(_)
             | E::VolumeNotFound(_)

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::fdb::{FIRST_VLAN, Fdb};
 use vswitch_nat::route::{Announcement, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
+use vswitch_nat::translate::{CutOff, ServedBy};
 
 use crate::l2::{Features, GroupMember, LldpNeighbour, LldpNeighbours, PortFeatures, Violation};
 use crate::lab::Wires;
@@ -49,6 +50,8 @@ pub struct Datapath {
     /// What the ticker is to tell other stations.
     announcements: Mutex<VecDeque<(Weak<Port>, Announcement)>>,
     wires: Arc<Wires>,
+    /// What it is to tell clients of connections that were cut.
+    cut_off: Mutex<VecDeque<CutOff>>,
 }
 
 /// The stream of [`Settings::rng`] that the router's seed comes from; the workers' are their indices.
@@ -58,6 +61,9 @@ const WIRES: u64 = u64::MAX - 1;
 
 /// Most announcements that wait: about as many as the ticker sends in a moment.
 const MOST_ANNOUNCEMENTS: usize = 4096;
+
+/// Most clients that wait to be told: who is not finds out with the next segment.
+const MOST_CUT_OFF: usize = 65_536;
 
 /// Most ports of one switch.
 const MAX_PORTS: usize = 1 << 20;
@@ -91,6 +97,7 @@ impl Datapath {
             snapshot: ArcSwap::default(),
             control: Mutex::new(Control { load: vec![0; workers], ..Control::default() }),
             announcements: Mutex::default(),
+            cut_off: Mutex::default(),
         })
     }
 
@@ -193,8 +200,10 @@ impl Datapath {
                 Arc::make_mut(network).interface.sources = sources;
             }
             let policed = plan.as_ref().is_some_and(|plan| plan.rules.polices(network.index));
-            if network.policed != policed {
-                Arc::make_mut(network).policed = policed;
+            let balanced = plan.as_ref().is_some_and(|plan| plan.rules.balances(network.index));
+            if (network.policed, network.balanced) != (policed, balanced) {
+                let network = Arc::make_mut(network);
+                (network.policed, network.balanced) = (policed, balanced);
             }
         }
         if let (Some(plan), Some(earlier)) = (&mut plan, &next.router) {
@@ -360,6 +369,21 @@ impl Datapath {
         due.extend(addresses.map(|address| (Arc::downgrade(port), Announcement { mac, address })));
         let surplus = due.len().saturating_sub(MOST_ANNOUNCEMENTS);
         due.drain(..surplus);
+    }
+
+    /// Ends the flows by which a service leads to a backend, and has the ticker tell their clients; how many are told.
+    pub(crate) fn cut_off(&self, served: &ServedBy<'_>) -> usize {
+        let cut = self.router.nat.cut(served, self.clock.now());
+        let mut due = lock(&self.cut_off);
+        let room = MOST_CUT_OFF.saturating_sub(due.len());
+        let told = cut.len().min(room);
+        due.extend(cut.into_iter().take(room));
+        told
+    }
+
+    /// Who is to be told that a connection was cut now.
+    pub(crate) fn take_cut_off(&self) -> VecDeque<CutOff> {
+        std::mem::take(&mut *lock(&self.cut_off))
     }
 
     /// What is to be announced now.

@@ -13,6 +13,7 @@ use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
 use vswitch_wire::Change;
+use vswitch_nat::translate::ServedBy;
 
 use crate::datapath::Datapath;
 use crate::l2::{GroupMember, LldpNeighbour, PortFeatures, Violation};
@@ -420,6 +421,15 @@ impl Switch {
     #[must_use]
     pub fn flush_flows(&self, filter: &FlowFilter) -> usize {
         self.datapath.router.nat.table().flush(filter, self.datapath.clock().now())
+    }
+
+    /// Ends the flows by which a service leads to a backend that does not serve any more. Clients of TCP connections are told.
+    pub fn cut_off(&self, served: &ServedBy<'_>) {
+        if self.datapath.cut_off(served) > 0
+            && let Some(ticker) = &self.ticker
+        {
+            ticker.wake();
+        }
     }
 
     /// Starts or stops collecting flow events for [`Switch::take_flow_events`].

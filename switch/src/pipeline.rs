@@ -190,7 +190,18 @@ impl Pipeline {
             if matches!(verdict, Some(Verdict::Flood)) {
                 self.overhear(&snapshot, network, &buffer.packet(), &mut spare, now);
             }
+            let may_answer = network.balanced
+                && matches!(
+                    verdict,
+                    Some(Verdict::Forward(_) | Verdict::Flood | Verdict::Drop(Cause::Switch(DropReason::Isolated)))
+                );
+            let from = Ingress { port: Some(ingress.id), network };
+            let answered =
+                if may_answer { self.pass_answer(&snapshot, from, buffer, index, &mut spare, now) } else { None };
+            // It is on its way by the router, and no more the bridge's to judge.
+            let place = place.filter(|_| answered.is_none());
             let verdict = match verdict {
+                _ if answered.is_some() => answered,
                 Some(Verdict::Forward(_) | Verdict::Flood) if network.policed => {
                     self.police(&snapshot, network, &buffer.packet(), now).or(verdict)
                 }
@@ -379,7 +390,7 @@ impl Pipeline {
                 context.hear(network, &packet, spare);
             } else if matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) && packet.vlan_tci().is_none() {
                 let mut frame = BurstFrame { buffer, index };
-                if let Some(verdict) = context.route(ingress, &mut frame, spare) {
+                if let Some(verdict) = context.route(ingress, &mut frame, spare, None) {
                     return verdict;
                 }
                 if context.refuse_service(ingress, &frame, spare) {
@@ -389,6 +400,27 @@ impl Pipeline {
             }
         }
         gateway.answer(buffer, to_self)
+    }
+
+    /// Carries on what answers a client of a service, also of one on the network of them both, by way of the router; `None`: it is
+    /// no such answer.
+    fn pass_answer(
+        &mut self,
+        snapshot: &Snapshot,
+        ingress: Ingress<'_>,
+        buffer: &mut FrameBuf,
+        index: u16,
+        spare: &mut Spare<'_>,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        let packet = buffer.packet();
+        let plan = snapshot.router.as_ref().filter(|_| packet.vlan_tci().is_none())?;
+        let leg = plan.leg(ingress.network.index);
+        let found = {
+            let context = vswitch_nat::Context { rules: &plan.rules, ingress: leg, now };
+            self.datapath.router.nat.answer_of_service(&context, &packet)?
+        };
+        self.context(plan, snapshot, now).route(ingress, &mut BurstFrame { buffer, index }, spare, Some(found))
     }
 
     /// Sends every egress list.

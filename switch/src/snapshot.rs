@@ -55,6 +55,8 @@ pub struct Network {
     pub retired: Arc<Mutex<Counters>>,
     /// Whether its policy, or something else that the translator knows, decides on what its stations send each other.
     pub(crate) policed: bool,
+    /// Whether it has services, whose answers the bridge does not carry as they are.
+    pub(crate) balanced: bool,
     /// The router's interface here.
     pub(crate) interface: Interface,
     /// The router's neighbours here; shared by all generations of this network.
@@ -76,6 +78,7 @@ impl Network {
             members: Vec::new(),
             leg: None,
             policed: false,
+            balanced: false,
             lan: None,
             features,
             retired: Arc::default(),

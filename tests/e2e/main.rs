@@ -67,6 +67,7 @@ mod rootless_tcp;
 mod rootless_udp;
 mod sandbox;
 mod sandbox_sockets;
+mod services;
 mod settings;
 mod slirp4netns;
 mod spoofing;

@@ -10,7 +10,7 @@ pub struct Flow {
     pub protocol: String,
     /// IANA's number.
     pub protocol_number: u8,
-    /// `masquerade`, `publish`, `hairpin`, `routed-out`, `routed-in`, `peered` or `bridged`.
+    /// `masquerade`, `publish`, `hairpin`, `routed-out`, `routed-in`, `peered`, `bridged` or `service`.
     pub kind: String,
     /// The TCP state, in conntrack's words.
     pub state: Option<String>,

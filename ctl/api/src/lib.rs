@@ -4,8 +4,8 @@
 //!
 //! - `/networks…`, `/containers…`, `/events`, `/info`, `/version`, `/_ping` (each also behind `/v1.NN`) follow the Docker
 //!   Engine API: the shapes are in [`network`] and [`docker`], the field names are Docker's, errors are [`ErrorBody`];
-//! - everything of vswitch's own lives under [`PREFIX`]: [`capture`], [`container`], [`endpoint`], [`engine`], [`fdb`], [`flow`], [`stats`], [`tunnel`],
-//!   [`version`].
+//! - everything of vswitch's own lives under [`PREFIX`]: [`capture`], [`container`], [`endpoint`], [`engine`], [`fdb`], [`flow`], [`service`],
+//!   [`stats`], [`tunnel`], [`version`].
 //!   Field names are `snake_case`.
 //!
 //! Wire types carry addresses as text. The daemon turns them into domain types once, where it answers with one sentence
@@ -27,6 +27,7 @@ pub mod human;
 pub mod keys;
 pub mod network;
 pub mod port;
+pub mod service;
 pub mod signal;
 pub mod stats;
 pub mod stdio;

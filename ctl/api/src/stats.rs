@@ -132,6 +132,9 @@ pub struct RouterStats {
     /// What has passed between networks that are joined, each direction by itself.
     #[serde(default)]
     pub peerings: Vec<PeeringStats>,
+    /// What backends of services have and had, by service and name.
+    #[serde(default)]
+    pub services: Vec<BackendStats>,
     /// What goes over sockets of the host, if the uplink consists of them.
     #[serde(default)]
     pub sockets: Option<SocketsStats>,
@@ -148,6 +151,21 @@ pub struct PeeringStats {
     pub packets: u64,
     /// Bytes, IP headers included.
     pub bytes: u64,
+}
+
+/// A backend of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackendStats {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// As `service inspect` says it.
+    pub state: String,
+    /// Connections that it was given since the service or vswitchd began.
+    pub connections: u64,
+    /// Flows of any kind that it holds now.
+    pub flows: u64,
 }
 
 /// Counters of the sockets uplink.

@@ -78,6 +78,22 @@ pub struct TopologyNetwork {
     /// The networks that it is joined with.
     #[serde(default)]
     pub peerings: Vec<NetworkPeering>,
+    /// Its services.
+    #[serde(default)]
+    pub services: Vec<TopologyService>,
+}
+
+/// An address behind which several endpoints take turns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TopologyService {
+    /// The name.
+    pub name: String,
+    /// Its own addresses.
+    pub addresses: Vec<String>,
+    /// `PORT:TARGET/PROTO`.
+    pub ports: Vec<String>,
+    /// Names of its backends that are there.
+    pub backends: Vec<String>,
 }
 
 /// A subnet and the switch's own address in it.

@@ -8,7 +8,7 @@ use vswitch_api::Client;
 
 use crate::commands::{
     attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb, flows,
-    inspect, network, port, ps, run, stats, top, tunnel, version, volume, wires,
+    inspect, network, port, ps, run, service, stats, top, tunnel, version, volume, wires,
 };
 use crate::demo;
 
@@ -96,6 +96,9 @@ enum Command {
     /// Show bridges as brctl does
     #[command(subcommand)]
     Bridge(bridge::BridgeCommand),
+    /// Let several containers take turns behind one address
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Show and change forwarding databases
     #[command(subcommand)]
     Fdb(fdb::FdbCommand),
@@ -181,6 +184,7 @@ impl Cli {
             Command::Engine(command) => command.run(&client).await.map(done),
             Command::Cni(command) => command.run(&client).await.map(done),
             Command::Bridge(command) => command.run(&client).await.map(done),
+            Command::Service(command) => command.run(&client).await,
             Command::Fdb(command) => command.run(&client).await,
             Command::Lldp(args) => args.run(&client).await.map(done),
             Command::Mdb(command) => command.run(&client).await.map(done),

@@ -21,6 +21,7 @@ mod orders;
 mod peerings;
 mod policies;
 pub mod serve;
+mod services;
 mod stdio;
 mod stream;
 mod system;
@@ -125,6 +126,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(fdb::lldp))
         .routes(routes!(policies::list, policies::add))
         .routes(routes!(policies::remove))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::inspect, services::remove))
+        .routes(routes!(services::update))
+        .routes(routes!(services::drain))
         .routes(routes!(peerings::list))
         .routes(routes!(peerings::join, peerings::part))
         .routes(routes!(flows::list, flows::flush))

@@ -96,6 +96,38 @@ impl NetworkState {
         }
     }
 
+    /// Takes an address for a service: the wanted one, or the next free one of a family that the network has.
+    pub(super) fn claim(&mut self, wanted: Option<IpAddr>, ipv4: bool) -> Result<Option<IpAddr>, ControlError> {
+        let network = self.network.name.clone();
+        let outside = |address| {
+            ControlError::invalid(format!(
+                "{address} is in no subnet of network {network}; leave the address of the service out, or use one of the network's"
+            ))
+        };
+        let leases = if ipv4 { self.ipv4.as_mut() } else { self.ipv6.as_mut() };
+        let claimed = leases.map(|leases| leases.claim(wanted));
+        match (claimed, wanted) {
+            (Some(Ok(Some(address))), _) => Ok(Some(address)),
+            (Some(Err(ClaimError::Taken)), Some(address)) => {
+                Err(ControlError::AddressInUse { address: address.to_string(), network })
+            }
+            (None | Some(Err(_)), Some(address)) => Err(outside(address)),
+            (None, None) => Ok(None),
+            (Some(_), _) => Err(ControlError::NoAddress {
+                family: if ipv4 { "IPv4" } else { "IPv6" },
+                network,
+                id: self.network.id.to_string(),
+            }),
+        }
+    }
+
+    /// Gives back what was claimed.
+    pub(super) fn surrender(&mut self, address: IpAddr) {
+        if let Some(leases) = self.leases(address) {
+            leases.surrender(address);
+        }
+    }
+
     /// An address of one family for a new endpoint: the wanted one, or the lowest free one, or none.
     pub(super) fn lease(
         &mut self,

@@ -276,5 +276,6 @@ fn predefined(name: &str, driver: Driver) -> Network {
         peerings: Vec::new(),
         policy: Vec::new(),
         names: EngineNames::default(),
+        services: Vec::new(),
     }
 }

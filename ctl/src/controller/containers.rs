@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::container_filter::PruneFilter;
 use super::state::{ContainerState, State};
-use super::{Controller, links, ports, unexpected, view};
+use super::{Controller, links, ports, services, unexpected, view};
 use crate::agent::output::Attach;
 use crate::agent::protocol::{self, Reply, Request};
 use crate::clock::Moment;
@@ -63,6 +63,7 @@ impl Controller {
                     let id = other.container.id.to_string();
                     return Err(ControlError::ContainerExists { name, id });
                 }
+                services::check_name(&state, &name)?;
                 if state.name_taken(&name) {
                     return Err(ControlError::AttachmentExists(name));
                 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::{State, prefix_of};
-use super::{Controller, features, names, policies, routes, unexpected, view};
+use super::{Controller, features, names, policies, routes, services, unexpected, view};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, NetnsRef, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
@@ -32,7 +32,10 @@ impl Controller {
                 Some(name) if spec.engine.is_none() && state.name_taken(&name) => {
                     return Err(ControlError::AttachmentExists(name));
                 }
-                Some(name) => name,
+                Some(name) => {
+                    services::check_name(&state, &name)?;
+                    name
+                }
                 None => namegen::generate(&mut rand::rng(), |name| state.name_taken(name)),
             };
             let owner =
@@ -231,6 +234,7 @@ impl Controller {
             names::publish_network(&state, &endpoint.network);
             self.settle_openings(&state, &endpoint.network);
             self.follow_endpoint(&state, &endpoint);
+            self.follow_backends(&state, &endpoint.network);
             (port, endpoint.addresses().collect::<Vec<_>>())
         };
         if let Some(port) = port
@@ -238,6 +242,7 @@ impl Controller {
         {
             tracing::warn!("the switch could not remove {port}: {error}");
         }
+        self.cut_off(&self.state(), None, &addresses);
         for address in addresses {
             self.flush_address(address);
         }
@@ -280,6 +285,7 @@ impl Controller {
             self.follow_mirror(&state, &endpoint.name);
             self.announce(&state, &endpoint, port);
             self.follow_endpoint(&state, &endpoint);
+            self.follow_backends(&state, &endpoint.network);
             if let Some(identity) = identity(&endpoint, true) {
                 self.inner.switch.announce(port, &identity);
             }

@@ -179,7 +179,10 @@ impl Controller {
             dns: self.dns_stats(),
             wires,
             vteps: self.vtep_stats(&counted.vteps),
-            router: counted.router.as_ref().map(|router| super::flows::stats(router, uplink, &by_index)),
+            router: counted.router.as_ref().map(|router| {
+                let services = self.backend_stats(&state, router);
+                stats::RouterStats { services, ..super::flows::stats(router, uplink, &by_index) }
+            }),
         }
     }
 }

@@ -233,6 +233,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         FlowKind::RoutedIn => "routed-in",
         FlowKind::Peered => "peered",
         FlowKind::Bridged => "bridged",
+        FlowKind::Service => "service",
     };
     let side = |tuple: &Tuple, at: usize| FlowSide {
         source: tuple.source().to_string(),
@@ -283,6 +284,7 @@ pub(super) fn stats(
         nat_drops: router.nat_drops.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         errors_held_back: router.errors_held_back,
         peerings: peerings::stats(&router.peerings, names),
+        services: Vec::new(),
         sockets,
     }
 }

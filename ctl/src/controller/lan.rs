@@ -149,7 +149,7 @@ impl Controller {
         let port = PortConfig::new(format!("({parent})"), index);
         let port = self.inner.switch.add_port(port, PortDevice::Lan(LanDevice::new(socket, config)))?;
         on.leg = Some(Leg { port: Some(port), held: Some(held), sight });
-        self.settle_mtu(on)?;
+        self.settle_network(on)?;
         self.tell_leg(state, id)
     }
 
@@ -210,10 +210,13 @@ impl Controller {
         on.leg.as_ref().map_or_else(|| self.endpoint_mtu(&on.network), |leg| leg.mtu(&on.network))
     }
 
-    /// Lets packets of the length that the parent takes pass.
-    fn settle_mtu(&self, on: &NetworkState) -> Result<(), ControlError> {
-        let (Some(leg), Some(index)) = (&on.leg, on.index) else { return Ok(()) };
-        let config = vswitch_switch::NetworkConfig { mtu: leg.mtu(&on.network), ..switch_config(&on.network) };
+    /// Lets the switch know what a network is now; packets of the length that its parent takes pass.
+    pub(super) fn settle_network(&self, on: &NetworkState) -> Result<(), ControlError> {
+        let Some(index) = on.index else { return Ok(()) };
+        let mut config = switch_config(&on.network);
+        if let Some(leg) = &on.leg {
+            config.mtu = leg.mtu(&on.network);
+        }
         Ok(self.inner.switch.update_network(index, config)?)
     }
 
@@ -280,7 +283,7 @@ impl Controller {
         leg.sight = new;
         if new.mtu != old.mtu {
             tracing::info!(network = name, %parent, mtu = new.mtu, before = old.mtu, "the parent's MTU changed; containers get it when they start");
-            if let Err(error) = self.settle_mtu(on) {
+            if let Err(error) = self.settle_network(on) {
                 tracing::warn!("network {name} keeps its MTU: {error}");
             }
         }

@@ -34,6 +34,7 @@ mod fdb;
 mod features;
 mod files;
 mod flows;
+mod health;
 mod history;
 mod host;
 mod journal;
@@ -56,6 +57,7 @@ mod reconcile;
 mod rename;
 mod restarts;
 mod routes;
+mod services;
 mod shutdown;
 mod state;
 mod tasks;
@@ -170,6 +172,10 @@ struct Inner {
     feed: FlowFeed,
     history: History,
     names: Names,
+    /// Which backends of services serve.
+    healths: Mutex<services::Healths>,
+    /// Services that somebody looks after.
+    watched: Mutex<std::collections::BTreeSet<u64>>,
     /// What running containers have in /etc.
     given: etc::Given,
     ephemeral: bool,
@@ -228,6 +234,8 @@ impl Controller {
                 feed: FlowFeed::default(),
                 history: History::default(),
                 names,
+                healths: Mutex::default(),
+                watched: Mutex::default(),
                 given: etc::Given::default(),
                 ephemeral,
                 leases: dhcp::DhcpLeases::default(),
@@ -250,6 +258,7 @@ impl Controller {
         // Last of all: whatever comes in before would be a stranger's.
         controller.plug_uplink()?;
         controller.restart_all();
+        controller.watch_services();
         let runtime = tokio::runtime::Handle::current();
         vital::spawn(&runtime, "ports", may_block(controller.clone().regain_ports(lost_ports)));
         vital::spawn(&runtime, "events", may_block(controller.clone().listen(events)));

@@ -333,7 +333,10 @@ pub(super) fn publish_network(state: &State, network: &Id) {
     }
     let subnets = on.network.subnets().map(|plan| plan.net);
     let present = on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).filter(|one| one.port.is_some());
-    on.zone.store(Arc::new(Zone::new(&on.network.name, subnets, present.map(|one| member(state, one)))));
+    let services = on.network.services.iter();
+    let services = services.map(|one| Member { names: vec![one.name.as_str()], addresses: one.addresses.clone() });
+    let members = present.map(|one| member(state, one)).chain(services);
+    on.zone.store(Arc::new(Zone::new(&on.network.name, subnets, members)));
 }
 
 /// Everything that an endpoint is called.

@@ -11,7 +11,7 @@ use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::state::State;
 use super::uplink::UplinkState;
-use super::{Controller, NetworkFilter, peerings, view};
+use super::{Controller, NetworkFilter, peerings, services, view};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -70,6 +70,7 @@ impl Controller {
             peerings: Vec::new(),
             policy: Vec::new(),
             names: EngineNames::default(),
+            services: Vec::new(),
         };
         self.add_network(state, network)
     }
@@ -229,6 +230,9 @@ impl Controller {
         if let Some(mut on) = state.networks.remove(id) {
             self.unplug_tunnel(&mut on);
             self.unplug_leg(&mut on);
+            for service in &on.network.services {
+                self.give_bindings_back(state, &services::owner(service.id), &service.published);
+            }
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
             self.tell_network(&on.network, "destroy");
         }
@@ -356,7 +360,7 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         mac,
         ipv4,
         ipv6,
-        also: Vec::new(),
+        also: network.services.iter().flat_map(|one| one.addresses.iter().copied()).collect(),
         proxied: network.options.proxied.clone(),
     });
     NetworkConfig {

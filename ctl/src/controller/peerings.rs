@@ -114,7 +114,7 @@ impl Controller {
     }
 }
 
-fn check_routed(state: &State, network: &Network) -> Result<(), ControlError> {
+pub(super) fn check_routed(state: &State, network: &Network) -> Result<(), ControlError> {
     if network.settings.is_some() {
         return Err(ControlError::SettingsOnly(network.name.clone()));
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::state::State;
 use super::uplink::UplinkState;
-use super::{Controller, routes, unexpected};
+use super::{Controller, routes, services, unexpected};
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -25,6 +25,7 @@ pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
         let target = |ipv4: bool| address(ipv4).or_else(|| address(!ipv4));
         all.extend(bindings.filter_map(|&binding| Some((binding, target(binding.host.is_ipv4())?))));
     }
+    all.extend(services::published(state));
     all
 }
 
@@ -136,7 +137,9 @@ impl Controller {
             let state = self.state();
             let containers = state.containers.values().map(|one| (&one.container.name, &one.container.ports));
             let endpoints = state.endpoints.values().map(|one| (&one.endpoint.name, &one.endpoint.ports));
-            let with_ports = containers.chain(endpoints).filter(|(_, ports)| !ports.is_empty());
+            let services = state.networks.values().flat_map(|on| &on.network.services);
+            let services = services.map(|one| (&one.name, &one.published));
+            let with_ports = containers.chain(endpoints).chain(services).filter(|(_, ports)| !ports.is_empty());
             with_ports.map(|(name, ports)| (name.clone(), ports.clone())).collect()
         };
         for (name, bindings) in running {
@@ -350,18 +353,44 @@ impl Controller {
         owner: &Id,
         specs: &[PublishSpec],
     ) -> Result<Vec<Binding>, ControlError> {
+        let (name, addresses) = {
+            let state = self.state();
+            let one = &state.endpoint(endpoint.as_str())?.endpoint;
+            (one.name.clone(), one.addresses().collect::<Vec<_>>())
+        };
+        let refused = Refused { name, endpoint: endpoint.to_string() };
+        self.lease_towards(owner, refused, &addresses, specs).await
+    }
+
+    /// The same for a service with these addresses.
+    pub(super) async fn lease_for_service(
+        &self,
+        owner: &Id,
+        name: &str,
+        addresses: &[IpAddr],
+        specs: &[PublishSpec],
+    ) -> Result<Vec<Binding>, ControlError> {
+        let refused = Refused { name: name.to_owned(), endpoint: owner.to_string() };
+        self.lease_towards(owner, refused, addresses, specs).await
+    }
+
+    async fn lease_towards(
+        &self,
+        owner: &Id,
+        refused: Refused,
+        addresses: &[IpAddr],
+        specs: &[PublishSpec],
+    ) -> Result<Vec<Binding>, ControlError> {
         let Some(first) = specs.first() else { return Ok(Vec::new()) };
         self.check_uplink(&first.target_port.to_string())?;
-        let (refused, bindings, deferred) = {
+        let has = |ipv4: bool| addresses.iter().any(|address| address.is_ipv4() == ipv4);
+        let inside = Families { ipv4: has(true), ipv6: has(false) };
+        let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
+        let (bindings, deferred) = {
             let mut state = self.state();
-            let one = state.endpoint(endpoint.as_str())?;
-            let refused = Refused { name: one.endpoint.name.clone(), endpoint: endpoint.to_string() };
-            let has = |ipv4: bool| one.endpoint.addresses().any(|address| address.is_ipv4() == ipv4);
-            let inside = Families { ipv4: has(true), ipv6: has(false) };
-            let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
             let mut bindings = Vec::new();
             match self.lease_all(&mut state, owner, &Lease { specs: specs.to_vec(), families }, &mut bindings) {
-                Ok(deferred) => (refused, bindings, deferred),
+                Ok(deferred) => (bindings, deferred),
                 Err(detail) => {
                     self.give_bindings_back(&mut state, owner, &bindings);
                     return Err(refused.with(detail));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Controller, names, routes};
+use super::{Controller, names, routes, services};
 use crate::agent::client::Hello;
 use crate::agent::protocol::{NetnsRef, Request};
 use crate::error::ControlError;
@@ -60,6 +60,9 @@ impl Controller {
             state.restoring = false;
             for network in state.networks.keys() {
                 names::publish_network(&state, network);
+            }
+            if services::any(&state) {
+                self.refresh_router_anyway(&state);
             }
         }
         self.take_down_strangers(hello, &running).await;

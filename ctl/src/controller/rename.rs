@@ -1,6 +1,6 @@
 //! New names for containers.
 
-use super::{Controller, names, policies};
+use super::{Controller, names, policies, services};
 use crate::error::ControlError;
 use crate::model::{Endpoint, container_name};
 use crate::store::Change;
@@ -27,6 +27,7 @@ impl Controller {
             if let Some(other) = state.containers.values().find(|one| one.container.name == name) {
                 return Err(ControlError::ContainerExists { name, id: other.container.id.to_string() });
             }
+            services::check_name(&state, &name)?;
             if state.name_taken(&name) {
                 return Err(ControlError::AttachmentExists(name));
             }
@@ -46,7 +47,7 @@ impl Controller {
                 }
                 names::publish_network(&state, &network);
             }
-            if policies::any(&state) {
+            if policies::any(&state) || services::any(&state) {
                 self.refresh_router_anyway(&state);
             }
             old

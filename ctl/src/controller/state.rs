@@ -10,6 +10,7 @@ use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use super::lan::Leg;
 use super::overlay::Tunnel;
+use super::services;
 use crate::dns::{Zone, ZoneCell};
 use crate::error::ControlError;
 use crate::ids::{Found, Id, find};
@@ -118,6 +119,9 @@ impl State {
     pub(super) fn new(contents: Contents, defaults: Defaults) -> Self {
         let mut state = State { ula: contents.ula, defaults, ..State::default() };
         for network in contents.networks {
+            for service in &network.services {
+                state.ports.keep(&service.published, &services::owner(service.id));
+            }
             state.insert_network(network, None);
         }
         for container in contents.containers {
@@ -402,7 +406,9 @@ impl NetworkState {
     fn new(network: Network, index: Option<NetworkIndex>) -> Self {
         let ipv4 = network.ipv4.as_ref().map(Leases::new);
         let ipv6 = network.ipv6.as_ref().map(Leases::new);
-        NetworkState {
+        // What was committed once is taken without asking again.
+        let addresses: Vec<IpAddr> = network.services.iter().flat_map(|one| one.addresses.iter().copied()).collect();
+        let mut on = NetworkState {
             network,
             index,
             tunnel: None,
@@ -412,7 +418,11 @@ impl NetworkState {
             ipv4,
             ipv6,
             macs: HashMap::new(),
+        };
+        for address in addresses {
+            let _ = on.leases(address).map(|leases| leases.claim(Some(address)));
         }
+        on
     }
 }
 

@@ -3,7 +3,7 @@
 use vswitch_api::topology::{Topology, TopologyNetwork, TopologySubnet, TopologyUplink};
 
 use super::state::{NetworkState, State};
-use super::{Controller, peerings, view};
+use super::{Controller, peerings, services, view};
 use crate::ipam::{SubnetPlan, gateway_mac};
 use crate::uplink::Uplink;
 
@@ -48,6 +48,7 @@ fn network(state: &State, on: &NetworkState, way_out: bool) -> TopologyNetwork {
         icc: network.options.icc,
         subnets,
         peerings: peerings::of(state, on),
+        services: services::drawn(state, on),
     }
 }
 

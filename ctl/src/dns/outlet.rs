@@ -51,7 +51,7 @@ impl Outlet {
     }
 
     /// A connection to `server`.
-    pub(super) async fn stream(&self, server: SocketAddr) -> io::Result<TcpStream> {
+    pub(crate) async fn stream(&self, server: SocketAddr) -> io::Result<TcpStream> {
         let socket = match self {
             Outlet::Host if server.is_ipv4() => TcpSocket::new_v4()?,
             Outlet::Host => TcpSocket::new_v6()?,

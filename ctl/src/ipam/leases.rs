@@ -147,6 +147,37 @@ impl Leases {
         Ok(())
     }
 
+    /// Takes this address, or the lowest free one of the range, for one holder alone: nobody else may hold it until it is
+    /// surrendered. `None`: no address is left.
+    ///
+    /// # Errors
+    /// When it is outside the subnet, reserved, or held by somebody.
+    pub fn claim(&mut self, wanted: Option<IpAddr>) -> Result<Option<IpAddr>, ClaimError> {
+        let value = match wanted {
+            Some(wanted) if !self.net.contains(&wanted) => return Err(ClaimError::Outside),
+            Some(wanted) => number(wanted),
+            None => match self.taken.lowest_free(self.first, self.last) {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+        };
+        if self.taken.contains(value) {
+            return Err(ClaimError::Taken);
+        }
+        self.taken.insert(value, value);
+        self.reserved.insert(value, value);
+        Ok(Some(address(value, self.net.network())))
+    }
+
+    /// Gives back an address that was claimed.
+    pub fn surrender(&mut self, claimed: IpAddr) {
+        let value = number(claimed);
+        if self.net.contains(&claimed) {
+            self.reserved.remove(value);
+            self.taken.remove(value);
+        }
+    }
+
     /// Gives an address back; it is free when the last one has. Reserved ones stay taken, and giving back twice is harmless.
     pub fn release(&mut self, leased: IpAddr) {
         let value = number(leased);
@@ -229,6 +260,27 @@ mod tests {
         leases.release(ip("10.1.0.7"));
         assert_eq!(leases.allocate(), Some(ip("10.1.0.4")));
         assert_eq!(leases.allocate(), None);
+    }
+
+    /// What is claimed is nobody else's until it is surrendered, and what somebody holds is not to be claimed.
+    #[test]
+    fn claims_are_exclusive() {
+        let mut leases = Leases::new(&plan("10.1.0.0/29"));
+        assert_eq!(leases.claim(None), Ok(Some(ip("10.1.0.2"))));
+        assert_eq!(leases.claim(Some(ip("10.1.0.5"))), Ok(Some(ip("10.1.0.5"))));
+        for taken in ["10.1.0.2", "10.1.0.5"] {
+            assert_eq!(leases.hold(ip(taken)), Err(ClaimError::Taken));
+            leases.release(ip(taken));
+            assert_eq!(leases.claim(Some(ip(taken))), Err(ClaimError::Taken));
+        }
+        leases.hold(ip("10.1.0.3")).unwrap();
+        assert_eq!(leases.claim(Some(ip("10.1.0.3"))), Err(ClaimError::Taken));
+        assert_eq!(leases.claim(Some(ip("10.1.0.1"))), Err(ClaimError::Taken));
+        assert_eq!(leases.claim(Some(ip("10.2.0.3"))), Err(ClaimError::Outside));
+        leases.surrender(ip("10.1.0.5"));
+        leases.hold(ip("10.1.0.5")).unwrap();
+        let left: Vec<_> = std::iter::from_fn(|| leases.claim(None).unwrap()).map(|ip| ip.to_string()).collect();
+        assert_eq!(left, ["10.1.0.4", "10.1.0.6"]);
     }
 
     /// An automatic address comes from the range; a static one may lie beside it, not outside the subnet.

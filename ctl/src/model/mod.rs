@@ -28,6 +28,7 @@ mod port_options;
 mod process;
 mod restart;
 pub mod seccomp;
+mod service;
 mod subnet;
 
 pub use crate::ipam::{DEFAULT_GATEWAY_V4, DEFAULT_GATEWAY_V6};
@@ -69,4 +70,7 @@ pub use policy::{MOST_RULES, PolicyRecord, PolicyWish, Subject, SubjectWish, par
 pub use port_options::{MirrorWord, PortOptions};
 pub use process::{ProcessOptions, Ulimit, User, signal_number};
 pub use restart::{LastEnd, RestartPolicy, back_off};
+pub use service::{
+    Backends, Health, ServiceChange, ServiceRecord, ServiceWish, looked_at, parse_service, parse_service_update,
+};
 pub use subnet::{Family, SubnetWish, parse_subnet};

@@ -10,7 +10,7 @@ use vswitch_frame::MacAddr;
 
 use super::{
     Family, Faults, GatewayMode, Meeting, NetworkOptions, Overlay, OverlayWish, ParsedOptions, Peering, PolicyRecord,
-    network_name, subnet,
+    ServiceRecord, network_name, subnet,
 };
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -117,6 +117,9 @@ pub struct Network {
     /// What a container engine wants of names on it.
     #[serde(default)]
     pub names: EngineNames,
+    /// Addresses of its own behind which members take turns.
+    #[serde(default)]
+    pub services: Vec<ServiceRecord>,
 }
 
 /// What a container engine wants of names on a network of its own.

@@ -36,6 +36,7 @@ fn network(name: &str) -> Network {
         peerings: Vec::new(),
         policy: Vec::new(),
         names: crate::model::EngineNames::default(),
+        services: Vec::new(),
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
             peerings: Vec::new(),
             policy: Vec::new(),
             names: crate::model::EngineNames::default(),
+            services: Vec::new(),
         };
         change(&mut network);
         network

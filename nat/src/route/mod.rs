@@ -22,4 +22,4 @@ pub use limiter::ErrorLimiter;
 pub use neighbour::{Actions, NeighbourEntry, NeighbourLimits, NeighbourState, Neighbours, News, Resolution};
 pub use neighbour_frame::{Announcement, Solicitation, heard};
 pub use table::{Hop, Route, RouteTable};
-pub use tcp_reply::{clamp_mss, refuse_connection};
+pub use tcp_reply::{Reset, clamp_mss, refuse_connection};

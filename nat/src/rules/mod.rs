@@ -5,14 +5,16 @@ mod peering;
 mod policy;
 mod ports;
 mod publish;
+mod service;
 mod settings;
 mod traffic;
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
+pub(crate) use network::Place;
+use network::Places;
 pub use network::{NetworkSpec, Reach, SubnetSpec, Translation};
-use network::{Place, Places};
 pub(crate) use peering::Peering;
 use peering::Peerings;
 pub use peering::{PeeringSpec, PeeringTraffic};
@@ -23,12 +25,15 @@ pub use ports::{InvalidPorts, PortRange};
 use publish::Publishes;
 pub use publish::{Publish, Transport};
 use serde::{Deserialize, Serialize};
+pub(crate) use service::Chosen;
+use service::Services;
+pub use service::{Algorithm, BackendFlows, ServicePort, ServiceSpec};
 pub use settings::{Between, Filtering, Hairpin, Mapping, PortSelection, Settings};
 pub use traffic::{InvalidTraffic, Traffic};
 use vswitch_frame::NetworkIndex;
 
 use crate::NatDrop;
-use crate::table::{Direction, Flow, FlowKind, Leg, Timeouts};
+use crate::table::{Direction, Flow, FlowKind, Leg, Table, Timeouts};
 use crate::tuple::{Tuple, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
@@ -46,6 +51,8 @@ pub struct RulesSpec {
     pub peerings: Vec<PeeringSpec>,
     /// Who may open flows to whom, by network.
     pub policies: Vec<PolicySpec>,
+    /// Addresses behind which several endpoints take turns.
+    pub services: Vec<ServiceSpec>,
     /// What may come in from the uplink.
     pub inbound: Inbound,
     /// How translation and tracking behave.
@@ -75,6 +82,7 @@ pub struct Rules {
     publishes: Publishes,
     peerings: Peerings,
     policies: Policies,
+    services: Services,
     access: Access,
     inbound: Inbound,
     settings: Settings,
@@ -148,6 +156,8 @@ impl TryFrom<RulesSpec> for Rules {
             }
             own.push(mapped(address));
         }
+        let services = Services::new(spec.services);
+        own.extend(services.addresses().map(mapped));
         own.sort_unstable();
         own.dedup();
         let publishes = Publishes::new(spec.publish, &places)?;
@@ -172,6 +182,7 @@ impl TryFrom<RulesSpec> for Rules {
             publishes,
             peerings,
             policies,
+            services,
             access,
             inbound,
             settings,
@@ -210,6 +221,7 @@ impl Rules {
     pub fn succeed(&mut self, earlier: &Rules) {
         self.peerings.count_on(&earlier.peerings);
         self.policies.count_on(&earlier.policies);
+        self.services.count_on(&earlier.services);
         let newest = earlier.access.newest;
         self.access = match self.allow_as(earlier) {
             true => earlier.access,
@@ -232,8 +244,9 @@ impl Rules {
 
     /// Whether a flow may go on that was allowed by other rules.
     pub(crate) fn judge(&self, flow: &Flow) -> Result<(), NatDrop> {
-        if let (FlowKind::Peered, Leg::Inside(from), Leg::Inside(to)) =
+        if let (FlowKind::Peered | FlowKind::Service, Leg::Inside(from), Leg::Inside(to)) =
             (flow.kind(), flow.egress(Direction::Reply), flow.egress(Direction::Original))
+            && from != to
         {
             self.peering(from, to).ok_or(NatDrop::Isolated)?.check(flow.original())?;
         }
@@ -260,6 +273,29 @@ impl Rules {
     #[inline]
     pub(crate) fn check_policy(&self, from: End, to: End, flow: &Tuple, ports: Ports) -> Result<(), NatDrop> {
         if self.policies.is_empty() { Ok(()) } else { self.policies.check(from, to, flow, ports) }
+    }
+
+    /// The backend for what is sent to a service, if it opens a flow; `None`: it is for no service.
+    #[inline]
+    pub(crate) fn backend(&self, sent: &Tuple, opens: bool, table: &Table) -> Option<Chosen> {
+        if self.services.is_empty() { None } else { self.services.choose(sent, opens, table) }
+    }
+
+    /// Whether a network has services, so that answers of its members may have to be translated.
+    #[must_use]
+    pub fn balances(&self, network: NetworkIndex) -> bool {
+        self.services.are_on(network)
+    }
+
+    /// Whether a station of `network` may be a backend of a service.
+    #[inline]
+    pub(crate) fn may_answer(&self, network: NetworkIndex, source: IpAddr) -> bool {
+        self.services.may_answer(network, source)
+    }
+
+    /// How many flows backends of services were given.
+    pub fn backend_flows(&self) -> impl Iterator<Item = BackendFlows> {
+        self.services.flows()
     }
 
     /// How often the rules of policies decided.

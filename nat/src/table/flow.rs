@@ -67,6 +67,8 @@ pub enum FlowKind {
     RoutedIn,
     /// From one network to another that it is peered with, not translated.
     Peered,
+    /// From the inside, or from what is trusted behind the uplink, to a backend of a service: its destination is replaced.
+    Service,
     /// From one station of a network with a policy to another, not translated.
     Bridged,
 }
@@ -251,7 +253,7 @@ impl Flow {
             FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut | FlowKind::Peered | FlowKind::Bridged => {
                 self.original.source_key()
             }
-            FlowKind::Publish | FlowKind::RoutedIn => self.reply.source_key(),
+            FlowKind::Publish | FlowKind::RoutedIn | FlowKind::Service => self.reply.source_key(),
         }
     }
 
@@ -300,6 +302,15 @@ impl Flow {
     pub(super) fn tracking(&self) -> MutexGuard<'_, Tracking> {
         // A panic elsewhere leaves numbers that are at worst a packet old.
         self.tracking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sequence number that the opener of a TCP connection expects next, and what it has sent; `None`: nobody knows, or
+    /// the connection is over.
+    pub(crate) fn expected_by_opener(&self) -> Option<(u32, u32)> {
+        match &self.tracking().protocol {
+            ProtocolState::Tcp(connection) => connection.expected_by_opener(),
+            _ => None,
+        }
     }
 
     /// Whether the connection is over and a SYN with `sequence` may take over its ports.

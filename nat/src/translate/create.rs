@@ -103,7 +103,7 @@ impl Nat {
         }
         // A source that is not replaced keeps its port whatever happens (X6), unless it was the replaced destination
         // that made it clash (X5).
-        if opening.source.is_some() || opening.kind == FlowKind::Publish {
+        if opening.source.is_some() || matches!(opening.kind, FlowKind::Publish | FlowKind::Service) {
             for port in Pool::of(&tuple, settings.ports).candidates(rng) {
                 if let Some(done) = attempt_with(port) {
                     return done;

@@ -163,6 +163,12 @@ impl FragmentKey {
 }
 
 impl Fragments {
+    /// Whether the first of a datagram has gone on.
+    pub(super) fn is_forwarded(&self, key: &FragmentKey) -> bool {
+        let datagram = self.datagrams.get(key);
+        datagram.is_some_and(|datagram| matches!(datagram.route, Some(Ok(Route::Forward { .. }))))
+    }
+
     pub(super) fn new(limits: FragmentLimits, seed: u64) -> Self {
         let state = FixedState::with_seed(seed);
         Fragments {

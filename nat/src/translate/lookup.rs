@@ -10,7 +10,9 @@ use super::fragments::{FragmentKey, Noted, Route};
 use super::{Context, Decision, Kind, Nat, NatPath, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
-use crate::rules::{Between, End, Filtering, Hairpin, Inbound, Mapping, Ports, Reach, Rules, Translation};
+use crate::rules::{
+    Between, Chosen, End, Filtering, Hairpin, Inbound, Mapping, Place, Ports, Reach, Rules, Translation,
+};
 use crate::table::tcp::Segment;
 use crate::table::{DENIED, Direction, Flow, FlowKind, Leg};
 use crate::tuple::{Protocol, Tuple, is_mapped, is_query};
@@ -67,16 +69,14 @@ impl Nat {
         match classify(packet)? {
             Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
                 Some((flow, direction)) => {
-                    check_leg(context, &flow, direction)?;
-                    self.check_allowed(context, &flow)?;
                     let reopens = |segment| direction == Direction::Reply && flow.is_reopened_by_reply(segment);
                     if segment.as_ref().is_some_and(reopens) {
+                        check_leg(context, &flow, direction)?;
+                        self.check_allowed(context, &flow)?;
                         self.table.remove(&flow, context.now);
                         return self.plan(context, tuple, segment, fragment);
                     }
-                    let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
-                    let kind = Kind::Known { flow, direction, segment };
-                    Ok(Decision::Forward(NatPath { kind, egress, destination, fragment }))
+                    self.known(context, flow, direction, segment, fragment)
                 }
                 None => self.plan(context, tuple, segment, fragment),
             },
@@ -100,6 +100,23 @@ impl Nat {
                 Ok(Decision::Forward(NatPath { kind, egress, destination, fragment: None }))
             }
         }
+    }
+
+    /// A packet of a flow that is there.
+    #[inline]
+    pub(super) fn known(
+        &self,
+        context: &Context<'_>,
+        flow: Arc<Flow>,
+        direction: Direction,
+        segment: Option<Segment>,
+        fragment: Option<FragmentKey>,
+    ) -> Result<Decision, NatDrop> {
+        check_leg(context, &flow, direction)?;
+        self.check_allowed(context, &flow)?;
+        let (egress, destination) = (flow.egress(direction), flow.leaving(direction).destination());
+        let kind = Kind::Known { flow, direction, segment };
+        Ok(Decision::Forward(NatPath { kind, egress, destination, fragment }))
     }
 
     /// A flow goes on for as long as the rules of the day let it pass; they are asked once.
@@ -147,7 +164,7 @@ impl Nat {
             return Err(NatDrop::BadTuple);
         }
         let plan = match context.ingress {
-            Leg::Inside(network) => self.plan_from_inside(context, network, &tuple)?,
+            Leg::Inside(network) => self.plan_from_inside(context, network, &tuple, segment.as_ref())?,
             Leg::Uplink => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
         };
         let path = |kind, egress, destination| Decision::Forward(NatPath { kind, egress, destination, fragment });
@@ -167,12 +184,25 @@ impl Nat {
         })
     }
 
-    fn plan_from_inside(&self, context: &Context<'_>, network: NetworkIndex, tuple: &Tuple) -> Result<Plan, NatDrop> {
+    fn plan_from_inside(
+        &self,
+        context: &Context<'_>,
+        network: NetworkIndex,
+        tuple: &Tuple,
+        segment: Option<&Segment>,
+    ) -> Result<Plan, NatDrop> {
         let rules = context.rules;
         let place = rules.place_of(tuple.source()).filter(|place| place.network == network);
         let place = place.ok_or(NatDrop::SpoofedSource)?;
         if rules.is_own(tuple.destination()) {
-            let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
+            if let Some(chosen) = self.backend(context, tuple, segment) {
+                let there = rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+                if there.network != network {
+                    rules.peering(network, there.network).ok_or(NatDrop::Isolated)?.check(tuple)?;
+                }
+                return plan_service(chosen, tuple, there);
+            }
+            let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
             let either_internal = place.reach == Reach::Internal || there.reach == Reach::Internal;
             if there.network != network && either_internal {
@@ -220,13 +250,13 @@ impl Nat {
     ) -> Result<Plan, NatDrop> {
         let rules = context.rules;
         if rules.inbound() == Inbound::Trusted {
-            return plan_from_trusted(context, tuple, segment);
+            return self.plan_from_trusted(context, tuple, segment);
         }
         if is_inside(context, tuple.source()) {
             return Err(NatDrop::SpoofedSource);
         }
         if rules.is_own(tuple.destination()) {
-            let Some(target) = self.inbound_target(context, tuple) else { return Ok(Plan::ToSelf) };
+            let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
             if there.reach == Reach::Internal {
                 return Err(NatDrop::Internal);
@@ -247,16 +277,63 @@ impl Nat {
         Ok(Plan::routed(FlowKind::RoutedIn, Leg::Inside(place.network)))
     }
 
+    /// What the switch's own part behind the uplink sends: to endpoints only, from anybody outside or from their gateway.
+    fn plan_from_trusted(
+        &self,
+        context: &Context<'_>,
+        tuple: &Tuple,
+        segment: Option<&Segment>,
+    ) -> Result<Plan, NatDrop> {
+        let place = context.rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+        let as_gateway = place.gateway == Some(tuple.source());
+        if place.reach == Reach::Internal && !as_gateway {
+            return Err(NatDrop::Internal);
+        }
+        let service = self.backend(context, tuple, segment);
+        if service.is_none() && context.rules.is_own(tuple.destination()) {
+            return Err(NatDrop::NotPublished);
+        }
+        if is_inside(context, tuple.source()) && !as_gateway {
+            return Err(NatDrop::SpoofedSource);
+        }
+        if let Some(chosen) = service {
+            return plan_service(chosen, tuple, place);
+        }
+        let egress = Leg::Inside(place.network);
+        // What an endpoint sends to a service at its gateway is for the switch and of no flow, so neither are the answers.
+        let is_answer = segment.is_some_and(|segment| !segment.is_syn() || segment.is_ack());
+        if as_gateway && is_answer {
+            return Ok(Plan::Untracked(egress));
+        }
+        Ok(Plan::routed(FlowKind::RoutedIn, egress))
+    }
+
     /// Where a packet to one of the switch's addresses is to go: to where its port is published, else to the source
     /// inside that has the port, if filtering lets it.
-    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple) -> Option<(IpAddr, u16)> {
+    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Option<(IpAddr, u16)> {
         let published = tuple.protocol().has_ports().then(|| context.rules.published(tuple)).flatten();
         let filtering = match context.rules.settings().mapping {
             Mapping::EndpointIndependent(filtering) => filtering,
             Mapping::PortPreserving | Mapping::Random => Filtering::AddressAndPortDependent,
         };
         let by_mapping = || matches!(tuple.protocol(), Protocol::TCP | Protocol::UDP | Protocol::SCTP);
+        // What is published of a service is for one of its backends.
+        if let Some((address, port)) = published
+            && let Some(chosen) = self.backend(context, &tuple.with_destination(address, port), segment)
+        {
+            return match chosen {
+                Chosen::Backend(address, port) => Some((address, port)),
+                Chosen::Nobody => None,
+            };
+        }
         published.or_else(|| by_mapping().then(|| self.table.mappings.owner(tuple, filtering)).flatten())
+    }
+
+    /// The backend for what may open a flow to a service; `None`: it is for none. What is of a connection that was cut opens
+    /// nothing, and is refused by nobody's answer.
+    fn backend(&self, context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Option<Chosen> {
+        let opens = segment.is_none_or(|segment| segment.is_syn() && !segment.is_ack());
+        context.rules.backend(tuple, opens, &self.table)
     }
 }
 
@@ -298,26 +375,12 @@ impl Plan {
     }
 }
 
-/// What the switch's own part behind the uplink sends: to endpoints only, from anybody outside or from their gateway.
-fn plan_from_trusted(context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Result<Plan, NatDrop> {
-    let place = context.rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
-    let as_gateway = place.gateway == Some(tuple.source());
-    if place.reach == Reach::Internal && !as_gateway {
-        return Err(NatDrop::Internal);
-    }
-    if context.rules.is_own(tuple.destination()) {
-        return Err(NatDrop::NotPublished);
-    }
-    if is_inside(context, tuple.source()) && !as_gateway {
-        return Err(NatDrop::SpoofedSource);
-    }
-    let egress = Leg::Inside(place.network);
-    // What an endpoint sends to a service at its gateway is for the switch and of no flow, so neither are the answers.
-    let is_answer = segment.is_some_and(|segment| !segment.is_syn() || segment.is_ack());
-    if as_gateway && is_answer {
-        return Ok(Plan::Untracked(egress));
-    }
-    Ok(Plan::routed(FlowKind::RoutedIn, egress))
+/// The way to a backend. One that comes back to itself by its service shows as its gateway: it would not answer itself otherwise.
+fn plan_service(chosen: Chosen, tuple: &Tuple, there: &Place) -> Result<Plan, NatDrop> {
+    let Chosen::Backend(address, port) = chosen else { return Ok(Plan::ToSelf) };
+    let source = if address == tuple.source() { there.gateway } else { None };
+    let egress = Leg::Inside(there.network);
+    Ok(Plan::Flow { kind: FlowKind::Service, egress, target: Some((address, port)), source })
 }
 
 /// Packets of one direction arrive where those of the other leave; anything else is spoofed, or routed in a circle.

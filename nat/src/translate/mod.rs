@@ -6,8 +6,10 @@
 //! packet and rewrites it. A frame that is not translated after its lookup leaves no trace, but that a connection which is
 //! over makes way for one that opens with the roles exchanged.
 
+mod answered;
 mod bridged;
 mod create;
+mod cut;
 mod errors;
 mod fragments;
 mod lookup;
@@ -16,6 +18,7 @@ mod ports;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use cut::{CutOff, ServedBy};
 pub use fragments::{FragmentCounters, FragmentLimits, HeldFrame};
 use fragments::{FragmentKey, Fragments};
 pub use ports::PORT_DRAWS;
@@ -125,8 +128,10 @@ impl NatPath {
     #[must_use]
     pub fn is_by_published_port(&self, rules: &Rules) -> bool {
         match &self.kind {
-            Kind::New(opening) => rules.published(&opening.tuple).is_some(),
-            Kind::Known { flow, .. } | Kind::Error { flow, .. } => rules.published(flow.original()).is_some(),
+            Kind::New(opening) => opening.kind == FlowKind::Service || rules.published(&opening.tuple).is_some(),
+            Kind::Known { flow, .. } | Kind::Error { flow, .. } => {
+                flow.kind() == FlowKind::Service || rules.published(flow.original()).is_some()
+            }
             // The first of its datagram was asked about, or this one would not go on.
             Kind::Fragment { .. } => true,
             Kind::Untracked => false,
@@ -239,9 +244,14 @@ impl Nat {
     ) -> Result<(), NatDrop> {
         let bytes = packet.l3_end() - packet.l3_offset();
         let NatPath { kind, egress, fragment, .. } = path;
+        let between = |kind| match kind {
+            FlowKind::Peered => true,
+            FlowKind::Service => egress != context.ingress,
+            _ => false,
+        };
         let is_peered = match &kind {
-            Kind::Known { flow, .. } => flow.kind() == FlowKind::Peered,
-            Kind::New(opening) => opening.kind == FlowKind::Peered,
+            Kind::Known { flow, .. } => between(flow.kind()),
+            Kind::New(opening) => between(opening.kind),
             Kind::Fragment { from, to } => from == to,
             Kind::Error { .. } | Kind::Untracked => false,
         };

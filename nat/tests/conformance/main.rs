@@ -29,6 +29,8 @@ mod properties;
 #[cfg(test)]
 mod router;
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod tcp;
 #[cfg(test)]
 mod udp;

@@ -67,14 +67,15 @@ struct Addresses {
 }
 
 impl RouteContext<'_> {
-    /// Routes a frame; `None`: it is for the switch itself.
+    /// Routes a frame, by what the translator has `found` if somebody has asked it; `None`: it is for the switch itself.
     pub(crate) fn route(
         &mut self,
         ingress: Ingress<'_>,
         frame: &mut BurstFrame<'_>,
         spare: &mut Spare<'_>,
+        found: Option<Result<Decision, NatDrop>>,
     ) -> Option<Verdict> {
-        let Refusal { cause, told } = match self.pass(ingress, frame, spare) {
+        let Refusal { cause, told } = match self.pass(ingress, frame, spare, found) {
             Ok(verdict) => {
                 if frame.buffer.packet().fragment() == Fragment::First {
                     self.released(spare);
@@ -96,11 +97,12 @@ impl RouteContext<'_> {
         ingress: Ingress<'_>,
         frame: &mut BurstFrame<'_>,
         spare: &mut Spare<'_>,
+        found: Option<Result<Decision, NatDrop>>,
     ) -> Result<Option<Verdict>, Refusal> {
         let (packet, network) = (frame.buffer.packet(), ingress.network);
         check(&network.interface, &packet)?;
         let context = Context { rules: &self.plan.rules, ingress: self.plan.leg(network.index), now: self.now };
-        let path = match self.router.nat.lookup(&context, &packet)? {
+        let path = match found.unwrap_or_else(|| self.router.nat.lookup(&context, &packet))? {
             Decision::Forward(path) => path,
             Decision::ToSelf => return Ok(None),
             Decision::Held => return Ok(Some(Verdict::Consumed)),
@@ -275,7 +277,7 @@ impl RouteContext<'_> {
             };
             buffer.fill_with(&held.packet.view());
             let mut frame = BurstFrame { buffer, index };
-            if let Err(refusal) = self.pass(Ingress { port: None, network }, &mut frame, spare) {
+            if let Err(refusal) = self.pass(Ingress { port: None, network }, &mut frame, spare, None) {
                 self.router.count(refusal.cause);
             }
         }

@@ -25,7 +25,7 @@ use std::sync::{Mutex, Weak};
 use vswitch_frame::reason::SharedTally;
 use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, OwnedPacket, PortId, Timestamp};
 use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
-use vswitch_nat::rules::{PeeringSpec, PeeringTraffic, PolicyHits, PolicySpec};
+use vswitch_nat::rules::{BackendFlows, PeeringSpec, PeeringTraffic, PolicyHits, PolicySpec, ServiceSpec};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, TableCounters};
 use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
 
@@ -49,6 +49,13 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
+    /// The same with services.
+    #[must_use]
+    pub fn with_services(mut self, services: Vec<ServiceSpec>) -> RouterConfig {
+        self.rules.services = services;
+        self
+    }
+
     /// The same with networks that reach each other, and with rules about who may open flows to whom.
     #[must_use]
     pub fn with_access(mut self, peerings: Vec<PeeringSpec>, policies: Vec<PolicySpec>) -> RouterConfig {
@@ -136,6 +143,8 @@ pub struct RouterStats {
     pub peerings: Vec<PeeringTraffic>,
     /// How often the rules of policies decided.
     pub policies: Vec<PolicyHits>,
+    /// How many flows backends of services were given.
+    pub backends: Vec<BackendFlows>,
 }
 
 impl Router {
@@ -173,6 +182,7 @@ impl Router {
             errors_held_back: lock(&self.limiter).held_back(),
             peerings: plan.rules.peering_traffic().collect(),
             policies: plan.rules.policy_hits().collect(),
+            backends: plan.rules.backend_flows().collect(),
         }
     }
 

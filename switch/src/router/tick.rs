@@ -5,6 +5,8 @@ use std::sync::Arc;
 use vswitch_frame::vlan::VlanTag;
 use vswitch_frame::{EtherType, Offload, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
+use vswitch_nat::table::Leg;
+use vswitch_nat::translate::CutOff;
 
 use super::Waiting;
 use super::next_hop::solicit;
@@ -34,6 +36,9 @@ impl Chores {
         let router = &datapath.router;
         if snapshot.router.is_none() {
             return false;
+        }
+        for cut in datapath.take_cut_off() {
+            self.tell_cut_off(datapath, &snapshot, &cut, now);
         }
         router.count_lost_fragments(router.nat.handle_timeout(now));
         let mut busy = router.nat.next_timeout().is_some();
@@ -120,6 +125,27 @@ impl Chores {
         }
     }
 
+    /// Tells a client that its connection was cut, if it is known where it is.
+    fn tell_cut_off(&mut self, datapath: &Datapath, snapshot: &Snapshot, cut: &CutOff, now: Timestamp) {
+        let Some(plan) = &snapshot.router else { return };
+        let Some(network) = plan.network(cut.leg).and_then(|index| snapshot.network(index)) else { return };
+        let Some(gateway) = &network.config.gateway else { return };
+        let (client, _) = cut.reset.to;
+        let mac = match plan.peer.filter(|_| cut.leg == Leg::Uplink) {
+            Some(peer) => Some(peer),
+            None => {
+                let hop = plan.routes.lookup(client).filter(|hop| hop.leg == cut.leg);
+                hop.and_then(|hop| lock(&network.neighbours).known(hop.neighbour, now)).map(|(mac, _)| mac)
+            }
+        };
+        let port = mac.and_then(|mac| datapath.fdb.lookup(FdbKey::new(network.index, mac), now));
+        if let (Some(mac), Some(port)) = (mac, port)
+            && cut.reset.build(gateway.mac, mac, self.0.buffer())
+        {
+            self.0.send(snapshot, [port]);
+        }
+    }
+
     /// Tells the sender of a packet that waited in vain, if it still is where the packet came from: the error quotes its
     /// words, which are for nobody else (RFC 792).
     fn tell_unreachable(&mut self, datapath: &Datapath, snapshot: &Snapshot, packet: &Waiting, now: Timestamp) {
@@ -155,7 +181,6 @@ mod tests {
     use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, PortId};
     use vswitch_nat::route::Route;
     use vswitch_nat::rules::{NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
-    use vswitch_nat::table::Leg;
 
     const GATEWAYS: [Ipv4Addr; 3] =
         [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1), Ipv4Addr::new(203, 0, 113, 1)];

@@ -14,6 +14,7 @@ mod endpoints;
 mod engines;
 mod flows;
 mod networks;
+mod services;
 mod session;
 mod socket;
 mod streams;

@@ -21,6 +21,7 @@ pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod ps;
 pub(crate) mod run;
+pub(crate) mod service;
 pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod tunnel;

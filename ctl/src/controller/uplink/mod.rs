@@ -121,20 +121,25 @@ impl Controller {
         let ours = state.networks.values().filter(|one| !one.network.routed_elsewhere());
         let inside = ours.filter_map(|one| Some((one.index?, &one.network)));
         let (peerings, policies) = (peerings::specs(state), policies::specs(state));
+        let services = self.service_specs(state);
         let published = ports::published(state);
         match &self.inner.uplink {
             None => {
-                let needed = !peerings.is_empty() || !policies.is_empty();
-                let config = needed.then(|| router::plan_inside(inside).with_access(peerings, policies));
+                let needed = !peerings.is_empty() || !policies.is_empty() || !services.is_empty();
+                let config = router::plan_inside(inside).with_access(peerings, policies).with_services(services);
+                let config = needed.then_some(config);
                 Ok(self.inner.switch.set_router(config)?)
             }
             Some(UplinkState::Packet(packet)) => {
                 let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
-                Ok(self.inner.switch.set_router(Some(config.with_access(peerings, policies)))?)
+                Ok(self
+                    .inner
+                    .switch
+                    .set_router(Some(config.with_access(peerings, policies).with_services(services)))?)
             }
             Some(UplinkState::Sockets(sockets)) => {
                 let config = router::plan_sockets(sockets.index(), inside.clone(), &published, &sockets.settings);
-                self.inner.switch.set_router(Some(config.with_access(peerings, policies)))?;
+                self.inner.switch.set_router(Some(config.with_access(peerings, policies).with_services(services)))?;
                 sockets.follow(&inside.map(|(_, network)| network), &published);
                 Ok(())
             }

@@ -134,6 +134,13 @@ impl Connection {
         Connection { peers: [peer; 2], last: Last::default(), retransmissions: 0, state, simultaneous: false }
     }
 
+    /// The sequence number that the opener expects next, and what it has sent; `None`: nobody knows, or it is over.
+    pub(crate) fn expected_by_opener(&self) -> Option<(u32, u32)> {
+        let [opener, other] = &self.peers;
+        let known = !self.state.is_over() && other.max_window != 0 && opener.max_window != 0;
+        known.then_some((other.end, opener.end))
+    }
+
     /// The state it is in.
     pub(crate) const fn state(&self) -> TcpState {
         self.state

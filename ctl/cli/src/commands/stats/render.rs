@@ -208,6 +208,13 @@ fn router(router: &RouterStats) -> String {
         let (packets, bytes) = (units::count(way.packets), units::bytes(way.bytes));
         text += &format!("Joined: {} to {}, {packets} packets, {bytes}\n", way.from, way.to);
     }
+    for one in &router.services {
+        let (connections, flows) = (units::count(one.connections), units::count(one.flows));
+        text += &format!(
+            "Service {}: {} is {}, {connections} connections, {flows} flows now\n",
+            one.service, one.backend, one.state
+        );
+    }
     if let Some(sockets) = &router.sockets {
         text += &over_sockets(sockets);
     }

@@ -214,6 +214,11 @@ fn net(network: &TopologyNetwork) -> Net {
         true => format!("joined with {}", peering.network),
         false => format!("joined with {}: {}", peering.network, peering.allow.join(", ")),
     }));
+    details.extend(network.services.iter().map(|service| {
+        let (at, ports) = (service.addresses.join(", "), service.ports.join(", "));
+        let who = if service.backends.is_empty() { "nobody".to_owned() } else { service.backends.join(", ") };
+        format!("service {} {at}, {ports} to {who}", service.name)
+    }));
     Net { name: network.name.clone(), details, outside: network.outside }
 }
 

@@ -1,0 +1,231 @@
+//! Services: an address of the switch's own behind which several endpoints take turns.
+//!
+//! A new flow towards one is given a backend, and stays with it; backends that come or go change nothing for flows that are open.
+
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use foldhash::fast::FixedState;
+use serde::{Deserialize, Serialize};
+use vswitch_frame::NetworkIndex;
+
+use super::Transport;
+use crate::table::Table;
+use crate::tuple::{Tuple, mapped};
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// By which it is known from one version of the rules to the next.
+    pub id: u64,
+    /// The network that it is on, and its backends.
+    pub network: NetworkIndex,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// At which ports it is reached.
+    pub ports: Vec<ServicePort>,
+    /// Whose turn it is.
+    pub algorithm: Algorithm,
+    /// The addresses of those that take new flows.
+    pub backends: Vec<IpAddr>,
+    /// Of those that keep what they have, and of all that have ever been to be told from strangers.
+    pub former: Vec<IpAddr>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServicePort {
+    /// The protocol.
+    pub transport: Transport,
+    /// Its own.
+    pub port: u16,
+    /// The backends'.
+    pub target: u16,
+}
+
+/// Which backend a new flow is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one that holds fewest flows.
+    LeastFlows,
+    /// Always the same one for a client's address, as long as it is there (rendezvous hashing).
+    SourceHash,
+}
+
+/// How many flows a backend was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackendFlows {
+    /// Of which service.
+    pub service: u64,
+    /// Which.
+    pub address: IpAddr,
+    /// Flows that it was given.
+    pub flows: u64,
+}
+
+/// What a packet for a service's address and port meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// This backend.
+    Backend(IpAddr, u16),
+    /// There is no backend that takes it.
+    Nobody,
+}
+
+/// All services.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Services {
+    services: Vec<Service>,
+    /// Sorted by address, protocol and port.
+    by_port: Vec<((Ipv6Addr, u8, u16), Place)>,
+    /// Whose packets may be answers of a service: sorted.
+    backends: Vec<(NetworkIndex, Ipv6Addr)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    service: usize,
+    target: u16,
+}
+
+#[derive(Debug, Clone)]
+struct Service {
+    spec: ServiceSpec,
+    /// By family: IPv4, IPv6.
+    able: [Vec<Backend>; 2],
+    next: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Clone)]
+struct Backend {
+    address: IpAddr,
+    flows: Arc<AtomicU64>,
+}
+
+/// Of more backends than this, a few by chance are compared: to look at thousands for each flow would be slow.
+const COMPARED: usize = 32;
+
+impl Services {
+    pub(super) fn new(specs: Vec<ServiceSpec>) -> Services {
+        let (mut by_port, mut backends) = (Vec::new(), Vec::new());
+        for (service, spec) in specs.iter().enumerate() {
+            for address in &spec.addresses {
+                by_port.extend(spec.ports.iter().map(|port| {
+                    let place = Place { service, target: port.target };
+                    ((mapped(*address), port.transport.protocol().0, port.port), place)
+                }));
+            }
+            let all = spec.backends.iter().chain(&spec.former);
+            backends.extend(all.map(|address| (spec.network, mapped(*address))));
+        }
+        by_port.sort_unstable_by_key(|(key, _)| *key);
+        backends.sort_unstable();
+        backends.dedup();
+        Services { services: specs.into_iter().map(Service::new).collect(), by_port, backends }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.services.iter().flat_map(|service| service.spec.addresses.iter().copied())
+    }
+
+    /// Whether a network has services.
+    pub(super) fn are_on(&self, network: NetworkIndex) -> bool {
+        self.services.iter().any(|service| service.spec.network == network)
+    }
+
+    /// Whether what a station of a network sends may be an answer of a service.
+    #[inline]
+    pub(super) fn may_answer(&self, network: NetworkIndex, source: IpAddr) -> bool {
+        self.backends.binary_search(&(network, mapped(source))).is_ok()
+    }
+
+    /// The backend for what is sent to a service, if it opens a flow; `None`: this is no port of a service.
+    pub(super) fn choose(&self, opener: &Tuple, opens: bool, table: &Table) -> Option<Chosen> {
+        let key = (mapped(opener.destination()), opener.protocol().0, opener.destination_port());
+        let at = self.by_port.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        if !opens {
+            return Some(Chosen::Nobody);
+        }
+        let Place { service, target } = self.by_port[at].1;
+        let service = &self.services[service];
+        let backend = service.choose(opener, table);
+        Some(backend.map_or(Chosen::Nobody, |backend| {
+            backend.flows.fetch_add(1, Ordering::Relaxed);
+            Chosen::Backend(backend.address, target)
+        }))
+    }
+
+    /// Goes on counting, and in turn, where `earlier` was.
+    pub(super) fn count_on(&mut self, earlier: &Services) {
+        for service in &mut self.services {
+            let Some(before) = earlier.services.iter().find(|one| one.spec.id == service.spec.id) else { continue };
+            service.next = Arc::clone(&before.next);
+            for (mine, theirs) in service.able.iter_mut().zip(&before.able) {
+                // Both are sorted.
+                let mut theirs = theirs.iter().peekable();
+                for backend in mine {
+                    while theirs.next_if(|one| one.address < backend.address).is_some() {}
+                    if let Some(same) = theirs.next_if(|one| one.address == backend.address) {
+                        backend.flows = Arc::clone(&same.flows);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn flows(&self) -> impl Iterator<Item = BackendFlows> {
+        self.services.iter().flat_map(|service| {
+            service.able.iter().flatten().map(|backend| BackendFlows {
+                service: service.spec.id,
+                address: backend.address,
+                flows: backend.flows.load(Ordering::Relaxed),
+            })
+        })
+    }
+}
+
+impl Service {
+    fn new(spec: ServiceSpec) -> Service {
+        let of = |ipv4| {
+            let mut addresses: Vec<IpAddr> =
+                spec.backends.iter().copied().filter(|one| one.is_ipv4() == ipv4).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            addresses.into_iter().map(|address| Backend { address, flows: Arc::default() }).collect()
+        };
+        Service { able: [of(true), of(false)], spec, next: Arc::default() }
+    }
+
+    fn choose(&self, opener: &Tuple, table: &Table) -> Option<&Backend> {
+        let able = &self.able[usize::from(!opener.is_ipv4())];
+        let turn = || self.next.fetch_add(1, Ordering::Relaxed);
+        match self.spec.algorithm {
+            Algorithm::RoundRobin => able.get(turn().checked_rem(able.len())?),
+            Algorithm::LeastFlows => {
+                let start = turn();
+                let compared = (0..able.len().min(COMPARED)).map(|step| {
+                    // In turn where all are looked at, so that equals take turns; else spread.
+                    let stride = able.len() / able.len().clamp(1, COMPARED);
+                    &able[(start + step * stride) % able.len()]
+                });
+                compared.min_by_key(|backend| table.flows_of(backend.address))
+            }
+            Algorithm::SourceHash => {
+                let state = FixedState::with_seed(self.spec.id);
+                able.iter().max_by_key(|backend| state.hash_one((mapped(opener.source()), mapped(backend.address))))
+            }
+        }
+    }
+}
