@@ -224,7 +224,10 @@ fn services_that_make_no_sense() {
         vs.refuses("service update s --backend-add elsewhere", "elsewhere is not on network shop");
         vs.refuses("service rm nope", "service nope not found");
         vs.words("service create s --network shop --backend web1").exits(2).says("--port");
-        create("u --network shop --port 80 --backend web1 --health tcp --health-interval 0.01", "health interval of 10 ms");
+        create(
+            "u --network shop --port 80 --backend web1 --health tcp --health-interval 0.01",
+            "health interval of 10 ms",
+        );
         create("u --network shop --port 80/udp --backend web1 --health tcp", "this service has no port of it");
         create("u --network shop --port 80 --backend web1 --ip fd00::1", "fd00::1 is in no subnet of network shop");
         create(
