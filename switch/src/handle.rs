@@ -12,8 +12,8 @@ use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
-use vswitch_wire::Change;
 use vswitch_nat::translate::ServedBy;
+use vswitch_wire::Change;
 
 use crate::datapath::Datapath;
 use crate::l2::{GroupMember, LldpNeighbour, PortFeatures, Violation};
