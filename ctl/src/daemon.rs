@@ -318,13 +318,15 @@ async fn open_ping(agent: &AgentClient) -> PingSockets {
         opened.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
     };
     let mut ping = PingSockets::default();
+    let most = most_ping_sockets();
     for (ipv6, sockets) in [(false, &mut ping.v4), (true, &mut ping.v6)] {
-        while sockets.len() < PING_SOCKETS && denied(ipv6) {
+        while sockets.len() < most && denied(ipv6) {
             match agent.call(Request::PingOpen { ipv6 }, Vec::new()).await {
                 Ok((Reply::Sockets, opened)) if !opened.is_empty() => sockets.extend(opened),
                 _ => break,
             }
         }
+        sockets.truncate(most);
     }
     if ping.v4.is_empty() && denied(false) {
         tracing::warn!(
@@ -335,8 +337,16 @@ async fn open_ping(agent: &AgentClient) -> PingSockets {
     ping
 }
 
-/// Echo requests of so many programs are under way at once, of each family.
-const PING_SOCKETS: usize = 64;
+/// Echo requests of so many programs are under way at once, of each family; fewer where descriptors are few, for containers need them.
+fn most_ping_sockets() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(PING_SOCKETS, |limit| PING_SOCKETS.min(limit / SHARE_OF_PINGS))
+}
+
+const PING_SOCKETS: usize = 16;
+/// One descriptor of so many may be a ping socket.
+const SHARE_OF_PINGS: usize = 32;
 
 /// Says once what containers will not have over the host's sockets, and what to type.
 fn warn_of_limits(uplink: &SocketsUplink) {

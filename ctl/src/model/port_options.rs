@@ -105,8 +105,8 @@ enum Key {
 const KEYS: [(&str, Key); 16] = [
     ("isolation-group", Key::IsolationGroup),
     ("mac-limit", Key::MacLimit),
-    ("mac-sticky", Key::MacSticky),
     ("mac-static", Key::MacStatic),
+    ("mac-sticky", Key::MacSticky),
     ("mcast-fast-leave", Key::McastFastLeave),
     ("mcast-router", Key::McastRouter),
     ("mirror", Key::Mirror),
@@ -380,8 +380,8 @@ mod tests {
         let pairs = [
             ("isolation-group", "tenants"),
             ("mac-limit", "3"),
-            ("mac-sticky", "true"),
             ("mac-static", "02:00:00:00:00:01,02:00:00:00:00:02"),
+            ("mac-sticky", "true"),
             ("mcast-fast-leave", "true"),
             ("mcast-router", "never"),
             ("mirror", "in"),
