@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Controller;
-use super::state::State;
+use super::desired::Changing;
 use crate::agent::client::Hello;
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -19,7 +19,7 @@ impl Controller {
     /// # Errors
     /// When a subnet cannot be had.
     pub(super) fn make_default_networks(&self) -> Result<(), ControlError> {
-        let mut state = self.state_with_host();
+        let mut state = self.turn_with_host();
         for (name, driver) in [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)] {
             let network = match state.networks.values().find(|on| on.network.name == name) {
                 Some(_) => continue,
@@ -37,7 +37,7 @@ impl Controller {
     /// # Errors
     /// When somebody who runs is on a `bridge` that the operator wants otherwise, or a subnet cannot be had.
     pub(super) fn settle_bridge(&self, hello: &Hello) -> Result<(), ControlError> {
-        let mut state = self.state_with_host();
+        let mut state = self.turn_with_host();
         let defaults = state.defaults.clone();
         let runs = |id: &Id| hello.running.iter().any(|(running, _)| running == id.as_str());
         let result = self.changed_bridge(&mut state, &defaults, runs);
@@ -54,7 +54,7 @@ impl Controller {
         };
         if let Some(network) = network {
             let (on, endpoints) = state.resettle(network, None)?;
-            self.inner.store.commit(&Change::new().put_network(&on.network).put_endpoints(&endpoints))?;
+            state.commit(&Change::new().put_network(&on.network).put_endpoints(&endpoints))?;
             state.exchange(on, endpoints);
         }
         Ok(())
@@ -65,7 +65,7 @@ impl Controller {
     /// # Errors
     /// When the network `bridge` would change while somebody is active on it, or a network cannot be had.
     pub fn reload(&self, defaults: Defaults) -> Result<(), ControlError> {
-        let mut state = self.state_with_host();
+        let mut state = self.turn_with_host();
         if state.defaults.remap != defaults.remap {
             return Err(ControlError::Conflict(
                 "userns-remap holds from the start to the end of vswitchd; restart it to change that".to_owned(),
@@ -113,18 +113,18 @@ impl Controller {
     }
 
     /// Who has no active endpoint can be taken from the switch and put back under the same id.
-    fn exchange_bridge(&self, state: &mut State, network: Network) -> Result<(), ControlError> {
+    fn exchange_bridge(&self, state: &mut Changing<'_>, network: Network) -> Result<(), ControlError> {
         let Some(on) = state.networks.get(&network.id) else { return Ok(()) };
         let (old, old_index) = (on.network.clone(), on.index);
         let index = self.switch_network(&network)?;
         let exchanged = state.resettle(network, index).and_then(|(on, endpoints)| {
-            self.inner.store.commit(&Change::new().put_network(&on.network).put_endpoints(&endpoints))?;
+            state.commit(&Change::new().put_network(&on.network).put_endpoints(&endpoints))?;
             Ok(state.exchange(on, endpoints))
         });
         let result = exchanged.and_then(|(was, endpoints)| {
             let Err(error) = self.refresh_router(state) else { return Ok(()) };
             // The first error is the one to report.
-            if let Err(error) = self.inner.store.settle(&Change::new().put_network(&old).put_endpoints(&endpoints)) {
+            if let Err(error) = state.settle(&Change::new().put_network(&old).put_endpoints(&endpoints)) {
                 tracing::warn!("network bridge stays as it was: {error}");
             }
             if let Some(was) = was {
@@ -150,7 +150,7 @@ impl Controller {
     /// When it would change under somebody who is active on it; `runs` says which containers are.
     fn changed_bridge(
         &self,
-        state: &mut State,
+        state: &mut Changing<'_>,
         defaults: &Defaults,
         runs: impl Fn(&Id) -> bool,
     ) -> Result<Option<Network>, ControlError> {
@@ -174,6 +174,10 @@ impl Controller {
             return Err(ControlError::BridgeInUse { endpoints: holders.join(", ") });
         }
         if readdressed {
+            if wish.ipv6 == Family::Automatic {
+                // Written before the network is taken out, for others look while something is.
+                self.ula_pool(state)?;
+            }
             // Its own subnets are no hindrance to its new ones.
             let Some(was) = state.networks.remove(&old.id) else { return Ok(None) };
             let ipv4 = if fits(&wish.ipv4, &old.ipv4) {
@@ -196,7 +200,7 @@ impl Controller {
     ///
     /// # Errors
     /// When its name is none, or it cannot be made.
-    fn make_default_network(&self, state: &mut State) -> Result<Option<Id>, ControlError> {
+    fn make_default_network(&self, state: &mut Changing<'_>) -> Result<Option<Id>, ControlError> {
         let defaults = state.defaults.clone();
         let Some(name) = defaults.network else { return Ok(None) };
         if state.network(&name).is_ok() {
@@ -222,7 +226,7 @@ impl Controller {
         Ok(Some(id))
     }
 
-    fn new_bridge(&self, state: &mut State) -> Result<Network, ControlError> {
+    fn new_bridge(&self, state: &mut Changing<'_>) -> Result<Network, ControlError> {
         let wish = state.defaults.bridge.clone();
         Ok(Network {
             ipam: IpamDriver::Default,

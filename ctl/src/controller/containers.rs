@@ -53,7 +53,7 @@ impl Controller {
     /// # Errors
     /// When a name is taken or a network or address cannot be had.
     pub fn create_container(&self, mut wanted: Wanted) -> Result<Created, ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         if wanted.network == DEFAULT_NETWORK {
             wanted.network = state.defaults.network().to_owned();
         }
@@ -120,9 +120,8 @@ impl Controller {
             endpoints.push(state.add_endpoint(network, Owner::Container(id.clone()), &name, spec)?);
             Ok::<_, ControlError>(())
         });
-        let result = result.and_then(|()| {
-            Ok(self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?)
-        });
+        let result =
+            result.and_then(|()| Ok(state.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?));
         if let Err(error) = result {
             for endpoint in &endpoints {
                 state.remove_endpoint(&endpoint.id);
@@ -247,9 +246,9 @@ impl Controller {
     /// Drops the record, the addresses and the output of a container that does not run. Its gate is held. An error says
     /// that the store does not know of it yet.
     pub(super) fn forget_container(&self, id: &Id) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let endpoints = state.container_by_id(id)?.endpoints.clone();
-        let settled = self.inner.store.settle(&Change::new().drop_container(id).drop_endpoints(&endpoints));
+        let settled = state.settle(&Change::new().drop_container(id).drop_endpoints(&endpoints));
         for endpoint in &endpoints {
             state.remove_endpoint(endpoint);
         }

@@ -80,7 +80,7 @@ impl Controller {
                 })?
             }
         };
-        if let Some(one) = self.state().endpoints.get_mut(id) {
+        if let Some(one) = self.turn().endpoints.get_mut(id) {
             one.endpoint.ipv4 = Some(StaticAddress {
                 address: IpAddr::V4(lease.address),
                 prefix: Some(lease.prefix),

@@ -25,7 +25,7 @@ impl Controller {
     pub async fn attach(&self, spec: AttachSpec) -> Result<vswitch_api::endpoint::Endpoint, ControlError> {
         let held;
         let (endpoint, sandbox_request) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let network = state.network(&spec.network)?.network.id.clone();
             let name = match spec.name {
                 // Containers of engines have an endpoint on each of their networks.
@@ -51,12 +51,12 @@ impl Controller {
             (endpoint, request)
         };
         let undo = |error: ControlError| {
-            self.state().remove_endpoint(&endpoint.id);
+            self.turn().remove_endpoint(&endpoint.id);
             error
         };
         let known = self.inner.agent.call(sandbox_request, Vec::new()).await;
         if let (Reply::Namespace { netns: found }, _) = known.map_err(|error| undo(error.into()))?
-            && let Some(one) = self.state().endpoints.get_mut(&endpoint.id)
+            && let Some(one) = self.turn().endpoints.get_mut(&endpoint.id)
             && let Owner::Attached(attachment) = &mut one.endpoint.owner
         {
             attachment.netns = found;
@@ -117,9 +117,9 @@ impl Controller {
             (result, _) => result,
         };
         let result = result.and_then(|kept| {
-            let state = self.state();
-            let endpoint = &state.endpoint(id.as_str())?.endpoint;
-            self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?;
+            let mut state = self.turn();
+            let endpoint = state.endpoint(id.as_str())?.endpoint.clone();
+            state.commit(&Change::new().put_endpoints([&endpoint]))?;
             Ok(kept)
         });
         if result.is_err() {
@@ -155,9 +155,9 @@ impl Controller {
         };
         self.take_down(&endpoint.id).await;
         self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
-        let mut state = self.state();
+        let mut state = self.turn();
         self.free_ports(&mut state, &endpoint.id);
-        let settled = self.inner.store.settle(&Change::new().drop_endpoints([&endpoint.id]));
+        let settled = state.settle(&Change::new().drop_endpoints([&endpoint.id]));
         state.remove_endpoint(&endpoint.id);
         tracing::info!(endpoint = endpoint.name, network = endpoint.network_name, "namespace detached");
         Ok(settled?)
@@ -225,7 +225,7 @@ impl Controller {
     pub(super) fn unplug(&self, id: &Id) {
         self.give_lease_back(id);
         let (port, addresses) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let Some(one) = state.endpoints.get_mut(id) else { return };
             let (port, endpoint) = (one.port.take(), one.endpoint.clone());
             if port.is_some() {
@@ -274,7 +274,7 @@ impl Controller {
             (self.inner.switch.network(index).ok_or_else(unknown)?, config)
         };
         let port = self.inner.switch.add_port_on(network, config, device)?;
-        let mut state = self.state();
+        let mut state = self.turn();
         if let Some(one) = state.endpoints.get_mut(id) {
             one.port = Some(port);
             one.endpoint.interface = Some(interface);

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use vswitch_api::engine::EngineKey;
 
+use super::desired::Changing;
 use super::state::State;
 use super::{Controller, routes};
 use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
@@ -68,7 +69,7 @@ impl Controller {
             EngineNetwork::Existing(name) => self.state().network(&name)?.network.id.clone(),
             EngineNetwork::Brought(network, id) => {
                 let network = self.network_of_engine(*network, &id, &spec.key.engine)?;
-                self.set_names(&mut self.state(), &network, spec.names)?;
+                self.set_names(&mut self.turn(), &network, spec.names)?;
                 network
             }
         };
@@ -109,7 +110,7 @@ impl Controller {
     /// # Errors
     /// When the engine has no such network on the switch, or the store cannot be told.
     pub fn set_resolvers_of_engine(&self, engine: &str, name: &str, servers: Vec<IpAddr>) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let own = |network: &Network| {
             network.labels.get(ENGINE_LABEL).is_some_and(|one| one == engine)
                 && (network.name == name || network.name == renamed(engine, name))
@@ -122,11 +123,13 @@ impl Controller {
         Ok(())
     }
 
-    fn set_names(&self, state: &mut State, id: &Id, names: EngineNames) -> Result<(), ControlError> {
-        let Some(on) = state.networks.get_mut(id).filter(|on| on.network.names != names) else { return Ok(()) };
+    fn set_names(&self, state: &mut Changing<'_>, id: &Id, names: EngineNames) -> Result<(), ControlError> {
+        let Some(on) = state.networks.get(id).filter(|on| on.network.names != names) else { return Ok(()) };
         let network = Network { names, ..on.network.clone() };
-        self.inner.store.commit(&Change::new().put_network(&network))?;
-        on.network = network;
+        state.commit(&Change::new().put_network(&network))?;
+        if let Some(on) = state.networks.get_mut(id) {
+            on.network = network;
+        }
         Ok(())
     }
 
@@ -210,7 +213,7 @@ impl Controller {
 
     /// The network that an engine speaks of: known already, or made.
     fn network_of_engine(&self, mut spec: NetworkSpec, id: &Id, engine: &str) -> Result<Id, ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         if let Some(on) = state.networks.get(id) {
             if is_as(&on.network, &spec) {
                 return Ok(id.clone());
@@ -234,7 +237,7 @@ impl Controller {
 
     /// Removes a network of an engine on which nobody is any more.
     fn drop_unused_network(&self, id: &Id) {
-        let mut state = self.state();
+        let mut state = self.turn();
         let unused = state
             .networks
             .get(id)
@@ -251,12 +254,12 @@ impl Controller {
         }
         let id = self.state().endpoint(endpoint)?.endpoint.id.clone();
         let bindings = self.lease_for(&id, &id, specs).await?;
-        let mut state = self.state();
+        let mut state = self.turn();
         let stored = match state.endpoints.get_mut(&id) {
             Some(one) => {
                 one.endpoint.ports = bindings;
                 let endpoint = one.endpoint.clone();
-                self.inner.store.commit(&Change::new().put_endpoints([&endpoint])).map_err(ControlError::from)
+                state.commit(&Change::new().put_endpoints([&endpoint])).map_err(ControlError::from)
             }
             None => Err(ControlError::EndpointNotFound(id.short().to_owned())),
         };
@@ -274,13 +277,13 @@ impl Controller {
     pub async fn publish_for_engine(&self, key: &EngineKey, specs: &[PublishSpec]) -> Result<(), ControlError> {
         let _turn = self.inner.engines.lock().await;
         let id = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let mut endpoints = state.endpoints.values().map(|one| &one.endpoint);
             let found = endpoints.find(|one| one.engine() == Some(key)).map(|one| one.id.clone());
             let id = found.ok_or_else(|| unknown_endpoint(key))?;
             self.free_ports(&mut state, &id);
             let endpoint = state.endpoint(id.as_str())?.endpoint.clone();
-            self.inner.store.commit(&Change::new().put_endpoints([&endpoint]))?;
+            state.commit(&Change::new().put_endpoints([&endpoint]))?;
             id
         };
         self.publish_on(id.as_str(), specs).await
@@ -302,7 +305,7 @@ impl Controller {
         let lease = Id::random(&mut rand::rng());
         let bindings = self.lease_for(&endpoint, &lease, &spec.publish).await?;
         let opened = {
-            let mut state = self.state();
+            let mut state = self.turn();
             match state.endpoints.get_mut(&endpoint) {
                 Some(one) => one.leases.push((lease.clone(), bindings.clone())),
                 None => {
@@ -318,7 +321,7 @@ impl Controller {
     }
 
     fn end_lease(&self, endpoint: &Id, lease: &Id) {
-        let mut state = self.state();
+        let mut state = self.turn();
         // One whose endpoint went before was given back then.
         let Some(one) = state.endpoints.get_mut(endpoint) else { return };
         let ended: Vec<_> = one.leases.extract_if(.., |(other, _)| other == lease).collect();

@@ -62,7 +62,7 @@ impl Controller {
     /// An interface or its namespace vanished: the port goes, the record says so.
     fn endpoint_lost(&self, id: &Id) {
         self.unplug(id);
-        let mut state = self.state();
+        let mut state = self.turn();
         let Some(one) = state.endpoints.get_mut(id) else { return };
         if one.endpoint.container().is_some() || one.endpoint.lost {
             return;
@@ -85,7 +85,7 @@ impl Controller {
         // Whoever is attaching it stores it when it is whole, or not at all; whoever is detaching it drops it.
         let Ok(_held) = one.gate.clone().try_lock_owned() else { return };
         let endpoint = one.endpoint.clone();
-        if let Err(error) = self.inner.store.settle(&Change::new().put_endpoints([&endpoint])) {
+        if let Err(error) = state.settle(&Change::new().put_endpoints([&endpoint])) {
             tracing::warn!("endpoint {} is lost: {error}", endpoint.name);
         }
     }

@@ -33,7 +33,7 @@ impl Controller {
         let id = self.create_network(spec)?;
         let brought = self.bring_host_in(&id).await;
         if let Err(error) = brought {
-            if let Err(left) = self.drop_network(&mut self.state(), &id) {
+            if let Err(left) = self.drop_network(&mut self.turn(), &id) {
                 tracing::warn!("network {} stays, without the host: {left}", id.short());
             }
             return Err(error);
@@ -44,7 +44,7 @@ impl Controller {
     /// Gives the host its interface on a network that wants it there. Where it has one already, nothing happens.
     pub(super) async fn bring_host_in(&self, network: &Id) -> Result<(), ControlError> {
         let (endpoint, known) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let wants_host = |on: &&super::state::NetworkState| on.network.options.host && on.index.is_some();
             let Some(on) = state.networks.get(network).filter(wants_host) else { return Ok(()) };
             let mut known = on.endpoints.iter().filter_map(|id| state.endpoints.get(id));
@@ -77,9 +77,9 @@ impl Controller {
             if !known {
                 self.write_host_names().await?;
             }
-            let state = self.state();
-            let endpoint = &state.endpoint(endpoint.id.as_str())?.endpoint;
-            Ok(self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?)
+            let mut state = self.turn();
+            let endpoint = state.endpoint(endpoint.id.as_str())?.endpoint.clone();
+            Ok(state.commit(&Change::new().put_endpoints([&endpoint]))?)
         };
         let opened: Result<(), ControlError> = opened.await;
         match &opened {
@@ -88,7 +88,7 @@ impl Controller {
                 self.take_down(&endpoint.id).await;
                 self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
                 if !known {
-                    self.state().remove_endpoint(&endpoint.id);
+                    self.turn().remove_endpoint(&endpoint.id);
                 }
             }
         }
@@ -178,7 +178,7 @@ impl Controller {
 
     /// Takes the host's interfaces on networks away that are gone.
     pub(super) async fn take_hosts_out(&self) {
-        let leaving = std::mem::take(&mut self.state().leaving);
+        let leaving = std::mem::take(&mut self.turn().leaving);
         if !leaving.is_empty() {
             self.write_host_names_anyway().await;
         }

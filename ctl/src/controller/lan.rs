@@ -106,13 +106,13 @@ impl Controller {
             _ => None,
         };
         let id = self.create_network(spec)?;
-        let plugged = self.plug_leg(&mut self.state(), &id, open);
+        let plugged = self.plug_leg(&mut self.turn(), &id, open);
         let plugged = match plugged {
             Ok(()) => self.bring_host_in(&id).await,
             refused => refused,
         };
         if let Err(error) = plugged {
-            self.drop_network(&mut self.state(), &id)?;
+            self.drop_network(&mut self.turn(), &id)?;
             return Err(error);
         }
         Ok((id, warning))
@@ -257,7 +257,7 @@ impl Controller {
 
     /// Takes note of what became of a parent; whether the leg is to be opened (again).
     fn notice(&self, id: &Id, parent: &Parent, sight: Option<LinkSight>) -> bool {
-        let mut state = self.state();
+        let mut state = self.turn();
         let lost = self.inner.switch.lost_ports();
         let Some(on) = state.networks.get_mut(id) else { return false };
         let name = on.network.name.clone();
@@ -297,7 +297,7 @@ impl Controller {
 
     async fn take_up(&self, id: &Id, parent: &Parent) -> Result<(), ControlError> {
         let open = self.open_parent(parent).await?;
-        let mut state = self.state();
+        let mut state = self.turn();
         self.plug_leg(&mut state, id, open)?;
         tracing::info!(%parent, "the parent interface is there");
         Ok(())

@@ -36,7 +36,7 @@ impl Controller {
         let result = self.start_held(&id, streams).await;
         if result.is_err() {
             let auto_remove = {
-                let mut state = self.state();
+                let state = self.state();
                 let one = &state.container_by_id(&id)?.container;
                 one.spec.auto_remove && !one.running()
             };
@@ -57,8 +57,8 @@ impl Controller {
 
     async fn start_held(&self, id: &Id, streams: Streams) -> Result<u32, ControlError> {
         let (mode, endpoints) = {
-            let mut state = self.state();
-            let one = state.container_by_id(id)?;
+            let mut state = self.turn();
+            let one = state.container_mut(id)?;
             if one.container.running() {
                 return Err(ControlError::AlreadyRunning(one.container.name.clone()));
             }
@@ -73,7 +73,7 @@ impl Controller {
             links::check(&state, id)?;
             state.take_addresses(id)?;
             // From here on nobody takes its networks away, until it runs or all is undone.
-            state.container_by_id(id)?.starting = true;
+            state.container_mut(id)?.starting = true;
             (mode, endpoints)
         };
         let _starting = Starting { controller: self, id };
@@ -139,7 +139,7 @@ impl Controller {
             self.ask_anyway(Request::ProcessSignal { process: id.to_string(), signal: SIGKILL }).await;
         }
         committed?;
-        if let Ok(one) = self.state().container_by_id(id) {
+        if let Ok(one) = self.turn().container_mut(id) {
             one.phase.send_replace(one.container.phase);
         }
         tracing::info!(container = id.short(), pid, "container started");
@@ -187,19 +187,19 @@ impl Controller {
 
     /// Stores a container's new phase, with its endpoints as they are now.
     fn commit_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
-        let mut state = self.state();
-        let (container, endpoints) = with_phase(&mut state, id, phase)?;
-        self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?;
-        state.container_by_id(id)?.container = container;
+        let mut state = self.turn();
+        let (container, endpoints) = with_phase(&state, id, phase)?;
+        state.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?;
+        state.container_mut(id)?.container = container;
         Ok(())
     }
 
     /// As [`Controller::commit_phase`], for what has happened whether it can be stored now or not.
     fn settle_phase(&self, id: &Id, phase: Phase) -> Result<(), ControlError> {
-        let mut state = self.state();
-        let (container, endpoints) = with_phase(&mut state, id, phase)?;
-        let settled = self.inner.store.settle(&Change::new().put_container(&container).put_endpoints(&endpoints));
-        state.container_by_id(id)?.container = container;
+        let mut state = self.turn();
+        let (container, endpoints) = with_phase(&state, id, phase)?;
+        let settled = state.settle(&Change::new().put_container(&container).put_endpoints(&endpoints));
+        state.container_mut(id)?.container = container;
         Ok(settled?)
     }
 
@@ -230,7 +230,7 @@ impl Controller {
             (one.phase.subscribe(), one.container.spec.stopping.signal())
         };
         // Whoever is held still cannot end by itself.
-        let paused = self.state().container_by_id(id).is_ok_and(|one| std::mem::take(&mut one.paused));
+        let paused = self.turn().container_mut(id).is_ok_and(|one| std::mem::take(&mut one.paused));
         if paused {
             self.ask_anyway(Request::ProcessFreeze { process: id.to_string(), frozen: false }).await;
         }
@@ -262,8 +262,8 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         {
-            let mut state = self.state();
-            let one = state.container_by_id(&id)?;
+            let mut state = self.turn();
+            let one = state.container_mut(&id)?;
             if paused && !one.container.running() {
                 return Err(ControlError::NotRunning(text.to_owned()));
             }
@@ -273,7 +273,7 @@ impl Controller {
             }
         }
         self.ask(Request::ProcessFreeze { process: id.to_string(), frozen: paused }).await?;
-        self.state().container_by_id(&id)?.paused = paused;
+        self.turn().container_mut(&id)?.paused = paused;
         self.tell_by_id(&id, if paused { "pause" } else { "unpause" }, &[]);
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Controller {
         }
         let phase = Phase::Exited { code, started: Some(started), finished: Moment::now() };
         tracing::info!(container = id.short(), code, "container ended");
-        if let Ok(one) = self.state().container_by_id(id) {
+        if let Ok(one) = self.turn().container_mut(id) {
             one.paused = false;
         }
         let waiters = self.keep_end(id, phase);
@@ -376,14 +376,14 @@ struct Starting<'a> {
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
-        if let Ok(one) = self.controller.state().container_by_id(self.id) {
+        if let Ok(one) = self.controller.turn().container_mut(self.id) {
             one.starting = false;
         }
     }
 }
 
 /// The records of a container in another phase.
-fn with_phase(state: &mut State, id: &Id, phase: Phase) -> Result<(Container, Vec<Endpoint>), ControlError> {
+fn with_phase(state: &State, id: &Id, phase: Phase) -> Result<(Container, Vec<Endpoint>), ControlError> {
     let mut container = state.container_by_id(id)?.container.clone();
     container.phase = phase;
     let ids = state.containers[id].endpoints.iter();

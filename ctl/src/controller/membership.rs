@@ -1,5 +1,6 @@
 //! `network connect` and `network disconnect`, of running and of stopped containers.
 
+use super::desired::Changing;
 use super::{Controller, links, routes};
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -16,7 +17,7 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         let (endpoint, running) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let network = state.network(network)?.network.clone();
             let one = &state.container_by_id(&id)?.container;
             let (name, running, mode) = (one.name.clone(), one.running(), one.mode.clone());
@@ -33,15 +34,15 @@ impl Controller {
         };
         let result = if running { self.connect_live(&id, &endpoint.id).await } else { Ok(()) };
         let result = result.and_then(|()| {
-            let state = self.state();
-            let endpoint = &state.endpoint(endpoint.id.as_str())?.endpoint;
-            Ok(self.inner.store.commit(&Change::new().put_endpoints([endpoint]))?)
+            let mut state = self.turn();
+            let endpoint = state.endpoint(endpoint.id.as_str())?.endpoint.clone();
+            Ok(state.commit(&Change::new().put_endpoints([&endpoint]))?)
         });
         if let Err(error) = result {
             if running {
                 self.take_down(&endpoint.id).await;
             }
-            self.state().remove_endpoint(&endpoint.id);
+            self.turn().remove_endpoint(&endpoint.id);
             return Err(error);
         }
         if running && let Ok(on) = self.state().network(endpoint.network.as_str()) {
@@ -78,7 +79,7 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         let (endpoint, running) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let network = state.network(network)?.network.clone();
             let one = &state.container_by_id(&id)?.container;
             let (running, mode) = (one.running(), one.mode.clone());
@@ -99,8 +100,8 @@ impl Controller {
             self.take_down(&endpoint.id).await;
         }
         let settled = {
-            let mut state = self.state();
-            let settled = self.inner.store.settle(&Change::new().drop_endpoints([&endpoint.id]));
+            let mut state = self.turn();
+            let settled = state.settle(&Change::new().drop_endpoints([&endpoint.id]));
             state.remove_endpoint(&endpoint.id);
             settled
         };
@@ -136,8 +137,8 @@ impl Controller {
     async fn drop_left_behind(&self, id: &Id, endpoint: &Id) -> Result<(), ControlError> {
         let gate = self.gate(id)?;
         let _held = gate.lock().await;
-        let mut state = self.state();
-        let settled = self.inner.store.settle(&Change::new().drop_endpoints([endpoint]));
+        let mut state = self.turn();
+        let settled = state.settle(&Change::new().drop_endpoints([endpoint]));
         state.remove_endpoint(endpoint);
         tracing::info!(container = id.short(), "disconnected from a network that is gone");
         Ok(settled?)
@@ -157,11 +158,11 @@ impl Controller {
     }
 
     /// A container that leaves `none` may join networks.
-    fn leave_none(&self, state: &mut super::State, id: &Id) -> Result<(), ControlError> {
+    fn leave_none(&self, state: &mut Changing<'_>, id: &Id) -> Result<(), ControlError> {
         let mut container = state.container_by_id(id)?.container.clone();
         container.mode = NetworkMode::Networks;
-        self.inner.store.commit(&Change::new().put_container(&container))?;
-        state.container_by_id(id)?.container = container;
+        state.commit(&Change::new().put_container(&container))?;
+        state.container_mut(id)?.container = container;
         Ok(())
     }
 }

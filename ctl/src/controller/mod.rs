@@ -1,12 +1,13 @@
 //! The owner of what should be: networks, containers and endpoints, and what the agent and the switch do about it.
 //!
-//! [`State`] is the desired state in memory, behind one mutex that is never held across an `await`. Deciding and
-//! committing happen with it held, and that includes writing the store, reading the host's addresses and waiting for the switch's
-//! workers, each with a deadline or bounded; agents are asked without it. Every operation has the same shape:
+//! [`State`] is the desired state in memory, behind a mutex that is never held across an `await`, nor while the store is written:
+//! whoever changes something has the *turn* besides, which is what holds meanwhile ([`desired`]). Deciding and committing happen in
+//! a turn, and that includes reading the host's addresses and waiting for the switch's workers, each with a deadline or bounded;
+//! agents are asked without either. Every operation has the same shape:
 //!
-//! 1. decide, with the mutex held: names resolved, addresses leased, everything refused that must be refused;
+//! 1. decide, in a turn: names resolved, addresses leased, everything refused that must be refused;
 //! 2. act: the agent makes namespaces, interfaces and processes; the switch gets ports;
-//! 3. commit, with the mutex held again: the store first, then the memory that others see.
+//! 3. commit, in another turn: the store first, while others look, then the memory that they see.
 //!
 //! When a step fails, the steps before it are undone in reverse order; what cannot be undone is logged and the undoing
 //! goes on. Operations on one container exclude each other by that container's gate (an async mutex), so a process that
@@ -23,6 +24,7 @@ mod bridge;
 mod capture;
 mod container_filter;
 mod containers;
+mod desired;
 mod dhcp;
 mod docker_view;
 mod endpoints;
@@ -70,13 +72,14 @@ mod wires;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 use vswitch_switch::Switch;
 
 pub use container_filter::ContainerQuery;
 pub use containers::{Created, Streams, WaitFor};
+use desired::{Changing, Desired, Looking};
 pub use engines::PortLease;
 use execs::Execs;
 pub use execs::{Begun, ExecState};
@@ -154,7 +157,7 @@ pub struct Controller {
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    desired: Desired,
     store: Store,
     switch: Switch,
     agent: AgentClient,
@@ -219,7 +222,7 @@ impl Controller {
         let names = Names::start(dns, &switch)?;
         let controller = Controller {
             inner: Arc::new(Inner {
-                state: Mutex::new(State::new(contents, defaults)),
+                desired: Desired::new(State::new(contents, defaults)),
                 store,
                 switch,
                 agent,
@@ -290,14 +293,20 @@ impl Controller {
         self.inner.agent.closed().await;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state, to look at it.
+    fn state(&self) -> Looking<'_> {
+        self.inner.desired.look()
     }
 
-    /// The state, with what the host occupies now. That is read before anybody has to wait for it.
-    fn state_with_host(&self) -> MutexGuard<'_, State> {
+    /// The state, to change it, after whoever changes it now.
+    fn turn(&self) -> Changing<'_> {
+        self.inner.desired.turn(&self.inner.store)
+    }
+
+    /// The same, with what the host occupies now. That is read before anybody has to wait for it.
+    fn turn_with_host(&self) -> Changing<'_> {
         let host = self.inner.host.networks();
-        let mut state = self.state();
+        let mut state = self.turn();
         state.host = host;
         state
     }

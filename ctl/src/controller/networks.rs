@@ -9,6 +9,7 @@ use vswitch_frame::NetworkIndex;
 use vswitch_switch::l2::SnoopingConfig;
 use vswitch_switch::{Gateway, NetworkConfig};
 
+use super::desired::Changing;
 use super::state::State;
 use super::uplink::UplinkState;
 use super::{Controller, NetworkFilter, peerings, services, view};
@@ -27,7 +28,7 @@ impl Controller {
     /// When the name is taken, a subnet overlaps, no subnet is left, or the switch or store refuse.
     pub fn create_network(&self, spec: NetworkSpec) -> Result<Id, ControlError> {
         let automatic = [&spec.ipv4, &spec.ipv6].into_iter().any(|family| matches!(family, Family::Automatic));
-        let mut state = if automatic { self.state_with_host() } else { self.state() };
+        let mut state = if automatic { self.turn_with_host() } else { self.turn() };
         if state.networks.values().any(|on| on.network.name == spec.name) {
             return Err(ControlError::NetworkExists(spec.name));
         }
@@ -35,7 +36,7 @@ impl Controller {
     }
 
     /// Makes a network with this id, of a name that is free.
-    pub(super) fn make_network(&self, state: &mut State, spec: NetworkSpec, id: Id) -> Result<Id, ControlError> {
+    pub(super) fn make_network(&self, state: &mut Changing<'_>, spec: NetworkSpec, id: Id) -> Result<Id, ControlError> {
         let (overlay, mtu) = match spec.overlay {
             Some(wish) => self.plan_overlay(state, wish, &spec).map(|(overlay, mtu)| (Some(overlay), mtu))?,
             None => (None, spec.options.mtu),
@@ -97,7 +98,7 @@ impl Controller {
     }
 
     fn remove_unused(&self, text: &str) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let on = state.network(text)?;
         if on.network.predefined() {
             return Err(ControlError::PredefinedNetwork(on.network.name.clone()));
@@ -130,7 +131,7 @@ impl Controller {
     }
 
     fn prune_unused(&self, matches: impl Fn(&Network) -> bool) -> Result<Vec<String>, ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let unused: Vec<(Id, String)> = state
             .networks
             .values()
@@ -167,7 +168,7 @@ impl Controller {
 
     /// The switch learns of the networks that the store knows.
     pub(super) fn restore_networks(&self) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         for on in state.networks.values_mut() {
             on.index = self.switch_network(&on.network)?;
             self.plug_tunnel(on)?;
@@ -175,11 +176,11 @@ impl Controller {
         Ok(())
     }
 
-    pub(super) fn add_network(&self, state: &mut State, network: Network) -> Result<Id, ControlError> {
+    pub(super) fn add_network(&self, state: &mut Changing<'_>, network: Network) -> Result<Id, ControlError> {
         let index = self.switch_network(&network)?;
         let (id, name) = (network.id.clone(), network.name.clone());
         let told = network.clone();
-        let committed = self.inner.store.commit(&Change::new().put_network(&network));
+        let committed = state.commit(&Change::new().put_network(&network));
         let result = committed.map_err(ControlError::from).and_then(|()| {
             state.insert_network(network, index);
             state.networks.get_mut(&id).map_or(Ok(()), |on| self.plug_tunnel(on))?;
@@ -189,7 +190,7 @@ impl Controller {
             if let Some(mut on) = state.networks.remove(&id) {
                 self.unplug_tunnel(&mut on);
                 // What goes wrong with that is mended later, and the first error is the one to report.
-                if let Err(error) = self.inner.store.settle(&Change::new().drop_network(&id)) {
+                if let Err(error) = state.settle(&Change::new().drop_network(&id)) {
                     tracing::warn!("network {name} was not made: {error}");
                 }
                 self.refresh_router_anyway(state);
@@ -206,7 +207,7 @@ impl Controller {
         Ok(id)
     }
 
-    pub(super) fn drop_network(&self, state: &mut State, id: &Id) -> Result<(), ControlError> {
+    pub(super) fn drop_network(&self, state: &mut Changing<'_>, id: &Id) -> Result<(), ControlError> {
         let Some(on) = state.networks.get(id) else { return Ok(()) };
         let endpoints: Vec<Id> = on.endpoints.iter().cloned().collect();
         let index = on.index;
@@ -217,7 +218,7 @@ impl Controller {
             .collect();
         let parted = peerings::without(state, id);
         let change = Change::new().drop_network(id).drop_endpoints(lost.iter().copied());
-        self.inner.store.commit(&parted.iter().fold(change, Change::put_network))?;
+        state.commit(&parted.iter().fold(change, Change::put_network))?;
         for network in parted {
             if let Some(on) = state.networks.get_mut(&network.id) {
                 on.network = network;
@@ -281,7 +282,7 @@ impl Controller {
 
     pub(super) fn plan_ipv6(
         &self,
-        state: &mut State,
+        state: &mut Changing<'_>,
         family: Family,
         elsewhere: bool,
     ) -> Result<Option<SubnetPlan>, ControlError> {
@@ -302,12 +303,12 @@ impl Controller {
     }
 
     /// This daemon's own ULA prefix, chosen when it is first needed.
-    fn ula_pool(&self, state: &mut State) -> Result<Pool, ControlError> {
+    pub(super) fn ula_pool(&self, state: &mut Changing<'_>) -> Result<Pool, ControlError> {
         let bits = match state.ula {
             Some(bits) => bits,
             None => {
                 let bits = rand::rng().random();
-                self.inner.store.commit(&Change::new().put_ula(bits))?;
+                state.commit(&Change::new().put_ula(bits))?;
                 *state.ula.insert(bits)
             }
         };

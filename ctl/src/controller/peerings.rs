@@ -7,6 +7,7 @@ use vswitch_api::stats::PeeringStats;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::rules::{PeeringSpec, PeeringTraffic, Traffic};
 
+use super::desired::Changing;
 use super::state::{NetworkState, State};
 use super::{Controller, routes};
 use crate::agent::protocol::Request;
@@ -21,7 +22,7 @@ impl Controller {
     /// # Errors
     /// When one is unknown or cannot be reached through a gateway of the switch's, or the store refuses.
     pub fn peer_networks(&self, one: &str, other: &str, allow: Vec<Traffic>) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let (one, other) = (state.network(one)?.network.clone(), state.network(other)?.network.clone());
         if one.id == other.id {
             return Err(ControlError::invalid(format!(
@@ -57,7 +58,7 @@ impl Controller {
     /// # Errors
     /// When one is unknown, they are not joined, or the store refuses.
     pub fn unpeer_networks(&self, one: &str, other: &str) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let (one, other) = (state.network(one)?.network.clone(), state.network(other)?.network.clone());
         let joins = |keeper: &Network, with: &Network| keeper.peerings.iter().any(|peering| peering.with == with.id);
         let (keeper, with) = match (joins(&one, &other), joins(&other, &one)) {
@@ -96,16 +97,16 @@ impl Controller {
     }
 
     /// Puts a network's record in the place of what it was, in the store and in the router's rules, or leaves everything as it was.
-    pub(super) fn change_record(&self, state: &mut State, changed: Network) -> Result<(), ControlError> {
+    pub(super) fn change_record(&self, state: &mut Changing<'_>, changed: Network) -> Result<(), ControlError> {
         let id = changed.id.clone();
-        self.inner.store.commit(&Change::new().put_network(&changed))?;
+        state.commit(&Change::new().put_network(&changed))?;
         let Some(on) = state.networks.get_mut(&id) else { return Ok(()) };
         let before = std::mem::replace(&mut on.network, changed);
         if let Err(error) = self.refresh_router(state) {
             if let Some(on) = state.networks.get_mut(&id) {
                 on.network = before.clone();
             }
-            self.inner.store.settle(&Change::new().put_network(&before))?;
+            state.settle(&Change::new().put_network(&before))?;
             self.refresh_router_anyway(state);
             return Err(error);
         }

@@ -18,7 +18,7 @@ impl Controller {
     /// # Errors
     /// When it speaks of somebody unknown, could never decide anything, leaves another one nothing to decide, or the store refuses.
     pub fn add_policy(&self, network: &str, wish: PolicyWish) -> Result<u32, ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let mut changed = state.network(network)?.network.clone();
         if state.networks[&changed.id].index.is_none() {
             return Err(ControlError::invalid(format!(
@@ -57,7 +57,7 @@ impl Controller {
     /// # Errors
     /// When the network or the rule is unknown, or the store refuses.
     pub fn remove_policy(&self, network: &str, number: u32) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let mut changed = state.network(network)?.network.clone();
         let at = place(&changed, number)?;
         changed.policy.remove(at);

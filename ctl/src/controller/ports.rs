@@ -94,13 +94,13 @@ impl Controller {
     /// its sockets. The rules are not changed yet.
     pub(super) async fn lease_ports(&self, id: &Id) -> Result<(), ControlError> {
         let specs = {
-            let mut state = self.state();
+            let state = self.state();
             let spec = &state.container_by_id(id)?.container.spec;
             all_specs(&spec.publish, spec)
         };
         let leased = self.lease_further(id, &specs).await;
         if leased.is_err() {
-            self.give_back(&mut self.state(), id);
+            self.give_back(&mut self.turn(), id);
         }
         leased
     }
@@ -108,7 +108,7 @@ impl Controller {
     /// The same for some of them. After an error some may be leased.
     pub(super) async fn lease_further(&self, id: &Id, specs: &[PublishSpec]) -> Result<(), ControlError> {
         let (refused, deferred) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let Some((refused, lease)) = self.prepare_lease(&mut state, id, specs)? else { return Ok(()) };
             match self.lease(&mut state, id, &lease) {
                 Ok(deferred) => (refused, deferred),
@@ -195,7 +195,7 @@ impl Controller {
     pub(super) async fn settle_ports(&self, id: &Id) -> Result<(), ControlError> {
         let before = self.state().container_by_id(id)?.container.ports.clone();
         let lacking = {
-            let mut state = self.state();
+            let mut state = self.turn();
             self.give_back_unreached(&mut state, id);
             let container = &state.container_by_id(id)?.container;
             container.running()
@@ -206,10 +206,10 @@ impl Controller {
             self.lease_ports(id).await?;
         }
         self.open_ports(id)?;
-        let mut state = self.state();
-        let container = &state.container_by_id(id)?.container;
+        let mut state = self.turn();
+        let container = state.container_by_id(id)?.container.clone();
         if container.ports != before {
-            self.inner.store.settle(&Change::new().put_container(container))?;
+            state.settle(&Change::new().put_container(&container))?;
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl Controller {
         let mut leased = Vec::new();
         let result = self.lease_all(state, id, lease, &mut leased);
         // Also when a later one failed, so that they are given back.
-        state.container_by_id(id).map_err(|error| error.to_string())?.container.ports.extend(leased);
+        state.container_mut(id).map_err(|error| error.to_string())?.container.ports.extend(leased);
         result
     }
 
@@ -330,7 +330,7 @@ impl Controller {
 
     /// Lets traffic to a container's host ports through.
     pub(super) fn open_ports(&self, id: &Id) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let state = self.state();
         match state.container_by_id(id)?.container.ports.is_empty() {
             true => Ok(()),
             false => self.refresh_router(&state),
@@ -339,7 +339,7 @@ impl Controller {
 
     /// Frees the host ports of a container that does not run (any more), and closes them.
     pub(super) fn release_ports(&self, id: &Id) {
-        let mut state = self.state();
+        let mut state = self.turn();
         if self.give_back(&mut state, id) {
             self.refresh_router_anyway(&state);
         }
@@ -387,7 +387,7 @@ impl Controller {
         let inside = Families { ipv4: has(true), ipv6: has(false) };
         let families = self.inner.uplink.as_ref().map_or_else(Families::default, |on| on.families(inside));
         let (bindings, deferred) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let mut bindings = Vec::new();
             match self.lease_all(&mut state, owner, &Lease { specs: specs.to_vec(), families }, &mut bindings) {
                 Ok(deferred) => (bindings, deferred),
@@ -399,7 +399,7 @@ impl Controller {
         };
         for binding in deferred {
             if let Err(error) = self.ask_for_port(binding).await {
-                self.give_bindings_back(&mut self.state(), owner, &bindings);
+                self.give_bindings_back(&mut self.turn(), owner, &bindings);
                 return Err(refused.with(error.to_string()));
             }
         }
@@ -417,7 +417,7 @@ impl Controller {
     /// Gives back what a container has leased; whether that was anything.
     fn give_back(&self, state: &mut State, id: &Id) -> bool {
         state.ports.release(id);
-        let Ok(one) = state.container_by_id(id) else { return false };
+        let Ok(one) = state.container_mut(id) else { return false };
         let ports = std::mem::take(&mut one.container.ports);
         if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
             sockets.release(&ports);

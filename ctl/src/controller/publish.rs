@@ -21,14 +21,14 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         let (before, running, warnings) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let networks: Vec<Id> = {
                 let ids = state.container(id.as_str())?.endpoints.iter();
                 ids.filter_map(|id| state.endpoints.get(id)).map(|one| one.endpoint.network.clone()).collect()
             };
             let mode = state.container(id.as_str())?.container.mode.clone();
             let warnings = self.check_publish(&state, wanted, &mode, &networks)?;
-            let one = state.container_by_id(&id)?;
+            let one = state.container_mut(&id)?;
             let before = one.container.clone();
             if let Some(twice) = specs.iter().find(|spec| before.spec.publish.contains(spec)) {
                 return Err(ControlError::Conflict(format!(
@@ -44,9 +44,9 @@ impl Controller {
         let result = if running { self.lease_further(&id, &specs).await } else { Ok(()) };
         let result = result.and_then(|()| self.keep_published(&id));
         if let Err(error) = result {
-            let mut state = self.state();
+            let mut state = self.turn();
             self.give_back_all_but(&mut state, &id, &before.ports);
-            if let Ok(one) = state.container_by_id(&id) {
+            if let Ok(one) = state.container_mut(&id) {
                 one.container.spec.publish = before.spec.publish;
                 one.container.spec.publish_text = before.spec.publish_text;
             }
@@ -67,7 +67,7 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         {
-            let mut state = self.state();
+            let mut state = self.turn();
             let container = &state.container_by_id(&id)?.container;
             let named = |one: &PublishSpec| specs.iter().any(|spec| means(spec, one));
             if let Some(missing) = specs.iter().find(|spec| !container.spec.publish.iter().any(|one| means(spec, one)))
@@ -82,27 +82,29 @@ impl Controller {
             let all = all_specs(&left, &container.spec);
             let bindings: Vec<Binding> =
                 container.ports.iter().filter(|one| all.iter().any(|spec| leads(spec, one))).copied().collect();
-            let one = state.container_by_id(&id)?;
+            let one = state.container_mut(&id)?;
             one.container.spec.publish_text = left.iter().map(publish::text).collect();
             one.container.spec.publish = left;
             self.give_back_all_but(&mut state, &id, &bindings);
             self.refresh_router_anyway(&state);
         }
         tracing::info!(container = id.short(), ports = unwanted.join(" "), "published no more");
-        let mut state = self.state();
+        let mut state = self.turn();
         let container = state.container_by_id(&id)?.container.clone();
-        Ok(self.inner.store.settle(&Change::new().put_container(&container))?)
+        Ok(state.settle(&Change::new().put_container(&container))?)
     }
 
     fn keep_published(&self, id: &Id) -> Result<(), ControlError> {
-        let container: Container = self.state().container_by_id(id)?.container.clone();
-        self.inner.store.commit(&Change::new().put_container(&container))?;
+        let mut state = self.turn();
+        let container: Container = state.container_by_id(id)?.container.clone();
+        state.commit(&Change::new().put_container(&container))?;
+        drop(state);
         self.open_ports(id)
     }
 
     /// Gives back what a container has of the host, but for these.
     pub(super) fn give_back_all_but(&self, state: &mut State, id: &Id, left: &[Binding]) {
-        let Ok(one) = state.container_by_id(id) else { return };
+        let Ok(one) = state.container_mut(id) else { return };
         let gone: Vec<Binding> = one.container.ports.iter().filter(|one| !left.contains(one)).copied().collect();
         one.container.ports.retain(|one| left.contains(one));
         let kept = one.container.ports.clone();

@@ -35,7 +35,7 @@ impl Controller {
                 .collect();
             (containers, attached)
         };
-        self.state().restoring = true;
+        self.turn().restoring = true;
         for (id, was_running, endpoints) in &containers {
             match (was_running, running.get(id.as_str())) {
                 (true, Some(pid)) => self.reattach(id, *pid, endpoints).await,
@@ -56,7 +56,7 @@ impl Controller {
         self.settle_hosts().await;
         self.sweep_engines().await;
         {
-            let mut state = self.state();
+            let mut state = self.turn();
             state.restoring = false;
             for network in state.networks.keys() {
                 names::publish_network(&state, network);
@@ -89,8 +89,8 @@ impl Controller {
         }
         self.serve_names_anyway(id).await;
         self.resume_output(id).await;
-        let mut state = self.state();
-        if let Ok(one) = state.container_by_id(id)
+        let mut state = self.turn();
+        if let Ok(one) = state.container_mut(id)
             && let Phase::Running { started, .. } = one.container.phase
         {
             one.container.phase = Phase::Running { pid, started };
@@ -125,7 +125,7 @@ impl Controller {
     }
 
     fn lose(&self, id: &Id, why: &ControlError) {
-        let mut state = self.state();
+        let mut state = self.turn();
         if let Some(one) = state.endpoints.get_mut(id) {
             one.endpoint.lost = true;
             tracing::warn!("attached endpoint {} is lost: {why}", one.endpoint.name);

@@ -19,7 +19,7 @@ impl Controller {
         let gate = self.gate(&id)?;
         let _held = gate.lock().await;
         let old = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let mut container = state.container_by_id(&id)?.container.clone();
             if container.name == name {
                 return Err(ControlError::invalid("Renaming a container with the same name as its current name"));
@@ -38,8 +38,8 @@ impl Controller {
             for endpoint in &mut endpoints {
                 endpoint.name.clone_from(&name);
             }
-            self.inner.store.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?;
-            state.container_by_id(&id)?.container = container;
+            state.commit(&Change::new().put_container(&container).put_endpoints(&endpoints))?;
+            state.container_mut(&id)?.container = container;
             for endpoint in endpoints {
                 let network = endpoint.network.clone();
                 if let Some(one) = state.endpoints.get_mut(&endpoint.id) {

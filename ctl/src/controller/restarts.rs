@@ -18,8 +18,8 @@ impl Controller {
             return;
         }
         let (number, wait) = {
-            let mut state = self.state();
-            let Ok(one) = state.container_by_id(id) else { return };
+            let mut state = self.turn();
+            let Ok(one) = state.container_mut(id) else { return };
             let Phase::Exited { code, .. } = one.container.phase else { return };
             let end = LastEnd { code, stopped: one.container.stopped, restarts: one.container.restarts };
             if !one.container.spec.restart.after_end(end) {
@@ -34,7 +34,7 @@ impl Controller {
 
     /// When vswitchd starts: those that do not run and should.
     pub(super) fn restart_all(&self) {
-        let mut state = self.state();
+        let mut state = self.turn();
         let mut due = Vec::new();
         for one in state.containers.values_mut() {
             let Phase::Exited { code, .. } = one.container.phase else { continue };
@@ -54,8 +54,8 @@ impl Controller {
         crate::blocking::spawn(async move {
             tokio::time::sleep(wait).await;
             let taken = {
-                let mut state = controller.state();
-                let Ok(one) = state.container_by_id(&id) else { return };
+                let mut state = controller.turn();
+                let Ok(one) = state.container_mut(&id) else { return };
                 let taken = one.restart.waiting.take_if(|waiting| *waiting == number).is_some();
                 one.container.restarts = one.container.restarts.saturating_add(u32::from(taken));
                 taken
@@ -72,7 +72,7 @@ impl Controller {
 
     /// Somebody starts it: what was before does not count any more.
     pub(super) fn forget_restarts(&self, id: &Id) {
-        if let Ok(one) = self.state().container_by_id(id) {
+        if let Ok(one) = self.turn().container_mut(id) {
             (one.restart.waiting, one.restart.last) = (None, None);
             (one.container.restarts, one.container.stopped) = (0, false);
         }
@@ -81,13 +81,13 @@ impl Controller {
     /// Somebody asks it to end: it stays so.
     pub(super) fn note_stop(&self, id: &Id) {
         self.cancel_restart(id);
-        let mut state = self.state();
-        let Ok(one) = state.container_by_id(id) else { return };
+        let mut state = self.turn();
+        let Ok(one) = state.container_mut(id) else { return };
         one.container.stopped = true;
         // One that runs is stored with its end.
         if !one.container.running() {
             let container = one.container.clone();
-            if let Err(error) = self.inner.store.settle(&Change::new().put_container(&container)) {
+            if let Err(error) = state.settle(&Change::new().put_container(&container)) {
                 tracing::warn!("that container {} was stopped: {error}", id.short());
             }
         }
@@ -95,7 +95,7 @@ impl Controller {
 
     /// It is not started by itself any more; whether it would have been.
     pub(super) fn cancel_restart(&self, id: &Id) -> bool {
-        self.state().container_by_id(id).is_ok_and(|one| one.restart.waiting.take().is_some())
+        self.turn().container_mut(id).is_ok_and(|one| one.restart.waiting.take().is_some())
     }
 
     /// Whether it is about to be started by itself.
@@ -118,9 +118,9 @@ impl Controller {
     /// # Errors
     /// When it is unknown, or goes at its end, or the store refuses.
     pub fn set_restart_policy(&self, text: &str, policy: RestartPolicy) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let id = state.container(text)?.container.id.clone();
-        let one = state.container_by_id(&id)?;
+        let one = state.container_mut(&id)?;
         if one.container.spec.auto_remove && policy != RestartPolicy::No {
             let name = &one.container.name;
             return Err(ControlError::Conflict(format!(
@@ -129,8 +129,8 @@ impl Controller {
         }
         let mut container = one.container.clone();
         container.spec.restart = policy;
-        self.inner.store.commit(&Change::new().put_container(&container))?;
-        let one = state.container_by_id(&id)?;
+        state.commit(&Change::new().put_container(&container))?;
+        let one = state.container_mut(&id)?;
         one.container = container;
         if policy == RestartPolicy::No {
             one.restart.waiting = None;

@@ -240,7 +240,12 @@ impl State {
     }
 
     /// The container with this id, which an operation under way keeps from being removed.
-    pub(super) fn container_by_id(&mut self, id: &Id) -> Result<&mut ContainerState, ControlError> {
+    pub(super) fn container_by_id(&self, id: &Id) -> Result<&ContainerState, ControlError> {
+        self.containers.get(id).ok_or_else(|| ControlError::ContainerNotFound(id.short().to_owned()))
+    }
+
+    /// The same, to change it.
+    pub(super) fn container_mut(&mut self, id: &Id) -> Result<&mut ContainerState, ControlError> {
         self.containers.get_mut(id).ok_or_else(|| ControlError::ContainerNotFound(id.short().to_owned()))
     }
 

@@ -444,4 +444,4 @@ fn json<T: Serialize>(record: &T) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

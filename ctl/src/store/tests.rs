@@ -1,7 +1,7 @@
 //! Stores as they should be; what becomes of others is in `damage` and `faults`.
 
 mod damage;
-mod faults;
+pub(crate) mod faults;
 
 use std::os::unix::fs::PermissionsExt;
 

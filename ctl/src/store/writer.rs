@@ -1,8 +1,8 @@
 //! The thread that writes the store, and the patience of those who wait for it.
 //!
-//! Whoever changes something holds the controller's state meanwhile. So nobody waits longer than a client would: a change that the
-//! disk does not take in time is refused, and undone if the disk takes it after all. Until the disk has answered, further changes
-//! are refused at once, and everything that only looks goes on.
+//! Whoever changes something keeps others from changing anything meanwhile (`controller/desired.rs`). So nobody waits longer than
+//! a client would: a change that the disk does not take in time is refused, and undone if the disk takes it after all. Until the
+//! disk has answered, further changes are refused at once, and everything that only looks goes on.
 
 use std::{
     sync::{

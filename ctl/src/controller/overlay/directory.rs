@@ -99,13 +99,13 @@ impl Controller {
         text: &str,
         change: impl FnOnce(&mut Directory, &Place) -> Result<(), DirectoryError>,
     ) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let (id, place) = self.place(&state, text)?;
         let mut network: Network = state.networks[&id].network.clone();
         let Some(overlay) = &mut network.overlay else { return Err(no_overlay(text)) };
         change(&mut overlay.directory, &place).map_err(|error| refused(&error))?;
         let (vni, directory) = (overlay.vni, overlay.directory.clone());
-        self.inner.store.commit(&Change::new().put_network(&network))?;
+        state.commit(&Change::new().put_network(&network))?;
         self.inner.overlays.operator.set(vni, directory);
         if let Some(on) = state.networks.get_mut(&id) {
             on.network = network;

@@ -27,7 +27,7 @@ impl Controller {
                 self.inner.overlays.file.set(table.vni, directory);
             }
         }
-        let mut state = self.state();
+        let mut state = self.turn();
         let State { networks, .. } = &mut *state;
         for on in networks.values_mut() {
             self.apply_directory(on);

@@ -212,7 +212,7 @@ impl Controller {
                 () = file.notified() => {}
                 () = self.agent_closed() => return,
             }
-            for on in self.state().networks.values_mut() {
+            for on in self.turn().networks.values_mut() {
                 self.apply_directory(on);
             }
         }

@@ -16,22 +16,30 @@ use crate::store::{Change, Store, StoreError};
 
 /// A full disk: after `left` more changes it refuses `failing` ones.
 #[derive(Debug)]
-struct Disk {
+pub(crate) struct Disk {
     image: Image,
     left: AtomicU32,
     failing: AtomicU32,
     /// It does not answer.
     held: Mutex<bool>,
+    /// Changes that were asked for.
+    asked: AtomicU32,
     let_go: Condvar,
 }
 
 impl Disk {
-    fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         *self.held.lock().unwrap() = held;
         self.let_go.notify_all();
     }
 
+    /// How many changes were asked for; those that wait for an answer, too.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(SeqCst)
+    }
+
     fn change(&self) -> io::Result<()> {
+        self.asked.fetch_add(1, SeqCst);
         drop(self.let_go.wait_while(self.held.lock().unwrap(), |held| *held).unwrap());
         if self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Ok(());
@@ -69,13 +77,14 @@ impl StorageBackend for Shared {
 }
 
 /// A store with one network, `a`, on such a disk.
-fn on_disk() -> (Arc<Disk>, Store) {
+pub(crate) fn on_disk() -> (Arc<Disk>, Store) {
     let image = Image::new(tables::empty().unwrap());
     let disk = Arc::new(Disk {
         image,
         left: AtomicU32::new(u32::MAX),
         failing: AtomicU32::new(0),
         held: Mutex::default(),
+        asked: AtomicU32::new(0),
         let_go: Condvar::new(),
     });
     let medium = Medium::new(Shared(Arc::clone(&disk)));
