@@ -1,8 +1,10 @@
 //! Few descriptors, and what that costs: one request, never the networks of others.
 
-use std::fs;
+use std::{fs, process::Command, time::Duration};
 
-use vswitch_tests::{Vswitch, eventually, guard, run, sh};
+use vswitch_tests::{Vswitch, eventually, guard, guard_for, run, sh, spawn};
+
+use crate::restart::kill_both_within;
 
 /// The largest number of containers that could be needed to reach the limit.
 const ENOUGH: usize = 40;
@@ -72,3 +74,49 @@ fn few_for_each() {
 }
 
 const CONTAINERS: usize = 8;
+
+/// Five thousand containers, or as many as there are descriptors for, run on while both processes are killed. Those that come next
+/// take all of them up, each with its address, and they still hear each other.
+#[test]
+#[ignore = "it takes minutes and 16 GiB of memory: tests/run all has it"]
+fn thousands_of_containers() {
+    guard_for(MINUTES, || {
+        // Only root may have more than it was given.
+        let hard: usize = sh("ulimit -n 40000 2>/dev/null; ulimit -Hn").ok().trim().parse().unwrap_or(usize::MAX);
+        let wanted = std::env::var("VSWITCH_TEST_CONTAINERS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
+        let number = wanted.min((hard - OTHERS) / 4);
+        let wide = ["sh", "-c", "ulimit -n 40000 2>/dev/null; exec \"$@\"", "sh"].map(str::to_owned);
+        let vs = Vswitch::stopped_inside("/tmp/vs", &wide, &[]);
+        vs.up();
+        for network in 0..NETWORKS {
+            vs.ok(&format!("network create --subnet 10.{network}.0.0/16 n{network}"));
+        }
+        let socket = vs.socket().display().to_string();
+        let script = format!(
+            "export VSWITCH_SOCKET={socket}; for first in 0 1 2 3; do \
+             (number=$first; while [ $number -lt {number} ]; do \
+             vswitchctl run -d --name c$number --network n$((number % {NETWORKS})) -- sleep 100000 >/dev/null || exit 1; \
+             number=$((number + 4)); done) & all=\"$all $!\"; done; for one in $all; do wait $one || exit 1; done"
+        );
+        spawn(Command::new("sh").args(["-c", &script])).wait(MINUTES).ok();
+        let addresses = || {
+            let shown = vs.json("endpoint ls");
+            let one =
+                |endpoint: &serde_json::Value| (endpoint["name"].to_string(), endpoint["ipv4_address"].to_string());
+            shown.as_array().unwrap().iter().map(one).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let before = addresses();
+        assert_eq!(before.len(), number);
+        kill_both_within(&vs, MINUTES.as_secs());
+        vs.up_within(MINUTES);
+        assert_eq!(vs.ok("ps -q").lines().count(), number);
+        assert_eq!(addresses(), before);
+        let last = number - 1 - (number - 1) % NETWORKS;
+        vs.ok(&format!("exec c0 ping -c 1 -W 20 c{last}"));
+    });
+}
+
+const NETWORKS: usize = 10;
+/// Descriptors beside those of containers.
+const OTHERS: usize = 500;
+const MINUTES: Duration = Duration::from_secs(1500);

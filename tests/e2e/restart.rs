@@ -220,11 +220,16 @@ fn output_goes_on() {
 /// Kills the daemon, then its agent, and waits until nothing of either is left but what nobody has waited for.
 #[track_caller]
 pub(crate) fn kill_both(vs: &Vswitch) {
+    kill_both_within(vs, 10);
+}
+
+/// As [`kill_both`], when each takes up to so many seconds to end.
+pub(crate) fn kill_both_within(vs: &Vswitch, seconds: u64) {
     let agent = sh(&format!("pgrep -P {}", vs.pid())).ok();
-    vs.crash();
+    vs.crash_within(seconds);
     sh(&format!("kill -9 {agent}")).ok();
     let process = format!("/proc/{}", agent.trim());
-    eventually("the agent is dead", 5, || {
+    eventually("the agent is dead", seconds, || {
         let ended = std::fs::read_to_string(format!("{process}/stat")).map_or(true, |stat| stat.contains(") Z "));
         // Its first thread may be gone before the others.
         ended && std::fs::read_dir(format!("{process}/task")).map_or(0, Iterator::count) <= 1

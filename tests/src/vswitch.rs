@@ -127,6 +127,14 @@ impl Vswitch {
     /// When it does not.
     #[track_caller]
     pub fn up(&self) {
+        self.up_within(START_LIMIT);
+    }
+
+    /// As [`Vswitch::up`], with another limit.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn up_within(&self, limit: Duration) {
         let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let mut command = self.daemon_command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
@@ -138,7 +146,7 @@ impl Vswitch {
                 let _ = sender.send(line);
             }
         });
-        let line = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
+        let line = receiver.recv_timeout(limit).unwrap_or_default();
         let wanted = format!("vswitchd ready: socket {}", self.socket().display());
         *self.child.borrow_mut() = Some(child);
         assert!(line == wanted, "vswitchd said '{line}' instead of '{wanted}'; its log:\n{}", self.log());
@@ -158,8 +166,16 @@ impl Vswitch {
     /// # Panics
     /// When it does not run.
     pub fn crash(&self) {
+        self.crash_within(10);
+    }
+
+    /// As [`Vswitch::crash`], when its end takes up to so many seconds.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn crash_within(&self, seconds: u64) {
         self.signal(Signal::KILL);
-        assert!(self.wait_end(10) == 128 + 9, "vswitchd had ended before");
+        assert!(self.wait_end(seconds) == 128 + 9, "vswitchd had ended before");
     }
 
     /// Asks the daemon to end and returns its exit status.
