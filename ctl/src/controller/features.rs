@@ -24,7 +24,7 @@ impl Controller {
         network: Option<&str>,
         options: &BTreeMap<String, String>,
     ) -> Result<ApiEndpoint, ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let id = find(&state, endpoint, network)?;
         let mut changed = state.endpoint(id.as_str())?.endpoint.clone();
         let mut faults = Faults::new("");
@@ -38,7 +38,7 @@ impl Controller {
         faults.take(changed.options.check());
         faults.finish(()).map_err(|faults| ControlError::invalid(faults.to_string()))?;
         state.check_options(&changed.network, Some(&id), changed.mac, &changed.options)?;
-        self.inner.store.commit(&Change::new().put_endpoints([&changed]))?;
+        state.commit(&Change::new().put_endpoints([&changed]))?;
         let Some(one) = state.endpoints.get_mut(&id) else {
             return Err(ControlError::EndpointNotFound(id.to_string()));
         };

@@ -45,7 +45,7 @@ impl Controller {
     /// When its name or address is taken, a backend is not on its network, a port of the host cannot be had, or the store refuses.
     pub async fn create_service(&self, network: &str, wish: ServiceWish) -> Result<(), ControlError> {
         let (id, record) = {
-            let mut state = self.state();
+            let mut state = self.turn();
             let network = state.network(network)?.network.clone();
             check_network(&state, &network)?;
             if let Ok((on, _)) = find(&state, &wish.name) {
@@ -81,7 +81,7 @@ impl Controller {
         };
         let made = self.finish_service(&id, record.clone(), wish.publish).await;
         if made.is_err() {
-            let mut state = self.state();
+            let mut state = self.turn();
             let committed =
                 state.networks.get(&id).is_some_and(|on| on.network.services.iter().any(|one| one.id == record.id));
             if !committed {
@@ -115,7 +115,7 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                self.give_bindings_back(&mut self.state(), &owner(service), &published);
+                self.give_bindings_back(&mut self.turn(), &owner(service), &published);
                 Err(error)
             }
         }
@@ -205,7 +205,7 @@ impl Controller {
             (on.network.id.clone(), record.clone())
         };
         self.change_services(&network, |services| services.retain(|one| one.id != record.id))?;
-        let mut state = self.state();
+        let mut state = self.turn();
         give_back(&mut state, &network, &record.addresses);
         self.give_bindings_back(&mut state, &owner(record.id), &record.published);
         drop(state);
@@ -327,7 +327,7 @@ impl Controller {
 
     /// Changes a network's services in the store, in memory, in the switch and in the name server.
     fn change_services(&self, network: &Id, change: impl FnOnce(&mut Vec<ServiceRecord>)) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.turn();
         let on = state.networks.get(network).ok_or_else(|| ControlError::NetworkNotFound(network.to_string()))?;
         let mut changed = on.network.clone();
         change(&mut changed.services);
