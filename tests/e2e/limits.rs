@@ -2,7 +2,8 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use vswitch_tests::{Vswitch, eventually, guard, guard_for, run, sh, spawn};
+use vswitch_tests::guard::guard_for;
+use vswitch_tests::{Vswitch, eventually, guard, run, sh, spawn};
 
 use crate::restart::kill_both_within;
 
