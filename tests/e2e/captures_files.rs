@@ -91,10 +91,15 @@ fn bulk() {
         let mut status = [0; 12];
         unread.read_exact(&mut status).unwrap();
         assert_eq!(&status, b"HTTP/1.1 200");
-        let _server = b.spawn("iperf3 -s -p 7000");
+        let _server = b.spawn(
+            "python3 -c 'import socket; one = socket.create_server((\"\", 7000)).accept()[0]\nwhile one.recv(65536): pass'",
+        );
         b.listens(7000);
         let _file = capture(&vs, &["b", "--at", "down", "-w", "/tmp/b.pcapng", "tcp dst port 7000"]);
-        a.ok(&format!("iperf3 -c {} -p 7000 -n 1M", b.ipv4("n")));
+        a.ok(&format!(
+            "python3 -c 'import socket; socket.create_connection((\"{}\", 7000)).sendall(bytes(1000000))'",
+            b.ipv4("n")
+        ));
         let bytes = || {
             let frames = try_dissected("/tmp/b.pcapng", "tcp.len > 0");
             frames
