@@ -87,6 +87,36 @@ fn refusals() {
     assert_eq!(networks.as_array().unwrap().len(), 4);
 }
 
+/// A subnet that others have, too, is given only where that is asked for; it is then in nobody's way.
+#[test]
+fn overlapping_subnets() {
+    let daemon = Daemon::start();
+    let create = |name: &str, subnet: &str, options: serde_json::Value| {
+        let body = json!({"Name": name, "Options": options, "IPAM": {"Config": [{"Subnet": subnet}]}});
+        daemon.post("/networks/create", &body.to_string())
+    };
+    let own = || json!({"overlap": "true"});
+    assert_eq!(create("own", "10.60.0.0/16", own()).0, 201);
+    assert_eq!(create("shared", "10.60.4.0/24", json!({})).0, 201, "what is another one's own is in nobody's way");
+    assert_eq!(create("more", "10.60.4.0/24", json!({})).0, 403);
+    assert_eq!(create("more", "10.60.4.0/24", own()).0, 201);
+    for options in [
+        json!({"overlap": "true", "masquerade": "false"}),
+        json!({"overlap": "true", "com.docker.network.bridge.gateway_mode_ipv4": "routed"}),
+        json!({"overlap": "true", "host": "true"}),
+        json!({"overlap": "true", "proxy-arp": "10.60.4.9"}),
+        json!({"overlap": "perhaps"}),
+    ] {
+        let (status, answer) = create("bad", "10.60.4.0/24", options);
+        assert_eq!(status, 400, "{answer}");
+    }
+    let (_, shown) = daemon.get("/networks/more");
+    assert_eq!(shown["Options"], own());
+    for network in ["own", "more", "shared"] {
+        daemon.running(&format!("on-{network}"), network);
+    }
+}
+
 /// The predefined networks stay, and a network in use names who uses it.
 #[test]
 fn removals_that_are_refused() {

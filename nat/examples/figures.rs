@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{NetworkIndex, Offload, PacketMut, Timestamp, checksum, ipv4};
-use vswitch_nat::rules::{Filtering, Mapping, NetworkSpec, Reach, SubnetSpec, Translation};
+use vswitch_nat::rules::{Addresses, Filtering, Mapping, NetworkSpec, Reach, SubnetSpec, Translation};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
 use vswitch_nat::{Context, Decision, Nat, NatDrop, Rules, RulesSpec};
@@ -38,7 +38,12 @@ impl Bench {
             gateway: Some(Ipv4Addr::new(10, 255, 255, 254).into()),
             translation: Translation::Masquerade,
         };
-        let network = NetworkSpec { index: NetworkIndex::new(1), subnets: vec![subnet], reach: Reach::Uplink };
+        let network = NetworkSpec {
+            index: NetworkIndex::new(1),
+            subnets: vec![subnet],
+            reach: Reach::Uplink,
+            addresses: Addresses::Shared,
+        };
         let mut spec = RulesSpec { networks: vec![network], external: vec![EXTERNAL.into()], ..RulesSpec::default() };
         // Strict mapping needs an external address for each 64,512 sources.
         spec.external.extend((2..32).map(|last| IpAddr::from([203, 0, 113, last])));

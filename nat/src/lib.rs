@@ -9,7 +9,9 @@
 //!   [`RulesSpec`] by `TryFrom`, which is where mistakes are found.
 //! - [`table::Leg`]: a side of the translator: a network's gateway leg, or the uplink. *Inside* is every network, *outside*
 //!   what is behind the uplink.
-//! - [`Tuple`]: what one direction of a flow looks like: protocol, addresses, ports or ICMP identifier.
+//! - [`Zone`]: whose addresses are meant, since several networks may have the same ones ([`rules::Addresses`]): a leg's packets have
+//!   those of its zone.
+//! - [`Tuple`]: what one direction of a flow looks like: protocol, addresses, ports or ICMP identifier, and the zone.
 //! - [`table::Flow`]: two tuples, those of packets in original and in reply direction *as they arrive*. What leaves is the
 //!   inverse of the other: that is all there is to translation. The tuples never change.
 //! - [`table::FlowKind`]: masquerade, publish, hairpin (both at once), routed out and in (tracked, not translated).
@@ -73,6 +75,8 @@
 //!   trusted speaks to it, as its gateway.
 //! - No flow's replaced source is a published port, so that a service gets all that its clients send (`create`, Linux's "port
 //!   shadowing"). Flows from before it was published end ([`Nat::end_shadows`]).
+//! - No packet goes from one network to another with the same addresses, or with addresses of its own, but to a published port and
+//!   back (`lookup`): a flow is found by tuples in the zones of its two legs.
 //! - A packet of a known flow is accepted only from the leg that its direction comes from (`lookup`, `WrongLeg`).
 //! - Both tuples of a flow are in the table, or neither ([`table`]). No two flows share a tuple.
 //! - A partial checksum stays partial, a missing one missing, a wrong one is never made right (`rewrite`).
@@ -103,4 +107,4 @@ mod tuple;
 pub use drop::NatDrop;
 pub use rules::{Rules, RulesError, RulesSpec};
 pub use translate::{Context, Decision, Nat, NatPath, PORT_DRAWS};
-pub use tuple::{Protocol, Tuple};
+pub use tuple::{Protocol, Tuple, Zone};

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use vswitch_frame::NetworkIndex;
 use vswitch_frame::icmp::{v4, v6};
 use vswitch_frame::ipv4::protocol;
 
@@ -59,56 +60,140 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One direction of a flow as a packet shows it: the key of the connection table.
+/// Whose addresses are meant: several networks may have the same ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Zone {
+    /// Those of the uplink, and of the networks whose addresses nobody else has.
+    #[default]
+    Shared,
+    /// Those of a network that has addresses of its own, whoever else has them, too.
+    Own(NetworkIndex),
+}
+
+impl Zone {
+    /// It in 24 bits.
+    const fn bits(self) -> u64 {
+        match self {
+            Zone::Shared => 0,
+            Zone::Own(network) => 1 << 16 | network.value() as u64,
+        }
+    }
+
+    const fn of_bits(bits: u64) -> Zone {
+        match bits & 0xff_ffff {
+            0 => Zone::Shared,
+            bits => {
+                let [.., high, low] = bits.to_be_bytes();
+                Zone::Own(NetworkIndex::new(u16::from_be_bytes([high, low])))
+            }
+        }
+    }
+}
+
+/// Source and destination port (or what stands for them), zone and protocol in one word, so that tuples are compared, copied and
+/// hashed in as few steps as without a zone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Rest(u64);
+
+impl Rest {
+    const fn new(source_id: u16, destination_id: u16, zone: Zone, protocol: Protocol) -> Rest {
+        Rest((source_id as u64) << 48 | (destination_id as u64) << 32 | zone.bits() << 8 | protocol.0 as u64)
+    }
+
+    #[inline]
+    const fn source_id(self) -> u16 {
+        let [high, low, ..] = self.0.to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
+    #[inline]
+    const fn destination_id(self) -> u16 {
+        let [_, _, high, low, ..] = self.0.to_be_bytes();
+        u16::from_be_bytes([high, low])
+    }
+
+    #[inline]
+    const fn zone(self) -> Zone {
+        Zone::of_bits(self.0 >> 8)
+    }
+
+    #[inline]
+    const fn protocol(self) -> Protocol {
+        let [.., protocol] = self.0.to_be_bytes();
+        Protocol(protocol)
+    }
+
+    #[inline]
+    const fn with_source_id(self, id: u16) -> Rest {
+        Rest(self.0 & !(0xffff << 48) | (id as u64) << 48)
+    }
+
+    #[inline]
+    const fn with_destination_id(self, id: u16) -> Rest {
+        Rest(self.0 & !(0xffff << 32) | (id as u64) << 32)
+    }
+
+    #[inline]
+    const fn in_zone(self, zone: Zone) -> Rest {
+        Rest(self.0 & !(0xff_ffff << 8) | zone.bits() << 8)
+    }
+}
+
+/// One direction of a flow as a packet shows it: the key of the connection table. A packet shows addresses; the leg that it came by
+/// says in which zone.
 ///
-/// IPv4 addresses are kept in their mapped IPv6 form, so that both families share one 38-byte key; a real packet with a
+/// IPv4 addresses are kept in their mapped IPv6 form, so that both families share one key of 40 bytes; a real packet with a
 /// mapped address is a martian and never gets here. For ICMP queries the identifier stands in the place of the source
 /// port, type and code in that of the destination port. Protocols without ports have zeros there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tuple {
     source: Ipv6Addr,
     destination: Ipv6Addr,
-    source_id: u16,
-    destination_id: u16,
-    protocol: Protocol,
+    rest: Rest,
 }
 
 impl Tuple {
     /// A tuple of a protocol with ports. Both addresses must be of one family, which is the caller's to see to.
     #[must_use]
     pub const fn ports(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
-        Tuple {
-            source: mapped(source.ip()),
-            destination: mapped(destination.ip()),
-            source_id: source.port(),
-            destination_id: destination.port(),
-            protocol,
-        }
+        let rest = Rest::new(source.port(), destination.port(), Zone::Shared, protocol);
+        Tuple { source: mapped(source.ip()), destination: mapped(destination.ip()), rest }
     }
 
     /// A tuple of an ICMP query with this type and identifier (code 0); the protocol follows from the family.
     #[must_use]
     pub fn query(source: IpAddr, destination: IpAddr, kind: u8, identifier: u16) -> Self {
-        Tuple {
-            source: mapped(source),
-            destination: mapped(destination),
-            source_id: identifier,
-            destination_id: u16::from(kind) << 8,
-            protocol: if source.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 },
-        }
+        let protocol = if source.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
+        let rest = Rest::new(identifier, u16::from(kind) << 8, Zone::Shared, protocol);
+        Tuple { source: mapped(source), destination: mapped(destination), rest }
     }
 
     /// A tuple of a protocol of which only the addresses are known.
     #[must_use]
     pub const fn addresses(protocol: Protocol, source: IpAddr, destination: IpAddr) -> Self {
-        Tuple { source: mapped(source), destination: mapped(destination), source_id: 0, destination_id: 0, protocol }
+        let (source, destination) = (mapped(source), mapped(destination));
+        Tuple { source, destination, rest: Rest::new(0, 0, Zone::Shared, protocol) }
+    }
+
+    /// The same packet, by a leg of this zone.
+    #[inline]
+    #[must_use]
+    pub const fn in_zone(self, zone: Zone) -> Tuple {
+        Tuple { rest: self.rest.in_zone(zone), ..self }
+    }
+
+    /// Whose addresses it has.
+    #[inline]
+    #[must_use]
+    pub const fn zone(&self) -> Zone {
+        self.rest.zone()
     }
 
     /// The protocol.
     #[inline]
     #[must_use]
     pub const fn protocol(&self) -> Protocol {
-        self.protocol
+        self.rest.protocol()
     }
 
     /// Source address.
@@ -129,14 +214,14 @@ impl Tuple {
     #[inline]
     #[must_use]
     pub const fn source_port(&self) -> u16 {
-        self.source_id
+        self.rest.source_id()
     }
 
     /// Destination port; of an ICMP query type and code.
     #[inline]
     #[must_use]
     pub const fn destination_port(&self) -> u16 {
-        self.destination_id
+        self.rest.destination_id()
     }
 
     /// Whether the addresses are IPv4.
@@ -149,34 +234,36 @@ impl Tuple {
     /// The type of an ICMP query.
     #[must_use]
     pub const fn icmp_type(&self) -> u8 {
-        self.destination_id.to_be_bytes()[0]
+        self.rest.destination_id().to_be_bytes()[0]
     }
 
-    /// The tuple that an answer to this packet carries.
+    /// The tuple that an answer to this packet carries; in the same zone, as long as nobody says otherwise.
     #[inline]
     #[must_use]
     pub const fn inverted(&self) -> Tuple {
-        let (source_id, destination_id) = if self.protocol.is_icmp() {
-            let [kind, code] = self.destination_id.to_be_bytes();
-            (self.source_id, u16::from_be_bytes([counterpart(self.protocol, kind), code]))
+        let (protocol, source_id, destination_id) =
+            (self.rest.protocol(), self.rest.source_id(), self.rest.destination_id());
+        let rest = if protocol.is_icmp() {
+            let [kind, code] = destination_id.to_be_bytes();
+            self.rest.with_destination_id(u16::from_be_bytes([counterpart(protocol, kind), code]))
         } else {
-            (self.destination_id, self.source_id)
+            self.rest.with_source_id(destination_id).with_destination_id(source_id)
         };
-        Tuple { source: self.destination, destination: self.source, source_id, destination_id, protocol: self.protocol }
+        Tuple { source: self.destination, destination: self.source, rest }
     }
 
     /// The same packet from another source address, and port or identifier.
     #[inline]
     #[must_use]
     pub const fn with_source(self, address: IpAddr, port: u16) -> Tuple {
-        Tuple { source: mapped(address), source_id: port, ..self }
+        Tuple { source: mapped(address), rest: self.rest.with_source_id(port), ..self }
     }
 
     /// The same packet to another destination address and port.
     #[inline]
     #[must_use]
     pub const fn with_destination(self, address: IpAddr, port: u16) -> Tuple {
-        Tuple { destination: mapped(address), destination_id: port, ..self }
+        Tuple { destination: mapped(address), rest: self.rest.with_destination_id(port), ..self }
     }
 
     pub(crate) const fn source_key(&self) -> Ipv6Addr {
@@ -193,9 +280,7 @@ impl Hash for Tuple {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u128(u128::from_ne_bytes(self.source.octets()));
         state.write_u128(u128::from_ne_bytes(self.destination.octets()));
-        state.write_u64(
-            u64::from(self.source_id) << 32 | u64::from(self.destination_id) << 16 | u64::from(self.protocol.0),
-        );
+        state.write_u64(self.rest.0);
     }
 }
 
@@ -203,11 +288,11 @@ impl Hash for Tuple {
 impl fmt::Display for Tuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "src={} dst={}", self.source(), self.destination())?;
-        if self.protocol.has_ports() {
-            write!(f, " sport={} dport={}", self.source_id, self.destination_id)
-        } else if self.protocol.is_icmp() {
-            let [kind, code] = self.destination_id.to_be_bytes();
-            write!(f, " type={kind} code={code} id={}", self.source_id)
+        if self.rest.protocol().has_ports() {
+            write!(f, " sport={} dport={}", self.rest.source_id(), self.rest.destination_id())
+        } else if self.rest.protocol().is_icmp() {
+            let [kind, code] = self.rest.destination_id().to_be_bytes();
+            write!(f, " type={kind} code={code} id={}", self.rest.source_id())
         } else {
             Ok(())
         }
@@ -216,11 +301,11 @@ impl fmt::Display for Tuple {
 
 impl fmt::Debug for Tuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {self}", self.protocol)
+        write!(f, "{} {self}", self.rest.protocol())
     }
 }
 
-/// A tuple in records: plain fields, ICMP's in words.
+/// A tuple in records: plain fields, ICMP's in words. Its zone follows from the leg, whose number may change.
 #[derive(Serialize, Deserialize)]
 struct TupleFields {
     protocol: Protocol,
@@ -235,11 +320,11 @@ struct TupleFields {
 impl Serialize for Tuple {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         TupleFields {
-            protocol: self.protocol,
+            protocol: self.rest.protocol(),
             source: self.source(),
             destination: self.destination(),
-            source_port: self.source_id,
-            destination_port: self.destination_id,
+            source_port: self.rest.source_id(),
+            destination_port: self.rest.destination_id(),
         }
         .serialize(serializer)
     }

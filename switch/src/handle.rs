@@ -10,8 +10,9 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
+use vswitch_nat::Zone;
 use vswitch_nat::proxy::stream::StreamLimits;
-use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Restored};
+use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Leg, Restored};
 use vswitch_nat::translate::ServedBy;
 use vswitch_wire::Change;
 
@@ -391,6 +392,12 @@ impl Switch {
         self.datapath.stats()
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Replaces what the router does, while traffic runs; `None` switches it off.
     ///
     /// # Errors
@@ -411,10 +418,12 @@ impl Switch {
         self.datapath.router.nat.table().len() as u64
     }
 
-    /// How many flows `endpoint` holds.
+    /// How many flows the endpoint with this address in a network holds.
     #[must_use]
-    pub fn flows_of(&self, endpoint: std::net::IpAddr) -> u64 {
-        self.datapath.router.nat.table().flows_of(endpoint) as u64
+    pub fn flows_of(&self, network: NetworkIndex, address: std::net::IpAddr) -> u64 {
+        let snapshot = self.datapath.snapshot();
+        let zone = snapshot.router.as_ref().map_or(Zone::Shared, |plan| plan.rules.zone(Leg::Inside(network)));
+        self.datapath.router.nat.table().flows_of(zone, address) as u64
     }
 
     /// Ends the flows that match and returns how many there were.

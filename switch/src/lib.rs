@@ -80,8 +80,9 @@ pub use vswitch_tunnel as tunnel;
 pub use vswitch_wire as wire;
 
 pub use port::{
-    Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,
-    Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream, ShellCounters, StreamStats,
+    Budget, Clients, DatagramStats, HostGateway, HostGatewaySettings, HostGatewayStats, HostGateways, HostPort,
+    HostPortId, InsideNetwork, Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream, ShellCounters,
+    SpareSockets, StreamStats,
 };
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;

@@ -22,7 +22,7 @@ use crate::egress::Egress;
 use crate::fdb::Cache;
 use crate::l2::Place;
 use crate::overlay::{VtepId, VtepPlan};
-use crate::port::Port;
+use crate::port::{HostGateway, Port};
 use crate::router::forward::RouteContext;
 use crate::router::next_hop::HopCache;
 use crate::router::{BurstFrame, Ingress, Plan, Spare};
@@ -144,8 +144,11 @@ impl Pipeline {
         if ingress.service().is_some() {
             return self.answer_by_service(ingress, &snapshot, frames, &mut spare, now);
         }
-        // A port whose network is gone is about to be removed.
-        let Some(network) = snapshot.network(ingress.config.network) else {
+        let alone = ingress.host_gateway().and_then(HostGateway::network);
+        let on_behalf_of = alone.and_then(|kept| snapshot.network_of(kept)).map(|network| network.index);
+        // A port whose network is gone, or the one that it serves alone, is about to be removed.
+        let network = snapshot.network(ingress.config.network).filter(|_| alone.is_none() || on_behalf_of.is_some());
+        let Some(network) = network else {
             cells.dropped(DropReason::NoReceiver, wide(received));
             if let Some(lab) = &snapshot.lab {
                 for (index, buffer) in (0..).zip(&*frames) {
@@ -195,7 +198,7 @@ impl Pipeline {
                     verdict,
                     Some(Verdict::Forward(_) | Verdict::Flood | Verdict::Drop(Cause::Switch(DropReason::Isolated)))
                 );
-            let from = Ingress { port: Some(ingress.id), network };
+            let from = Ingress { port: Some(ingress.id), network, on_behalf_of };
             let answered =
                 if may_answer { self.pass_answer(&snapshot, from, buffer, index, &mut spare, now) } else { None };
             // It is on its way by the router, and no more the bridge's to judge.
@@ -227,7 +230,7 @@ impl Pipeline {
                 }
                 Some(verdict) => verdict,
                 None => {
-                    let ingress = Ingress { port: Some(ingress.id), network };
+                    let ingress = Ingress { port: Some(ingress.id), network, on_behalf_of };
                     self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
                 }
             };

@@ -30,7 +30,7 @@ use crate::pipeline::Pipeline;
 use crate::port::{Left, Port, Received};
 use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
-use turns::{BUDGET, SourceId, Turns};
+use turns::{BUDGET, Served, SourceId, Turns};
 
 /// What control asks of a worker. Each is answered on the channel that comes with it, between two bursts.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Worker {
         self.time = self.clock.nanos();
         match received {
             Ok(Received { frames, left }) => {
-                self.turns.served(source, (frames, left), (start, self.time));
+                self.turns.served(source, Served { frames, left, start, now: self.time });
                 frames > 0
             }
             Err(error) => {

@@ -13,10 +13,11 @@ use vswitch_frame::offload::PartialChecksum;
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, Offload, PortId};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
-    Between, Filtering, Mapping, NetworkSpec, PortRange, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport,
+    Addresses, Between, Filtering, Mapping, NetworkSpec, PortRange, Publish, Reach, RulesSpec, SubnetSpec, Translation,
+    Transport,
 };
 use vswitch_switch::nat::table::Leg;
-use vswitch_switch::router::RouterConfig;
+use vswitch_switch::router::{Peers, RouterConfig};
 use vswitch_switch::{Gateway, Identity, NetworkConfig, Opening, Settings, Station};
 
 /// What the sender wants the other one to see.
@@ -79,10 +80,11 @@ fn router(net: NetworkIndex, uplink: NetworkIndex, mapping: Mapping) -> RouterCo
         host: None,
         host_ports: port(8053),
         target: station(VICTIM).ipv4.unwrap().into(),
+        network: None,
         target_ports: port(2000),
     };
     let mut rules = RulesSpec {
-        networks: vec![NetworkSpec { index: net, subnets, reach: Reach::Uplink }],
+        networks: vec![NetworkSpec { index: net, subnets, reach: Reach::Uplink, addresses: Addresses::Shared }],
         external: vec![EXTERNAL.into()],
         publish: vec![publish],
         ..RulesSpec::default()
@@ -91,7 +93,7 @@ fn router(net: NetworkIndex, uplink: NetworkIndex, mapping: Mapping) -> RouterCo
     let route = |net: &str, leg| Route { destination: net.parse().unwrap(), leg, via: None };
     let inside = Leg::Inside(net);
     let routes = vec![route("0.0.0.0/0", Leg::Uplink), route("10.0.0.0/24", inside), route("fd00::/64", inside)];
-    RouterConfig { uplink: Some(uplink), peer: None, rules, routes }
+    RouterConfig { uplink: Some(uplink), peers: Peers::default(), rules, routes }
 }
 
 impl Site {

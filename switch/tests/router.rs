@@ -10,10 +10,10 @@ use lab::{Lab, arp};
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
-    NetworkSpec, PortRange, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport,
+    Addresses, NetworkSpec, PortRange, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport,
 };
 use vswitch_switch::nat::table::Leg;
-use vswitch_switch::router::RouterConfig;
+use vswitch_switch::router::{Peers, RouterConfig};
 use vswitch_switch::{Gateway, Identity, NetworkConfig, Settings};
 
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
@@ -58,7 +58,8 @@ impl Site {
             gateway: Some(GATEWAY.into()),
             translation: Translation::Masquerade,
         };
-        let networks = vec![NetworkSpec { index: self.net, subnets: vec![subnet], reach }];
+        let networks =
+            vec![NetworkSpec { index: self.net, subnets: vec![subnet], reach, addresses: Addresses::Shared }];
         let rules = RulesSpec { networks, external: vec![EXTERNAL.into()], publish, ..RulesSpec::default() };
         let route = |net: &str, leg, via| Route { destination: net.parse().unwrap(), leg, via };
         let routes = vec![
@@ -66,7 +67,7 @@ impl Site {
             route("203.0.113.0/24", Leg::Uplink, None),
             route("10.1.0.0/24", Leg::Inside(self.net), None),
         ];
-        let config = RouterConfig { uplink: Some(self.uplink), peer: None, rules, routes };
+        let config = RouterConfig { uplink: Some(self.uplink), peers: Peers::default(), rules, routes };
         self.lab.datapath.set_router(Some(config)).unwrap();
     }
 
@@ -177,6 +178,7 @@ fn published_port() {
         host: None,
         host_ports: ports(8053),
         target: INSIDE.into(),
+        network: None,
         target_ports: ports(53),
     };
     let mut site = setup(1500, vec![publish]);

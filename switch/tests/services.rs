@@ -224,14 +224,19 @@ fn answers_after_a_network_is_gone() {
     assert_eq!(world.lab.pump(world.device).len(), 1, "its own answer comes");
 }
 
+/// A SYN from station 2 to the gateway's service.
+fn syn() -> Vec<u8> {
+    let mut syn = Vec::new();
+    let builder = between(&station(2), gateway().mac, [10, 0, 0, 1].into()).tcp(4001, NUMBER, 1000, 8192).syn();
+    builder.write(&mut syn, &[]).unwrap();
+    syn
+}
+
 /// A connection to the gateway's address is handed to the service with its client's address, and the client is told so.
 #[test]
 fn connections() {
     let mut world = world();
-    let mut syn = Vec::new();
-    let builder = between(&station(2), gateway().mac, [10, 0, 0, 1].into()).tcp(4001, NUMBER, 1000, 8192).syn();
-    builder.write(&mut syn, &[]).unwrap();
-    assert_eq!(world.lab.send(world.a, &syn), []);
+    assert_eq!(world.lab.send(world.a, &syn()), []);
     let out = world.lab.pump(world.device);
     let [(to, frame, _)] = &out[..] else { panic!("{out:?}") };
     assert_eq!(*to, world.a);
@@ -245,6 +250,32 @@ fn connections() {
     assert_eq!(stream.source, "10.0.0.2:4001".parse().unwrap());
     assert_eq!(stream.local, "10.0.0.1:53".parse().unwrap());
     assert_eq!(world.port.stats().streams.flows, 1);
-    world.port.forget_endpoint([10, 0, 0, 2].into());
+    world.port.forget_endpoint(world.net, [10, 0, 0, 2].into());
     assert_eq!(world.port.stats().streams.flows, 0);
+}
+
+/// Two networks with the same addresses, stations and gateways: each one's connections and questions are its own, and end with it.
+#[test]
+fn networks_with_equal_addresses() {
+    let mut world = world();
+    let twin = world.lab.datapath.add_network(network("twin")).unwrap();
+    let of_twin = world.lab.port(twin, Some(station(2)));
+    for port in [world.a, of_twin] {
+        assert_eq!(world.lab.send(port, &syn()), []);
+        let out = world.lab.pump(world.device);
+        let [(to, _, _)] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(*to, port, "the answer goes to who asked");
+    }
+    let streams = std::mem::take(&mut *world.keeper.streams.lock().unwrap());
+    assert_eq!(streams.iter().map(|stream| stream.network.index).collect::<Vec<_>>(), [world.net, twin]);
+    assert_eq!(world.port.stats().streams.flows, 2, "they are not one");
+    for port in [world.a, of_twin] {
+        world.lab.send(port, &question("10.0.0.1", NUMBER, b"what?"));
+    }
+    for (asked, port) in world.kept().into_iter().zip([world.a, of_twin]) {
+        world.port.answer(asked.answered(b"this".to_vec()));
+        assert_eq!(world.lab.pump(world.device).iter().map(|(to, _, _)| *to).collect::<Vec<_>>(), [port]);
+    }
+    world.port.forget_endpoint(world.net, [10, 0, 0, 2].into());
+    assert_eq!(world.port.stats().streams.flows, 1, "the other one's goes on");
 }

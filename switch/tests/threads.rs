@@ -1,4 +1,4 @@
-//! The running switch: worker threads, ports that come and go, and control beside traffic.
+//! The running switch: worker threads, ports that come and go, and control beside traffic. `tests/threads` runs it under Miri, too.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,7 +20,13 @@ use vswitch_switch::{
     SwitchError, memory_link,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Miri takes minutes for what takes seconds.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(miri) { 600 } else { 20 });
+
+/// As many rounds, or a few of them under Miri, which looks at each order of memory that it tries.
+const fn rounds(count: u64) -> u64 {
+    if cfg!(miri) { count / 100 } else { count }
+}
 
 fn config(network: vswitch_frame::NetworkIndex, name: &str) -> PortConfig {
     PortConfig::new(name, network)
@@ -37,23 +43,25 @@ fn frames_cross_in_order() {
     let switch = Switch::start(Settings { workers: Some(2), ..Settings::default() }).unwrap();
     let net = switch.add_network(network("net")).unwrap();
     let ((a, peer_a), (_, peer_b)) = (add(&switch, net, "a"), add(&switch, net, "b"));
-    for number in 0..10_000u32 {
+    let count = u32::try_from(rounds(10_000)).unwrap();
+    let batch = count / 20;
+    for number in 0..count {
         let mut frame = plain(station(3).mac, station(2).mac);
         frame[20..24].copy_from_slice(&number.to_be_bytes());
         while !peer_a.send(&frame, Offload::NONE) {
             std::thread::yield_now();
         }
         // The link of 1,024 frames is drained often enough to lose none.
-        if number % 500 == 499 {
-            for expected in number - 499..=number {
+        if number % batch == batch - 1 {
+            for expected in number + 1 - batch..=number {
                 let (frame, _) = peer_b.receive(PATIENCE).expect("a frame");
                 assert_eq!(frame[20..24], expected.to_be_bytes());
             }
         }
     }
     let stats = switch.stats();
-    assert_eq!(stats.ports.iter().find(|port| port.port == a).unwrap().counters.in_frames, 10_000);
-    assert_eq!((stats.total.out_frames, stats.total.total_dropped()), (10_000, 0));
+    assert_eq!(stats.ports.iter().find(|port| port.port == a).unwrap().counters.in_frames, count.into());
+    assert_eq!((stats.total.out_frames, stats.total.total_dropped()), (count.into(), 0));
     switch.stop();
 }
 
@@ -77,7 +85,7 @@ fn ports_come_and_go() {
             }
             sent
         });
-        for round in 0..1000 {
+        for round in 0..rounds(1000) {
             let other = switch.add_network(network("other")).unwrap();
             let (gone, gone_peer) = add(&switch, if round % 2 == 0 { other } else { net }, "guest");
             assert!(gone_peer.send(&plain(MacAddr::from_u64(0x0200_0000_1000 + round), station(9).mac), Offload::NONE));
@@ -89,7 +97,7 @@ fn ports_come_and_go() {
     });
     let stats = switch.stats();
     assert_eq!((stats.networks.len(), stats.ports.len()), (1, 2));
-    assert_eq!(stats.generation, 2 + 1 + 4 * 1000);
+    assert_eq!(stats.generation, 2 + 1 + 4 * rounds(1000));
 }
 
 /// While ports come, send and go, no sum ever goes back, and none counts a frame twice.
@@ -111,7 +119,7 @@ fn sums_never_go_back() {
                 last = now;
             }
         });
-        for round in 0..500 {
+        for round in 0..rounds(500) {
             let (guest, peer) = add(&switch, net, "guest");
             let frame = plain(MacAddr::from_u64(0x0200_0000_1000 + round), station(9).mac);
             sent.fetch_add(50, Relaxed);

@@ -112,6 +112,35 @@ fn networks_of_podman() {
     });
 }
 
+/// Engines that know nothing of each other have one subnet, and containers one address: they stay apart.
+#[test]
+fn equal_networks_of_two_engines() {
+    guard(|| {
+        provide_helpers();
+        let vs = Vswitch::start();
+        let (one, two) = (Holder::usual(), Holder::usual());
+        set_up(&vs, &one, &request("web", CONTAINER, &[1], 5));
+        let mut twin = request("db", &CONTAINER.replace('7', "8"), &[2], 5);
+        twin["network_info"]["n2"]["subnets"] = json!([{"subnet": "10.89.1.0/24", "gateway": "10.89.1.1"}]);
+        twin["networks"]["n2"]["static_ips"] = json!(["10.89.1.5"]);
+        let status = set_up(&vs, &two, &twin);
+        let subnets = &status["n2"]["interfaces"]["eth0"]["subnets"];
+        assert_eq!(*subnets, json!([{"ipnet": "10.89.1.5/24", "gateway": "10.89.1.1"}]));
+        for (holder, own, others) in [(&one, "web", "db"), (&two, "db", "web")] {
+            holder.pings("10.89.1.1");
+            let ask = |name: &str| holder.sh(&format!("dig +short +time=2 +tries=5 {name} @10.89.1.1")).stdout;
+            assert_eq!((ask(own).trim(), ask(others).trim()), ("10.89.1.5", ""));
+        }
+        let wish = request("more", &CONTAINER.replace('7', "9"), &[1], 6);
+        let more = Holder::usual();
+        set_up(&vs, &more, &wish);
+        let _server = one.serves_page();
+        assert_eq!(more.sh("curl -s -m 5 http://10.89.1.5/").stdout, "hello\n");
+        netavark(&vs, &two, "teardown", &twin.to_string()).ok();
+        assert_eq!(more.sh("curl -s -m 5 http://10.89.1.5/").stdout, "hello\n", "the other network stays");
+    });
+}
+
 /// A container that vanishes without a word takes its endpoint and its network with it.
 #[test]
 fn vanished_containers() {

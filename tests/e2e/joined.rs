@@ -118,6 +118,8 @@ fn what_cannot_be_joined() {
         vs.refuses("network peer shop shop", "network shop is not joined with itself");
         vs.refuses("network peer shop host", "network host has no gateway of the switch's");
         vs.refuses("network peer flat shop", "network flat has no gateway of the switch's");
+        vs.ok("network create twin --subnet 10.70.0.0/24 --opt overlap=true");
+        vs.refuses("network peer shop twin", "others may have the addresses of network twin, too");
         vs.refuses("network peer --allow tcp/http shop db", "\"tcp/http\" is no kind of traffic; write tcp, udp");
         vs.refuses("network unpeer shop db", "networks shop and db are not joined");
         assert_eq!(vs.json("network inspect shop")[0].get("Peerings"), None);

@@ -46,6 +46,7 @@ mod nat_traffic;
 mod networks;
 mod newcomer;
 mod options;
+mod overlapping;
 mod overlay_failures;
 mod overlay_refusals;
 mod overlay_traffic;

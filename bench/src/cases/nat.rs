@@ -6,7 +6,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use vswitch_frame::{NetworkIndex, Offload, Packet, PacketMut, Timestamp, checksum, ipv4};
 use vswitch_nat::rules::{
-    Algorithm, NetworkSpec, PortRange, Publish, Reach, ServicePort, ServiceSpec, SubnetSpec, Translation, Transport,
+    Addresses, Algorithm, NetworkSpec, PortRange, Publish, Reach, ServicePort, ServiceSpec, SubnetSpec, Translation,
+    Transport,
 };
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
@@ -62,7 +63,12 @@ impl Translator {
             gateway: Some(Ipv4Addr::new(10, 255, 255, 254).into()),
             translation: Translation::Masquerade,
         };
-        let network = NetworkSpec { index: NetworkIndex::new(1), subnets: vec![subnet], reach: Reach::Uplink };
+        let network = NetworkSpec {
+            index: NetworkIndex::new(1),
+            subnets: vec![subnet],
+            reach: Reach::Uplink,
+            addresses: Addresses::Shared,
+        };
         let external = (1..32).map(|last| [203, 0, 113, last].into()).collect();
         let mut spec = RulesSpec { networks: vec![network], external, ..RulesSpec::default() };
         change(&mut spec);
@@ -106,6 +112,7 @@ fn reached(through: Through) -> Translator {
             host: None,
             host_ports: PortRange::single(80).expect("a port"),
             target: backend(1).into(),
+            network: None,
             target_ports: PortRange::single(80).expect("a port"),
         }),
         Through::Service => spec.services.push(ServiceSpec {

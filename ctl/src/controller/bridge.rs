@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Controller;
 use super::desired::Changing;
+use super::{Controller, networks};
 use crate::agent::client::Hello;
 use crate::clock::Moment;
 use crate::error::ControlError;
@@ -183,12 +183,12 @@ impl Controller {
             let ipv4 = if fits(&wish.ipv4, &old.ipv4) {
                 Ok(old.ipv4.clone())
             } else {
-                self.plan_ipv4(state, wish.ipv4.clone(), false)
+                self.plan_ipv4(state, wish.ipv4.clone(), networks::Overlap::Refused)
             };
             let ipv6 = if fits(&wish.ipv6, &old.ipv6) {
                 Ok(old.ipv6.clone())
             } else {
-                self.plan_ipv6(state, wish.ipv6.clone(), false)
+                self.plan_ipv6(state, wish.ipv6.clone(), networks::Overlap::Refused)
             };
             state.networks.insert(was.network.id.clone(), was);
             (new.ipv4, new.ipv6) = (ipv4?, ipv6?);
@@ -215,8 +215,8 @@ impl Controller {
         let wish = defaults.bridge;
         let network = Network {
             ipam: IpamDriver::Default,
-            ipv4: self.plan_ipv4(state, Family::Automatic, false)?,
-            ipv6: self.plan_ipv6(state, family(&wish.ipv6), false)?,
+            ipv4: self.plan_ipv4(state, Family::Automatic, networks::Overlap::Refused)?,
+            ipv6: self.plan_ipv6(state, family(&wish.ipv6), networks::Overlap::Refused)?,
             raw_options: shown(&wish.options),
             options: wish.options,
             ..predefined(&name, Driver::Bridge)
@@ -230,8 +230,8 @@ impl Controller {
         let wish = state.defaults.bridge.clone();
         Ok(Network {
             ipam: IpamDriver::Default,
-            ipv4: self.plan_ipv4(state, wish.ipv4, false)?,
-            ipv6: self.plan_ipv6(state, wish.ipv6, false)?,
+            ipv4: self.plan_ipv4(state, wish.ipv4, networks::Overlap::Refused)?,
+            ipv6: self.plan_ipv6(state, wish.ipv6, networks::Overlap::Refused)?,
             raw_options: shown(&wish.options),
             options: wish.options,
             ..predefined("bridge", Driver::Bridge)

@@ -224,7 +224,7 @@ impl Controller {
     /// Takes an endpoint's port away, if it has one.
     pub(super) fn unplug(&self, id: &Id) {
         self.give_lease_back(id);
-        let (port, addresses) = {
+        let (port, network, addresses) = {
             let mut state = self.turn();
             let Some(one) = state.endpoints.get_mut(id) else { return };
             let (port, endpoint) = (one.port.take(), one.endpoint.clone());
@@ -235,17 +235,18 @@ impl Controller {
             self.settle_openings(&state, &endpoint.network);
             self.follow_endpoint(&state, &endpoint);
             self.follow_backends(&state, &endpoint.network);
-            (port, endpoint.addresses().collect::<Vec<_>>())
+            let network = state.networks.get(&endpoint.network).and_then(|on| on.index);
+            let addresses: Vec<_> = endpoint.addresses().collect();
+            (port, (endpoint.network, network), addresses)
         };
         if let Some(port) = port
             && let Err(error) = self.inner.switch.remove_port(port)
         {
             tracing::warn!("the switch could not remove {port}: {error}");
         }
-        self.cut_off(&self.state(), None, &addresses);
-        for address in addresses {
-            self.flush_address(address);
-        }
+        let (id, network) = network;
+        self.cut_off(&self.state(), |on, _| on.id == id, &addresses);
+        self.flush_addresses(network, addresses.into_iter());
     }
 
     pub(super) fn plug_in(&self, id: &Id, interface: String, device: PortDevice) -> Result<(), ControlError> {
@@ -255,12 +256,12 @@ impl Controller {
             let endpoint = &one.endpoint;
             let on = state.networks.get(&endpoint.network);
             let on = on.ok_or_else(|| ControlError::NetworkNotFound(endpoint.network_name.clone()))?;
-            self.assign_addresses(endpoint);
+            let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
+            let index = on.index.ok_or_else(unknown)?;
+            self.assign_addresses(index, endpoint);
             if policies::any(&state) {
                 self.refresh_router(&state)?;
             }
-            let unknown = || ControlError::Internal(format!("network {} is not on the switch", on.network.name));
-            let index = on.index.ok_or_else(unknown)?;
             let mut allowed = endpoint.allowed.clone();
             allowed.nets.extend(endpoint.link_local.iter().map(|address| IpNet::from(*address)));
             let config = PortConfig {

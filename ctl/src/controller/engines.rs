@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use vswitch_api::engine::EngineKey;
 
 use super::desired::Changing;
+use super::networks::Overlap;
 use super::state::State;
 use super::{Controller, routes};
 use crate::agent::protocol::{NetnsRef, OtherRoutes, Request};
@@ -230,6 +231,17 @@ impl Controller {
             || Network::PREDEFINED.contains(&spec.name.as_str())
         {
             spec.name = renamed(engine, &spec.name);
+        }
+        // Engines choose subnets by themselves, and know nothing of each other, nor of vswitch's own networks.
+        let given = [&spec.ipv4, &spec.ipv6].into_iter().filter_map(|family| match family {
+            Family::Given(wish) => Some(&wish.plan),
+            Family::Off | Family::Automatic => None,
+        });
+        let met = given.filter_map(|plan| self.met_by(&state, plan, Overlap::of(&spec.options))).next();
+        let alone = spec.overlay.is_none() && spec.options.lan.is_none() && !spec.options.host;
+        if met.is_some() && alone && spec.options.is_translated() {
+            tracing::info!(network = spec.name, engine, "addresses that others have, too, are this network's alone");
+            spec.options.overlap = true;
         }
         spec.labels.insert(ENGINE_LABEL.to_owned(), engine.to_owned());
         self.make_network(&mut state, spec, id.clone())

@@ -130,8 +130,11 @@ impl Controller {
         let wires = self.lossy_wires();
         let state = self.state();
         let names = port_names(&state);
-        let flows_of =
-            |one: &crate::model::Endpoint| one.addresses().map(|address| self.inner.switch.flows_of(address)).sum();
+        let flows_of = |one: &crate::model::Endpoint| {
+            let network = state.networks.get(&one.network).and_then(|on| on.index);
+            let of = |network| one.addresses().map(|address| self.inner.switch.flows_of(network, address)).sum();
+            network.map_or(0, of)
+        };
         let flows: BTreeMap<PortId, u64> =
             state.endpoints.values().filter_map(|one| Some((one.port?, flows_of(&one.endpoint)))).collect();
         // The gateways' service is there when somebody has used it.

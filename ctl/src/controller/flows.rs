@@ -243,7 +243,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         icmp_type: protocol.is_icmp().then(|| tuple.icmp_type()),
         icmp_id: protocol.is_icmp().then(|| tuple.source_port()),
         egress: match record.egress[at] {
-            Leg::Uplink => router::NAME.to_owned(),
+            Leg::Uplink | Leg::UplinkOf(_) => router::NAME.to_owned(),
             Leg::Inside(network) => names.get(&network).cloned().unwrap_or_default(),
         },
         packets: record.traffic[at].packets,

@@ -111,7 +111,7 @@ impl Controller {
             self.refresh_router_anyway(&state);
             if !serves {
                 // A client that goes on sending from its port would never find another backend.
-                self.cut_off(&state, Some(service), &look.addresses);
+                self.cut_off(&state, |_, one| one.id == service, &look.addresses);
             }
         }
     }

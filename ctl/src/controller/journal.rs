@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vswitch_frame::NetworkIndex;
-use vswitch_switch::nat::table::{FlowFilter, FlowRecord};
+use vswitch_switch::nat::table::{FlowFilter, FlowRecord, Leg};
 
 use super::Controller;
 use crate::clock::Moment;
@@ -95,7 +95,10 @@ impl Controller {
                 Owner::Container(id) => state.containers.get(id).is_some_and(|one| one.container.running()),
                 Owner::Attached(_) | Owner::Host => true,
             });
-            let addresses: BTreeSet<IpAddr> = living.flat_map(|one| one.endpoint.addresses()).collect();
+            let places = living.filter_map(|one| Some((state.networks.get(&one.endpoint.network)?.index?, one)));
+            let addresses: BTreeSet<(NetworkIndex, IpAddr)> = places
+                .flat_map(|(network, one)| one.endpoint.addresses().map(move |address| (network, address)))
+                .collect();
             (networks, addresses)
         };
         let loaded = match journal::load(&self.inner.state_dir, Moment::now(), &networks) {
@@ -109,7 +112,11 @@ impl Controller {
             }
         };
         let ours = |record: &FlowRecord| {
-            addresses.contains(&record.original.source()) || addresses.contains(&record.reply.source())
+            // What comes in one direction leaves where those of the other come from.
+            let is_living =
+                |from, address| matches!(from, Leg::Inside(network) if addresses.contains(&(network, address)));
+            let [egress, ingress] = record.egress;
+            is_living(ingress, record.original.source()) || is_living(egress, record.reply.source())
         };
         let records: Vec<FlowRecord> = loaded.records.into_iter().filter(ours).collect();
         if loaded.skipped > 0 {

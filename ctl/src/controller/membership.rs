@@ -114,9 +114,8 @@ impl Controller {
             self.refresh_router_anyway(&self.state());
             self.publish_scope(&self.state(), &id);
             self.refresh_etc(&id).await;
-            for address in endpoint.addresses() {
-                self.flush_address(address);
-            }
+            let network = self.state().networks.get(&endpoint.network).and_then(|on| on.index);
+            self.flush_addresses(network, endpoint.addresses());
         }
         if let Ok(on) = self.state().network(endpoint.network.as_str()) {
             self.tell_member(&on.network, &id, "disconnect");

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vswitch_api::stats;
+use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::proxy::stream::StreamLimits;
 use vswitch_switch::{ServicePort, Switch};
 
@@ -45,13 +46,13 @@ impl Names {
     }
 
     /// Says whose an address inside is.
-    pub(super) fn assign(&self, address: IpAddr, endpoint: u64) {
-        self.port.assign(address, endpoint);
+    pub(super) fn assign(&self, network: NetworkIndex, address: IpAddr, endpoint: u64) {
+        self.port.assign(network, address, endpoint);
     }
 
     /// Ends the connections of an address inside that goes.
-    pub(super) fn forget_endpoint(&self, address: IpAddr) {
-        self.port.forget_endpoint(address);
+    pub(super) fn forget_endpoint(&self, network: NetworkIndex, address: IpAddr) {
+        self.port.forget_endpoint(network, address);
     }
 
     fn serving(&self) -> MutexGuard<'_, HashMap<Id, Serving>> {
@@ -78,7 +79,8 @@ impl Controller {
     /// Lets the gateways answer as the state says now.
     pub(super) fn publish_gateways(&self, state: &State) {
         let members = self.members_of_engines(state);
-        let served = state.networks.values().filter(|on| on.index.is_some()).flat_map(|on| {
+        let on_switch = state.networks.values().filter_map(|on| Some((on, on.index?)));
+        let served = on_switch.flat_map(|(on, index)| {
             let members = members.get(&on.network.id).map(Vec::as_slice).unwrap_or_default();
             let own = on.network.subnets().filter_map(SubnetPlan::own);
             own.map(move |gateway| {
@@ -87,7 +89,7 @@ impl Controller {
                     one.addresses.iter().copied().map(scope)
                 });
                 let scope = self.gateway_scope(state, &on.network, &on.zone);
-                (gateway, Served { scope, members: members.collect() })
+                ((index, gateway), Served { scope, members: members.collect() })
             })
         });
         self.inner.names.gateways.publish(served);

@@ -44,9 +44,9 @@ impl Controller {
         let (leg4, leg6) = spec.legs();
         // What only holds settings occupies nothing.
         let off = |family: Family| if spec.settings.is_some() { Family::Off } else { family };
-        let elsewhere = spec.options.routed_elsewhere();
-        let ipv4 = self.plan_ipv4(state, off(spec.ipv4), elsewhere)?.map(|plan| SubnetPlan { leg: leg4, ..plan });
-        let ipv6 = self.plan_ipv6(state, off(spec.ipv6), elsewhere)?.map(|plan| SubnetPlan { leg: leg6, ..plan });
+        let overlap = Overlap::of(&spec.options);
+        let ipv4 = self.plan_ipv4(state, off(spec.ipv4), overlap)?.map(|plan| SubnetPlan { leg: leg4, ..plan });
+        let ipv6 = self.plan_ipv6(state, off(spec.ipv6), overlap)?.map(|plan| SubnetPlan { leg: leg6, ..plan });
         let driver = match (&spec.settings, &overlay) {
             (Some(_), _) => Driver::Null,
             (None, Some(_)) => Driver::Overlay,
@@ -257,16 +257,15 @@ impl Controller {
         }
     }
 
-    /// `elsewhere`: it is a LAN's, which the uplink may be on, too.
     pub(super) fn plan_ipv4(
         &self,
         state: &State,
         family: Family,
-        elsewhere: bool,
+        overlap: Overlap,
     ) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => self.given(state, wish.plan, elsewhere).map(Some),
+            Family::Given(wish) => self.met_by(state, &wish.plan, overlap).map_or(Ok(Some(wish.plan)), Err),
             Family::Automatic => {
                 let mut used = state.host.ipv4_ranges();
                 self.insert_all(&mut used, state, true);
@@ -284,11 +283,11 @@ impl Controller {
         &self,
         state: &mut Changing<'_>,
         family: Family,
-        elsewhere: bool,
+        overlap: Overlap,
     ) -> Result<Option<SubnetPlan>, ControlError> {
         match family {
             Family::Off => Ok(None),
-            Family::Given(wish) => self.given(state, wish.plan, elsewhere).map(Some),
+            Family::Given(wish) => self.met_by(state, &wish.plan, overlap).map_or(Ok(Some(wish.plan)), Err),
             Family::Automatic => {
                 let mut used = state.host.ipv6_ranges();
                 self.insert_all(&mut used, state, false);
@@ -324,24 +323,45 @@ impl Controller {
         }
     }
 
-    fn given(&self, state: &State, plan: SubnetPlan, elsewhere: bool) -> Result<SubnetPlan, ControlError> {
+    /// What of those that share their addresses has one of this subnet's already.
+    pub(super) fn met_by(&self, state: &State, plan: &SubnetPlan, overlap: Overlap) -> Option<ControlError> {
+        if overlap == Overlap::Allowed {
+            return None;
+        }
         let overlaps = |other: IpNet, network: &str| ControlError::PoolOverlaps {
             subnet: plan.net.to_string(),
             other: other.to_string(),
             network: network.to_owned(),
         };
-        for on in state.networks.values() {
-            let meets = |other: &&SubnetPlan| other.net.contains(&plan.net) || plan.net.contains(&other.net);
-            if let Some(other) = on.network.subnets().find(meets) {
-                return Err(overlaps(other.net, &on.network.name));
-            }
-        }
-        match self.inner.uplink.as_ref().filter(|_| !elsewhere).and_then(|on| on.meets(&plan)) {
-            // What stands for the host may be an address that is set apart.
-            Some(other) if !plan.aux.values().any(|&apart| IpNet::from(apart) == other) => {
-                Err(overlaps(other, router::NAME))
-            }
-            _ => Ok(plan),
+        let meets = |other: &&SubnetPlan| other.net.contains(&plan.net) || plan.net.contains(&other.net);
+        let sharing = state.networks.values().filter(|on| !on.network.options.overlap);
+        let met =
+            sharing.filter_map(|on| Some((on.network.subnets().find(meets)?.net, on.network.name.as_str()))).next();
+        let uplink = self.inner.uplink.as_ref().filter(|_| overlap != Overlap::WithUplink);
+        // What stands for the host may be an address that is set apart.
+        let is_apart = |net: &IpNet| plan.aux.values().any(|&apart| IpNet::from(apart) == *net);
+        let by_uplink = || Some((uplink?.meets(plan).filter(|net| !is_apart(net))?, router::NAME));
+        met.or_else(by_uplink).map(|(other, network)| overlaps(other, network))
+    }
+}
+
+/// Whether a subnet may have addresses that others have, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overlap {
+    Allowed,
+    /// It is a LAN's, which the uplink may be on, too.
+    WithUplink,
+    Refused,
+}
+
+impl Overlap {
+    pub(super) const fn of(options: &NetworkOptions) -> Overlap {
+        if options.overlap {
+            Overlap::Allowed
+        } else if options.routed_elsewhere() {
+            Overlap::WithUplink
+        } else {
+            Overlap::Refused
         }
     }
 }

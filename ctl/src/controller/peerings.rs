@@ -126,6 +126,13 @@ pub(super) fn check_routed(state: &State, network: &Network) -> Result<(), Contr
             network.name
         )));
     }
+    if network.options.overlap {
+        return Err(ControlError::invalid(format!(
+            "others may have the addresses of network {}, too (overlap=true), so it cannot be reached by them; publish ports there, \
+             or give it a subnet of its own",
+            network.name
+        )));
+    }
     Ok(())
 }
 

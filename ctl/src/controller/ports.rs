@@ -9,29 +9,34 @@ use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{ContainerSpec, Endpoint, NetworkMode};
-use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Transport, together};
+use crate::publish::{Binding, Claim, Exposed, Families, PublishSpec, Published, Transport, together};
 use crate::store::Change;
 
-/// Bindings of all containers that have some now, each with the address that it leads to.
-pub(super) fn published(state: &State) -> Vec<(Binding, IpAddr)> {
+/// Bindings of all containers that have some now, each with where it leads.
+pub(super) fn published(state: &State) -> Vec<Published> {
+    let leads = |binding: Binding, (endpoint, address): (&Endpoint, IpAddr)| {
+        let network = state.networks.get(&endpoint.network)?.index?;
+        Some(Published { binding, network, address })
+    };
     let mut all = Vec::new();
     for (id, one) in state.containers.iter().filter(|(_, one)| !one.container.ports.is_empty()) {
         let ways = routes::ways(state, id);
-        all.extend(one.container.ports.iter().filter_map(|&binding| Some((binding, target(&ways, &binding)?))));
+        all.extend(one.container.ports.iter().filter_map(|&binding| leads(binding, target(&ways, &binding)?)));
     }
     for one in state.endpoints.values() {
         let bindings = one.endpoint.ports.iter().chain(one.leases.iter().flat_map(|(_, bindings)| bindings));
         let address = |ipv4| one.endpoint.addresses().find(|address| address.is_ipv4() == ipv4);
         let target = |ipv4: bool| address(ipv4).or_else(|| address(!ipv4));
-        all.extend(bindings.filter_map(|&binding| Some((binding, target(binding.host.is_ipv4())?))));
+        all.extend(bindings.filter_map(|&binding| leads(binding, (&one.endpoint, target(binding.host.is_ipv4())?))));
     }
     all.extend(services::published(state));
     all
 }
 
 /// Where a binding leads: to the container's address of its family, or of the other one where the host's sockets are between.
-fn target(ways: &routes::Ways<'_>, binding: &Binding) -> Option<IpAddr> {
-    let (ipv4, ipv6) = (ways.ipv4_address(), ways.ipv6_address());
+fn target<'a>(ways: &routes::Ways<'a>, binding: &Binding) -> Option<(&'a Endpoint, IpAddr)> {
+    let ipv4 = ways.ipv4.zip(ways.ipv4_address());
+    let ipv6 = ways.ipv6.zip(ways.ipv6_address());
     if binding.host.is_ipv4() { ipv4.or(ipv6) } else { ipv6.or(ipv4) }
 }
 
@@ -174,7 +179,7 @@ impl Controller {
             tokio::time::sleep(BETWEEN_TRIES).await;
             let mut still = Vec::new();
             for binding in lost {
-                let wanted = published(&self.state()).iter().any(|(one, _)| *one == binding);
+                let wanted = published(&self.state()).iter().any(|one| one.binding == binding);
                 if !wanted {
                     continue;
                 }

@@ -16,7 +16,7 @@ use super::{Controller, names};
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::model::{Backends, Network, ServiceChange, ServiceRecord, ServiceWish, looked_at};
-use crate::publish::{Binding, PublishSpec};
+use crate::publish::{Binding, PublishSpec, Published};
 
 /// What is known of a backend's health, by service and endpoint.
 pub(super) type Healths = BTreeMap<(u64, Id), bool>;
@@ -199,10 +199,10 @@ impl Controller {
     /// # Errors
     /// When it is unknown or the store refuses.
     pub fn remove_service(&self, name: &str) -> Result<(), ControlError> {
-        let (network, record) = {
+        let (network, index, record) = {
             let state = self.state();
             let (on, record) = find(&state, name)?;
-            (on.network.id.clone(), record.clone())
+            (on.network.id.clone(), on.index, record.clone())
         };
         self.change_services(&network, |services| services.retain(|one| one.id != record.id))?;
         let mut state = self.turn();
@@ -210,7 +210,7 @@ impl Controller {
         self.give_bindings_back(&mut state, &owner(record.id), &record.published);
         drop(state);
         for &address in &record.addresses {
-            let filter = FlowFilter { destination: Some(address.into()), ..FlowFilter::default() };
+            let filter = FlowFilter { destination: Some(address.into()), network: index, ..FlowFilter::default() };
             let _ = self.inner.switch.flush_flows(&filter);
         }
         tracing::info!(service = name, "service removed");
@@ -273,6 +273,7 @@ impl Controller {
         let healths = self.healths();
         let present = backends(state, on, record, &healths);
         let shown = present.iter().filter(|(_, standing)| !matches!(standing, Standing::Former | Standing::Absent));
+        let flows_of = |address| on.index.map_or(0, |network| self.inner.switch.flows_of(network, address));
         let mut backends: Vec<ServiceBackend> = shown
             .map(|(one, standing)| {
                 let addresses: Vec<IpAddr> = one.endpoint.addresses().collect();
@@ -288,7 +289,7 @@ impl Controller {
                     }
                     .to_owned(),
                     connections: addresses.iter().filter_map(|one| given.get(&(record.id, *one))).sum(),
-                    flows: addresses.iter().map(|one| self.inner.switch.flows_of(*one)).sum(),
+                    flows: addresses.iter().map(|one| flows_of(*one)).sum(),
                 }
             })
             .collect();
@@ -346,13 +347,20 @@ impl Controller {
         names::publish_network(state, network);
     }
 
-    /// Ends the connections by which a service, or each, leads to somebody with these addresses.
-    pub(super) fn cut_off(&self, state: &State, service: Option<u64>, backend: &[IpAddr]) {
-        let services = state.networks.values().flat_map(|on| &on.network.services);
-        for record in services.filter(|one| service.is_none_or(|id| id == one.id)) {
-            for &backend in backend {
-                let served = ServedBy { service: &record.addresses, ports: &record.ports, backend };
-                self.inner.switch.cut_off(&served);
+    /// Ends the connections by which some services lead to somebody with these addresses.
+    pub(super) fn cut_off(
+        &self,
+        state: &State,
+        is_meant: impl Fn(&Network, &ServiceRecord) -> bool,
+        backend: &[IpAddr],
+    ) {
+        for on in state.networks.values() {
+            let Some(network) = on.index else { continue };
+            for record in on.network.services.iter().filter(|record| is_meant(&on.network, record)) {
+                for &backend in backend {
+                    let served = ServedBy { network, service: &record.addresses, ports: &record.ports, backend };
+                    self.inner.switch.cut_off(&served);
+                }
             }
         }
     }
@@ -397,13 +405,14 @@ fn given(router: &RouterStats) -> Given {
 }
 
 /// Ports of the host that lead to services, with the address that each leads to.
-pub(super) fn published(state: &State) -> impl Iterator<Item = (Binding, IpAddr)> {
-    let services = state.networks.values().flat_map(|on| &on.network.services);
-    services.flat_map(|record| {
-        record.published.iter().filter_map(|&binding| {
+pub(super) fn published(state: &State) -> impl Iterator<Item = Published> {
+    let indexed = state.networks.values().filter_map(|on| Some((on.index?, &on.network.services)));
+    let services = indexed.flat_map(|(network, services)| services.iter().map(move |record| (network, record)));
+    services.flat_map(|(network, record)| {
+        record.published.iter().filter_map(move |&binding| {
             let of = |ipv4: bool| record.addresses.iter().find(|address| address.is_ipv4() == ipv4);
-            let target = of(binding.host.is_ipv4()).or_else(|| of(!binding.host.is_ipv4()))?;
-            Some((binding, *target))
+            let address = *of(binding.host.is_ipv4()).or_else(|| of(!binding.host.is_ipv4()))?;
+            Some(Published { binding, network, address })
         })
     })
 }

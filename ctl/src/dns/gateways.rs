@@ -1,7 +1,7 @@
 //! Whoever asks at a network's gateway: hosts on it that have no server inside, such as attached namespaces.
 //!
 //! The switch hands over what comes to port 53 of a gateway's own address ([`Service`]), with the network that it came from;
-//! a gateway's address says whose names are meant, and the switch lets nobody ask at another network's.
+//! that and the gateway's address say whose names are meant, and the switch lets nobody ask at another network's.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use vswitch_frame::NetworkIndex;
 use vswitch_switch::{Service, ServiceDatagram, ServicePort, ServiceStream};
 
 use super::limits::Limits;
@@ -27,12 +28,15 @@ const BACKLOG: usize = 4096;
 /// Clients of one gateway that are told apart.
 const MOST_CLIENTS: usize = 1024;
 
-/// The gateways that are served, by address. Clones are the same.
+/// The gateways that are served, by network and address, which may be those of several. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Gateways {
-    table: Arc<ArcSwap<HashMap<IpAddr, Arc<Gateway>>>>,
+    table: Arc<ArcSwap<HashMap<Place, Arc<Gateway>>>>,
     asked: mpsc::Sender<Asked>,
 }
+
+/// Where a gateway is.
+type Place = (NetworkIndex, IpAddr);
 
 /// What came to gateways and waits.
 #[derive(Debug)]
@@ -80,11 +84,11 @@ impl Gateways {
         (Gateways { table: Arc::default(), asked }, Backlog(backlog))
     }
 
-    /// Serves these from now on, and no others. Who was served before under the same address keeps its clients.
-    pub fn publish(&self, served: impl Iterator<Item = (IpAddr, Served)>) {
+    /// Serves these from now on, and no others. Who was served before at the same place keeps its clients.
+    pub fn publish(&self, served: impl Iterator<Item = (Place, Served)>) {
         let before = self.table.load();
-        let table = served.map(|(address, served)| {
-            let gateway = before.get(&address).cloned().unwrap_or_default();
+        let table = served.map(|(place, served)| {
+            let gateway = before.get(&place).cloned().unwrap_or_default();
             gateway.scope.store(Arc::new(served.scope));
             let known = gateway.members.load();
             let members = served.members.into_iter().map(|(member, scope)| {
@@ -93,7 +97,7 @@ impl Gateways {
                 (member, cell)
             });
             gateway.members.store(Arc::new(members.collect()));
-            (address, gateway)
+            (place, gateway)
         });
         self.table.store(Arc::new(table.collect()));
     }
@@ -144,11 +148,11 @@ impl Gateway {
 /// Answers what comes to the gateways, through the switch's port, for as long as there is one.
 pub(super) async fn serve(shared: Arc<Shared>, gateways: Gateways, mut backlog: Backlog, port: ServicePort) {
     while let Some(asked) = backlog.0.recv().await {
-        let (source, local) = match &asked {
-            Asked::Datagram(datagram) => (datagram.source, datagram.local),
-            Asked::Stream(stream) => (stream.source, stream.local),
+        let (network, source, local) = match &asked {
+            Asked::Datagram(datagram) => (datagram.network, datagram.source, datagram.local),
+            Asked::Stream(stream) => (stream.network, stream.source, stream.local),
         };
-        let gateway = gateways.table.load().get(&local.ip()).cloned();
+        let gateway = gateways.table.load().get(&(network.index, local.ip())).cloned();
         // The network is just being removed.
         let Some(gateway) = gateway else { continue };
         let client = gateway.client(source.ip(), shared.now());
@@ -197,26 +201,36 @@ mod tests {
         std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into()
     }
 
-    fn published(gateways: &Gateways, address: IpAddr) -> Option<Arc<Gateway>> {
-        gateways.table.load().get(&address).cloned()
+    fn place(number: u32) -> Place {
+        (NetworkIndex::new(1), address(number))
+    }
+
+    fn published(gateways: &Gateways, place: Place) -> Option<Arc<Gateway>> {
+        gateways.table.load().get(&place).cloned()
     }
 
     /// What is published later is seen by clients that there are already; a gateway that is no longer published is gone.
     #[test]
     fn scopes_change_under_clients() {
         let (gateways, _backlog) = Gateways::new();
+        let elsewhere = (NetworkIndex::new(2), address(1));
         let scope = |leaves| {
             let upstreams = super::super::scope::Upstreams { leaves, ..Default::default() };
             Served { scope: Scope { upstreams, ..Scope::default() }, members: Vec::new() }
         };
-        gateways.publish([(address(1), scope(false)), (address(2), scope(false))].into_iter());
-        let client = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
+        gateways.publish([(place(1), scope(false)), (place(2), scope(false))].into_iter());
+        let client = published(&gateways, place(1)).unwrap().client(address(9), Duration::ZERO);
         assert!(!client.scope().upstreams.leaves);
-        gateways.publish([(address(1), scope(true))].into_iter());
+        gateways.publish([(place(1), scope(true)), (elsewhere, scope(false))].into_iter());
         assert!(client.scope().upstreams.leaves);
-        let again = published(&gateways, address(1)).unwrap().client(address(9), Duration::ZERO);
+        let again = published(&gateways, place(1)).unwrap().client(address(9), Duration::ZERO);
         assert!(Arc::ptr_eq(&client, &again), "its limits are the same, too");
-        assert!(published(&gateways, address(2)).is_none());
+        assert!(published(&gateways, place(2)).is_none());
+        let other = published(&gateways, elsewhere).unwrap().client(address(9), Duration::ZERO);
+        assert!(
+            !Arc::ptr_eq(&client, &other) && !other.scope().upstreams.leaves,
+            "another network's has the same address"
+        );
     }
 
     /// Who is on more networks than this one sees more, from the moment that it is.
@@ -231,14 +245,14 @@ mod tests {
             ..Served::default()
         };
         let sees = |member| {
-            let client = published(&gateways, address(1)).unwrap().client(address(member), Duration::ZERO);
+            let client = published(&gateways, place(1)).unwrap().client(address(member), Duration::ZERO);
             client.scope().domain.is_some()
         };
-        gateways.publish([(address(1), served(&[]))].into_iter());
+        gateways.publish([(place(1), served(&[]))].into_iter());
         assert!(!sees(8) && !sees(9));
-        gateways.publish([(address(1), served(&[9]))].into_iter());
+        gateways.publish([(place(1), served(&[9]))].into_iter());
         assert!(!sees(8) && sees(9));
-        gateways.publish([(address(1), served(&[]))].into_iter());
+        gateways.publish([(place(1), served(&[]))].into_iter());
         assert!(!sees(9));
     }
 

@@ -309,6 +309,23 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
         let ipam = ipam.word();
         general.add(format!("the host needs an address of the network's: leave --ipam-driver {ipam} or host=true out"));
     }
+    if options.overlap && !options.is_translated() {
+        general.add(
+            "addresses that others may have, too, cannot be routed to: leave masquerade and the gateway modes as they are with \
+             overlap=true",
+        );
+    }
+    if options.overlap && options.host {
+        general.add(
+            "the host knows one network by an address, and others may have this one's, too; leave host=true or overlap=true out",
+        );
+    }
+    if options.overlap && !options.proxied.is_empty() {
+        general.add(
+            "what the gateway answers for may be another network's address, too, which is not outside; leave proxy-arp or \
+             overlap=true out",
+        );
+    }
     if !wire.internal && [options.gateway_ipv4, options.gateway_ipv6].contains(&GatewayMode::Isolated) {
         general.add("gateway mode 'isolated' can only be used for an internal network; add --internal");
     }
@@ -661,6 +678,10 @@ mod tests {
             ),
             (serde_json::json!({"Name": "n", "Options": {"host-names": "true"}}), "add --opt host=true"),
             (serde_json::json!({"Name": "n", "Options": {"host": "yes"}}), "write true or false"),
+            (
+                serde_json::json!({"Name": "n", "Options": {"host": "true", "overlap": "true"}}),
+                "leave host=true or overlap=true out",
+            ),
             (serde_json::json!({"Name": "n", "Driver": "overlay", "Options": {"host": "true"}}), "for bridge networks"),
         ] {
             let error = make(json).unwrap_err().to_string();

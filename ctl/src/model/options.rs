@@ -47,6 +47,9 @@ pub struct NetworkOptions {
     /// With that, the switch asks its stations.
     #[serde(default)]
     pub mcast_querier: Option<bool>,
+    /// Its addresses are its own: others may have the same ones, and nothing is routed between it and them.
+    #[serde(default)]
+    pub overlap: bool,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The host is on the network, with an interface of its own.
@@ -83,6 +86,7 @@ impl Default for NetworkOptions {
             bpdus: false,
             mcast_snooping: false,
             mcast_querier: None,
+            overlap: false,
             bridge_name: None,
             host: false,
             host_names: false,
@@ -135,6 +139,7 @@ enum Key {
     Host,
     HostNames,
     ProxyArp,
+    Overlap,
     BridgeName,
     Vni,
     EncapChecksum,
@@ -148,7 +153,7 @@ enum Key {
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
 
-const KEYS: [(&str, Key); 29] = [
+const KEYS: [(&str, Key); 30] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -160,6 +165,7 @@ const KEYS: [(&str, Key); 29] = [
     ("host", Key::Host),
     ("host-names", Key::HostNames),
     ("proxy-arp", Key::ProxyArp),
+    ("overlap", Key::Overlap),
     (PARENT_OPTION, Key::Parent),
     ("macvlan_mode", Key::MacvlanMode),
     ("ipvlan_mode", Key::IpvlanMode),
@@ -181,7 +187,7 @@ const KEYS: [(&str, Key); 29] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 28;
+const TOLD_KEYS: usize = 29;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -246,7 +252,13 @@ impl NetworkOptions {
             } else if driver != Driver::Bridge
                 && matches!(
                     key,
-                    Key::GatewayIpv4 | Key::GatewayIpv6 | Key::InhibitIpv4 | Key::Host | Key::HostNames | Key::ProxyArp
+                    Key::GatewayIpv4
+                        | Key::GatewayIpv6
+                        | Key::InhibitIpv4
+                        | Key::Host
+                        | Key::HostNames
+                        | Key::ProxyArp
+                        | Key::Overlap
                 )
             {
                 faults.add(format!("option {name} is for bridge networks; leave it out"));
@@ -266,6 +278,12 @@ impl NetworkOptions {
     #[must_use]
     pub const fn routed_elsewhere(&self) -> bool {
         self.lan.is_some() && self.inhibit_ipv4
+    }
+
+    /// Whether nothing leaves with the network's own addresses.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.masquerade && ![self.gateway_ipv4, self.gateway_ipv6].contains(&GatewayMode::Routed)
     }
 
     /// Whether the MTU is large enough for IPv6.
@@ -330,6 +348,7 @@ impl ParsedOptions {
                 };
                 options.proxied = value.split(',').map(parse).collect::<Result<_, _>>()?;
             }
+            Key::Overlap => options.overlap = parse_bool(name, value)?,
             Key::Parent => {
                 let parent = Some(value.parse()?);
                 let lan = Lan { parent: None, meeting: Meeting::Learning, one_mac: false };

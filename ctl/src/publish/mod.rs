@@ -15,6 +15,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use vswitch_frame::NetworkIndex;
 pub use vswitch_switch::nat::rules::{PortRange, Transport};
 
 /// A host port that leads to a port of a container.
@@ -28,6 +29,17 @@ pub struct Binding {
     pub host_port: u16,
     /// The container's own port.
     pub target_port: u16,
+}
+
+/// Where a binding leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Published {
+    /// What is bound.
+    pub binding: Binding,
+    /// The network on the switch.
+    pub network: NetworkIndex,
+    /// The address there.
+    pub address: IpAddr,
 }
 
 impl Binding {

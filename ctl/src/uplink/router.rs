@@ -6,16 +6,16 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vswitch_frame::{MacAddr, NetworkIndex};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
-    Inbound, NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
+    Addresses, Inbound, NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
 };
 use vswitch_switch::nat::table::Leg;
-use vswitch_switch::router::RouterConfig;
+use vswitch_switch::router::{Peers, RouterConfig};
 use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::PacketUplink;
 use crate::ipam::SubnetPlan;
 use crate::model::Network;
-use crate::publish::Binding;
+use crate::publish::Published;
 
 /// The uplink's name wherever networks are named. Brackets are in no network's name, so it is the uplink's alone.
 pub const NAME: &str = "(uplink)";
@@ -37,13 +37,13 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
     NetworkConfig { gateway, mtu, ..NetworkConfig::new(NAME) }
 }
 
-/// The whole configuration. `published` is bindings with the address that each leads to; those that cannot be reached by
-/// this uplink are left out.
+/// The whole configuration. Published ports that cannot be reached by this uplink are left out.
 #[must_use]
 pub fn plan<'a>(
-    (uplink, index): (&PacketUplink, NetworkIndex),
+    uplink: &PacketUplink,
+    index: NetworkIndex,
     inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
-    published: &[(Binding, IpAddr)],
+    published: &[Published],
     settings: &Settings,
 ) -> RouterConfig {
     let mut routes = uplink_routes(uplink);
@@ -55,20 +55,21 @@ pub fn plan<'a>(
         };
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
         routes.extend(network.pieces().map(|(_, net)| connected(net, Leg::Inside(index))));
-        networks.push(NetworkSpec { index, subnets: subnets(network, translation), reach });
+        let (subnets, addresses) = (subnets(network, translation), addresses(network));
+        networks.push(NetworkSpec { index, subnets, reach, addresses });
     }
-    let lies_inside = |target: IpAddr| {
-        let reachable = networks.iter().filter(|network| network.reach == Reach::Uplink);
-        reachable.flat_map(|network| &network.subnets).any(|subnet| subnet.net.contains(&target))
+    let lies_inside = |one: &Published| {
+        let of = networks.iter().filter(|network| network.index == one.network && network.reach == Reach::Uplink);
+        of.flat_map(|network| &network.subnets).any(|subnet| subnet.net.contains(&one.address))
     };
     let reached = |host: IpAddr| host.is_unspecified() || uplink.own().any(|own| own == host);
-    let usable = published.iter().filter(|(binding, target)| {
-        reached(binding.host) && binding.host.is_ipv4() == target.is_ipv4() && lies_inside(*target)
+    let usable = published.iter().filter(|one| {
+        reached(one.binding.host) && one.binding.host.is_ipv4() == one.address.is_ipv4() && lies_inside(one)
     });
-    let publish = in_ranges(usable);
+    let publish = in_ranges(usable, &networks);
     let external = uplink.own().collect();
     let rules = RulesSpec { networks, external, publish, settings: settings.clone(), ..RulesSpec::default() };
-    RouterConfig { uplink: Some(index), peer: None, rules, routes }
+    RouterConfig { uplink: Some(index), peers: Peers::default(), rules, routes }
 }
 
 /// The uplink of sockets as a network of the switch: the router and one station, which takes whatever is sent there.
@@ -78,34 +79,42 @@ pub fn sockets_network() -> NetworkConfig {
     NetworkConfig { gateway, mtu: SOCKETS_MTU, ..NetworkConfig::new(NAME) }
 }
 
-/// The whole configuration over sockets: everything from inside goes to the one station untranslated, and whatever that one
-/// sends to an endpoint may come in.
+/// The whole configuration over sockets: everything from inside goes to one of the stations there untranslated, and whatever that
+/// one sends to an endpoint may come in. As many stations as there are `shards` serve the networks that share their addresses, and
+/// one each of the others.
 #[must_use]
 pub fn plan_sockets<'a>(
     index: NetworkIndex,
+    shards: usize,
     inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
-    published: &[(Binding, IpAddr)],
+    published: &[Published],
     settings: &Settings,
 ) -> RouterConfig {
     let all = [Ipv4Net::default().into(), Ipv6Net::default().into()];
     let mut routes: Vec<Route> = all.map(|destination| connected(destination, Leg::Uplink)).to_vec();
-    let mut networks = Vec::new();
+    let (mut networks, mut own) = (Vec::new(), Vec::new());
     for (index, network) in inside {
         let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
         routes.extend(network.pieces().map(|(_, net)| connected(net, Leg::Inside(index))));
-        networks.push(NetworkSpec { index, subnets: subnets(network, |_| Translation::Routed), reach });
+        if network.options.overlap {
+            own.push((index, own_mac(index)));
+        }
+        let (subnets, addresses) = (subnets(network, |_| Translation::Routed), addresses(network));
+        networks.push(NetworkSpec { index, subnets, reach, addresses });
     }
     // From inside a published port is also reached by the address of a gateway, which is no address of the host's.
-    let own = |host: IpAddr| {
+    let is_gateway = |host: IpAddr| {
         let gateways = networks.iter().flat_map(|network| &network.subnets).filter_map(|subnet| subnet.gateway);
         host.is_unspecified() || gateways.into_iter().any(|gateway| gateway == host)
     };
-    let usable =
-        published.iter().filter(|(binding, target)| own(binding.host) && binding.host.is_ipv4() == target.is_ipv4());
-    let publish = in_ranges(usable);
+    let usable = published
+        .iter()
+        .filter(|one| is_gateway(one.binding.host) && one.binding.host.is_ipv4() == one.address.is_ipv4());
+    let publish = in_ranges(usable, &networks);
     let inbound = Inbound::Trusted;
     let rules = RulesSpec { networks, publish, inbound, settings: settings.clone(), ..RulesSpec::default() };
-    RouterConfig { uplink: Some(index), peer: Some(SOCKETS_MAC), rules, routes }
+    let peers = Peers { shared: (0..shards).map(shard_mac).collect(), own };
+    RouterConfig { uplink: Some(index), peers, rules, routes }
 }
 
 /// The configuration without an uplink: between networks alone.
@@ -116,9 +125,15 @@ pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Netwo
         let subnet =
             |plan: &SubnetPlan| SubnetSpec { net: plan.net, gateway: plan.own(), translation: Translation::Masquerade };
         routes.extend(network.subnets().map(|plan| connected(plan.net, Leg::Inside(index))));
-        networks.push(NetworkSpec { index, subnets: network.subnets().map(subnet).collect(), reach: Reach::Internal });
+        let subnets = network.subnets().map(subnet).collect();
+        networks.push(NetworkSpec { index, subnets, reach: Reach::Internal, addresses: addresses(network) });
     }
-    RouterConfig { uplink: None, peer: None, rules: RulesSpec { networks, ..RulesSpec::default() }, routes }
+    RouterConfig {
+        uplink: None,
+        peers: Peers::default(),
+        rules: RulesSpec { networks, ..RulesSpec::default() },
+        routes,
+    }
 }
 
 /// What of a network is inside.
@@ -130,8 +145,24 @@ fn subnets(network: &Network, translation: impl Fn(&SubnetPlan) -> Translation) 
 
 /// The router's own MAC address on the uplink of sockets, where nobody else sees it.
 pub const ROUTER_MAC: MacAddr = MacAddr::new([0x02, 0x76, 0x73, 0x77, 0, 1]);
-/// The address of the station there.
-pub const SOCKETS_MAC: MacAddr = MacAddr::new([0x02, 0x76, 0x73, 0x77, 0, 2]);
+
+/// The address of a station there that serves networks which share their addresses.
+#[must_use]
+pub fn shard_mac(shard: usize) -> MacAddr {
+    let [high, low] = u16::try_from(shard).unwrap_or(u16::MAX).to_be_bytes();
+    MacAddr::new([0x02, 0x76, 0x73, 0x78, high, low])
+}
+
+/// The address of the one that serves a network whose addresses are its own.
+#[must_use]
+pub const fn own_mac(network: NetworkIndex) -> MacAddr {
+    let [high, low] = network.value().to_be_bytes();
+    MacAddr::new([0x02, 0x76, 0x73, 0x79, high, low])
+}
+
+fn addresses(network: &Network) -> Addresses {
+    if network.options.overlap { Addresses::Own } else { Addresses::Shared }
+}
 /// No packet is too long for sockets.
 const SOCKETS_MTU: u32 = 65_535;
 
@@ -156,15 +187,19 @@ const fn connected(destination: IpNet, leg: Leg) -> Route {
 }
 
 /// Bindings of neighbouring ports become one rule: ten thousand ports of a media server are one lookup.
-fn in_ranges<'a>(published: impl Iterator<Item = &'a (Binding, IpAddr)>) -> Vec<Publish> {
+fn in_ranges<'a>(published: impl Iterator<Item = &'a Published>, networks: &[NetworkSpec]) -> Vec<Publish> {
     let mut sorted: Vec<_> = published.copied().collect();
-    sorted.sort_by_key(|(binding, target)| (binding.transport, binding.host, *target, binding.host_port));
+    let key =
+        |one: &Published| (one.binding.transport, one.binding.host, one.network, one.address, one.binding.host_port);
+    sorted.sort_by_key(key);
     sorted.dedup();
+    let is_alone = |index| networks.iter().any(|one| one.index == index && one.addresses == Addresses::Own);
     let mut rules: Vec<Publish> = Vec::new();
-    for (binding, target) in sorted {
+    for Published { binding, network, address: target } in sorted {
+        let network = Some(network).filter(|&network| is_alone(network));
         let host = Some(binding.host).filter(|host| !host.is_unspecified());
         if let Some(last) = rules.last_mut()
-            && (last.transport, last.host, last.target) == (binding.transport, host, target)
+            && (last.transport, last.host, last.target, last.network) == (binding.transport, host, target, network)
             && last.host_ports.last().checked_add(1) == Some(binding.host_port)
             && last.target_ports.last().checked_add(1) == Some(binding.target_port)
             && let Ok(host_ports) = PortRange::new(last.host_ports.first(), binding.host_port)
@@ -176,7 +211,7 @@ fn in_ranges<'a>(published: impl Iterator<Item = &'a (Binding, IpAddr)>) -> Vec<
         let single = (PortRange::single(binding.host_port), PortRange::single(binding.target_port));
         // Zero is no port, and specs and leases have none.
         let (Ok(host_ports), Ok(target_ports)) = single else { continue };
-        rules.push(Publish { transport: binding.transport, host, host_ports, target, target_ports });
+        rules.push(Publish { transport: binding.transport, host, host_ports, target, network, target_ports });
     }
     rules
 }
@@ -237,7 +272,7 @@ mod tests {
         let routed = network("10.3.0.0/24", |network| network.options.masquerade = false);
         let inside = [&plain, &internal, &routed];
         let inside = inside.into_iter().zip(1..).map(|(network, index)| (NetworkIndex::new(index), network));
-        let config = plan((&uplink, NetworkIndex::new(0)), inside, &[], &Settings::default());
+        let config = plan(&uplink, NetworkIndex::new(0), inside, &[], &Settings::default());
         let reach: Vec<_> = config.rules.networks.iter().map(|network| network.reach).collect();
         assert_eq!(reach, [Reach::Uplink, Reach::Internal, Reach::Uplink]);
         assert_eq!(config.rules.networks[2].subnets[0].translation, Translation::Routed);
@@ -268,13 +303,15 @@ mod tests {
         for raw in ["8000-8009:80-89", "8010:90", "127.0.0.1:9000:80", "10.9.0.1:9001:80", "10.9.9.9:9002:80"] {
             for spec in parse(raw).unwrap() {
                 let bindings = leases.lease(&spec, families, &inside.id, &mut |_| Ok(())).unwrap();
-                published.extend(bindings.into_iter().map(|binding| (binding, "10.1.0.2".parse::<IpAddr>().unwrap())));
+                let address = "10.1.0.2".parse::<IpAddr>().unwrap();
+                let network = NetworkIndex::new(1);
+                published.extend(bindings.into_iter().map(|binding| Published { binding, network, address }));
             }
         }
-        let elsewhere = (published[0].0, "10.5.0.2".parse().unwrap());
+        let elsewhere = Published { address: "10.5.0.2".parse().unwrap(), ..published[0] };
         published.push(elsewhere);
         let config =
-            plan((&uplink, NetworkIndex::new(0)), [(NetworkIndex::new(1), &inside)], &published, &Settings::default());
+            plan(&uplink, NetworkIndex::new(0), [(NetworkIndex::new(1), &inside)], &published, &Settings::default());
         let rules: Vec<_> = config.rules.publish.iter().map(ToString::to_string).collect();
         assert_eq!(rules, ["0.0.0.0:8000-8010->10.1.0.2:80-90/tcp", "10.9.0.1:9001->10.1.0.2:80/tcp"]);
         vswitch_switch::nat::Rules::try_from(config.rules).unwrap();

@@ -46,6 +46,16 @@ pub struct ReassemblyCounters {
     pub given_up: u64,
 }
 
+impl ReassemblyCounters {
+    /// Adds what another one counted.
+    pub const fn add(&mut self, other: &ReassemblyCounters) {
+        self.waiting += other.waiting;
+        self.bytes += other.bytes;
+        self.whole += other.whole;
+        self.given_up += other.given_up;
+    }
+}
+
 /// What became of a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
@@ -176,8 +186,8 @@ impl Reassembly {
     /// Gives up what has waited too long.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while self.order.front().is_some_and(|(began, _)| *began + LIFETIME <= now) {
-            let Some(key) = self.order.pop_front() else { break };
-            self.end(key);
+            let Some((began, key)) = self.order.pop_front() else { break };
+            self.end(began, key);
         }
     }
 
@@ -205,13 +215,13 @@ impl Reassembly {
         let of_most = |key: &Key| self.datagrams.get(key).is_some_and(|datagram| Some(datagram.owner) == most);
         let at = self.order.iter().position(|entry| others(entry) && of_most(&entry.1));
         let at = at.or_else(|| self.order.iter().position(others));
-        let Some(entry) = at.and_then(|at| self.order.remove(at)) else { return false };
-        self.end(entry);
+        let Some((began, key)) = at.and_then(|at| self.order.remove(at)) else { return false };
+        self.end(began, key);
         true
     }
 
     /// Gives up the datagram of an entry of the order. One that became whole and began anew under its key has another entry.
-    fn end(&mut self, (began, key): (Timestamp, Key)) {
+    fn end(&mut self, began: Timestamp, key: Key) {
         if self.datagrams.get(&key).is_some_and(|datagram| datagram.began == began) {
             self.give_up(&key);
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use vswitch_frame::NetworkIndex;
 
 /// Whose something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,14 +16,14 @@ pub enum Owner {
     Endpoint(u64),
     /// Stations of a network that control knows no addresses of, together: whoever may use any address there gets no more by it.
     Network(IpNet),
-    /// An address of no network that control named.
-    Address(IpAddr),
+    /// An address of no subnet that control named, in one of several networks that may have the same ones.
+    Address(Option<NetworkIndex>, IpAddr),
 }
 
 /// Whose each address inside is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    endpoints: BTreeMap<IpAddr, u64>,
+    endpoints: BTreeMap<(Option<NetworkIndex>, IpAddr), u64>,
     networks: Vec<IpNet>,
 }
 
@@ -32,24 +33,25 @@ impl Owners {
         self.networks = networks;
     }
 
-    /// Says whose an address is. Equal numbers share what they hold.
-    pub fn assign(&mut self, address: IpAddr, endpoint: u64) {
-        self.endpoints.insert(address, endpoint);
+    /// Says whose an address is. Equal numbers share what they hold. The network counts where several are served that may have the
+    /// same addresses.
+    pub fn assign(&mut self, network: Option<NetworkIndex>, address: IpAddr, endpoint: u64) {
+        self.endpoints.insert((network, address), endpoint);
     }
 
     /// An address that is nobody's any more.
-    pub fn forget(&mut self, address: IpAddr) {
-        self.endpoints.remove(&address);
+    pub fn forget(&mut self, network: Option<NetworkIndex>, address: IpAddr) {
+        self.endpoints.remove(&(network, address));
     }
 
     /// Whose an address is.
     #[must_use]
-    pub fn of(&self, address: IpAddr) -> Owner {
-        if let Some(&endpoint) = self.endpoints.get(&address) {
+    pub fn of(&self, network: Option<NetworkIndex>, address: IpAddr) -> Owner {
+        if let Some(&endpoint) = self.endpoints.get(&(network, address)) {
             return Owner::Endpoint(endpoint);
         }
-        let network = self.networks.iter().find(|net| net.contains(&address));
-        network.map_or(Owner::Address(address), |&net| Owner::Network(net))
+        let subnet = self.networks.iter().find(|net| net.contains(&address));
+        subnet.map_or(Owner::Address(network, address), |&net| Owner::Network(net))
     }
 }
 
@@ -134,14 +136,14 @@ mod tests {
     fn owners() {
         let mut owners = Owners::default();
         owners.set_networks(vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()]);
-        owners.assign(address("10.0.0.2"), 7);
-        owners.assign(address("fd00::2"), 7);
-        assert_eq!(owners.of(address("10.0.0.2")), owners.of(address("fd00::2")));
-        assert_eq!(owners.of(address("fd00::3")), owners.of(address("fd00::4")));
-        assert_ne!(owners.of(address("fd00::3")), owners.of(address("10.0.0.3")));
-        assert_ne!(owners.of(address("10.9.0.2")), owners.of(address("10.9.0.3")));
-        owners.forget(address("fd00::2"));
-        assert_eq!(owners.of(address("fd00::2")), owners.of(address("fd00::3")));
+        owners.assign(None, address("10.0.0.2"), 7);
+        owners.assign(None, address("fd00::2"), 7);
+        assert_eq!(owners.of(None, address("10.0.0.2")), owners.of(None, address("fd00::2")));
+        assert_eq!(owners.of(None, address("fd00::3")), owners.of(None, address("fd00::4")));
+        assert_ne!(owners.of(None, address("fd00::3")), owners.of(None, address("10.0.0.3")));
+        assert_ne!(owners.of(None, address("10.9.0.2")), owners.of(None, address("10.9.0.3")));
+        owners.forget(None, address("fd00::2"));
+        assert_eq!(owners.of(None, address("fd00::2")), owners.of(None, address("fd00::3")));
     }
 
     proptest! {

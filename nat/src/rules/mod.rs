@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 pub(crate) use network::Place;
 use network::Places;
-pub use network::{NetworkSpec, Reach, SubnetSpec, Translation};
+pub use network::{Addresses, NetworkSpec, Reach, SubnetSpec, Translation};
 pub(crate) use peering::Peering;
 use peering::Peerings;
 pub use peering::{PeeringSpec, PeeringTraffic};
@@ -23,7 +23,7 @@ pub(crate) use policy::{End, Ports};
 pub use policy::{Party, PolicyAction, PolicyHits, PolicyRule, PolicySpec};
 pub use ports::{InvalidPorts, PortRange};
 use publish::Publishes;
-pub use publish::{Publish, Transport};
+pub use publish::{Publish, Target, Transport};
 use serde::{Deserialize, Serialize};
 pub(crate) use service::Chosen;
 use service::Services;
@@ -34,7 +34,7 @@ use vswitch_frame::NetworkIndex;
 
 use crate::NatDrop;
 use crate::table::{Direction, Flow, FlowKind, Leg, Table, Timeouts};
-use crate::tuple::{Tuple, is_mapped, mapped};
+use crate::tuple::{Tuple, Zone, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub struct Rules {
     places: Places,
     external_v4: Vec<IpAddr>,
     external_v6: Vec<IpAddr>,
-    /// External addresses and gateways, sorted.
-    own: Vec<Ipv6Addr>,
+    /// Gateways and addresses of services with their zones, and external addresses in the shared one, sorted.
+    own: Vec<(Zone, Ipv6Addr)>,
     publishes: Publishes,
     peerings: Peerings,
     policies: Policies,
@@ -123,6 +123,9 @@ pub enum RulesError {
     /// The target is in no network.
     #[error("{0} is published to an address that is in no network")]
     TargetUnknown(Publish),
+    /// A network whose addresses mean nothing beyond it would be routed to.
+    #[error("{0} may be others' addresses, too, and cannot be routed to; masquerade it")]
+    OwnRouted(IpNet),
     /// The target is in an internal network.
     #[error("{0} is published to an internal network, which has no way in")]
     TargetInternal(Publish),
@@ -135,6 +138,9 @@ pub enum RulesError {
     /// A peering needs two networks that are there.
     #[error("a peering is between two different networks that the router serves")]
     Peering,
+    /// A network whose addresses mean nothing beyond it would be reached from another one.
+    #[error("a peering is between networks that share their addresses; leave out the one that has its own")]
+    OwnPeered,
     /// Two published ports claim the same host port.
     #[error("{0} and {1} claim the same host port")]
     PortTaken(Publish, Publish),
@@ -145,19 +151,27 @@ impl TryFrom<RulesSpec> for Rules {
 
     fn try_from(spec: RulesSpec) -> Result<Rules, RulesError> {
         let places = Places::new(&spec.networks)?;
-        let mut own: Vec<Ipv6Addr> = places.gateways().map(mapped).collect();
+        let mut own: Vec<_> = places.gateways().map(|(zone, address)| (zone, mapped(address))).collect();
+        let networks_of_their_own = spec.networks.iter().filter(|network| network.addresses == Addresses::Own);
+        let mut routed = networks_of_their_own.flat_map(|network| &network.subnets).filter(|subnet| {
+            // Behind an uplink that is trusted somebody knows the network.
+            subnet.translation == Translation::Routed && spec.inbound != Inbound::Trusted
+        });
+        if let Some(subnet) = routed.next() {
+            return Err(RulesError::OwnRouted(subnet.net));
+        }
         for &address in &spec.external {
             let mapped_v4 = matches!(address, IpAddr::V6(address) if is_mapped(address));
             if address.is_unspecified() || address.is_multicast() || address.is_loopback() || mapped_v4 {
                 return Err(RulesError::External(address));
             }
-            if let Some(place) = places.of(address) {
+            if let Some(place) = places.of(Zone::Shared, address) {
                 return Err(RulesError::ExternalInside(address, place.net));
             }
-            own.push(mapped(address));
+            own.push((Zone::Shared, mapped(address)));
         }
-        let services = Services::new(spec.services);
-        own.extend(services.addresses().map(mapped));
+        let services = Services::new(spec.services, &places);
+        own.extend(services.addresses().map(|(zone, address)| (zone, mapped(address))));
         own.sort_unstable();
         own.dedup();
         let publishes = Publishes::new(spec.publish, &places)?;
@@ -166,6 +180,10 @@ impl TryFrom<RulesSpec> for Rules {
             if a == b || !known(a) || !known(b) {
                 return Err(RulesError::Peering);
             }
+        }
+        let ends = spec.peerings.iter().flat_map(|peering| peering.between);
+        if ends.into_iter().any(|index| places.zone_of(index) != Zone::Shared) {
+            return Err(RulesError::OwnPeered);
         }
         let peerings = Peerings::new(&spec.peerings);
         let policies = Policies::new(spec.policies);
@@ -203,7 +221,7 @@ impl Rules {
     #[inline]
     #[must_use]
     pub fn timeouts(&self, flow: &Flow) -> &Timeouts {
-        let by_uplink = || [Direction::Original, Direction::Reply].map(|way| flow.egress(way)).contains(&Leg::Uplink);
+        let by_uplink = || [Direction::Original, Direction::Reply].iter().any(|&way| flow.egress(way).is_uplink());
         match self.inbound {
             Inbound::Trusted if by_uplink() => &self.trusted,
             _ => &self.settings.timeouts,
@@ -314,20 +332,44 @@ impl Rules {
         self.peerings.traffic()
     }
 
-    /// The network that an address is in.
+    /// Whose addresses packets by this leg have.
+    #[inline]
+    #[must_use]
+    pub fn zone(&self, leg: Leg) -> Zone {
+        match leg {
+            Leg::Uplink => Zone::Shared,
+            Leg::Inside(network) | Leg::UplinkOf(network) => self.places.zone_of(network),
+        }
+    }
+
+    /// The uplink as a network meets it: where those behind it can tell networks apart, its own if its addresses are.
+    #[must_use]
+    pub(crate) fn uplink_of(&self, network: NetworkIndex) -> Leg {
+        match self.places.zone_of(network) {
+            Zone::Own(network) if self.inbound == Inbound::Trusted => Leg::UplinkOf(network),
+            _ => Leg::Uplink,
+        }
+    }
+
+    /// The network that an address is in, of those that share their addresses.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> Option<NetworkIndex> {
-        self.places.of(address).map(|place| place.network)
+        self.place_of(Zone::Shared, address).map(|place| place.network)
     }
 
-    pub(crate) fn place_of(&self, address: IpAddr) -> Option<&Place> {
-        self.places.of(address)
+    pub(crate) fn place_of(&self, zone: Zone, address: IpAddr) -> Option<&Place> {
+        self.places.of(zone, address)
     }
 
-    /// Whether the switch itself has this address: an external one or a gateway's.
+    /// Whether the switch itself has this address: an external one, unless a station of the zone may have it, or a gateway's.
     #[must_use]
-    pub fn is_own(&self, address: IpAddr) -> bool {
-        self.own.binary_search(&mapped(address)).is_ok()
+    pub fn is_own(&self, zone: Zone, address: IpAddr) -> bool {
+        let has = |zone| self.own.binary_search(&(zone, mapped(address))).is_ok();
+        has(zone) || zone != Zone::Shared && self.is_external(address) && self.place_of(zone, address).is_none()
+    }
+
+    fn is_external(&self, address: IpAddr) -> bool {
+        self.external_v4.contains(&address) || self.external_v6.contains(&address)
     }
 
     /// The external address that flows of `endpoint` leave from.
@@ -339,9 +381,9 @@ impl Rules {
         pool.get(usize::from(last).checked_rem(pool.len())?).copied()
     }
 
-    /// Where a packet to one of the switch's own addresses goes because that port is published: target and port.
+    /// Where a packet to one of the switch's own addresses goes because that port is published.
     #[must_use]
-    pub fn published(&self, tuple: &Tuple) -> Option<(IpAddr, u16)> {
+    pub fn published(&self, tuple: &Tuple) -> Option<Target> {
         self.publishes.target(tuple.protocol(), tuple.destination(), tuple.destination_port())
     }
 
@@ -352,7 +394,7 @@ impl Rules {
         if self.publishes.is_empty() || !original.protocol().has_ports() {
             return false;
         }
-        let own = (original.source(), original.source_port());
+        let own = Target { zone: original.zone(), address: original.source(), port: original.source_port() };
         self.published(reply).is_some_and(|target| target != own)
     }
 

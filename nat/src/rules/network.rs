@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use vswitch_frame::NetworkIndex;
 
 use super::RulesError;
-use crate::tuple::mapped;
+use crate::tuple::{Zone, mapped};
 
 /// Whether a network has a way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -31,6 +31,17 @@ pub enum Translation {
     Routed,
 }
 
+/// Who else has a network's addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Addresses {
+    /// No other network that shares them.
+    #[default]
+    Shared,
+    /// Whoever likes: they mean nothing beyond the network. Nothing is routed between it and others; published ports lead in.
+    Own,
+}
+
 /// A network inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +53,9 @@ pub struct NetworkSpec {
     /// Whether it has a way out.
     #[serde(default)]
     pub reach: Reach,
+    /// Who else has its addresses.
+    #[serde(default)]
+    pub addresses: Addresses,
 }
 
 /// A subnet of a network.
@@ -70,46 +84,85 @@ pub(crate) struct Place {
     pub(crate) reach: Reach,
 }
 
-/// All subnets, sorted and disjoint.
+/// All subnets: those that share one zone, and of each network that has one of its own. Sorted, and disjoint within a zone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Vec<Place>);
+pub(super) struct Places {
+    shared: Vec<Place>,
+    /// By network.
+    own: Vec<Option<Vec<Place>>>,
+}
 
 impl Places {
     pub(super) fn new(networks: &[NetworkSpec]) -> Result<Places, RulesError> {
-        let mut places = Vec::new();
+        let mut places = Places::default();
         for network in networks {
-            for subnet in &network.subnets {
-                if let Some(gateway) = subnet.gateway
-                    && !network.subnets.iter().any(|piece| piece.net.contains(&gateway))
-                {
-                    return Err(RulesError::GatewayOutside { gateway, subnet: subnet.net });
+            let of_network = places_of(network)?;
+            match network.addresses {
+                Addresses::Shared => places.shared.extend(of_network),
+                Addresses::Own => {
+                    let index = network.index.index();
+                    if places.own.len() <= index {
+                        places.own.resize_with(index + 1, || None);
+                    }
+                    places.own[index].get_or_insert_default().extend(of_network);
                 }
-                places.push(Place {
-                    first: mapped(subnet.net.network()),
-                    last: mapped(subnet.net.broadcast()),
-                    net: subnet.net,
-                    network: network.index,
-                    gateway: subnet.gateway,
-                    translation: subnet.translation,
-                    reach: network.reach,
-                });
             }
         }
-        places.sort_unstable_by_key(|place| place.first);
-        match places.windows(2).find(|pair| pair[0].last >= pair[1].first) {
-            Some(pair) => Err(RulesError::Overlap(pair[0].net, pair[1].net)),
-            None => Ok(Places(places)),
+        sort(&mut places.shared)?;
+        places.own.iter_mut().flatten().try_for_each(|own| sort(own))?;
+        Ok(places)
+    }
+
+    /// Whose addresses packets from and to a network have.
+    #[inline]
+    pub(super) fn zone_of(&self, network: NetworkIndex) -> Zone {
+        match self.own.get(network.index()) {
+            Some(Some(_)) => Zone::Own(network),
+            _ => Zone::Shared,
         }
     }
 
     #[inline]
-    pub(super) fn of(&self, address: IpAddr) -> Option<&Place> {
+    pub(super) fn of(&self, zone: Zone, address: IpAddr) -> Option<&Place> {
+        let places = match zone {
+            Zone::Shared => &self.shared,
+            Zone::Own(network) => self.own.get(network.index())?.as_ref()?,
+        };
         let address = mapped(address);
-        let behind = self.0.partition_point(|place| place.first <= address);
-        self.0[..behind].last().filter(|place| address <= place.last)
+        let behind = places.partition_point(|place| place.first <= address);
+        places[..behind].last().filter(|place| address <= place.last)
     }
 
-    pub(super) fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        self.0.iter().filter_map(|place| place.gateway)
+    /// The gateways, each with its zone.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (Zone, IpAddr)> {
+        let own = self.own.iter().flatten().flatten();
+        self.shared.iter().chain(own).filter_map(|place| Some((self.zone_of(place.network), place.gateway?)))
+    }
+}
+
+fn places_of(network: &NetworkSpec) -> Result<Vec<Place>, RulesError> {
+    let place = |subnet: &SubnetSpec| {
+        let is_inside = |gateway: &IpAddr| network.subnets.iter().any(|piece| piece.net.contains(gateway));
+        if let Some(gateway) = subnet.gateway.filter(|gateway| !is_inside(gateway)) {
+            return Err(RulesError::GatewayOutside { gateway, subnet: subnet.net });
+        }
+        Ok(Place {
+            first: mapped(subnet.net.network()),
+            last: mapped(subnet.net.broadcast()),
+            net: subnet.net,
+            network: network.index,
+            gateway: subnet.gateway,
+            translation: subnet.translation,
+            reach: network.reach,
+        })
+    };
+    network.subnets.iter().map(place).collect()
+}
+
+fn sort(places: &mut [Place]) -> Result<(), RulesError> {
+    places.sort_unstable_by_key(|place| place.first);
+    match places.windows(2).find(|pair| pair[0].last >= pair[1].first) {
+        Some(pair) => Err(RulesError::Overlap(pair[0].net, pair[1].net)),
+        None => Ok(()),
     }
 }

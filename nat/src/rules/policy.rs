@@ -222,7 +222,7 @@ impl Rule {
 fn is_party(party: &Party, hosts: &[(NetworkIndex, Ipv6Addr)], end: End) -> bool {
     match party {
         Party::Any => true,
-        Party::Outside => end.leg == Leg::Uplink,
+        Party::Outside => end.leg.is_uplink(),
         Party::Network(network) => end.leg == Leg::Inside(*network),
         Party::Net(net) => net.contains(&end.address),
         Party::Members(members) => {

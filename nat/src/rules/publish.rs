@@ -5,10 +5,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+use vswitch_frame::NetworkIndex;
 
 use super::network::{Places, Reach};
 use super::{PortRange, RulesError};
-use crate::tuple::{Protocol, mapped};
+use crate::tuple::{Protocol, Zone, mapped};
 
 /// The protocols that can be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,8 +48,28 @@ pub struct Publish {
     pub host_ports: PortRange,
     /// The endpoint's address.
     pub target: IpAddr,
+    /// The endpoint's network, if that one's addresses are its own.
+    #[serde(default)]
+    pub network: Option<NetworkIndex>,
     /// The endpoint's ports, as many as there are host ports.
     pub target_ports: PortRange,
+}
+
+impl Publish {
+    fn zone(&self) -> Zone {
+        self.network.map_or(Zone::Shared, Zone::Own)
+    }
+}
+
+/// Where a packet to one of the switch's own addresses goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Whose address it is.
+    pub zone: Zone,
+    /// The endpoint's address.
+    pub address: IpAddr,
+    /// The endpoint's port.
+    pub port: u16,
 }
 
 /// As Docker writes it: `203.0.113.1:8080->172.17.0.2:80/tcp`.
@@ -70,7 +91,7 @@ impl fmt::Display for Publish {
 pub(super) struct Publishes {
     rules: Vec<Publish>,
     by_host: Intervals<Protocol>,
-    by_target: Intervals<(Protocol, Ipv6Addr)>,
+    by_target: Intervals<(Protocol, Zone, Ipv6Addr)>,
 }
 
 impl Publishes {
@@ -83,14 +104,15 @@ impl Publishes {
             if host != target {
                 return Err(RulesError::UnequalRanges(rule, host, target));
             }
-            match places.of(rule.target).map(|place| place.reach) {
+            match places.of(rule.zone(), rule.target).map(|place| place.reach) {
                 None => return Err(RulesError::TargetUnknown(rule)),
                 Some(Reach::Internal) => return Err(RulesError::TargetInternal(rule)),
                 Some(Reach::Uplink) => {}
             }
         }
         let host = |rule: &Publish| (rule.transport.protocol(), rule.host_ports);
-        let target = |rule: &Publish| ((rule.transport.protocol(), mapped(rule.target)), rule.target_ports);
+        let target =
+            |rule: &Publish| ((rule.transport.protocol(), rule.zone(), mapped(rule.target)), rule.target_ports);
         let publishes =
             Publishes { by_host: Intervals::new(&rules, host), by_target: Intervals::new(&rules, target), rules };
         publishes.check_conflicts()?;
@@ -118,12 +140,12 @@ impl Publishes {
     }
 
     /// Where a packet to this address and port goes.
-    pub(super) fn target(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<(IpAddr, u16)> {
+    pub(super) fn target(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<Target> {
         let matches =
             |rule: &&Publish| rule.host.map_or(rule.target.is_ipv4() == address.is_ipv4(), |host| host == address);
         let rule = self.by_host.containing(protocol, port).map(|at| &self.rules[at]).find(matches)?;
         let offset = usize::from(port - rule.host_ports.first());
-        Some((rule.target, rule.target_ports.nth(offset)))
+        Some(Target { zone: rule.zone(), address: rule.target, port: rule.target_ports.nth(offset) })
     }
 
     /// Whether there is a rule that `earlier` does not have.
@@ -132,9 +154,9 @@ impl Publishes {
         self.rules.iter().any(|rule| !before.contains(rule))
     }
 
-    /// Whether a published port leads there.
+    /// Whether a published port leads there, in the zone that networks share.
     pub(super) fn is_target(&self, protocol: Protocol, address: IpAddr, port: u16) -> bool {
-        self.by_target.containing((protocol, mapped(address)), port).next().is_some()
+        self.by_target.containing((protocol, Zone::Shared, mapped(address)), port).next().is_some()
     }
 }
 

@@ -11,9 +11,10 @@ use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::NetworkIndex;
 
-use super::Transport;
+use super::network::Places;
+use super::{Target, Transport};
 use crate::table::Table;
-use crate::tuple::{Tuple, mapped};
+use crate::tuple::{Tuple, Zone, mapped};
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +76,7 @@ pub struct BackendFlows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chosen {
     /// This backend.
-    Backend(IpAddr, u16),
+    Backend(Target),
     /// There is no backend that takes it.
     Nobody,
 }
@@ -84,8 +85,8 @@ pub(crate) enum Chosen {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Services {
     services: Vec<Service>,
-    /// Sorted by address, protocol and port.
-    by_port: Vec<((Ipv6Addr, u8, u16), Place)>,
+    /// Sorted by zone, address, protocol and port.
+    by_port: Vec<((Zone, Ipv6Addr, u8, u16), Place)>,
     /// Whose packets may be answers of a service: sorted.
     backends: Vec<(NetworkIndex, Ipv6Addr)>,
 }
@@ -99,6 +100,8 @@ struct Place {
 #[derive(Debug, Clone)]
 struct Service {
     spec: ServiceSpec,
+    /// Whose its addresses and its backends' are.
+    zone: Zone,
     /// By family: IPv4, IPv6.
     able: [Vec<Backend>; 2],
     next: Arc<AtomicUsize>,
@@ -114,13 +117,14 @@ struct Backend {
 const COMPARED: usize = 32;
 
 impl Services {
-    pub(super) fn new(specs: Vec<ServiceSpec>) -> Services {
+    pub(super) fn new(specs: Vec<ServiceSpec>, places: &Places) -> Services {
         let (mut by_port, mut backends) = (Vec::new(), Vec::new());
         for (service, spec) in specs.iter().enumerate() {
+            let zone = places.zone_of(spec.network);
             for address in &spec.addresses {
                 by_port.extend(spec.ports.iter().map(|port| {
                     let place = Place { service, target: port.target };
-                    ((mapped(*address), port.transport.protocol().0, port.port), place)
+                    ((zone, mapped(*address), port.transport.protocol().0, port.port), place)
                 }));
             }
             let all = spec.backends.iter().chain(&spec.former);
@@ -129,15 +133,17 @@ impl Services {
         by_port.sort_unstable_by_key(|(key, _)| *key);
         backends.sort_unstable();
         backends.dedup();
-        Services { services: specs.into_iter().map(Service::new).collect(), by_port, backends }
+        let service = |spec: ServiceSpec| Service::new(places.zone_of(spec.network), spec);
+        Services { services: specs.into_iter().map(service).collect(), by_port, backends }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.services.is_empty()
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.services.iter().flat_map(|service| service.spec.addresses.iter().copied())
+    /// Their own addresses, each with its zone.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (Zone, IpAddr)> {
+        self.services.iter().flat_map(|one| one.spec.addresses.iter().map(|&address| (one.zone, address)))
     }
 
     /// Whether a network has services.
@@ -153,7 +159,7 @@ impl Services {
 
     /// The backend for what is sent to a service, if it opens a flow; `None`: this is no port of a service.
     pub(super) fn choose(&self, opener: &Tuple, opens: bool, table: &Table) -> Option<Chosen> {
-        let key = (mapped(opener.destination()), opener.protocol().0, opener.destination_port());
+        let key = (opener.zone(), mapped(opener.destination()), opener.protocol().0, opener.destination_port());
         let at = self.by_port.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         if !opens {
             return Some(Chosen::Nobody);
@@ -163,7 +169,7 @@ impl Services {
         let backend = service.choose(opener, table);
         Some(backend.map_or(Chosen::Nobody, |backend| {
             backend.flows.fetch_add(1, Ordering::Relaxed);
-            Chosen::Backend(backend.address, target)
+            Chosen::Backend(Target { zone: service.zone, address: backend.address, port: target })
         }))
     }
 
@@ -197,7 +203,7 @@ impl Services {
 }
 
 impl Service {
-    fn new(spec: ServiceSpec) -> Service {
+    fn new(zone: Zone, spec: ServiceSpec) -> Service {
         let of = |ipv4| {
             let mut addresses: Vec<IpAddr> =
                 spec.backends.iter().copied().filter(|one| one.is_ipv4() == ipv4).collect();
@@ -205,7 +211,7 @@ impl Service {
             addresses.dedup();
             addresses.into_iter().map(|address| Backend { address, flows: Arc::default() }).collect()
         };
-        Service { able: [of(true), of(false)], spec, next: Arc::default() }
+        Service { able: [of(true), of(false)], spec, zone, next: Arc::default() }
     }
 
     fn choose(&self, opener: &Tuple, table: &Table) -> Option<&Backend> {
@@ -220,7 +226,7 @@ impl Service {
                     let stride = able.len() / able.len().clamp(1, COMPARED);
                     &able[(start + step * stride) % able.len()]
                 });
-                compared.min_by_key(|backend| table.flows_of(backend.address))
+                compared.min_by_key(|backend| table.flows_of(self.zone, backend.address))
             }
             Algorithm::SourceHash => {
                 let state = FixedState::with_seed(self.spec.id);

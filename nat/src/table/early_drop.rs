@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use vswitch_frame::Timestamp;
 
+use super::accounts::Endpoint;
 use super::flow::{Flow, ProtocolState};
 use super::shard::Sampling;
 use super::{Table, TableCounters};
@@ -28,7 +29,7 @@ enum Worth {
 
 impl Table {
     /// Makes room for a flow of `endpoint` in a full table.
-    pub(super) fn early_drop_for(&self, endpoint: Ipv6Addr, now: Timestamp) -> bool {
+    pub(super) fn early_drop_for(&self, endpoint: Endpoint, now: Timestamp) -> bool {
         let own = self.accounts.count(endpoint);
         self.early_drop(now, |flow| {
             let other = flow.endpoint_key();
@@ -37,7 +38,7 @@ impl Table {
     }
 
     /// Makes room among the flows of `endpoint`.
-    pub(super) fn early_drop_of(&self, endpoint: Ipv6Addr, now: Timestamp) -> bool {
+    pub(super) fn early_drop_of(&self, endpoint: Endpoint, now: Timestamp) -> bool {
         self.early_drop(now, |flow| flow.endpoint_key() == endpoint)
     }
 

@@ -1,12 +1,13 @@
 //! One tracked flow.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vswitch_frame::{NetworkIndex, Timestamp};
 
+use super::accounts::Endpoint;
 use super::tcp::{Connection, Seen, Segment, TcpSettings, TcpState, Tracked};
 use super::timeouts::{Seconds, Timeouts};
 use crate::tuple::{Protocol, Tuple};
@@ -49,6 +50,17 @@ pub enum Leg {
     Inside(NetworkIndex),
     /// The uplink.
     Uplink,
+    /// A network's own part of the uplink: by it comes and goes what is that network's alone.
+    UplinkOf(NetworkIndex),
+}
+
+impl Leg {
+    /// Whether it leads outside.
+    #[inline]
+    #[must_use]
+    pub const fn is_uplink(self) -> bool {
+        matches!(self, Leg::Uplink | Leg::UplinkOf(_))
+    }
 }
 
 /// Why a flow exists, which says what is translated.
@@ -222,7 +234,7 @@ impl Flow {
         }
     }
 
-    /// What packets of `direction` look like when they leave.
+    /// What packets of `direction` look like when they leave, by a leg of this tuple's zone.
     #[inline]
     #[must_use]
     pub const fn leaving(&self, direction: Direction) -> Tuple {
@@ -245,16 +257,17 @@ impl Flow {
     /// The address inside that the flow is accounted to.
     #[must_use]
     pub const fn endpoint(&self) -> IpAddr {
-        self.endpoint_key().to_canonical()
+        self.endpoint_key().address.to_canonical()
     }
 
-    pub(crate) const fn endpoint_key(&self) -> Ipv6Addr {
-        match self.kind {
+    pub(crate) const fn endpoint_key(&self) -> Endpoint {
+        let from_endpoint = match self.kind {
             FlowKind::Masquerade | FlowKind::Hairpin | FlowKind::RoutedOut | FlowKind::Peered | FlowKind::Bridged => {
-                self.original.source_key()
+                &self.original
             }
-            FlowKind::Publish | FlowKind::RoutedIn | FlowKind::Service => self.reply.source_key(),
-        }
+            FlowKind::Publish | FlowKind::RoutedIn | FlowKind::Service => &self.reply,
+        };
+        Endpoint { zone: from_endpoint.zone(), address: from_endpoint.source_key() }
     }
 
     /// By which rules it was judged last, and let pass.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use vswitch_frame::Timestamp;
 
 use super::tcp::TcpState;
-use super::{Direction, EventKind, Flow, FlowEvent, FlowFilter, FlowKind, FlowRecord, NewFlow, Table};
+use super::{Direction, EventKind, Flow, FlowEvent, FlowFilter, FlowKind, FlowRecord, Leg, NewFlow, Table};
 use crate::rules::Mapping;
-use crate::tuple::Protocol;
+use crate::tuple::{Protocol, Zone};
 
 /// What became of the records that were to be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,11 +67,20 @@ impl Table {
     }
 
     /// Brings flows back that [`Table::list`] gave before a restart. What is not in a record, the windows of TCP
-    /// connections, is unknown from then on: their segments are not judged by them.
-    pub fn restore(&self, records: &[FlowRecord], mapping: Mapping, now: Timestamp) -> Restored {
+    /// connections, is unknown from then on: their segments are not judged by them. `zone` says whose addresses a leg's are.
+    pub fn restore(
+        &self,
+        records: &[FlowRecord],
+        mapping: Mapping,
+        zone: impl Fn(Leg) -> Zone,
+        now: Timestamp,
+    ) -> Restored {
         let mut outcome = Restored::default();
         for record in records {
-            if self.restore_one(record, mapping, now) { outcome.restored += 1 } else { outcome.refused += 1 }
+            let [egress, ingress] = record.egress;
+            let (original, reply) = (record.original.in_zone(zone(ingress)), record.reply.in_zone(zone(egress)));
+            let record = FlowRecord { original, reply, ..record.clone() };
+            if self.restore_one(&record, mapping, now) { outcome.restored += 1 } else { outcome.refused += 1 }
         }
         outcome
     }

@@ -14,11 +14,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use foldhash::fast::FixedState;
 
 use super::flow::Flow;
-use crate::rules::{Filtering, Mapping};
-use crate::tuple::{Protocol, Tuple};
+use crate::rules::{Filtering, Mapping, Target};
+use crate::tuple::{Protocol, Tuple, Zone};
 
 /// A transport address of one protocol.
-type Key = (Protocol, Ipv6Addr, u16);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    protocol: Protocol,
+    zone: Zone,
+    address: Ipv6Addr,
+    port: u16,
+}
 
 #[derive(Debug)]
 struct Inside {
@@ -30,8 +36,7 @@ struct Inside {
 /// Who has an external port under endpoint-independent mapping.
 #[derive(Debug)]
 struct Owner {
-    inside: Ipv6Addr,
-    port: u16,
+    inside: Key,
     /// The remote addresses that it has flows with, counted; kept only for address-dependent filtering.
     remotes: Vec<(Ipv6Addr, u32)>,
 }
@@ -64,7 +69,7 @@ impl Mappings {
     /// held, or `None` when the external port belongs to another source.
     pub(crate) fn hold(&self, original: &Tuple, reply: &Tuple, mapping: Mapping) -> Option<bool> {
         let Mapping::EndpointIndependent(filtering) = mapping else {
-            let port_kept = original.source_port() == outside_key(reply).2;
+            let port_kept = original.source_port() == outside_key(reply).port;
             return Some(mapping == Mapping::PortPreserving && !port_kept && self.remember(original, reply));
         };
         let (key, external) = (inside_key(original), outside_key(reply));
@@ -73,7 +78,7 @@ impl Mappings {
         let owner = match outside.entry(external) {
             Entry::Occupied(entry) => {
                 let owner = entry.into_mut();
-                if (owner.inside, owner.port) != (key.1, key.2) {
+                if owner.inside != key {
                     return None;
                 }
                 owner
@@ -83,7 +88,7 @@ impl Mappings {
                     // The source has another port already, given to a packet that was faster.
                     return None;
                 }
-                entry.insert(Owner { inside: key.1, port: key.2, remotes: Vec::new() })
+                entry.insert(Owner { inside: key, remotes: Vec::new() })
             }
         };
         if filtering == Filtering::AddressDependent {
@@ -93,14 +98,14 @@ impl Mappings {
                 None => owner.remotes.push((remote, 1)),
             }
         }
-        let entry = inside.entry(key).or_insert(Inside { external: external.1, port: external.2, flows: 0 });
+        let entry = inside.entry(key).or_insert(Inside { external: external.address, port: external.port, flows: 0 });
         entry.flows += 1;
         Some(true)
     }
 
     /// Notes that the source of `original` has the port to which `reply` goes; false if it has another one.
     pub(super) fn remember(&self, original: &Tuple, reply: &Tuple) -> bool {
-        let (key, (_, external, port)) = (inside_key(original), outside_key(reply));
+        let (key, Key { address: external, port, .. }) = (inside_key(original), outside_key(reply));
         let mut shard = self.shard(&self.inside, &key);
         let mapping = shard.entry(key).or_insert(Inside { external, port, flows: 0 });
         let same = (mapping.external, mapping.port) == (external, port);
@@ -125,7 +130,7 @@ impl Mappings {
         }
         let mut outside = self.shard(&self.outside, &external);
         let Entry::Occupied(mut owner) = outside.entry(external) else { return };
-        if (owner.get().inside, owner.get().port) != (key.1, key.2) {
+        if owner.get().inside != key {
             return;
         }
         if last {
@@ -143,7 +148,7 @@ impl Mappings {
 
     /// Who inside is to get a packet that belongs to no flow: the owner of the external port that it is sent to, if
     /// filtering lets its source through (RFC 4787 REQ-8).
-    pub(crate) fn owner(&self, arriving: &Tuple, filtering: Filtering) -> Option<(IpAddr, u16)> {
+    pub(crate) fn owner(&self, arriving: &Tuple, filtering: Filtering) -> Option<Target> {
         if filtering == Filtering::AddressAndPortDependent {
             return None;
         }
@@ -151,7 +156,9 @@ impl Mappings {
         let shard = self.shard(&self.outside, &key);
         let owner = shard.get(&key)?;
         let known = || owner.remotes.iter().any(|(address, _)| *address == arriving.source_key());
-        (filtering == Filtering::EndpointIndependent || known()).then(|| (owner.inside.to_canonical(), owner.port))
+        let Key { zone, address, port, .. } = owner.inside;
+        let target = Target { zone, address: address.to_canonical(), port };
+        (filtering == Filtering::EndpointIndependent || known()).then_some(target)
     }
 
     fn shard<'m, T>(&self, shards: &'m [Mutex<T>], key: &Key) -> MutexGuard<'m, T> {
@@ -161,7 +168,8 @@ impl Mappings {
 }
 
 fn inside_key(original: &Tuple) -> Key {
-    (original.protocol(), original.source_key(), original.source_port())
+    let (protocol, zone) = (original.protocol(), original.zone());
+    Key { protocol, zone, address: original.source_key(), port: original.source_port() }
 }
 
 /// The external end of packets that arrive from outside. An ICMP identifier stands in the source's place in both
@@ -169,7 +177,7 @@ fn inside_key(original: &Tuple) -> Key {
 fn outside_key(arriving: &Tuple) -> Key {
     let protocol = arriving.protocol();
     let port = if protocol.is_icmp() { arriving.source_port() } else { arriving.destination_port() };
-    (protocol, arriving.destination_key(), port)
+    Key { protocol, zone: arriving.zone(), address: arriving.destination_key(), port }
 }
 
 const SHARDS: usize = 64;

@@ -24,12 +24,11 @@ mod shard;
 pub mod tcp;
 mod timeouts;
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use accounts::Accounts;
+use accounts::{Accounts, Endpoint};
 pub(crate) use events::Events;
 pub use events::{EventKind, FlowEvent};
 pub use filter::FlowFilter;
@@ -44,7 +43,7 @@ use shard::{Hash, Shards};
 pub use timeouts::{Seconds, Timeouts};
 use vswitch_frame::Timestamp;
 
-use crate::tuple::Tuple;
+use crate::tuple::{Tuple, Zone};
 
 /// How much the table may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,10 +145,10 @@ impl Table {
         self.len() == 0
     }
 
-    /// How many flows `endpoint` holds.
+    /// How many flows the endpoint with this address holds.
     #[must_use]
-    pub fn flows_of(&self, endpoint: std::net::IpAddr) -> usize {
-        self.accounts.count(crate::tuple::mapped(endpoint))
+    pub fn flows_of(&self, zone: Zone, address: std::net::IpAddr) -> usize {
+        self.accounts.count(Endpoint { zone, address: crate::tuple::mapped(address) })
     }
 
     /// What has happened since the table was made.
@@ -213,7 +212,7 @@ impl Table {
     }
 
     /// Counts the newcomer in, against its endpoint and against all.
-    fn make_room(&self, endpoint: Ipv6Addr, now: Timestamp) -> Result<(), Refused> {
+    fn make_room(&self, endpoint: Endpoint, now: Timestamp) -> Result<(), Refused> {
         let own_limit = self.limits.flows_per_endpoint.max(1);
         if self.accounts.open(endpoint, own_limit).is_err() {
             let made = self.early_drop_of(endpoint, now) && self.accounts.open(endpoint, own_limit).is_ok();

@@ -24,9 +24,10 @@ impl Nat {
             return self.fragments().is_forwarded(&key).then(|| self.lookup(context, packet));
         }
         let is_answer = |kind, direction| kind == FlowKind::Service && direction == Direction::Reply;
+        let zone = context.rules.zone(context.ingress);
         match classify(packet).ok()? {
             Class::Flow { tuple, segment } => {
-                let (flow, direction) = self.table.find(&tuple, context.now)?;
+                let (flow, direction) = self.table.find(&tuple.in_zone(zone), context.now)?;
                 if !is_answer(flow.kind(), direction) {
                     return None;
                 }
@@ -38,7 +39,7 @@ impl Nat {
                 Some(self.known(context, flow, direction, segment, None))
             }
             Class::Error(quotation) => {
-                let (flow, direction) = self.table.find(&quotation.tuple.inverted(), context.now)?;
+                let (flow, direction) = self.table.find(&quotation.tuple.inverted().in_zone(zone), context.now)?;
                 is_answer(flow.kind(), direction).then(|| self.lookup(context, packet))
             }
         }

@@ -37,9 +37,10 @@ impl Nat {
                 _ => check(context, &bare, ports),
             };
         }
+        let zone = context.rules.zone(context.ingress);
         match classify(packet)? {
-            Class::Flow { tuple, segment } => self.check_tracked(context, packet, tuple, segment, rng),
-            Class::Error(quotation) => match self.table.find(&quotation.tuple.inverted(), context.now) {
+            Class::Flow { tuple, segment } => self.check_tracked(context, packet, tuple.in_zone(zone), segment, rng),
+            Class::Error(quotation) => match self.table.find(&quotation.tuple.inverted().in_zone(zone), context.now) {
                 Some((flow, _)) => self.check_allowed(context, &flow),
                 None => check(context, &bare, Ports::Known),
             },

@@ -67,7 +67,7 @@ impl Nat {
             return Err(NatDrop::InvalidSegment);
         }
         let (tuple, settings) = (opening.tuple, context.rules.settings());
-        let towards = opening.target.map_or(tuple, |(address, port)| tuple.with_destination(address, port));
+        let towards = opening.target.map_or(tuple, |to| tuple.with_destination(to.address, to.port));
         let is_external = |source| context.rules.external_for(tuple.source()) == Some(source);
         let external = opening.kind == FlowKind::Masquerade || opening.source.is_some_and(is_external);
         let mapping = (external && is_mappable(tuple.protocol())).then_some(settings.mapping);
@@ -125,7 +125,7 @@ impl Nat {
         let Attempt { context, opening, towards, mapping } = attempt;
         let (original, now) = (opening.tuple, context.now);
         let leaving = towards.with_source(source, port);
-        let reply = leaving.inverted();
+        let reply = leaving.inverted().in_zone(context.rules.zone(opening.egress[0]));
         if reply == original || source == towards.destination() && port == towards.destination_port() {
             return Tried::Taken(None);
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use vswitch_frame::Timestamp;
+use vswitch_frame::{NetworkIndex, Timestamp};
 
 use super::Nat;
 use crate::route::Reset;
@@ -12,6 +12,8 @@ use crate::table::{Direction, FlowFilter, FlowKind, Leg};
 /// A backend, as a service leads to it.
 #[derive(Debug, Clone, Copy)]
 pub struct ServedBy<'a> {
+    /// The network that both are on.
+    pub network: NetworkIndex,
     /// The service's own addresses.
     pub service: &'a [IpAddr],
     /// Its ports.
@@ -47,7 +49,8 @@ impl Nat {
                 FlowKind::Publish | FlowKind::Hairpin => true,
                 _ => false,
             };
-            if !is_there || real.source() != served.backend || !served.ports.iter().any(is_port) {
+            let is_on = flow.egress(Direction::Original) == Leg::Inside(served.network);
+            if !is_there || !is_on || real.source() != served.backend || !served.ports.iter().any(is_port) {
                 return;
             }
             if let Some((sequence, acknowledgment)) = flow.expected_by_opener() {

@@ -75,6 +75,13 @@ pub(super) struct FragmentKey {
     identification: u32,
 }
 
+/// Who sends fragments, and by which leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Source {
+    ingress: Leg,
+    address: IpAddr,
+}
+
 /// Which part of its datagram a fragment is.
 #[derive(Debug, Clone)]
 pub(super) struct Span {
@@ -119,7 +126,7 @@ struct Datagram {
 pub(super) struct Fragments {
     limits: FragmentLimits,
     datagrams: HashMap<FragmentKey, Datagram, FixedState>,
-    per_source: HashMap<IpAddr, usize, FixedState>,
+    per_source: HashMap<Source, usize, FixedState>,
     /// Datagrams by their end, of IPv4 and of IPv6, whose times differ.
     ends: [VecDeque<(Timestamp, FragmentKey)>; 2],
     released: Vec<HeldFrame>,
@@ -155,6 +162,10 @@ impl FragmentKey {
         }
         let key = FragmentKey { ingress, source, destination, protocol, identification };
         Some((key, Span { bytes: offset..end, is_first, is_last: !more }))
+    }
+
+    const fn source(&self) -> Source {
+        Source { ingress: self.ingress, address: self.source }
     }
 
     fn lifetime(&self) -> (usize, Duration) {
@@ -196,14 +207,14 @@ impl Fragments {
         let (family, lifetime) = key.lifetime();
         match self.datagrams.get_mut(&key) {
             Some(datagram) if datagram.is_complete => {
-                *self.per_source.entry(key.source).or_insert(0) += 1;
+                *self.per_source.entry(key.source()).or_insert(0) += 1;
                 *datagram = Datagram::new(now + lifetime);
             }
             Some(_) => {}
             None => {
                 self.make_room(&key)?;
                 self.ends[family].push_back((now + lifetime, key));
-                *self.per_source.entry(key.source).or_insert(0) += 1;
+                *self.per_source.entry(key.source()).or_insert(0) += 1;
                 self.datagrams.insert(key, Datagram::new(now + lifetime));
             }
         }
@@ -219,7 +230,7 @@ impl Fragments {
             Some(Ok(route)) => {
                 datagram.add(span)?;
                 if datagram.is_complete {
-                    release_source(&mut self.per_source, key.source);
+                    release_source(&mut self.per_source, key.source());
                 }
                 Ok(Noted::Known(route))
             }
@@ -292,7 +303,7 @@ impl Fragments {
     }
 
     fn make_room(&mut self, key: &FragmentKey) -> Result<(), NatDrop> {
-        let own = self.per_source.get(&key.source).copied().unwrap_or(0);
+        let own = self.per_source.get(&key.source()).copied().unwrap_or(0);
         if own >= self.limits.datagrams_per_source {
             return Err(NatDrop::FragmentOverflow);
         }
@@ -310,7 +321,7 @@ impl Fragments {
     fn forget(&mut self, key: &FragmentKey) -> u64 {
         let Some(datagram) = self.datagrams.remove(key) else { return 0 };
         if !datagram.is_complete {
-            release_source(&mut self.per_source, key.source);
+            release_source(&mut self.per_source, key.source());
         }
         for (_, held) in &datagram.held {
             self.counters.held_bytes -= held.packet.view().frame().len() as u64;
@@ -352,7 +363,7 @@ impl Datagram {
     }
 }
 
-fn release_source(per_source: &mut HashMap<IpAddr, usize, FixedState>, source: IpAddr) {
+fn release_source(per_source: &mut HashMap<Source, usize, FixedState>, source: Source) {
     if let Some(count) = per_source.get_mut(&source) {
         *count -= 1;
         if *count == 0 {

@@ -11,11 +11,11 @@ use super::{Context, Decision, Kind, Nat, NatPath, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
 use crate::rules::{
-    Between, Chosen, End, Filtering, Hairpin, Inbound, Mapping, Place, Ports, Reach, Rules, Translation,
+    Between, Chosen, End, Filtering, Hairpin, Inbound, Mapping, Place, Ports, Reach, Rules, Target, Translation,
 };
 use crate::table::tcp::Segment;
 use crate::table::{DENIED, Direction, Flow, FlowKind, Leg};
-use crate::tuple::{Protocol, Tuple, is_mapped, is_query};
+use crate::tuple::{Protocol, Tuple, Zone, is_mapped, is_query};
 
 impl Nat {
     /// Says what becomes of a frame that arrived for the gateway: looks its flow up, or plans one. The frame's IP header
@@ -66,29 +66,33 @@ impl Nat {
         packet: &Packet<'_>,
         fragment: Option<FragmentKey>,
     ) -> Result<Decision, NatDrop> {
+        let zone = context.rules.zone(context.ingress);
         match classify(packet)? {
-            Class::Flow { tuple, segment } => match self.table.find(&tuple, context.now) {
-                Some((flow, direction)) => {
-                    let reopens = |segment| direction == Direction::Reply && flow.is_reopened_by_reply(segment);
-                    if segment.as_ref().is_some_and(reopens) {
-                        check_leg(context, &flow, direction)?;
-                        self.check_allowed(context, &flow)?;
-                        self.table.remove(&flow, context.now);
-                        return self.plan(context, tuple, segment, fragment);
+            Class::Flow { tuple, segment } => {
+                let tuple = tuple.in_zone(zone);
+                match self.table.find(&tuple, context.now) {
+                    Some((flow, direction)) => {
+                        let reopens = |segment| direction == Direction::Reply && flow.is_reopened_by_reply(segment);
+                        if segment.as_ref().is_some_and(reopens) {
+                            check_leg(context, &flow, direction)?;
+                            self.check_allowed(context, &flow)?;
+                            self.table.remove(&flow, context.now);
+                            return self.plan(context, tuple, segment, fragment);
+                        }
+                        self.known(context, flow, direction, segment, fragment)
                     }
-                    self.known(context, flow, direction, segment, fragment)
+                    None => self.plan(context, tuple, segment, fragment),
                 }
-                None => self.plan(context, tuple, segment, fragment),
-            },
+            }
             Class::Error(_) if fragment.is_some() => Err(NatDrop::BadQuotation),
             Class::Error(quotation) => {
                 let (source, destination) = packet.ip_addresses();
-                let as_gateway = || speaks_as_gateway(context, source, destination);
-                if context.ingress == Leg::Uplink && is_inside(context, source) && !as_gateway() {
+                let as_gateway = || speaks_as_gateway(context, zone, source, destination);
+                if context.ingress.is_uplink() && is_inside(context, zone, source) && !as_gateway() {
                     return Err(NatDrop::SpoofedSource);
                 }
                 // The error goes the way of an answer to the packet that it quotes.
-                let answer = quotation.tuple.inverted();
+                let answer = quotation.tuple.inverted().in_zone(zone);
                 let (flow, direction) = self.table.find(&answer, context.now).ok_or(NatDrop::NoFlowForError)?;
                 check_leg(context, &flow, direction)?;
                 self.check_allowed(context, &flow)?;
@@ -165,7 +169,7 @@ impl Nat {
         }
         let plan = match context.ingress {
             Leg::Inside(network) => self.plan_from_inside(context, network, &tuple, segment.as_ref())?,
-            Leg::Uplink => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
+            Leg::Uplink | Leg::UplinkOf(_) => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
         };
         let path = |kind, egress, destination| Decision::Forward(NatPath { kind, egress, destination, fragment });
         Ok(match plan {
@@ -178,7 +182,7 @@ impl Nat {
                 check_policy(context, egress, &tuple, segment.as_ref(), target)?;
                 let egress = [egress, context.ingress];
                 let opening = Box::new(PlannedFlow { tuple, segment, kind, egress, target, source });
-                let destination = target.map_or(destination, |(address, _)| address);
+                let destination = target.map_or(destination, |target| target.address);
                 path(Kind::New(opening), egress[0], destination)
             }
         })
@@ -192,18 +196,19 @@ impl Nat {
         segment: Option<&Segment>,
     ) -> Result<Plan, NatDrop> {
         let rules = context.rules;
-        let place = rules.place_of(tuple.source()).filter(|place| place.network == network);
+        let (zone, destination) = (tuple.zone(), tuple.destination());
+        let place = rules.place_of(zone, tuple.source()).filter(|place| place.network == network);
         let place = place.ok_or(NatDrop::SpoofedSource)?;
-        if rules.is_own(tuple.destination()) {
+        if rules.is_own(zone, destination) {
             if let Some(chosen) = self.backend(context, tuple, segment) {
-                let there = rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+                let there = rules.place_of(zone, destination).ok_or(NatDrop::NotLocal)?;
                 if there.network != network {
                     rules.peering(network, there.network).ok_or(NatDrop::Isolated)?.check(tuple)?;
                 }
                 return plan_service(chosen, tuple, there);
             }
             let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
-            let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            let there = rules.place_of(target.zone, target.address).ok_or(NatDrop::NotPublished)?;
             let either_internal = place.reach == Reach::Internal || there.reach == Reach::Internal;
             if there.network != network && either_internal {
                 return Err(NatDrop::Internal);
@@ -217,11 +222,13 @@ impl Nat {
             let egress = Leg::Inside(there.network);
             return Ok(Plan::Flow { kind: FlowKind::Hairpin, egress, target: Some(target), source });
         }
-        match rules.place_of(tuple.destination()) {
+        // What is not of its own zone is of the others', and what is nobody's is outside.
+        match rules.place_of(zone, destination).or_else(|| rules.place_of(Zone::Shared, destination)) {
             Some(there) if there.network == network && rules.polices(network) => {
                 Ok(Plan::routed(FlowKind::Bridged, context.ingress))
             }
             Some(there) if there.network == network => Ok(Plan::Untracked(context.ingress)),
+            Some(_) if zone != Zone::Shared => Err(NatDrop::Isolated),
             Some(there) => match rules.settings().between {
                 _ if let Some(peering) = rules.peering(network, there.network) => {
                     peering.check(tuple)?;
@@ -234,7 +241,9 @@ impl Nat {
                 Between::Routed => Ok(Plan::routed(FlowKind::RoutedOut, Leg::Inside(there.network))),
             },
             None if place.reach == Reach::Internal => Err(NatDrop::Internal),
-            None if place.translation == Translation::Routed => Ok(Plan::routed(FlowKind::RoutedOut, Leg::Uplink)),
+            None if place.translation == Translation::Routed => {
+                Ok(Plan::routed(FlowKind::RoutedOut, rules.uplink_of(network)))
+            }
             None => {
                 let source = Some(rules.external_for(tuple.source()).ok_or(NatDrop::NoExternalAddress)?);
                 Ok(Plan::Flow { kind: FlowKind::Masquerade, egress: Leg::Uplink, target: None, source })
@@ -252,19 +261,22 @@ impl Nat {
         if rules.inbound() == Inbound::Trusted {
             return self.plan_from_trusted(context, tuple, segment);
         }
-        if is_inside(context, tuple.source()) {
+        if is_inside(context, Zone::Shared, tuple.source()) {
             return Err(NatDrop::SpoofedSource);
         }
-        if rules.is_own(tuple.destination()) {
+        if rules.is_own(Zone::Shared, tuple.destination()) {
             let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
-            let there = rules.place_of(target.0).ok_or(NatDrop::NotPublished)?;
+            let there = rules.place_of(target.zone, target.address).ok_or(NatDrop::NotPublished)?;
             if there.reach == Reach::Internal {
                 return Err(NatDrop::Internal);
             }
             let egress = Leg::Inside(there.network);
-            return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source: None });
+            // Outside there are hosts with the network's own addresses, perhaps: one of those would be answered inside.
+            let ambiguous = there.net.contains(&tuple.source());
+            let source = if ambiguous { Some(there.gateway.ok_or(NatDrop::NoExternalAddress)?) } else { None };
+            return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source });
         }
-        let place = rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+        let place = rules.place_of(Zone::Shared, tuple.destination()).ok_or(NatDrop::NotLocal)?;
         if place.reach == Reach::Internal {
             return Err(NatDrop::Internal);
         }
@@ -284,16 +296,17 @@ impl Nat {
         tuple: &Tuple,
         segment: Option<&Segment>,
     ) -> Result<Plan, NatDrop> {
-        let place = context.rules.place_of(tuple.destination()).ok_or(NatDrop::NotLocal)?;
+        let zone = tuple.zone();
+        let place = context.rules.place_of(zone, tuple.destination()).ok_or(NatDrop::NotLocal)?;
         let as_gateway = place.gateway == Some(tuple.source());
         if place.reach == Reach::Internal && !as_gateway {
             return Err(NatDrop::Internal);
         }
         let service = self.backend(context, tuple, segment);
-        if service.is_none() && context.rules.is_own(tuple.destination()) {
+        if service.is_none() && context.rules.is_own(zone, tuple.destination()) {
             return Err(NatDrop::NotPublished);
         }
-        if is_inside(context, tuple.source()) && !as_gateway {
+        if is_inside(context, zone, tuple.source()) && !as_gateway {
             return Err(NatDrop::SpoofedSource);
         }
         if let Some(chosen) = service {
@@ -310,7 +323,7 @@ impl Nat {
 
     /// Where a packet to one of the switch's addresses is to go: to where its port is published, else to the source
     /// inside that has the port, if filtering lets it.
-    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Option<(IpAddr, u16)> {
+    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Option<Target> {
         let published = tuple.protocol().has_ports().then(|| context.rules.published(tuple)).flatten();
         let filtering = match context.rules.settings().mapping {
             Mapping::EndpointIndependent(filtering) => filtering,
@@ -318,11 +331,11 @@ impl Nat {
         };
         let by_mapping = || matches!(tuple.protocol(), Protocol::TCP | Protocol::UDP | Protocol::SCTP);
         // What is published of a service is for one of its backends.
-        if let Some((address, port)) = published
-            && let Some(chosen) = self.backend(context, &tuple.with_destination(address, port), segment)
+        if let Some(Target { zone, address, port }) = published
+            && let Some(chosen) = self.backend(context, &tuple.with_destination(address, port).in_zone(zone), segment)
         {
             return match chosen {
-                Chosen::Backend(address, port) => Some((address, port)),
+                Chosen::Backend(target) => Some(target),
                 Chosen::Nobody => None,
             };
         }
@@ -343,12 +356,12 @@ fn check_policy(
     egress: Leg,
     tuple: &Tuple,
     segment: Option<&Segment>,
-    target: Option<(IpAddr, u16)>,
+    target: Option<Target>,
 ) -> Result<(), NatDrop> {
     if !context.rules.have_policies() {
         return Ok(());
     }
-    let goes = target.map_or(*tuple, |(address, port)| tuple.with_destination(address, port));
+    let goes = target.map_or(*tuple, |to| tuple.with_destination(to.address, to.port));
     let from = End { leg: context.ingress, address: goes.source() };
     let to = End { leg: egress, address: goes.destination() };
     context.rules.check_policy(from, to, &goes, Ports::Known)?;
@@ -366,7 +379,7 @@ const DENIED_FOR: Duration = Duration::from_secs(120);
 enum Plan {
     ToSelf,
     Untracked(Leg),
-    Flow { kind: FlowKind, egress: Leg, target: Option<(IpAddr, u16)>, source: Option<IpAddr> },
+    Flow { kind: FlowKind, egress: Leg, target: Option<Target>, source: Option<IpAddr> },
 }
 
 impl Plan {
@@ -377,10 +390,10 @@ impl Plan {
 
 /// The way to a backend. One that comes back to itself by its service shows as its gateway: it would not answer itself otherwise.
 fn plan_service(chosen: Chosen, tuple: &Tuple, there: &Place) -> Result<Plan, NatDrop> {
-    let Chosen::Backend(address, port) = chosen else { return Ok(Plan::ToSelf) };
-    let source = if address == tuple.source() { there.gateway } else { None };
+    let Chosen::Backend(target) = chosen else { return Ok(Plan::ToSelf) };
+    let source = if target.address == tuple.source() { there.gateway } else { None };
     let egress = Leg::Inside(there.network);
-    Ok(Plan::Flow { kind: FlowKind::Service, egress, target: Some((address, port)), source })
+    Ok(Plan::Flow { kind: FlowKind::Service, egress, target: Some(target), source })
 }
 
 /// Packets of one direction arrive where those of the other leave; anything else is spoofed, or routed in a circle.
@@ -390,13 +403,13 @@ fn check_leg(context: &Context<'_>, flow: &Arc<Flow>, direction: Direction) -> R
 }
 
 /// Whether the switch's own part behind the uplink says something in the name of the gateway of whom it says it to.
-fn speaks_as_gateway(context: &Context<'_>, source: IpAddr, destination: IpAddr) -> bool {
-    let place = context.rules.place_of(destination);
+fn speaks_as_gateway(context: &Context<'_>, zone: Zone, source: IpAddr, destination: IpAddr) -> bool {
+    let place = context.rules.place_of(zone, destination);
     context.rules.inbound() == Inbound::Trusted && place.is_some_and(|place| place.gateway == Some(source))
 }
 
-fn is_inside(context: &Context<'_>, source: IpAddr) -> bool {
-    context.rules.is_own(source) || context.rules.network_of(source).is_some()
+fn is_inside(context: &Context<'_>, zone: Zone, source: IpAddr) -> bool {
+    context.rules.is_own(zone, source) || context.rules.place_of(zone, source).is_some()
 }
 
 /// Whether one host can have this address. (The router has checked more; this keeps flows from being made of less.)

@@ -27,6 +27,7 @@ use vswitch_frame::{NetworkIndex, PacketMut, Timestamp};
 
 use crate::quotation::{Quotation, rewrite_addresses};
 use crate::rewrite::rewrite;
+use crate::rules::Target;
 use crate::table::tcp::Segment;
 use crate::table::{
     Direction, EventKind, Flow, FlowFilter, FlowKind, FlowRecord, Leg, Limits, Restored, Table, TrackOutcome,
@@ -106,7 +107,7 @@ struct PlannedFlow {
     kind: FlowKind,
     egress: [Leg; 2],
     /// Where it really goes, if that is not where it was sent.
-    target: Option<(IpAddr, u16)>,
+    target: Option<Target>,
     /// The address that replaces its source.
     source: Option<IpAddr>,
 }
@@ -122,6 +123,20 @@ impl NatPath {
     #[must_use]
     pub const fn destination(&self) -> IpAddr {
         self.destination
+    }
+
+    /// The source that the frame has, or that is meant by it, once it is translated; it came from `arrived`.
+    #[must_use]
+    pub fn source(&self, arrived: IpAddr) -> IpAddr {
+        match &self.kind {
+            // An error is by anybody on the way, about what its flow's end was sent.
+            Kind::Known { flow, direction, .. } | Kind::Error { flow, direction, .. } => {
+                flow.leaving(*direction).source()
+            }
+            Kind::New(opening) => opening.source.unwrap_or(arrived),
+            Kind::Fragment { to, .. } => to.source(),
+            Kind::Untracked => arrived,
+        }
     }
 
     /// Whether it is because of a published port that the frame goes where it goes: it was sent to one, or answers what was.
@@ -167,7 +182,7 @@ impl Nat {
 
     /// Brings flows back from before a restart; see [`Table::restore`].
     pub fn restore(&self, records: &[FlowRecord], rules: &Rules, now: Timestamp) -> Restored {
-        let restored = self.table.restore(records, rules.settings().mapping, now);
+        let restored = self.table.restore(records, rules.settings().mapping, |leg| rules.zone(leg), now);
         self.end_shadows(rules, now);
         self.end_forbidden(rules, now);
         restored
@@ -201,14 +216,15 @@ impl Nat {
     /// Ends the flows of a network that goes, and forgets what is kept of its fragments, so that another one may have its index;
     /// returns how many flows there were.
     pub fn forget_network(&self, network: NetworkIndex, now: Timestamp) -> usize {
-        let leg = Leg::Inside(network);
+        let legs = [Leg::Inside(network), Leg::UplinkOf(network)];
         let mut ended = 0;
         self.table.for_each(&FlowFilter::default(), now, |flow| {
-            if [Direction::Original, Direction::Reply].iter().any(|&direction| flow.egress(direction) == leg) {
+            if [Direction::Original, Direction::Reply].iter().any(|&direction| legs.contains(&flow.egress(direction))) {
                 ended += usize::from(self.table.remove(flow, now));
             }
         });
-        self.fragments().forget_leg(leg);
+        let mut fragments = self.fragments();
+        legs.into_iter().for_each(|leg| fragments.forget_leg(leg));
         ended
     }
 

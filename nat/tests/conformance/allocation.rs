@@ -99,7 +99,7 @@ fn x1_own_limit() {
         assert!(world.send(&format!("udp A:{} > S:9", 10_000 + port)).starts_with("up: "));
     }
     assert_eq!(world.count(), 51);
-    assert_eq!(world.nat.table().flows_of(super::notation::address("A")), 50);
+    assert_eq!(world.nat.table().flows_of(vswitch_nat::Zone::Shared, super::notation::address("A")), 50);
 }
 
 // X4
@@ -178,7 +178,7 @@ fn nothing_is_left_behind() {
         world.now = Timestamp::from_millis(world.now.as_millis() + 1_000_000);
         world.nat.table().expire_all(world.now);
         assert_eq!(world.count(), 0);
-        assert_eq!(world.nat.table().flows_of(super::notation::address("B")), 0);
+        assert_eq!(world.nat.table().flows_of(vswitch_nat::Zone::Shared, super::notation::address("B")), 0);
         assert_eq!(world.send("udp B:5000 > S:7000"), "up: udp EXT:5000 > S:7000");
     }
 }

@@ -27,7 +27,7 @@ fn rules(mapping: Mapping, hairpin: Hairpin, between: Between, inbound: Inbound)
     let Leg::Inside(index) = PRIVATE2 else { panic!("it is a network") };
     let mut subnets = other.subnets.clone();
     (subnets[0].net, subnets[0].gateway) = ("10.6.0.0/24".parse().unwrap(), Some(address("10.6.0.1")));
-    spec.networks.push(NetworkSpec { index, subnets, reach: Reach::Internal });
+    spec.networks.push(NetworkSpec { index, subnets, ..other });
     spec.external.push(address("EXT2"));
     (spec.settings.mapping, spec.settings.hairpin, spec.settings.between) = (mapping, hairpin, between);
     spec.inbound = inbound;

@@ -64,7 +64,7 @@ fn filters() {
     assert_eq!(count(FlowFilter { network: Some(vswitch_frame::NetworkIndex::new(8)), ..all() }), 1);
     assert_eq!(table.flush(&FlowFilter { endpoint: Some(address("A")), ..all() }, world.now), 2);
     assert_eq!(count(all()), 2);
-    assert_eq!(table.flows_of(address("A")), 0);
+    assert_eq!(table.flows_of(vswitch_nat::Zone::Shared, address("A")), 0);
 }
 
 /// Events tell of making, changing and going, while somebody listens; lost ones are counted.

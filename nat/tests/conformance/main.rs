@@ -21,6 +21,8 @@ mod listing;
 #[cfg(test)]
 mod notation;
 #[cfg(test)]
+mod overlap;
+#[cfg(test)]
 mod peering;
 #[cfg(test)]
 mod policy;

@@ -48,9 +48,14 @@ fn policed(publishes: &[&str], rules: &[&str]) -> RulesSpec {
 impl World {
     /// Lets a bridge carry a packet from one station of NET to another.
     fn bridges(&mut self, text: &str) -> &'static str {
+        self.bridges_on(NET, text)
+    }
+
+    /// The same on another network.
+    pub(crate) fn bridges_on(&mut self, ingress: Leg, text: &str) -> &'static str {
         let mut sent = frame(text);
         let packet = PacketMut::admit(&mut sent.bytes, sent.offload).unwrap();
-        let context = Context { rules: &self.rules, ingress: NET, now: self.now };
+        let context = Context { rules: &self.rules, ingress, now: self.now };
         let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
         match self.nat.check_bridged(&context, &packet.view(), &mut rng) {
             Ok(()) => "passes",
@@ -91,8 +96,7 @@ fn the_first_rule_decides() {
         // Of another network without rules.
         ("icmp C > S echo id=7", "up: icmp EXT > S echo id=7"),
     ] {
-        let got = world.send(packet);
-        assert_eq!(got, outcome, "{packet}");
+        assert_eq!(world.send(packet), outcome, "{packet}");
     }
     assert_eq!(world.hits(), [1, 1, 1, 1, 1, 1]);
 }

@@ -7,7 +7,7 @@ use vswitch_nat::route::Reset;
 use vswitch_nat::rules::{Algorithm, PeeringSpec, RulesSpec, ServicePort, ServiceSpec, Transport};
 use vswitch_nat::table::Leg;
 use vswitch_nat::translate::ServedBy;
-use vswitch_nat::{Context, Protocol, Rules};
+use vswitch_nat::{Context, Protocol, Rules, Zone};
 
 use super::notation::{address, frame};
 use super::world::{NET, NET2, PRIVATE, World, spec};
@@ -18,7 +18,7 @@ fn index(leg: Leg) -> NetworkIndex {
 }
 
 /// `10.9.0.100:80` on NET, with backends at their port 8080.
-fn balanced(algorithm: Algorithm, backends: &[&str], former: &[&str], publishes: &[&str]) -> RulesSpec {
+pub(crate) fn balanced(algorithm: Algorithm, backends: &[&str], former: &[&str], publishes: &[&str]) -> RulesSpec {
     let addresses = |names: &[&str]| names.iter().map(|name| address(name)).collect();
     let port = |transport| ServicePort { transport, port: 80, target: 8080 };
     let service = ServiceSpec {
@@ -39,9 +39,14 @@ const BACKENDS: [&str; 3] = ["10.9.0.11", "10.9.0.12", "10.9.0.13"];
 impl World {
     /// Whether a packet that a bridge carries over is a service's answer.
     fn crosses(&mut self, text: &str) -> bool {
+        self.crosses_on(NET, text)
+    }
+
+    /// The same on another network.
+    pub(crate) fn crosses_on(&mut self, ingress: Leg, text: &str) -> bool {
         let mut sent = frame(text);
         let packet = PacketMut::admit(&mut sent.bytes, sent.offload).unwrap();
-        let context = Context { rules: &self.rules, ingress: NET, now: self.now };
+        let context = Context { rules: &self.rules, ingress, now: self.now };
         self.nat.answer_of_service(&context, &packet.view()).is_some_and(|found| found.is_ok())
     }
 
@@ -130,7 +135,8 @@ fn connections_that_are_cut() {
         assert_eq!(world.send(&format!("tcp A:{port} > 10.9.0.100:80 A seq=101 ack=501")), leads + "A");
     }
     world.send("udp A:4002 > 10.9.0.100:80");
-    let served = |backend, ports| ServedBy { service: &addresses, ports, backend: address(backend) };
+    let served =
+        |backend, ports| ServedBy { network: index(NET), service: &addresses, ports, backend: address(backend) };
     let other = [ServicePort { target: 9090, ..ports[0] }];
     assert!(world.nat.cut(&served(BACKENDS[0], &other), world.now).is_empty(), "of another service");
     world.succeeds(balanced(Algorithm::RoundRobin, &BACKENDS[1..2], &BACKENDS[..1], &[]));
@@ -166,6 +172,6 @@ fn backends_change_under_open_connections() {
     }
     world.succeeds(balanced(Algorithm::RoundRobin, &[], &BACKENDS, &[]));
     assert_eq!(world.send("tcp A:4000 > 10.9.0.100:80 S"), "self", "which resets it");
-    assert!(world.nat.table().flows_of(address("10.9.0.11")) > 300);
+    assert!(world.nat.table().flows_of(Zone::Shared, address("10.9.0.11")) > 300);
     assert!(world.flows().iter().all(|flow| flow.original.protocol() == Protocol::UDP));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Fragment, Headers, NetworkIndex, PacketMut, Timestamp, checksum, offload};
-use vswitch_nat::rules::{NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
+use vswitch_nat::rules::{Addresses, NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, Limits, Timeouts};
 use vswitch_nat::translate::FragmentLimits;
 use vswitch_nat::{Context, Decision, Nat, Rules, RulesSpec};
@@ -32,6 +32,7 @@ pub(crate) fn publish(text: &str) -> Publish {
     let mut parts: Vec<&str> = ports.split(':').collect();
     let host = (parts.len() == 4).then(|| address(parts.remove(0)));
     Publish {
+        network: None,
         transport: match transport {
             "tcp" => Transport::Tcp,
             "udp" => Transport::Udp,
@@ -53,7 +54,7 @@ pub(crate) fn spec(publishes: &[&str]) -> RulesSpec {
     };
     let network = |leg, reach, subnets| {
         let Leg::Inside(index) = leg else { panic!("the uplink is no network") };
-        NetworkSpec { index, subnets, reach }
+        NetworkSpec { index, subnets, reach, addresses: Addresses::Shared }
     };
     let (masquerade, routed) = (Translation::Masquerade, Translation::Routed);
     let both = vec![subnet("10.9.0.0/24", "GW", masquerade), subnet("fd00:9::/64", "GW6", masquerade)];
@@ -139,6 +140,7 @@ impl World {
                         self.inspect(egress, destination, sent);
                         let leg = match egress {
                             Leg::Uplink => "up".to_owned(),
+                            Leg::UplinkOf(network) => format!("up{}", network.value()),
                             Leg::Inside(network) => format!("net{}", network.value()),
                         };
                         format!("{leg}: {}", describe(&sent.bytes))

@@ -82,7 +82,8 @@ pub fn write_advertisement(
     solicited: bool,
 ) -> usize {
     let flags = ROUTER | OVERRIDE | if solicited { SOLICITED } else { 0 };
-    write(packet, (v6::NEIGHBOR_ADVERTISEMENT, flags, OPTION_TARGET_LINK_LAYER), (mac, target), (target, destination))
+    let (kind, option) = (v6::NEIGHBOR_ADVERTISEMENT, OPTION_TARGET_LINK_LAYER);
+    write(packet, &Message { kind, flags, option, mac, target, source: target, destination })
 }
 
 /// The same for a station that is no router.
@@ -97,7 +98,8 @@ pub fn write_host_advertisement(
     solicited: bool,
 ) -> usize {
     let flags = OVERRIDE | if solicited { SOLICITED } else { 0 };
-    write(packet, (v6::NEIGHBOR_ADVERTISEMENT, flags, OPTION_TARGET_LINK_LAYER), (mac, target), (target, destination))
+    let (kind, option) = (v6::NEIGHBOR_ADVERTISEMENT, OPTION_TARGET_LINK_LAYER);
+    write(packet, &Message { kind, flags, option, mac, target, source: target, destination })
 }
 
 /// Writes an IPv6 packet with a neighbor solicitation into `packet` and returns its length in bytes: who has `target`?
@@ -106,8 +108,8 @@ pub fn write_host_advertisement(
 /// # Panics
 /// When `packet` is shorter than 72 bytes.
 pub fn write_solicitation(packet: &mut [u8], mac: MacAddr, source: Ipv6Addr, target: Ipv6Addr) -> usize {
-    let kind = (v6::NEIGHBOR_SOLICITATION, 0, OPTION_SOURCE_LINK_LAYER);
-    write(packet, kind, (mac, target), (source, solicited_node(target)))
+    let (kind, option) = (v6::NEIGHBOR_SOLICITATION, OPTION_SOURCE_LINK_LAYER);
+    write(packet, &Message { kind, flags: 0, option, mac, target, source, destination: solicited_node(target) })
 }
 
 /// The solicited-node multicast group of an address (RFC 4291 section 2.7.1).
@@ -117,12 +119,19 @@ pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | o[13] as u16, (o[14] as u16) << 8 | o[15] as u16)
 }
 
-fn write(
-    packet: &mut [u8],
-    (kind, flags, option): (u8, u32, u8),
-    (mac, target): (MacAddr, Ipv6Addr),
-    (source, destination): (Ipv6Addr, Ipv6Addr),
-) -> usize {
+/// A message with its option.
+struct Message {
+    kind: u8,
+    flags: u32,
+    option: u8,
+    mac: MacAddr,
+    target: Ipv6Addr,
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+}
+
+fn write(packet: &mut [u8], message: &Message) -> usize {
+    let &Message { kind, flags, option, mac, target, source, destination } = message;
     const PAYLOAD: u16 = 32;
     ipv6::write(packet, PAYLOAD, ipv4::protocol::ICMPV6, HOP_LIMIT, source, destination);
     let message = &mut packet[ipv6::HEADER_LEN..ipv6::HEADER_LEN + LEN_WITH_OPTION];

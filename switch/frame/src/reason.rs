@@ -129,6 +129,11 @@ impl<R: Reason, const N: usize> Tally<R, N> {
         self.counts[reason.place()] += times;
     }
 
+    /// Adds what somebody else counted.
+    pub fn add_all(&mut self, other: &Tally<R, N>) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+    }
+
     /// How often this one happened.
     #[must_use]
     pub fn of(&self, reason: R) -> u64 {

@@ -216,3 +216,49 @@ fn threads_leave_map_and_ledger_agreeing() {
     }
     assert_eq!(fdb.stats().entries, 0);
 }
+
+/// While stations move between ports, are pushed out by others and forgotten with their port, the map and the ledger say the same,
+/// no lookup finds a port that nobody learned, and a port that was forgotten last holds nothing. (Under Miri, too: `tests/threads`.)
+#[test]
+fn threads_change_it_together() {
+    let (rounds, fdb) = (if cfg!(miri) { 6 } else { 300 }, fdb(4));
+    let learners = [port(1), port(2)];
+    std::thread::scope(|scope| {
+        for learner in learners {
+            let fdb = &fdb;
+            scope.spawn(move || {
+                let mut cache = Cache::new();
+                for round in 0..rounds {
+                    cache.begin(fdb, at(round));
+                    for number in 0..6 {
+                        let _ = cache.learn(fdb, key(number), learner, at(round));
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for round in 0..rounds {
+                fdb.forget_port(learners[0]);
+                fdb.sweep(at(round));
+                assert!(fdb.flush_network(NET) <= 4);
+            }
+        });
+        let mut cache = Cache::new();
+        for round in 0..rounds {
+            cache.begin(&fdb, at(round));
+            for number in 0..6 {
+                let found = cache.lookup(&fdb, key(number), at(round));
+                assert!(found.is_none_or(|port| learners.contains(&port)), "{found:?}");
+            }
+            assert!(fdb.stats().entries <= 4);
+        }
+    });
+    let last = at(rounds - 1);
+    let held = |port| fdb.entries(NET, last).iter().filter(|entry| entry.port == port).count();
+    for learner in learners {
+        assert_eq!(held(learner), fdb.count_of(learner));
+    }
+    fdb.forget_port(learners[0]);
+    assert_eq!((held(learners[0]), fdb.count_of(learners[0])), (0, 0));
+    assert_eq!(usize::try_from(fdb.stats().entries).unwrap(), fdb.count_of(learners[1]));
+}

@@ -1,9 +1,12 @@
 //! The far side of the sockets uplink: what containers send there goes on over ordinary sockets of the host.
 //!
-//! It is the only port of the uplink's network. A frame that the router sends there is taken apart at once, on the worker
-//! that forwards it; what the host's sockets receive is made into frames when the port's own worker is woken. All sockets
-//! are in one poll ([`super::reactor`]). Its watch is edge-triggered, so a receive that comes back short has emptied the poll
-//! and every socket.
+//! A frame that the router sends there is taken apart at once, on the worker that forwards it; what the host's sockets receive is
+//! made into frames when the port's own worker is woken. All sockets are in one poll ([`super::reactor`]). Its watch is
+//! edge-triggered, so a receive that comes back short has emptied the poll and every socket.
+//!
+//! The uplink's network has several of these, each a port with a MAC address of its own, engines, sockets and a lock: as many as
+//! there are workers ([`super::host_gateways`]), each for some of the addresses inside, and one for each network that has addresses
+//! of its own. The router chooses among them ([`crate::router::Peers`]), so nothing is shared by all that leaves.
 //!
 //! ```text
 //!  worker ─ send ──────►┐                     ┌──► TCP, UDP, ping sockets
@@ -19,13 +22,14 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{FrameBuf, L3, MacAddr, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkRef, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::datagram::{DatagramLimits, Filter, Listener};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{StreamLimits, StreamRecord};
 
-use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup};
+use super::budget::Budget;
+use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup, SpareSockets};
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use super::streams::{StreamShell, StreamStats};
@@ -34,7 +38,7 @@ use crate::clock::Clock;
 use crate::shared::FairMutex;
 
 /// What a gateway is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HostGatewaySettings {
     /// Bounds and timers of datagrams.
     pub datagrams: DatagramLimits,
@@ -48,6 +52,12 @@ pub struct HostGatewaySettings {
     pub mac: MacAddr,
     /// The router's there.
     pub router: MacAddr,
+    /// The network that it serves, if that is one alone, whose addresses are its own.
+    pub network: Option<NetworkRef>,
+    /// What its sockets are taken from, if it shares that with other gateways.
+    pub budget: Option<Budget>,
+    /// Sockets for echo requests, for a host that lets this process open none.
+    pub spares: SpareSockets,
 }
 
 /// A port of the host that leads inside.
@@ -86,7 +96,7 @@ pub enum Clients {
 
 /// A published port, to be closed by this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPortId(u32);
+pub struct HostPortId(pub(super) u32);
 
 /// What a gateway counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,16 +107,30 @@ pub struct HostGatewayStats {
     pub streams: StreamStats,
 }
 
+impl HostGatewayStats {
+    /// Adds what another gateway counted.
+    pub fn add(&mut self, other: &HostGatewayStats) {
+        self.datagrams.flows.add(&other.datagrams.flows);
+        self.datagrams.fragments.add(&other.datagrams.fragments);
+        self.datagrams.shell.add(&other.datagrams.shell);
+        self.streams.flows.add(&other.streams.flows);
+        self.streams.refused_clients += other.streams.refused_clients;
+    }
+}
+
 /// The gateway. Clones are the same one: control keeps one, a port has another.
 #[derive(Debug, Clone)]
 pub struct HostGateway(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    mac: MacAddr,
+    network: Option<NetworkRef>,
     state: FairMutex<State>,
     reactor: Reactor,
     clock: Clock,
     next_port: AtomicU32,
+    step: u32,
 }
 
 #[derive(Debug)]
@@ -122,14 +146,42 @@ impl HostGateway {
     /// # Errors
     /// When the kernel has no descriptor left.
     pub fn new(settings: HostGatewaySettings, seed: u64) -> io::Result<HostGateway> {
+        HostGateway::numbering(settings, seed, 1, 1)
+    }
+
+    /// The same, whose published ports have the numbers `first`, `first + step` and so on.
+    pub(super) fn numbering(
+        settings: HostGatewaySettings,
+        seed: u64,
+        first: u32,
+        step: u32,
+    ) -> io::Result<HostGateway> {
         let (reactor, turns) = Reactor::new()?;
-        let HostGatewaySettings { datagrams: limits, streams, destinations, filter, mac, router } = settings;
+        let HostGatewaySettings {
+            datagrams: limits,
+            streams,
+            destinations,
+            filter,
+            mac,
+            router,
+            network,
+            budget,
+            spares,
+        } = settings;
         let link = Link { own: mac, peer: router };
-        let datagrams = DatagramShell::new(Setup { limits, destinations, filter, link, seed });
-        let streams = StreamShell::new((streams, destinations), link, reactor.registry(), seed)?;
+        let setup = Setup { limits, destinations, filter, link, seed, budget: budget.clone(), spares };
+        let datagrams = DatagramShell::new(setup);
+        let streams = StreamShell::new(streams, destinations, link, reactor.registry(), seed, budget)?;
         let state = FairMutex::new(State { turns, datagrams, streams });
-        let inner = Inner { state, reactor, clock: Clock::start(), next_port: AtomicU32::new(1) };
+        let inner =
+            Inner { mac, network, state, reactor, clock: Clock::start(), next_port: AtomicU32::new(first), step };
         Ok(HostGateway(Arc::new(inner)))
+    }
+
+    /// The network that it serves, if that is one alone.
+    #[must_use]
+    pub fn network(&self) -> Option<NetworkRef> {
+        self.0.network
     }
 
     /// Takes a UDP port of the host; what comes to it goes inside from now on.
@@ -137,7 +189,7 @@ impl HostGateway {
     /// # Errors
     /// When it cannot be watched.
     pub fn publish_datagrams(&self, port: HostPort) -> io::Result<HostPortId> {
-        let number = self.0.next_port.fetch_add(1, Relaxed);
+        let number = self.0.next_port.fetch_add(self.0.step, Relaxed);
         let HostPort { socket, target, gateway, clients } = port;
         let shown = PublishedAs { gateway, always_gateway: clients == Clients::Gateway };
         self.0.state.lock().datagrams.publish(self.0.reactor.registry(), Listener(number), socket, target, shown)?;
@@ -150,7 +202,7 @@ impl HostGateway {
     /// # Errors
     /// When it cannot be watched.
     pub fn publish_streams(&self, port: HostPort) -> io::Result<HostPortId> {
-        let number = self.0.next_port.fetch_add(1, Relaxed);
+        let number = self.0.next_port.fetch_add(self.0.step, Relaxed);
         let HostPort { socket, target, gateway, clients } = port;
         let shown = PublishedAs { gateway, always_gateway: clients == Clients::Gateway };
         self.0.state.lock().streams.publish(number, socket, target, shown)?;
@@ -198,16 +250,17 @@ impl HostGateway {
         state.datagrams.set_networks(networks);
     }
 
-    /// Takes sockets for echo requests, for a host that lets this process open none.
-    pub fn lend_ping_sockets(&self, ipv6: bool, sockets: Vec<OwnedFd>) {
-        self.0.state.lock().datagrams.lend(ipv6, sockets);
-    }
-
     /// Everything that is counted.
     #[must_use]
     pub fn stats(&self) -> HostGatewayStats {
         let state = self.0.state.lock();
         HostGatewayStats { datagrams: state.datagrams.stats(), streams: state.streams.stats() }
+    }
+
+    /// Keeps everybody else out, as a worker does that is busy with it.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop {
+        self.0.state.lock()
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -221,7 +274,9 @@ impl HostGateway {
         let mut state = inner.state.lock();
         for &index in indices {
             let buffer = &mut buffers[usize::from(index)];
-            if !matches!(buffer.packet().l3(), L3::Ipv4 | L3::Ipv6) {
+            let packet = buffer.packet();
+            // What is for another gateway has another one's addresses, perhaps.
+            if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) || packet.addresses().0 != inner.mac {
                 continue;
             }
             if buffer.packet().protocol() == protocol::TCP {

@@ -1,7 +1,9 @@
 //! Ports: where frames come from and go to.
 
+mod budget;
 mod datagrams;
 mod host_gateway;
+mod host_gateways;
 mod memory;
 mod pieces;
 mod reactor;
@@ -18,10 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 use rustix::io::Errno;
 use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, PortId};
 
-pub use datagrams::{DatagramStats, ShellCounters};
+pub use budget::Budget;
+pub use datagrams::{DatagramStats, ShellCounters, SpareSockets};
 pub use host_gateway::{
     Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,
 };
+pub use host_gateways::HostGateways;
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream};
 pub use streams::StreamStats;
@@ -191,6 +195,16 @@ impl Port {
     pub const fn service(&self) -> Option<&ServicePort> {
         match &self.device {
             PortDevice::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// What serves networks with sockets of the host.
+    #[inline]
+    #[must_use]
+    pub const fn host_gateway(&self) -> Option<&HostGateway> {
+        match &self.device {
+            PortDevice::Host(gateway) => Some(gateway),
             _ => None,
         }
     }

@@ -85,7 +85,7 @@ impl RouteContext<'_> {
             Err(refusal) => refusal,
         };
         // RFC 5508 REQ-8 is about senders inside; strangers are not told how full the table is.
-        let stranger = matches!(cause, Cause::Nat(_)) && self.plan.leg(ingress.network.index) == Leg::Uplink;
+        let stranger = matches!(cause, Cause::Nat(_)) && self.plan.leg(ingress.network.index).is_uplink();
         if let Some(error) = told.filter(|_| !stranger) {
             self.answer(error, ingress, frame, spare);
         }
@@ -101,7 +101,11 @@ impl RouteContext<'_> {
     ) -> Result<Option<Verdict>, Refusal> {
         let (packet, network) = (frame.buffer.packet(), ingress.network);
         check(&network.interface, &packet)?;
-        let context = Context { rules: &self.plan.rules, ingress: self.plan.leg(network.index), now: self.now };
+        let leg = match (self.plan.leg(network.index), ingress.on_behalf_of) {
+            (Leg::Uplink, Some(network)) => Leg::UplinkOf(network),
+            (leg, _) => leg,
+        };
+        let context = Context { rules: &self.plan.rules, ingress: leg, now: self.now };
         let path = match found.unwrap_or_else(|| self.router.nat.lookup(&context, &packet))? {
             Decision::Forward(path) => path,
             Decision::ToSelf => return Ok(None),
@@ -113,14 +117,11 @@ impl RouteContext<'_> {
         if isolates && !path.is_by_published_port(&self.plan.rules) {
             return Err(DropReason::Isolated.into());
         }
-        let peer = self.plan.peer.filter(|_| path.egress() == Leg::Uplink);
+        let peer = self.plan.peer(path.egress(), || path.source(packet.ip_addresses().0))?;
         let hop = match peer {
             // It speaks for gateways, too, whose addresses lie inside.
-            Some(_) => Hop { leg: Leg::Uplink, neighbour: path.destination() },
-            None => {
-                let hop = self.plan.routes.lookup(path.destination()).filter(|hop| hop.leg == path.egress());
-                hop.ok_or(RouteDrop::NoRoute)?
-            }
+            Some(_) => Hop { leg: path.egress(), neighbour: path.destination() },
+            None => self.plan.next_hop(path.egress(), path.destination()).ok_or(RouteDrop::NoRoute)?,
         };
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
         let out = out.ok_or(RouteDrop::NoRoute)?;
@@ -277,7 +278,12 @@ impl RouteContext<'_> {
             };
             buffer.fill_with(&held.packet.view());
             let mut frame = BurstFrame { buffer, index };
-            if let Err(refusal) = self.pass(Ingress { port: None, network }, &mut frame, spare, None) {
+            let on_behalf_of = match held.ingress {
+                Leg::UplinkOf(network) => Some(network),
+                Leg::Uplink | Leg::Inside(_) => None,
+            };
+            let ingress = Ingress { port: None, network, on_behalf_of };
+            if let Err(refusal) = self.pass(ingress, &mut frame, spare, None) {
                 self.router.count(refusal.cause);
             }
         }

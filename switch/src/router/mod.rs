@@ -19,15 +19,17 @@ mod tick;
 
 pub use tick::Chores;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, Weak};
 
 use vswitch_frame::reason::SharedTally;
 use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, OwnedPacket, PortId, Timestamp};
-use vswitch_nat::route::{ErrorLimiter, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
+use vswitch_nat::route::{ErrorLimiter, Hop, Interface, Neighbours, Route, RouteDrop, RouteTable, Sources};
 use vswitch_nat::rules::{BackendFlows, PeeringSpec, PeeringTraffic, PolicyHits, PolicySpec, ServiceSpec};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, TableCounters};
-use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec};
+use vswitch_nat::{Nat, NatDrop, Rules, RulesError, RulesSpec, Zone};
 
 use crate::Gateway;
 use crate::port::Port;
@@ -40,8 +42,8 @@ use crate::verdict::Cause;
 pub struct RouterConfig {
     /// The network that leads outside, if any. Its gateway is the switch's own leg on it.
     pub uplink: Option<NetworkIndex>,
-    /// The one station on the uplink that everything goes to; without it next hops are asked for.
-    pub peer: Option<MacAddr>,
+    /// The stations on the uplink that everything goes to; without any, next hops are asked for.
+    pub peers: Peers,
     /// What is translated.
     pub rules: RulesSpec,
     /// Every route, connected subnets included.
@@ -64,13 +66,50 @@ impl RouterConfig {
     }
 }
 
+/// The stations on a trusted uplink.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// What packets of networks that share a zone go to: the one that [`Peers::shard`] names.
+    pub shared: Vec<MacAddr>,
+    /// Of each network with addresses of its own.
+    pub own: Vec<(NetworkIndex, MacAddr)>,
+}
+
+impl Peers {
+    /// Which of `count` serves an address inside. Neighbouring addresses take turns; the addresses that an endpoint has of both
+    /// families mostly end alike, and so are served together.
+    #[must_use]
+    pub fn shard(inside: IpAddr, count: usize) -> usize {
+        let last = match inside {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        usize::from(last).checked_rem(count).unwrap_or(0)
+    }
+
+    /// Whom a packet from `inside` that leaves by `leg` goes to.
+    fn of(&self, leg: Leg, inside: IpAddr) -> Option<MacAddr> {
+        match leg {
+            Leg::Uplink => self.shared.get(Peers::shard(inside, self.shared.len())).copied(),
+            Leg::UplinkOf(network) => self.own.iter().find(|(of, _)| *of == network).map(|(_, mac)| *mac),
+            Leg::Inside(_) => None,
+        }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.own.is_empty()
+    }
+}
+
 /// A checked [`RouterConfig`], part of a snapshot.
 #[derive(Debug)]
 pub struct Plan {
     pub(crate) uplink: Option<NetworkIndex>,
-    pub(crate) peer: Option<MacAddr>,
+    pub(crate) peers: Peers,
     pub(crate) rules: Rules,
-    pub(crate) routes: RouteTable,
+    routes: RouteTable,
+    /// Of networks with addresses of their own.
+    own_routes: BTreeMap<NetworkIndex, RouteTable>,
 }
 
 impl TryFrom<RouterConfig> for Plan {
@@ -78,7 +117,17 @@ impl TryFrom<RouterConfig> for Plan {
 
     fn try_from(config: RouterConfig) -> Result<Plan, RulesError> {
         let rules = Rules::try_from(config.rules)?;
-        Ok(Plan { uplink: config.uplink, peer: config.peer, rules, routes: RouteTable::new(&config.routes) })
+        let mut own: BTreeMap<NetworkIndex, Vec<Route>> = BTreeMap::new();
+        let mut shared = Vec::new();
+        for route in config.routes {
+            match rules.zone(route.leg) {
+                Zone::Shared => shared.push(route),
+                Zone::Own(network) => own.entry(network).or_default().push(route),
+            }
+        }
+        let own_routes = own.iter().map(|(network, routes)| (*network, RouteTable::new(routes))).collect();
+        let (uplink, peers, routes) = (config.uplink, config.peers, RouteTable::new(&shared));
+        Ok(Plan { uplink, peers, rules, routes, own_routes })
     }
 }
 
@@ -91,9 +140,29 @@ impl Plan {
     /// The network behind a leg.
     pub(crate) const fn network(&self, leg: Leg) -> Option<NetworkIndex> {
         match leg {
-            Leg::Uplink => self.uplink,
+            Leg::Uplink | Leg::UplinkOf(_) => self.uplink,
             Leg::Inside(network) => Some(network),
         }
+    }
+
+    /// Where what leaves by `leg` for `destination` goes next.
+    pub(crate) fn next_hop(&self, leg: Leg, destination: IpAddr) -> Option<Hop> {
+        let routes = match self.rules.zone(leg) {
+            Zone::Shared => &self.routes,
+            Zone::Own(network) => self.own_routes.get(&network)?,
+        };
+        routes.lookup(destination).filter(|hop| hop.leg == leg)
+    }
+
+    /// The station of a trusted uplink that a packet from `inside` goes to; `None` where next hops are asked for.
+    ///
+    /// # Errors
+    /// When the uplink is trusted, and nobody there serves the network (yet).
+    pub(crate) fn peer(&self, leg: Leg, inside: impl FnOnce() -> IpAddr) -> Result<Option<MacAddr>, RouteDrop> {
+        if !leg.is_uplink() || self.peers.is_empty() {
+            return Ok(None);
+        }
+        self.peers.of(leg, inside()).ok_or(RouteDrop::NoRoute).map(Some)
     }
 }
 
@@ -220,7 +289,7 @@ impl Router {
         self.epoch.fetch_add(1, std::sync::atomic::Ordering::Release);
     }
 
-    pub(crate) fn error_allowed(&self, destination: std::net::IpAddr, now: Timestamp) -> bool {
+    pub(crate) fn error_allowed(&self, destination: IpAddr, now: Timestamp) -> bool {
         lock(&self.limiter).allows(destination, now)
     }
 }
@@ -231,6 +300,8 @@ pub(crate) struct Ingress<'a> {
     /// By which port; `None` for what was kept since, and whose sender is not told what becomes of it.
     pub(crate) port: Option<PortId>,
     pub(crate) network: &'a Network,
+    /// The network that it is of, where it came by an uplink and from what serves that one alone.
+    pub(crate) on_behalf_of: Option<NetworkIndex>,
 }
 
 /// A frame of a burst.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use vswitch_frame::vlan::VlanTag;
 use vswitch_frame::{EtherType, Offload, Timestamp};
 use vswitch_nat::route::{IcmpError, RouteDrop, Sender};
-use vswitch_nat::table::Leg;
 use vswitch_nat::translate::CutOff;
 
 use super::Waiting;
@@ -131,12 +130,13 @@ impl Chores {
         let Some(network) = plan.network(cut.leg).and_then(|index| snapshot.network(index)) else { return };
         let Some(gateway) = &network.config.gateway else { return };
         let (client, _) = cut.reset.to;
-        let mac = match plan.peer.filter(|_| cut.leg == Leg::Uplink) {
-            Some(peer) => Some(peer),
-            None => {
-                let hop = plan.routes.lookup(client).filter(|hop| hop.leg == cut.leg);
+        let (service, _) = cut.reset.from;
+        let mac = match plan.peer(cut.leg, || service) {
+            Ok(None) => {
+                let hop = plan.next_hop(cut.leg, client);
                 hop.and_then(|hop| lock(&network.neighbours).known(hop.neighbour, now)).map(|(mac, _)| mac)
             }
+            peer => peer.ok().flatten(),
         };
         let port = mac.and_then(|mac| datapath.fdb.lookup(FdbKey::new(network.index, mac), now));
         if let (Some(mac), Some(port)) = (mac, port)
@@ -173,14 +173,15 @@ mod tests {
 
     use super::*;
     use crate::pipeline::Pipeline;
-    use crate::router::RouterConfig;
+    use crate::router::{Peers, RouterConfig};
     use crate::sys::burst::Burst;
     use crate::{
         Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
     };
     use vswitch_frame::{FrameBuf, MacAddr, NetworkIndex, Offload, PortId};
     use vswitch_nat::route::Route;
-    use vswitch_nat::rules::{NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
+    use vswitch_nat::rules::{Addresses, NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
+    use vswitch_nat::table::Leg;
 
     const GATEWAYS: [Ipv4Addr; 3] =
         [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1), Ipv4Addr::new(203, 0, 113, 1)];
@@ -214,13 +215,15 @@ mod tests {
             };
             let network = |at: usize, net| {
                 let subnets = vec![subnet(net, GATEWAYS[at])];
-                NetworkSpec { index: networks[at], subnets, reach: Reach::Uplink }
+                NetworkSpec { index: networks[at], subnets, reach: Reach::Uplink, addresses: Addresses::Shared }
             };
             let networks_inside = vec![network(0, "10.1.0.0/24"), network(1, "10.2.0.0/24")];
             let external = vec![GATEWAYS[2].into()];
             let rules = RulesSpec { networks: networks_inside, external, ..RulesSpec::default() };
             let routes = vec![Route { destination: "0.0.0.0/0".parse().unwrap(), leg: Leg::Uplink, via: None }];
-            datapath.set_router(Some(RouterConfig { uplink: Some(networks[2]), peer: None, rules, routes })).unwrap();
+            datapath
+                .set_router(Some(RouterConfig { uplink: Some(networks[2]), peers: Peers::default(), rules, routes }))
+                .unwrap();
             let pipeline = Pipeline::new(Arc::clone(&datapath), 0);
             let outside = plug(&datapath, networks[2], None).1;
             World { datapath, pipeline, networks, _outside: outside }

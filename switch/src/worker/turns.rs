@@ -42,6 +42,19 @@ pub(super) enum SourceId {
     Vtep(VtepId),
 }
 
+/// How a source was served.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Served {
+    /// How many frames came.
+    pub(super) frames: usize,
+    /// What is left.
+    pub(super) left: Left,
+    /// From when.
+    pub(super) start: u64,
+    /// Until when.
+    pub(super) now: u64,
+}
+
 /// Queues of sources that may have frames.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -156,8 +169,8 @@ impl Turns {
         }
     }
 
-    /// A source was served from `start` to `now`: so many frames came, and this is left.
-    pub(super) fn served(&mut self, id: SourceId, (frames, left): (usize, Left), (start, now): (u64, u64)) {
+    /// A source was served.
+    pub(super) fn served(&mut self, id: SourceId, Served { frames, left, start, now }: Served) {
         let most = self.most;
         let source = self.source(id);
         if frames > 0 {
@@ -243,6 +256,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const fn briefly(frames: usize, left: Left) -> Served {
+        Served { frames, left, start: 0, now: 1 }
+    }
+
     const MOST: usize = 64;
 
     fn port(index: u32) -> SourceId {
@@ -302,7 +319,8 @@ mod tests {
                     (1, Left::Nothing)
                 }
             };
-            self.turns.served(id, (frames, left), (start, self.now));
+            let now = self.now;
+            self.turns.served(id, Served { frames, left, start, now });
             true
         }
     }
@@ -347,7 +365,7 @@ mod tests {
         for _ in 0..100 {
             turns.arrived(port(1), now);
             let turn = turns.next_light().or_else(|| turns.next_heavy()).unwrap();
-            turns.served(turn.0, (MOST, Left::Nothing), (now, now + 60_000));
+            turns.served(turn.0, Served { frames: MOST, left: Left::Nothing, start: now, now: now + 60_000 });
             now += 70_000;
         }
         turns.arrived(port(1), now);
@@ -372,7 +390,7 @@ mod tests {
         assert!(turns.next_light().is_some());
         turns.failed(port(1));
         let (id, _) = turns.next_heavy().unwrap();
-        turns.served(id, (1, Left::Nothing), (0, 1));
+        turns.served(id, briefly(1, Left::Nothing));
         assert!(turns.is_empty());
     }
 
@@ -381,11 +399,11 @@ mod tests {
     fn unsure() {
         let mut turns = Turns::new(MOST);
         for (after, again) in [(None, true), (Some(Left::Nothing), false), (Some(Left::More), false)] {
-            turns.served(port(1), (3, Left::Unknown), (0, 1));
-            turns.served(port(1), (3, Left::Unknown), (0, 1));
+            turns.served(port(1), briefly(3, Left::Unknown));
+            turns.served(port(1), briefly(3, Left::Unknown));
             assert!(turns.is_empty());
             if let Some(left) = after {
-                turns.served(port(1), (0, left), (0, 1));
+                turns.served(port(1), briefly(0, left));
             }
             assert_eq!(turns.next_unsure().is_some(), again, "{after:?}");
             assert_eq!(turns.next_unsure(), None);
@@ -398,7 +416,7 @@ mod tests {
         let mut turns = Turns::new(MOST);
         let vtep = SourceId::Vtep(VtepId::new(3));
         for id in [port(1), vtep] {
-            turns.served(id, (MOST, Left::More), (0, 50_000_000));
+            turns.served(id, Served { frames: MOST, left: Left::More, start: 0, now: 50_000_000 });
             turns.forget(id);
         }
         assert_eq!((turns.next_light(), turns.next_heavy()), (None, None));

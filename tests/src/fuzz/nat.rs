@@ -8,12 +8,16 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, Packet, PacketMut, Timestamp};
 use vswitch_nat::proxy::datagram::wire::{self, Link, Notice};
-use vswitch_nat::proxy::datagram::{Arrival, ClientAddressing, DatagramLimits, Datagrams, Filter, Heard, Listener};
+use vswitch_nat::proxy::datagram::{
+    Arrival, ClientAddressing, DatagramLimits, Datagrams, Filter, Heard, Listener, Report,
+};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyLimits};
 use vswitch_nat::proxy::shares::Owner;
 use vswitch_nat::proxy::stream::{Ending, Ends, HostSide, Readiness, Slot, StreamLimits, Streams};
-use vswitch_nat::rules::{NetworkSpec, Publish, Reach, Rules, RulesSpec, SubnetSpec, Translation, Transport};
+use vswitch_nat::rules::{
+    Addresses, NetworkSpec, Publish, Reach, Rules, RulesSpec, SubnetSpec, Translation, Transport,
+};
 use vswitch_nat::table::{FlowFilter, Leg, Limits};
 use vswitch_nat::translate::FragmentLimits;
 use vswitch_nat::{Context, Decision, Nat};
@@ -31,12 +35,18 @@ fn rules() -> Rules {
         gateway: Some(gateway.parse().unwrap()),
         translation,
     };
-    let network = |index: u16, reach, subnets| NetworkSpec { index: NetworkIndex::new(index), reach, subnets };
+    let network = |index: u16, reach, subnets| NetworkSpec {
+        index: NetworkIndex::new(index),
+        reach,
+        subnets,
+        addresses: Addresses::Shared,
+    };
     let publish = |transport, host: Option<&str>, host_port: &str, target: &str, port: &str| Publish {
         transport,
         host: host.map(|host| host.parse().unwrap()),
         host_ports: host_port.parse().unwrap(),
         target: target.parse().unwrap(),
+        network: None,
         target_ports: port.parse().unwrap(),
     };
     let (masquerade, routed) = (Translation::Masquerade, Translation::Routed);
@@ -209,8 +219,9 @@ pub(super) fn datagram(bytes: &[u8]) {
                 let from = input.one_in(2).then(|| address(&mut input).ip());
                 let notice = Notice { kind: input.byte(), code: input.byte(), rest: input.long() };
                 let length = input.below(600);
-                let about = (from, address(&mut input));
-                engine.report(slot, about, input.take(length), notice, (LINK, now), &mut out).is_ok()
+                let destination = address(&mut input);
+                let report = Report { slot, from, destination, payload: input.take(length), notice };
+                engine.report(&report, LINK, now, &mut out).is_ok()
             }
             (5, _) => {
                 let arrival = Arrival {
@@ -219,9 +230,10 @@ pub(super) fn datagram(bytes: &[u8]) {
                     local: None,
                     target: SocketAddr::new(Ipv4Addr::new(10, 1, 0, 2).into(), 53),
                     shown: shown(&mut input),
+                    length: input.word().into(),
+                    segment: None,
                 };
-                let length = input.word().into();
-                engine.arriving(&arrival, (length, None), LINK, now, &mut out).is_ok()
+                engine.arriving(&arrival, LINK, now, &mut out).is_ok()
             }
             (6, _) => {
                 now = now + Duration::from_secs(input.pick(&[1, 10, 20, 400]));
@@ -324,7 +336,7 @@ pub(super) fn stream(bytes: &[u8]) {
             if let Ok(packet) = PacketMut::admit(&mut bytes, frame.offload)
                 && ends(&packet, packet.view().frame()).is_some()
             {
-                engine.frame(&packet.view(), now, host);
+                engine.frame(&packet.view(), None, now, host);
             }
         };
         match input.below(10) {
@@ -357,7 +369,7 @@ pub(super) fn stream(bytes: &[u8]) {
             8 => (host.mood, host.readable) = (input.byte() % 9, input.word().into()),
             _ => {
                 if input.one_in(4) {
-                    engine.forget_endpoint(Ipv4Addr::new(10, 1, 0, 2).into(), &mut host);
+                    engine.forget_endpoint(None, Ipv4Addr::new(10, 1, 0, 2).into(), &mut host);
                 }
             }
         }

@@ -21,11 +21,11 @@ use vswitch_frame::arp::{self, Arp};
 use vswitch_frame::ndp::{self, Neighbor};
 use vswitch_frame::{Fragment, FrameBuf, Headers, L3, MacAddr, NetworkIndex, Offload, PortId, Timestamp, offload};
 use vswitch_nat::route::Route;
-use vswitch_nat::rules::{NetworkSpec, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport};
+use vswitch_nat::rules::{Addresses, NetworkSpec, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::pipeline::Pipeline;
-use vswitch_switch::router::{Chores, RouterConfig};
+use vswitch_switch::router::{Chores, Peers, RouterConfig};
 use vswitch_switch::sys::burst::Burst;
 use vswitch_switch::{
     Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
@@ -544,6 +544,7 @@ fn router(networks: [NetworkIndex; 5]) -> RouterConfig {
             .map(|(net, gateway)| SubnetSpec { net, gateway: Some(gateway), translation: Translation::Masquerade })
             .collect(),
         reach: if net == Net::Priv { Reach::Internal } else { Reach::Uplink },
+        addresses: Addresses::Shared,
     };
     let publish = PUBLISHED.into_iter().flat_map(|(transport, _, host_port, net, port)| {
         [IpAddr::from(net.v4(2)), net.v6(2).into()].map(|target| Publish {
@@ -551,6 +552,7 @@ fn router(networks: [NetworkIndex; 5]) -> RouterConfig {
             host: None,
             host_ports: host_port.to_string().parse().unwrap(),
             target,
+            network: None,
             target_ports: port.to_string().parse().unwrap(),
         })
     });
@@ -569,7 +571,7 @@ fn router(networks: [NetworkIndex; 5]) -> RouterConfig {
     }
     RouterConfig {
         uplink: Some(networks[Net::World as usize]),
-        peer: None,
+        peers: Peers::default(),
         rules: RulesSpec {
             networks: inside.into_iter().map(spec).collect(),
             external: vec![Net::World.v4(1).into(), Net::World.v6(1).into()],

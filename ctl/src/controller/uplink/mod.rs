@@ -131,17 +131,15 @@ impl Controller {
                 Ok(self.inner.switch.set_router(config)?)
             }
             Some(UplinkState::Packet(packet)) => {
-                let config = router::plan((&packet.uplink, packet.index()), inside, &published, &packet.settings);
-                Ok(self
-                    .inner
-                    .switch
-                    .set_router(Some(config.with_access(peerings, policies).with_services(services)))?)
+                let config = router::plan(&packet.uplink, packet.index(), inside, &published, &packet.settings);
+                let config = config.with_access(peerings, policies).with_services(services);
+                Ok(self.inner.switch.set_router(Some(config))?)
             }
             Some(UplinkState::Sockets(sockets)) => {
-                let config = router::plan_sockets(sockets.index(), inside.clone(), &published, &sockets.settings);
+                let (index, shards) = (sockets.index(), sockets.shards());
+                let config = router::plan_sockets(index, shards, inside.clone(), &published, &sockets.settings);
                 self.inner.switch.set_router(Some(config.with_access(peerings, policies).with_services(services)))?;
-                sockets.follow(&inside.map(|(_, network)| network), &published);
-                Ok(())
+                sockets.follow(&self.inner.switch, &inside, &published)
             }
         }
     }
@@ -163,25 +161,28 @@ impl Controller {
     }
 
     /// Says whose an endpoint's addresses are, before it can send: all endpoints of one container share what one may hold.
-    pub(super) fn assign_addresses(&self, endpoint: &Endpoint) {
+    pub(super) fn assign_addresses(&self, network: NetworkIndex, endpoint: &Endpoint) {
         let number = endpoint.container().unwrap_or(&endpoint.id).number();
         for address in endpoint.addresses() {
-            self.inner.names.assign(address, number);
+            self.inner.names.assign(network, address, number);
             if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
-                sockets.assign(address, number);
+                sockets.assign(network, address, number);
             }
         }
     }
 
-    /// Ends the flows of an address inside, as Docker does when an endpoint goes.
-    pub(super) fn flush_address(&self, address: IpAddr) {
-        self.inner.names.forget_endpoint(address);
-        let filter = FlowFilter { endpoint: Some(address), ..FlowFilter::default() };
-        let ended = self.inner.switch.flush_flows(&filter);
-        if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
-            sockets.forget_endpoint(address);
+    /// Ends the flows of addresses in a network, as Docker does when an endpoint goes. Those of a network that went are over.
+    pub(super) fn flush_addresses(&self, network: Option<NetworkIndex>, addresses: impl Iterator<Item = IpAddr>) {
+        let Some(network) = network else { return };
+        for address in addresses {
+            self.inner.names.forget_endpoint(network, address);
+            let filter = FlowFilter { endpoint: Some(address), network: Some(network), ..FlowFilter::default() };
+            let ended = self.inner.switch.flush_flows(&filter);
+            if let Some(UplinkState::Sockets(sockets)) = &self.inner.uplink {
+                sockets.forget_endpoint(network, address);
+            }
+            tracing::debug!(%address, ended, "flows flushed");
         }
-        tracing::debug!(%address, ended, "flows flushed");
     }
 
     /// Ends the flows of a network that goes.

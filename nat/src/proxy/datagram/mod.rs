@@ -122,6 +122,25 @@ pub struct Arrival {
     pub target: SocketAddr,
     /// As whom the client is shown.
     pub shown: ClientAddressing,
+    /// Bytes of payload.
+    pub length: usize,
+    /// It is a train of datagrams of so many bytes.
+    pub segment: Option<u16>,
+}
+
+/// What somebody said about a packet of a flow.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'p> {
+    /// The flow.
+    pub slot: Slot,
+    /// Who says so; the destination itself if that is nobody.
+    pub from: Option<IpAddr>,
+    /// Where the packet went.
+    pub destination: SocketAddr,
+    /// How its payload began.
+    pub payload: &'p [u8],
+    /// What became of it.
+    pub notice: Notice,
 }
 
 impl Datagrams {
@@ -194,33 +213,30 @@ impl Datagrams {
     pub fn arriving(
         &mut self,
         arrival: &Arrival,
-        (length, segment): (usize, Option<u16>),
         link: Link,
         now: Timestamp,
         out: &mut FrameBuf,
     ) -> Result<(), DatagramDrop> {
+        let &Arrival { target, length, segment, .. } = arrival;
         let written = self.session(arrival, now).and_then(|shown| {
-            let target = arrival.target;
             let fits = wire::write_udp(out, link, shown, target, length, segment, Meta::default());
             if fits { Ok(()) } else { Err(DatagramDrop::TooLong) }
         });
         self.arrived(length, segment, written)
     }
 
-    /// Makes a frame that tells a flow's socket inside what a host on the way, or the host itself, said about a packet to
-    /// `destination` whose payload began with `payload`. `from` is who says so; the destination itself if that is nobody.
+    /// Makes a frame that tells a flow's socket inside what a host on the way, or the host itself, said about a packet.
     ///
     /// # Errors
     /// Why it goes nowhere.
     pub fn report(
         &mut self,
-        slot: Slot,
-        (from, destination): (Option<IpAddr>, SocketAddr),
-        payload: &[u8],
-        notice: Notice,
-        (link, now): (Link, Timestamp),
+        report: &Report<'_>,
+        link: Link,
+        now: Timestamp,
         out: &mut FrameBuf,
     ) -> Result<(), DatagramDrop> {
+        let &Report { slot, from, destination, payload, notice } = report;
         let built = self.table.flow(slot).ok_or(DatagramDrop::NoFlow).and_then(|flow| {
             let shown = match flow.key {
                 Key::Session(_, shown) => shown,
@@ -276,7 +292,7 @@ impl Datagrams {
 
     /// Ends the flows of an address inside that goes.
     pub fn forget_endpoint(&mut self, address: IpAddr) {
-        self.table.owners.forget(address);
+        self.table.owners.forget(None, address);
         self.table.close_if(|flow| flow.inside().ip() == address);
     }
 
@@ -397,7 +413,7 @@ impl Datagrams {
                 let shown = SocketAddr::new(shown, from.port());
                 wire::write_udp(out, link, shown, inside, length, segment, meta)
             }
-            Kind::Echo => wire::write_echo(out, link, shown, inside.ip(), (length, inside.port()), meta),
+            Kind::Echo => wire::write_echo(out, link, shown, inside.ip(), length, inside.port(), meta),
         };
         if !fits {
             return Err(DatagramDrop::TooLong);
@@ -411,7 +427,7 @@ impl Datagrams {
 
     /// The address as which a client is shown.
     fn session(&mut self, arrival: &Arrival, now: Timestamp) -> Result<SocketAddr, DatagramDrop> {
-        let &Arrival { listener, client, local, target, shown } = arrival;
+        let &Arrival { listener, client, local, target, shown, .. } = arrival;
         let now = now.as_secs();
         if let Some(slot) = self.table.find_client(listener, client) {
             self.table.touch(slot, false, now);

@@ -111,6 +111,20 @@ impl DatagramCounters {
         self.drops.add(reason, 1);
     }
 
+    /// Adds what another engine counted.
+    pub fn add(&mut self, other: &DatagramCounters) {
+        self.flows += other.flows;
+        self.opened += other.opened;
+        self.expired += other.expired;
+        self.evicted += other.evicted;
+        for at in 0..2 {
+            self.sent[at] += other.sent[at];
+            self.received[at] += other.received[at];
+        }
+        self.errors += other.errors;
+        self.drops.add_all(&other.drops);
+    }
+
     /// Reasons with their counts, those that happened.
     pub fn drops(&self) -> impl Iterator<Item = (DatagramDrop, u64)> + '_ {
         self.drops.happened()

@@ -167,7 +167,7 @@ impl Table {
         let inside = match key {
             Key::Mapping(_, inside) | Key::Session(inside, _) => inside,
         };
-        let owner = self.owners.of(inside.ip());
+        let owner = self.owners.of(None, inside.ip());
         if self.shares.of(owner) >= self.limits.per_endpoint.max(1) {
             self.evict(owner);
         } else if self.len() >= self.limits.flows.max(1) {

@@ -107,7 +107,7 @@ fn echo(from: &str, to: &str, identifier: u16) -> FrameBuf {
     let kind = if from.is_ipv6() { icmp::v6::ECHO_REQUEST } else { icmp::v4::ECHO_REQUEST };
     icmp::write_header(&mut out.receive_area()[at..at + 8], kind, 0, 3);
     out.receive_area()[at + 8..at + 16].copy_from_slice(b"abcdefgh");
-    assert!(wire::write_echo(&mut out, LINK, from, to, (16, identifier), Meta::default()));
+    assert!(wire::write_echo(&mut out, LINK, from, to, 16, identifier, Meta::default()));
     out
 }
 
@@ -173,16 +173,28 @@ fn reused_slots() {
     world.maps("10.0.0.2:4001", SERVER);
     // A client of another container's published port takes the place.
     let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
-    let arrival =
-        Arrival { listener, client, local: None, target: address("10.0.1.2:5353"), shown: ClientAddressing::Client };
+    let arrival = Arrival {
+        listener,
+        client,
+        local: None,
+        target: address("10.0.1.2:5353"),
+        shown: ClientAddressing::Client,
+        length: 0,
+        segment: None,
+    };
     let now = world.time();
-    world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
+    world.engine.arriving(&arrival, LINK, now, &mut world.out).unwrap();
     let new = world.engine.flow_of_client(listener, client).unwrap();
     assert!(new.index() == old.index() && new != old, "{new:?} {old:?}");
     assert_eq!(world.engine.shape(old), None);
     assert_eq!(world.receives(old, SERVER, b"secret"), Err(DatagramDrop::NoFlow));
     let notice = Notice { kind: icmp::v4::UNREACHABLE, code: 3, rest: 0 };
-    let told = world.engine.report(old, (None, address(SERVER)), b"secret", notice, (LINK, now), &mut world.out);
+    let told = world.engine.report(
+        &Report { slot: old, from: None, destination: address(SERVER), payload: b"secret", notice },
+        LINK,
+        now,
+        &mut world.out,
+    );
     assert_eq!(told, Err(DatagramDrop::NoFlow));
     world.engine.refuse(old);
     assert!(world.engine.shape(new).is_some(), "what was meant for the old flow ends the new one");
@@ -238,7 +250,7 @@ fn eviction() {
 fn shares_of_a_container() {
     let mut world = World::new(DatagramLimits { flows: 8, per_endpoint: 4, ..DatagramLimits::default() });
     for address in ["10.0.0.2", "fd00::2"] {
-        world.engine.owners().assign(address.parse().unwrap(), 1);
+        world.engine.owners().assign(None, address.parse().unwrap(), 1);
     }
     let first: Vec<_> = (1..=4).map(|port| world.maps(&format!("10.0.0.2:{port}"), SERVER)).collect();
     world.now += 1;
@@ -287,10 +299,18 @@ fn sessions() {
     let mut world = World::new(DatagramLimits::default());
     let (listener, client) = (Listener(3), address("198.51.100.5:5000"));
     let local = Some("203.0.113.1".parse().unwrap());
-    let arrival = Arrival { listener, client, local, target: address(INSIDE), shown: ClientAddressing::Client };
+    let arrival = Arrival {
+        listener,
+        client,
+        local,
+        target: address(INSIDE),
+        shown: ClientAddressing::Client,
+        length: 0,
+        segment: None,
+    };
     let at = wire::udp_header_len(false);
     world.out.receive_area()[at..at + 2].copy_from_slice(b"hi");
-    world.engine.arriving(&arrival, (2, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+    world.engine.arriving(&Arrival { length: 2, ..arrival }, LINK, Timestamp::ZERO, &mut world.out).unwrap();
     assert_eq!(world.shown(b"hi"), (client.to_string(), INSIDE.to_owned()));
     let (_, by, to) = world.sends(INSIDE, "198.51.100.5:5000", b"back").unwrap();
     assert_eq!((by, to), (By::Published { listener, local }, client));
@@ -300,8 +320,16 @@ fn sessions() {
     let mut seen = Vec::new();
     for port in [6000, 6001, 6000] {
         let client = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
-        let arrival = Arrival { listener, client, local: None, target: address(INSIDE), shown: gateway };
-        world.engine.arriving(&arrival, (0, None), LINK, Timestamp::ZERO, &mut world.out).unwrap();
+        let arrival = Arrival {
+            listener,
+            client,
+            local: None,
+            target: address(INSIDE),
+            shown: gateway,
+            length: 0,
+            segment: None,
+        };
+        world.engine.arriving(&arrival, LINK, Timestamp::ZERO, &mut world.out).unwrap();
         let (shown, _) = world.shown(b"");
         assert_eq!(world.sends(INSIDE, &shown, b"").unwrap().2, client);
         seen.push(shown);
@@ -355,7 +383,12 @@ fn errors() {
     let router = Some("203.0.113.254".parse().unwrap());
     world
         .engine
-        .report(slot, (router, address(SERVER)), b"payload", notice, (LINK, Timestamp::ZERO), &mut world.out)
+        .report(
+            &Report { slot, from: router, destination: address(SERVER), payload: b"payload", notice },
+            LINK,
+            Timestamp::ZERO,
+            &mut world.out,
+        )
         .unwrap();
     let headers = Headers::parse(world.out.frame()).unwrap();
     assert_eq!(headers.source_v4(world.out.frame()).to_string(), "203.0.113.254");
@@ -369,15 +402,20 @@ fn errors() {
     let link_local = Some("127.0.0.1".parse().unwrap());
     world
         .engine
-        .report(slot, (link_local, address(SERVER)), &[9; 2000], notice, (LINK, Timestamp::ZERO), &mut world.out)
+        .report(
+            &Report { slot, from: link_local, destination: address(SERVER), payload: &[9; 2000], notice },
+            LINK,
+            Timestamp::ZERO,
+            &mut world.out,
+        )
         .unwrap();
     let headers = Headers::parse(world.out.frame()).unwrap();
     assert_eq!(headers.source_v4(world.out.frame()).to_string(), "192.0.2.1");
     assert!(world.out.len() <= 14 + 576);
     assert_eq!(world.engine.counters().errors, 2);
     // One about a datagram that was never sent is forged.
-    let about = (None, address("192.0.2.1:8"));
-    let forged = world.engine.report(slot, about, b"x", notice, (LINK, Timestamp::ZERO), &mut world.out);
+    let forged = Report { slot, from: None, destination: address("192.0.2.1:8"), payload: b"x", notice };
+    let forged = world.engine.report(&forged, LINK, Timestamp::ZERO, &mut world.out);
     assert_eq!(forged, Err(DatagramDrop::Unsolicited));
 }
 
@@ -548,9 +586,9 @@ proptest! {
                 _ => {
                     let (listener, client) = (Listener(host.into()), SocketAddr::new([198, 51, 100, 5].into(), port));
                     let target = address(&inside(53));
-                    let arrival = Arrival { listener, client, local: None, target, shown: ClientAddressing::Client };
+                    let arrival = Arrival { listener, client, local: None, target, shown: ClientAddressing::Client, length: 0, segment: None };
                     let now = world.time();
-                    world.engine.arriving(&arrival, (0, None), LINK, now, &mut world.out).unwrap();
+                    world.engine.arriving(&arrival, LINK, now, &mut world.out).unwrap();
                     let slot = world.engine.flow_of_client(listener, client).unwrap();
                     reference.heard(key, slot, &mut world, &limits)?;
                 }

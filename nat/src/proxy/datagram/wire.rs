@@ -126,7 +126,7 @@ pub fn write_udp(
     meta: Meta,
 ) -> bool {
     let datagram = udp::HEADER_LEN + length;
-    let Some((l4, total)) = write_ip(out, link, (from.ip(), to.ip()), protocol::UDP, datagram, meta) else {
+    let Some((l4, total)) = write_ip(out, link, from.ip(), to.ip(), protocol::UDP, datagram, meta) else {
         return false;
     };
     let (Ok(length16), Ok(start), Ok(offset)) =
@@ -158,14 +158,15 @@ pub fn write_echo(
     link: Link,
     from: IpAddr,
     to: IpAddr,
-    (length, identifier): (usize, u16),
+    length: usize,
+    identifier: u16,
     meta: Meta,
 ) -> bool {
     let number = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
     if length < icmp::HEADER_LEN {
         return false;
     }
-    let Some((l4, total)) = write_ip(out, link, (from, to), number, length, meta) else { return false };
+    let Some((l4, total)) = write_ip(out, link, from, to, number, length, meta) else { return false };
     let message = &mut out.receive_area()[l4..l4 + length];
     message[4..6].copy_from_slice(&identifier.to_be_bytes());
     finish_icmp(message, from, to);
@@ -188,7 +189,7 @@ pub fn write_error(out: &mut FrameBuf, link: Link, from: IpAddr, quoted: Quoted<
     message.truncate(longest);
     finish_icmp(&mut message, from, to);
     let meta = Meta { tos: INTERNETWORK_CONTROL, ..Meta::default() };
-    let Some((l4, total)) = write_ip(out, link, (from, to), number, message.len(), meta) else { return false };
+    let Some((l4, total)) = write_ip(out, link, from, to, number, message.len(), meta) else { return false };
     out.receive_area()[l4..l4 + message.len()].copy_from_slice(&message);
     out.received(total, Offload::NONE);
     true
@@ -289,7 +290,8 @@ fn fragments_v6(packet: &Packet<'_>, mtu: u16, identification: u32) -> Vec<Vec<u
 fn write_ip(
     out: &mut FrameBuf,
     link: Link,
-    (from, to): (IpAddr, IpAddr),
+    from: IpAddr,
+    to: IpAddr,
     protocol: u8,
     length: usize,
     meta: Meta,

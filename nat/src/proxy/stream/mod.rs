@@ -52,7 +52,7 @@ use smoltcp::wire::HardwareAddress;
 pub use table::Slot;
 use table::Table;
 use vswitch_frame::tcp::flag;
-use vswitch_frame::{FrameBuf, Offload, Packet, Timestamp};
+use vswitch_frame::{FrameBuf, NetworkIndex, NetworkRef, Offload, Packet, Timestamp};
 use wire::Arrived;
 pub use wire::Ends;
 
@@ -76,6 +76,13 @@ pub struct StreamRecord {
     pub active: Timestamp,
 }
 
+/// A frame that waits to be sent.
+struct Reply {
+    frame: Box<[u8]>,
+    offload: Offload,
+    network: Option<NetworkRef>,
+}
+
 /// The engine.
 pub struct Streams {
     table: Table,
@@ -88,7 +95,7 @@ pub struct Streams {
     /// Connections that may have something to send, each once.
     list: VecDeque<Slot>,
     /// Answers of no connection, and those that could not wait.
-    replies: VecDeque<(Box<[u8]>, Offload)>,
+    replies: VecDeque<Reply>,
     scratch: FrameBuf,
     /// The next port at a gateway's address that stands for a client.
     next_port: u16,
@@ -145,26 +152,38 @@ impl Streams {
         })
     }
 
-    /// Takes a packet from inside. What goes nowhere is counted.
-    pub fn frame(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl HostSide) {
-        if let Err(reason) = self.take(packet, now, outside) {
+    /// Takes a packet from inside, of this network where the engine serves several. What goes nowhere is counted.
+    pub fn frame(
+        &mut self,
+        packet: &Packet<'_>,
+        network: Option<NetworkRef>,
+        now: Timestamp,
+        outside: &mut impl HostSide,
+    ) {
+        if let Err(reason) = self.take(packet, network, now, outside) {
             self.counters.dropped(reason);
         }
     }
 
-    fn take(&mut self, packet: &Packet<'_>, now: Timestamp, outside: &mut impl HostSide) -> Result<(), StreamDrop> {
-        let arrived = wire::read(packet)?;
+    fn take(
+        &mut self,
+        packet: &Packet<'_>,
+        network: Option<NetworkRef>,
+        now: Timestamp,
+        outside: &mut impl HostSide,
+    ) -> Result<(), StreamDrop> {
+        let arrived = wire::read(packet, network)?;
         if let Some(slot) = self.table.find(&arrived.ends) {
             self.segment(slot, packet, arrived, now, outside);
             return Ok(());
         }
         if arrived.flags != flag::SYN {
-            self.refuse(packet, None);
+            self.refuse(packet, network, None);
             return Err(StreamDrop::NoFlow);
         }
-        let owner = self.owners.of(arrived.ends.inside.ip());
+        let owner = self.owners.of(network.map(|network| network.index), arrived.ends.inside.ip());
         if let Err(reason) = self.make_room(owner, Opener::Inside, now, outside) {
-            self.refuse(packet, None);
+            self.refuse(packet, network, None);
             return Err(reason);
         }
         let mss = arrived.mss.unwrap_or(u16::MAX);
@@ -217,8 +236,9 @@ impl Streams {
     pub fn fill(&mut self, buffers: &mut [FrameBuf], now: Timestamp, outside: &mut impl HostSide) -> usize {
         let mut filled = 0;
         while filled < buffers.len() {
-            if let Some((frame, offload)) = self.replies.pop_front() {
+            if let Some(Reply { frame, offload, network }) = self.replies.pop_front() {
                 buffers[filled].fill(&frame, offload);
+                buffers[filled].network = network;
                 filled += 1;
                 continue;
             }
@@ -257,9 +277,10 @@ impl Streams {
     }
 
     /// Ends the connections of an address inside that goes.
-    pub fn forget_endpoint(&mut self, address: IpAddr, outside: &mut impl HostSide) {
-        self.owners.forget(address);
-        let gone = self.table.iter().filter(|(_, flow)| flow.ends.inside.ip() == address);
+    pub fn forget_endpoint(&mut self, network: Option<NetworkIndex>, address: IpAddr, outside: &mut impl HostSide) {
+        self.owners.forget(network, address);
+        let is_its = |ends: &Ends| ends.network.map(|network| network.index) == network && ends.inside.ip() == address;
+        let gone = self.table.iter().filter(|(_, flow)| is_its(&flow.ends));
         for slot in gone.map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.remove(slot, Ending::Reset, outside);
         }
@@ -323,7 +344,7 @@ impl Streams {
         };
         if let Some((reason, told)) = refused {
             self.counters.dropped(reason);
-            self.refuse(&syn, told);
+            self.refuse(&syn, ends.network, told);
         } else {
             // The endpoint's own patience ends when the host's does.
             self.counters.dropped(StreamDrop::TimedOut);
@@ -339,13 +360,13 @@ impl Streams {
         now: Timestamp,
         sockets: &mut impl HostSide,
     ) -> Result<Slot, StreamDrop> {
-        let owner = self.owners.of(target.ip());
+        let owner = self.owners.of(None, target.ip());
         self.make_room(owner, Opener::Outside, now, sockets)?;
         let outside = match shown {
             ClientAddressing::Client => client,
             ClientAddressing::Gateway(address) => self.port_at(address, target).ok_or(StreamDrop::TooMany)?,
         };
-        let ends = Ends { inside: target, outside };
+        let ends = Ends { network: None, inside: target, outside };
         if target.is_ipv4() != outside.is_ipv4() || self.table.find(&ends).is_some() {
             return Err(StreamDrop::BadPort);
         }
@@ -366,7 +387,7 @@ impl Streams {
         for _ in FIRST_SHOWN_PORT..=u16::MAX {
             let outside = SocketAddr::new(gateway, self.next_port);
             self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_SHOWN_PORT);
-            if self.table.find(&Ends { inside: target, outside }).is_none() {
+            if self.table.find(&Ends { network: None, inside: target, outside }).is_none() {
                 return Some(outside);
             }
         }
@@ -411,7 +432,7 @@ impl Streams {
             }
             Phase::Connecting(syn, _) => {
                 let syn = std::mem::take(syn);
-                self.refuse(&syn.view(), None);
+                self.refuse(&syn.view(), ends.network, None);
             }
         }
         self.counters.evicted += 1;
@@ -482,7 +503,7 @@ impl Streams {
     }
 
     /// Answers a packet with an ICMP error, or a reset.
-    fn refuse(&mut self, packet: &Packet<'_>, told: Option<IcmpError>) {
+    fn refuse(&mut self, packet: &Packet<'_>, network: Option<NetworkRef>, told: Option<IcmpError>) {
         let (_, destination) = packet.ip_addresses();
         let sender = Sender { mac: self.link.own, address: destination };
         let built = match told {
@@ -490,6 +511,7 @@ impl Streams {
             None => refuse_connection(packet, &mut self.scratch),
         };
         if built {
+            self.scratch.network = network;
             self.reply();
         }
     }
@@ -497,7 +519,8 @@ impl Streams {
     /// Lets the frame in `scratch` be sent.
     fn reply(&mut self) {
         if self.replies.len() < MAX_REPLIES {
-            self.replies.push_back((self.scratch.frame().into(), self.scratch.offload));
+            let (frame, offload) = (self.scratch.frame().into(), self.scratch.offload);
+            self.replies.push_back(Reply { frame, offload, network: self.scratch.network });
         } else {
             self.counters.dropped(StreamDrop::Full);
         }

@@ -116,6 +116,21 @@ impl StreamCounters {
         self.drops.add(reason, 1);
     }
 
+    /// Adds what another engine counted; the most at once of both is at most the sum.
+    pub fn add(&mut self, other: &StreamCounters) {
+        self.flows += other.flows;
+        self.most += other.most;
+        self.opened += other.opened;
+        self.accepted += other.accepted;
+        self.reset += other.reset;
+        self.expired += other.expired;
+        self.evicted += other.evicted;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.rings += other.rings;
+        self.drops.add_all(&other.drops);
+    }
+
     /// Reasons with their counts, those that happened.
     pub fn drops(&self) -> impl Iterator<Item = (StreamDrop, u64)> + '_ {
         self.drops.happened()

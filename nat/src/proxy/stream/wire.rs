@@ -7,7 +7,7 @@ use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::ipv6;
 use vswitch_frame::offload::{GsoKind, PartialChecksum};
 use vswitch_frame::tcp::{self, Tcp, flag};
-use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, L3, Offload, OwnedPacket, Packet, checksum};
+use vswitch_frame::{EtherType, Fragment, FrameBuf, Gso, L3, NetworkRef, Offload, OwnedPacket, Packet, checksum};
 
 use super::StreamDrop;
 use super::device::{Emitted, MAX_PACKET, MAX_SUPER_PACKET};
@@ -16,6 +16,8 @@ use crate::proxy::datagram::wire::Link;
 /// A connection as the inside sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends {
+    /// The endpoint's network, where one engine serves several, which may have the same addresses.
+    pub network: Option<NetworkRef>,
     /// The endpoint.
     pub inside: SocketAddr,
     /// Its peer.
@@ -51,7 +53,7 @@ const IPV4_LENGTH: usize = 2;
 const IPV6_LENGTH: usize = 4;
 
 /// Reads a segment from inside, and checks what smoltcp is told not to.
-pub(super) fn read(packet: &Packet<'_>) -> Result<Arrived, StreamDrop> {
+pub(super) fn read(packet: &Packet<'_>, network: Option<NetworkRef>) -> Result<Arrived, StreamDrop> {
     if !matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) || packet.protocol() != protocol::TCP {
         return Err(StreamDrop::Malformed);
     }
@@ -85,7 +87,7 @@ pub(super) fn read(packet: &Packet<'_>) -> Result<Arrived, StreamDrop> {
     let outside = SocketAddr::new(destination, segment.destination_port());
     let start = packet.l4_offset() - packet.l3_offset();
     Ok(Arrived {
-        ends: Ends { inside, outside },
+        ends: Ends { network, inside, outside },
         flags,
         sequence: segment.sequence(),
         acknowledgment: (flags & flag::ACK != 0).then(|| segment.acknowledgment()),
@@ -231,6 +233,7 @@ pub(super) fn finish(out: &mut FrameBuf, emitted: Emitted, ends: Ends, mss: u16,
     let gso = large.then(|| Gso { kind, size, header_len: short(header_len), ecn: false });
     let checksum = Some(PartialChecksum { start: short(l4), offset: short(tcp::CHECKSUM_OFFSET) });
     out.received(end, Offload { checksum, gso });
+    out.network = ends.network;
 }
 
 /// The endpoint of the packet's destination as the stack writes it.

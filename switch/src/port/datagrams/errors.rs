@@ -85,21 +85,22 @@ impl DatagramShell {
         };
         let (Some(slot), Some((notice, sender))) = (slot, notice_of(reported)) else { return };
         let payload = area.get(..reported.length).unwrap_or(area);
-        self.report(slot, (sender, reported.to), payload, notice);
+        self.report(&Report { slot, from: sender, destination: reported.to, payload, notice });
     }
 
     fn tell_sender(&mut self, outgoing: &Outgoing<'_>, notice: IcmpReport) {
         let payload = outgoing.payload.get(..QUOTED).unwrap_or(outgoing.payload);
-        self.report(outgoing.slot, (None, outgoing.to), payload, notice.of(outgoing.to.is_ipv6()));
+        let (slot, destination) = (outgoing.slot, outgoing.to);
+        let notice = notice.of(destination.is_ipv6());
+        self.report(&Report { slot, from: None, destination, payload, notice });
     }
 
-    fn report(&mut self, slot: Slot, about: (Option<IpAddr>, SocketAddr), payload: &[u8], notice: Notice) {
-        let (said_by, to) = about;
+    fn report(&mut self, report: &Report<'_>) {
         // What the host itself says comes from the last router before it.
-        let gateway = || self.network_of(self.engine.inside(slot)?.0)?.gateway;
-        let about = (said_by.or_else(gateway), to);
+        let gateway = || self.network_of(self.engine.inside(report.slot)?.0)?.gateway;
+        let report = &Report { from: report.from.or_else(gateway), ..*report };
         let mut buffer = self.told.take().unwrap_or_default();
-        if self.engine.report(slot, about, payload, notice, (self.link, self.now), &mut buffer).is_ok() {
+        if self.engine.report(report, self.link, self.now, &mut buffer).is_ok() {
             self.post(&buffer);
         }
         self.told = Some(buffer);

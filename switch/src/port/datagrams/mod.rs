@@ -26,18 +26,20 @@ use vswitch_frame::{Fragment, FrameBuf, Offload, Packet, Timestamp, segment};
 use vswitch_nat::proxy::datagram::wire::{self, Link};
 use vswitch_nat::proxy::datagram::{
     Arrival, By, ClientAddressing, DatagramCounters, DatagramDrop, DatagramLimits, Datagrams, Filter, Heard, Kind,
-    Listener, Outgoing, Slot,
+    Listener, Outgoing, Report, Slot,
 };
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::reassembly::{Joined, Reassembly, ReassemblyCounters, ReassemblyLimits};
 
+use super::budget::{Budget, Permit};
 use super::host_gateway::InsideNetwork;
 use crate::sys::datagram as sys;
 use own::OwnAddresses;
+pub use spares::SpareSockets;
 use spares::Spares;
 
 /// What the shell is told when it is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Setup {
     /// Bounds and timers.
     pub(crate) limits: DatagramLimits,
@@ -49,6 +51,10 @@ pub(crate) struct Setup {
     pub(crate) link: Link,
     /// Makes hashing and identifications unpredictable.
     pub(crate) seed: u64,
+    /// What sockets are taken from, if not only flows are bounded.
+    pub(crate) budget: Option<Budget>,
+    /// Sockets for echo requests for when none can be opened.
+    pub(crate) spares: SpareSockets,
 }
 
 /// The shell.
@@ -58,6 +64,7 @@ pub(crate) struct DatagramShell {
     reassembly: Reassembly,
     destinations: Destinations,
     link: Link,
+    budget: Option<Budget>,
     /// Sockets of flows, by the index of their slot.
     sockets: Vec<Option<Carrier>>,
     listeners: BTreeMap<Listener, Published>,
@@ -94,6 +101,15 @@ pub struct ShellCounters {
     pub no_ping: u64,
 }
 
+impl ShellCounters {
+    /// Adds what another shell counted.
+    pub(crate) const fn add(&mut self, other: &ShellCounters) {
+        self.outbox_full += other.outbox_full;
+        self.descriptors += other.descriptors;
+        self.no_ping += other.no_ping;
+    }
+}
+
 /// Everything that is counted of datagrams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DatagramStats {
@@ -116,10 +132,10 @@ struct Carrier {
 }
 
 /// Who opened a flow's socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Opened {
-    /// This process, for this flow.
-    Here,
+    /// This process, for this flow; with its part of the budget.
+    Here(#[expect(dead_code, reason = "held until the socket is closed")] Option<Permit>),
     /// Somebody who may: it is one of the `spares`.
     Elsewhere,
 }
@@ -161,12 +177,13 @@ const QUOTED: usize = 1280;
 
 impl DatagramShell {
     pub(crate) fn new(setup: Setup) -> Self {
-        let Setup { limits, destinations, filter, link, seed } = setup;
+        let Setup { limits, destinations, filter, link, seed, budget, spares } = setup;
         DatagramShell {
             engine: Datagrams::new(limits, destinations, filter, seed),
             reassembly: Reassembly::new(ReassemblyLimits::default()),
             destinations,
             link,
+            budget,
             sockets: Vec::new(),
             listeners: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -175,7 +192,7 @@ impl DatagramShell {
             waiting: 0,
             networks: Vec::new(),
             shortest: u16::MAX,
-            spares: Spares::default(),
+            spares: Spares::new(spares),
             identification: u32::try_from(seed >> 32).unwrap_or(0),
             joined: None,
             told: None,
@@ -192,14 +209,9 @@ impl DatagramShell {
         self.networks = networks;
     }
 
-    /// Takes ping sockets for when none can be opened.
-    pub(crate) fn lend(&mut self, ipv6: bool, sockets: Vec<OwnedFd>) {
-        self.spares.add(ipv6, sockets);
-    }
-
     /// Says whose an address inside is.
     pub(crate) fn assign(&mut self, address: IpAddr, endpoint: u64) {
-        self.engine.owners().assign(address, endpoint);
+        self.engine.owners().assign(None, address, endpoint);
     }
 
     /// Everything that is counted.
@@ -219,7 +231,7 @@ impl DatagramShell {
             return self.send_whole(registry, packet, now);
         }
         let mut joined = self.joined.take().unwrap_or_default();
-        let owner = self.engine.owners().of(packet.ip_addresses().0);
+        let owner = self.engine.owners().of(None, packet.ip_addresses().0);
         match self.reassembly.take(packet, owner, now, &mut joined) {
             Joined::Waiting => {}
             Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
@@ -416,18 +428,18 @@ impl DatagramShell {
             self.engine.dropped(DatagramDrop::TooLong);
             return Some(NOTHING);
         }
-        let (link, what) = (self.link, (received.length, received.segment));
+        let (link, length, segment) = (self.link, received.length, received.segment);
         let written = match source {
             Source::Flow(slot) => {
-                let heard = Heard { slot, from: received.from, length: what.0, segment: what.1 };
+                let heard = Heard { slot, from: received.from, length, segment };
                 self.engine.incoming(&heard, link, now, buffer, |address| self.own.contains(address, now))
             }
             Source::Published(listener) => {
                 let published = self.listeners.get(&listener)?;
                 let shown = published.shown.of(received.from.ip(), published.target.ip());
                 let (client, local, target) = (received.from, received.local, published.target);
-                let arrival = Arrival { listener, client, local, target, shown };
-                self.engine.arriving(&arrival, what, link, now, buffer)
+                let arrival = Arrival { listener, client, local, target, shown, length, segment };
+                self.engine.arriving(&arrival, link, now, buffer)
             }
         };
         Some(if written.is_ok() { Read::Frame } else { NOTHING })

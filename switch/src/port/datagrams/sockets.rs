@@ -45,8 +45,9 @@ impl DatagramShell {
             Kind::Datagram => sys::DatagramKind::Udp,
             Kind::Echo => sys::DatagramKind::Ping,
         };
+        let permit = self.budget.as_ref().map(Budget::take).transpose()?;
         let (socket, origin) = match sys::open(speech, outgoing.to.is_ipv6()) {
-            Ok(socket) => (socket, Opened::Here),
+            Ok(socket) => (socket, Opened::Here(permit)),
             Err(error) if outgoing.kind == Kind::Echo && error.kind() == io::ErrorKind::PermissionDenied => {
                 (self.borrow(registry, outgoing).ok_or(error)?, Opened::Elsewhere)
             }
@@ -56,9 +57,9 @@ impl DatagramShell {
             && let Err(error) = sys::bind(&socket, source)
         {
             // One that has had a flow before is bound.
-            let is_bound = origin == Opened::Elsewhere && error.raw_os_error() == Some(INVAL);
+            let is_bound = matches!(origin, Opened::Elsewhere) && error.raw_os_error() == Some(INVAL);
             if !is_bound {
-                self.give_back(outgoing.slot, socket, origin);
+                self.give_back(outgoing.slot, socket, &origin);
                 return Err(error);
             }
         }
@@ -75,15 +76,15 @@ impl DatagramShell {
     fn borrow(&mut self, registry: &Registry, outgoing: &Outgoing<'_>) -> Option<OwnedFd> {
         let (ipv6, slot) = (outgoing.to.is_ipv6(), outgoing.slot);
         let (_, owner) = self.engine.inside(slot)?;
-        if self.spares.is_empty(ipv6) {
+        if !self.spares.may_take(ipv6) {
             self.engine.evict(self.spares.victim(ipv6)?);
             self.close_ended(registry);
         }
         self.spares.take(ipv6, owner, slot)
     }
 
-    fn give_back(&mut self, slot: Slot, socket: OwnedFd, origin: Opened) {
-        if origin == Opened::Elsewhere {
+    fn give_back(&mut self, slot: Slot, socket: OwnedFd, origin: &Opened) {
+        if matches!(origin, Opened::Elsewhere) {
             // What comes late is not for whoever has it next.
             sys::empty(socket.as_fd());
             self.spares.put_back(slot, socket);
@@ -132,7 +133,7 @@ impl DatagramShell {
             let place = place.filter(|place| place.as_ref().is_some_and(|carrier| carrier.slot == slot));
             if let Some(carrier) = place.and_then(Option::take) {
                 unwatch(registry, &carrier.socket);
-                self.give_back(slot, carrier.socket, carrier.origin);
+                self.give_back(slot, carrier.socket, &carrier.origin);
             }
         }
     }
@@ -162,6 +163,15 @@ impl DatagramShell {
             from,
         };
         sys::send(socket.as_fd(), &sending)
+    }
+}
+
+/// What was lent goes to the gateways that stay.
+impl Drop for DatagramShell {
+    fn drop(&mut self) {
+        for carrier in std::mem::take(&mut self.sockets).into_iter().flatten() {
+            self.give_back(carrier.slot, carrier.socket, &carrier.origin);
+        }
     }
 }
 

@@ -25,7 +25,8 @@ impl World {
     fn new(limits: DatagramLimits) -> World {
         let destinations =
             Destinations { loopback_v4: Some(LOOPBACK.into()), loopback_v6: None, ..Destinations::default() };
-        let setup = Setup { limits, destinations, filter: Filter::default(), link: LINK, seed: 7 };
+        let (filter, spares) = (Filter::default(), SpareSockets::default());
+        let setup = Setup { limits, destinations, filter, link: LINK, seed: 7, budget: None, spares };
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         World { shell: DatagramShell::new(setup), poll: Poll::new().unwrap(), now: Timestamp::ZERO, peer }
     }

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkRef, Packet};
+use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkIndex, NetworkRef, Packet};
 use vswitch_nat::proxy::datagram::wire::{self, Datagram, Link, Meta};
 use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
@@ -179,14 +179,14 @@ impl ServicePort {
         }
     }
 
-    /// Says whose an address inside is: addresses with equal numbers share what an endpoint may hold.
-    pub fn assign(&self, address: IpAddr, endpoint: u64) {
-        self.0.state.lock().streams.assign(address, endpoint);
+    /// Says whose an address in a network is: addresses with equal numbers share what an endpoint may hold.
+    pub fn assign(&self, network: NetworkIndex, address: IpAddr, endpoint: u64) {
+        self.0.state.lock().streams.assign(network, address, endpoint);
     }
 
-    /// Ends the connections of an address inside that goes.
-    pub fn forget_endpoint(&self, address: IpAddr) {
-        self.0.state.lock().streams.forget_endpoint(address);
+    /// Ends the connections of an address in a network that goes.
+    pub fn forget_endpoint(&self, network: NetworkIndex, address: IpAddr) {
+        self.0.state.lock().streams.forget_endpoint(network, address);
     }
 
     /// Everything that is counted.

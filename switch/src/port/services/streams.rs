@@ -8,7 +8,7 @@ use mio::Registry;
 use mio::event::Event;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::Socket;
-use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkRef, Packet, Timestamp};
+use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, NetworkRef, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamLimits, Streams};
 
@@ -20,7 +20,6 @@ use super::{Service, ServiceStream, set_addresses};
 pub(super) struct ServiceStreams {
     engine: Streams,
     sockets: HostSockets,
-    /// By address. When there are too many all are forgotten: the next segment of each brings it back.
     stations: Stations,
 }
 
@@ -31,32 +30,40 @@ pub(super) struct Station {
     pub(super) mac: MacAddr,
 }
 
+/// Who asks whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Asked {
+    network: NetworkRef,
+    client: IpAddr,
+    gateway: IpAddr,
+}
+
 /// Most stations that are remembered, those of the generation before not counted.
 const STATIONS: usize = 8_192;
 
-/// Where clients are: by their address and the gateway's that they asked, as one link-local address may be on several networks.
+/// Where clients are: by their network and address and the gateway's that they asked, as one address may be on several networks.
 /// When there are too many, those that are silent are forgotten; who goes on speaking is carried over.
 #[derive(Debug, Default)]
 struct Stations {
-    now: HashMap<(IpAddr, IpAddr), Station>,
-    before: HashMap<(IpAddr, IpAddr), Station>,
+    now: HashMap<Asked, Station>,
+    before: HashMap<Asked, Station>,
 }
 
 impl Stations {
-    fn note(&mut self, ends: (IpAddr, IpAddr), station: Station) {
+    fn note(&mut self, ends: Asked, station: Station) {
         if self.now.len() >= STATIONS && !self.now.contains_key(&ends) {
             self.before = std::mem::take(&mut self.now);
         }
         self.now.insert(ends, station);
     }
 
-    fn of(&self, ends: (IpAddr, IpAddr)) -> Option<Station> {
+    fn of(&self, ends: Asked) -> Option<Station> {
         self.now.get(&ends).or_else(|| self.before.get(&ends)).copied()
     }
 
-    fn forget(&mut self, client: IpAddr) {
+    fn forget(&mut self, network: NetworkIndex, client: IpAddr) {
         for stations in [&mut self.now, &mut self.before] {
-            stations.retain(|(address, _), _| *address != client);
+            stations.retain(|asked, _| (asked.network.index, asked.client) != (network, client));
         }
     }
 }
@@ -65,7 +72,7 @@ impl ServiceStreams {
     pub(super) fn new(limits: StreamLimits, registry: &Registry, seed: u64) -> io::Result<ServiceStreams> {
         // Overwritten for each frame.
         let link = Link { own: MacAddr::ZERO, peer: MacAddr::ZERO };
-        let sockets = HostSockets::new(registry.try_clone()?);
+        let sockets = HostSockets::new(registry.try_clone()?, None);
         Ok(ServiceStreams { engine: Streams::new(limits, link, seed), sockets, stations: Stations::default() })
     }
 
@@ -75,10 +82,11 @@ impl ServiceStreams {
 
     /// Takes a segment.
     pub(super) fn send(&mut self, packet: &Packet<'_>, station: Station, service: &dyn Service, now: Timestamp) {
-        let Some(asked) = ends(packet) else { return };
-        self.stations.note(asked, station);
-        let mut pairs = self.sockets.opening(|ends| open(ends, service, station.network));
-        self.engine.frame(packet, now, &mut pairs);
+        let Some((client, gateway)) = ends(packet) else { return };
+        let network = station.network;
+        self.stations.note(Asked { network, client, gateway }, station);
+        let mut pairs = self.sockets.opening(|ends| open(ends, service, network));
+        self.engine.frame(packet, Some(network), now, &mut pairs);
     }
 
     /// Takes what the poll says of a socket.
@@ -100,21 +108,22 @@ impl ServiceStreams {
         self.engine.handle_timeout(now);
     }
 
-    pub(super) fn assign(&mut self, address: IpAddr, endpoint: u64) {
-        self.engine.owners().assign(address, endpoint);
+    pub(super) fn assign(&mut self, network: NetworkIndex, address: IpAddr, endpoint: u64) {
+        self.engine.owners().assign(Some(network), address, endpoint);
     }
 
-    pub(super) fn forget_endpoint(&mut self, address: IpAddr) {
-        self.engine.forget_endpoint(address, &mut self.sockets);
-        self.stations.forget(address);
+    pub(super) fn forget_endpoint(&mut self, network: NetworkIndex, address: IpAddr) {
+        self.engine.forget_endpoint(Some(network), address, &mut self.sockets);
+        self.stations.forget(network, address);
     }
 
     /// Fills buffers with frames for clients and returns how many; fewer than there are buffers says that nothing more waits.
     pub(super) fn receive(&mut self, buffers: &mut [FrameBuf], now: Timestamp) -> usize {
         let filled = self.engine.fill(buffers, now, &mut self.sockets);
         for buffer in &mut buffers[..filled] {
-            let client = ends(&buffer.packet());
-            match client.and_then(|(gateway, client)| self.stations.of((client, gateway))) {
+            let asked = buffer.network.zip(ends(&buffer.packet()));
+            let asked = asked.map(|(network, (gateway, client))| Asked { network, client, gateway });
+            match asked.and_then(|asked| self.stations.of(asked)) {
                 Some(Station { network, mac }) => {
                     set_addresses(buffer.frame_mut(), mac, MacAddr::ZERO);
                     buffer.network = Some(network);
@@ -143,7 +152,7 @@ fn open(ends: &Ends, service: &dyn Service, network: NetworkRef) -> io::Result<S
 
 #[cfg(test)]
 mod tests {
-    use vswitch_frame::{Generation, NetworkIndex};
+    use vswitch_frame::Generation;
 
     use super::*;
 
@@ -155,20 +164,23 @@ mod tests {
             network: NetworkRef { index: NetworkIndex::new(network), since: Generation::default() },
             mac: MacAddr::from_u64(mac),
         };
-        let (client, gateways) = (address(2), [address(0x101), address(0x102)]);
+        let asked = |station: Station, client| Asked { network: station.network, client, gateway: address(1) };
+        let (client, one, other) = (address(2), station(1, 0x0200_0000_0001), station(2, 0x0200_0000_0002));
         let mut stations = Stations::default();
-        stations.note((client, gateways[0]), station(1, 0x0200_0000_0001));
-        stations.note((client, gateways[1]), station(2, 0x0200_0000_0002));
+        stations.note(asked(one, client), one);
+        stations.note(asked(other, client), other);
         for number in 0..10 * u64::try_from(STATIONS).unwrap() {
-            stations.note((address(0x1_0000 + number), gateways[0]), station(1, number));
+            let newcomer = station(1, number);
+            stations.note(asked(newcomer, address(0x1_0000 + number)), newcomer);
             if number % 1000 == 0 {
-                stations.note((client, gateways[0]), station(1, 0x0200_0000_0001));
+                stations.note(asked(one, client), one);
             }
-            assert_eq!(stations.of((client, gateways[0])), Some(station(1, 0x0200_0000_0001)), "after {number}");
+            assert_eq!(stations.of(asked(one, client)), Some(one), "after {number}");
             assert!(stations.now.len() + stations.before.len() <= 2 * STATIONS);
         }
-        assert_eq!(stations.of((client, gateways[1])), None, "silent for long");
-        stations.forget(client);
-        assert_eq!(stations.of((client, gateways[0])), None);
+        assert_eq!(stations.of(asked(other, client)), None, "silent for long");
+        stations.note(asked(other, client), other);
+        stations.forget(one.network.index, client);
+        assert_eq!((stations.of(asked(one, client)), stations.of(asked(other, client))), (None, Some(other)));
     }
 }

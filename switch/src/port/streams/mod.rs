@@ -18,6 +18,7 @@ use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamLimits, StreamRecord, Streams};
 
+use super::budget::Budget;
 use super::datagrams::PublishedAs;
 use listeners::Listeners;
 pub(super) use sockets::HostSockets;
@@ -45,14 +46,16 @@ pub(crate) struct StreamShell {
 impl StreamShell {
     /// A shell without connections, whose sockets are in the poll of `registry`.
     pub(crate) fn new(
-        (limits, destinations): (StreamLimits, Destinations),
+        limits: StreamLimits,
+        destinations: Destinations,
         link: Link,
         registry: &Registry,
         seed: u64,
+        budget: Option<Budget>,
     ) -> io::Result<Self> {
         Ok(StreamShell {
             engine: Streams::new(limits, link, seed),
-            sockets: HostSockets::new(registry.try_clone()?),
+            sockets: HostSockets::new(registry.try_clone()?, budget),
             listeners: Listeners::new(registry.try_clone()?),
             inside: Vec::new(),
             destinations,
@@ -67,7 +70,7 @@ impl StreamShell {
 
     /// Says whose an address inside is.
     pub(crate) fn assign(&mut self, address: IpAddr, endpoint: u64) {
-        self.engine.owners().assign(address, endpoint);
+        self.engine.owners().assign(None, address, endpoint);
     }
 
     /// Everything that is counted.
@@ -104,13 +107,13 @@ impl StreamShell {
 
     /// Ends the connections of an address inside that goes.
     pub(crate) fn forget_endpoint(&mut self, address: IpAddr) {
-        self.engine.forget_endpoint(address, &mut self.sockets);
+        self.engine.forget_endpoint(None, address, &mut self.sockets);
     }
 
     /// Takes a segment from inside.
     pub(crate) fn send(&mut self, packet: &Packet<'_>, now: Timestamp) {
         let mut outside = self.sockets.opening(|ends| sockets::open(ends, &self.inside, self.destinations));
-        self.engine.frame(packet, now, &mut outside);
+        self.engine.frame(packet, None, now, &mut outside);
     }
 
     /// Takes what the poll says of a socket; `false` when the token is somebody else's.

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::{Ending, Ends, HostSide, Slot};
 
+use super::super::budget::{Budget, Permit};
 use super::FIRST_TOKEN;
 use crate::sys::datagram as sys;
 
@@ -20,7 +21,15 @@ use crate::sys::datagram as sys;
 #[derive(Debug)]
 pub(in crate::port) struct HostSockets {
     registry: Registry,
-    sockets: Vec<Option<Socket>>,
+    budget: Option<Budget>,
+    sockets: Vec<Option<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    socket: Socket,
+    /// The right to have it, where that is bounded.
+    _permit: Option<Permit>,
 }
 
 /// Sockets, and what makes one that leads to where a connection leads.
@@ -35,8 +44,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
 const KEEP_ALIVE_RETRIES: u32 = 9;
 
 impl HostSockets {
-    pub(in crate::port) const fn new(registry: Registry) -> Self {
-        HostSockets { registry, sockets: Vec::new() }
+    pub(in crate::port) const fn new(registry: Registry, budget: Option<Budget>) -> Self {
+        HostSockets { registry, budget, sockets: Vec::new() }
     }
 
     /// The same, able to connect.
@@ -49,13 +58,14 @@ impl HostSockets {
 
     /// Keeps a connected socket for a connection.
     pub(in crate::port) fn insert(&mut self, slot: Slot, socket: Socket) -> io::Result<()> {
+        let permit = self.budget.as_ref().map(Budget::take).transpose()?;
         let token = Token(FIRST_TOKEN + slot.index());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.registry.register(&mut SourceFd(&socket.as_raw_fd()), token, both)?;
         if self.sockets.len() <= slot.index() {
             self.sockets.resize_with(slot.index() + 1, || None);
         }
-        self.sockets[slot.index()] = Some(socket);
+        self.sockets[slot.index()] = Some(Held { socket, _permit: permit });
         Ok(())
     }
 
@@ -68,7 +78,7 @@ impl HostSockets {
 
     fn socket(&self, slot: Slot) -> io::Result<&Socket> {
         let socket = self.sockets.get(slot.index()).and_then(Option::as_ref);
-        socket.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        socket.map(|held| &held.socket).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -163,7 +173,7 @@ impl HostSide for HostSockets {
     }
 
     fn close(&mut self, slot: Slot, ending: Ending) {
-        let Some(socket) = self.sockets.get_mut(slot.index()).and_then(Option::take) else { return };
+        let Some(Held { socket, .. }) = self.sockets.get_mut(slot.index()).and_then(Option::take) else { return };
         if ending == Ending::Reset
             && let Err(error) = socket.set_linger(Some(Duration::ZERO))
         {

@@ -44,7 +44,7 @@ fn fair_eviction() {
     let mut world = World::new(limits, MUTE, 3);
     let (first, second, modest) = ([10, 0, 0, 2], [10, 0, 9, 2], [10, 0, 0, 3]);
     for address in [first, second] {
-        world.engine.owners().assign(address.into(), 1);
+        world.engine.owners().assign(None, address.into(), 1);
     }
     for (address, port) in [(first, 1), (second, 2), (first, 3), (second, 4)] {
         assert!(connects(&mut world, address, port));

@@ -488,8 +488,8 @@ fn forgotten_endpoint() {
     let mut world = world();
     world.established();
     let World { engine, host, .. } = &mut world;
-    engine.forget_endpoint("10.0.0.3".parse().unwrap(), host);
+    engine.forget_endpoint(None, "10.0.0.3".parse().unwrap(), host);
     assert_eq!(engine.counters().flows, 1);
-    engine.forget_endpoint(INSIDE, host);
+    engine.forget_endpoint(None, INSIDE, host);
     assert_eq!((engine.counters().flows, host.closed[0].1), (0, Ending::Reset));
 }

@@ -298,7 +298,7 @@ impl World {
         header.set_ether_type(if packet[0] >> 4 == 4 { EtherType::IPV4 } else { EtherType::IPV6 });
         frame.extend_from_slice(packet);
         if let Ok(packet) = PacketMut::admit(&mut frame, offload) {
-            self.engine.frame(&packet.view(), self.now, &mut self.host);
+            self.engine.frame(&packet.view(), None, self.now, &mut self.host);
         }
     }
 
@@ -380,7 +380,7 @@ impl World {
         let checksum = PartialChecksum { start, offset: short(tcp::CHECKSUM_OFFSET) };
         let whole =
             PacketMut::admit(&mut frame, Offload { checksum: Some(checksum), gso: None }).expect("a whole frame");
-        match read(&whole.view()) {
+        match read(&whole.view(), None) {
             Ok(arrived) if arrived.flags & flag::FIN != 0 && arrived.length > 0 => {
                 self.fin = Some((arrived.end(), arrived.fin_alone(&packet)));
                 arrived.without_fin(&packet)
