@@ -38,7 +38,7 @@ pub enum OpenUplink {
 #[derive(Debug)]
 pub(super) enum UplinkState {
     Packet(Box<PacketState>),
-    Sockets(SocketsState),
+    Sockets(Box<SocketsState>),
 }
 
 impl UplinkState {
@@ -46,7 +46,7 @@ impl UplinkState {
     pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
         Ok(match open {
             OpenUplink::Packet(open) => UplinkState::Packet(Box::new(PacketState::new(switch, open)?)),
-            OpenUplink::Sockets(open) => UplinkState::Sockets(SocketsState::new(switch, open)?),
+            OpenUplink::Sockets(open) => UplinkState::Sockets(Box::new(SocketsState::new(switch, open)?)),
         })
     }
 

@@ -44,7 +44,7 @@ pub(in crate::controller) struct SocketsState {
     /// What serves each of the others.
     own: Mutex<BTreeMap<NetworkIndex, OwnGateway>>,
     /// What such a one is made of.
-    of_own: Box<HostGatewaySettings>,
+    of_own: HostGatewaySettings,
     listeners: Mutex<BTreeMap<Binding, Listener>>,
 }
 
@@ -101,7 +101,7 @@ impl SocketsState {
         let shared = HostGateways::new(&of_host, &macs, rand::rng().next_u64())
             .map_err(|error| ControlError::Internal(format!("cannot begin the sockets uplink: {error}")))?;
         let (streams, datagrams) = own;
-        let of_own = Box::new(HostGatewaySettings { streams, datagrams, budget: Some(Budget::new(budget)), ..of_host });
+        let of_own = HostGatewaySettings { streams, datagrams, budget: Some(Budget::new(budget)), ..of_host };
         let (own, listeners) = (Mutex::default(), Mutex::default());
         Ok(SocketsState { uplink, settings, index, shared, own, of_own, listeners })
     }
@@ -322,7 +322,7 @@ impl SocketsState {
                 continue;
             }
             let (settings, mac) =
-                (HostGatewaySettings { network: Some(reference), ..*self.of_own.clone() }, router::own_mac(index));
+                (HostGatewaySettings { network: Some(reference), ..self.of_own.clone() }, router::own_mac(index));
             let gateway = HostGateways::new(&settings, &[mac], rand::rng().next_u64());
             let gateway = gateway.map_err(|error| {
                 ControlError::Internal(format!("network {} has no way out over sockets: {error}", network.name))
