@@ -69,6 +69,8 @@ impl Place {
              VSWITCH_SOCKET={socket} exec {HELPERS}/rootlessport <{file}"
         );
         fs::write(format!("{file}.sh"), line).unwrap();
+        // What somebody before has said under that name.
+        let _ = fs::remove_file(format!("{file}.ready"));
         let mut process = host.spawn(&format!("sh {file}.sh"));
         eventually("the ports are there", 20, || {
             assert!(process.running(), "{}", process.output());
