@@ -20,7 +20,7 @@ pub(crate) enum Class {
 }
 
 /// Reads the L4 header of a whole datagram or of a first fragment.
-#[inline]
+#[inline(always)]
 pub(crate) fn classify(packet: &Packet<'_>) -> Result<Class, NatDrop> {
     let (source, destination) = packet.ip_addresses();
     let protocol = Protocol(packet.protocol());

@@ -169,6 +169,7 @@ impl Tuple {
     }
 
     /// A tuple of a protocol of which only the addresses are known.
+    #[inline(always)]
     #[must_use]
     pub const fn addresses(protocol: Protocol, source: IpAddr, destination: IpAddr) -> Self {
         let (source, destination) = (mapped(source), mapped(destination));

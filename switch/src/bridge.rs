@@ -11,6 +11,7 @@
 use vswitch_frame::{DropReason, L3, MacAddr, Packet, Timestamp, VlanId};
 
 use crate::anti_spoof;
+use crate::config::Gateway;
 use crate::fdb::{Cache, Fdb, FdbKey};
 use crate::lan::{self, LanMode};
 use crate::port::Port;
@@ -37,10 +38,10 @@ pub fn decide(
 ) -> Option<Verdict> {
     let Database { fdb, cache } = database;
     let (destination, source) = packet.addresses();
-    if let Err(reason) = check_source(packet, source, ingress, network) {
+    let gateway = network.config.gateway.as_ref();
+    if let Err(reason) = check_source(packet, source, ingress, gateway) {
         return Some(reason.into());
     }
-    let gateway = network.config.gateway.as_ref();
     if let Some(mode) = network.config.lan.filter(|mode| *mode != LanMode::Learning) {
         return Some(lan::decide(packet, ingress, network, mode, Database { fdb, cache }, now));
     }
@@ -82,6 +83,7 @@ pub fn decide(
 
 /// Decides for a frame of a VLAN that is not the network's default one: stations there are known by VLAN and address, and the gateway
 /// is not among them.
+#[cold]
 #[inline(never)]
 pub(crate) fn decide_in_vlan(
     packet: &Packet<'_>,
@@ -93,7 +95,7 @@ pub(crate) fn decide_in_vlan(
 ) -> Verdict {
     let Database { fdb, cache } = database;
     let (destination, source) = packet.addresses();
-    if let Err(reason) = check_source(packet, source, ingress, network) {
+    if let Err(reason) = check_source(packet, source, ingress, network.config.gateway.as_ref()) {
         return reason.into();
     }
     // Without a number for the VLAN nothing is learned there, and all is flooded.
@@ -118,12 +120,17 @@ pub(crate) fn decide_in_vlan(
 }
 
 /// Whether a frame is from a station, not in the gateway's name, and from whom it says.
-#[inline]
-fn check_source(packet: &Packet<'_>, source: MacAddr, ingress: &Port, network: &Network) -> Result<(), DropReason> {
+#[inline(always)]
+fn check_source(
+    packet: &Packet<'_>,
+    source: MacAddr,
+    ingress: &Port,
+    gateway: Option<&Gateway>,
+) -> Result<(), DropReason> {
     if !source.is_station() {
         return Err(DropReason::InvalidSource);
     }
-    if network.config.gateway.as_ref().is_some_and(|gateway| gateway.mac == source) {
+    if gateway.is_some_and(|gateway| gateway.mac == source) {
         return Err(DropReason::SpoofedGateway);
     }
     match &ingress.config.identity {
@@ -149,7 +156,7 @@ fn to_gateway(ingress: &Port) -> Option<Verdict> {
 }
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.
-#[inline]
+#[inline(always)]
 pub(crate) fn over_mtu(packet: &Packet<'_>, mtu: u32) -> bool {
     /// The least L4 header a segment has: UDP's.
     const MIN_L4_HEADER: usize = 8;

@@ -346,6 +346,7 @@ impl Flow {
     }
 
     /// Takes note of a packet.
+    #[inline]
     pub(crate) fn track(&self, packet: TrackedPacket<'_>) -> TrackOutcome {
         let TrackedPacket { direction, segment, bytes, now, timeouts, tcp } = packet;
         let mut tracking = self.tracking();

@@ -166,7 +166,7 @@ impl Table {
     }
 
     /// The live flow that a packet with this tuple belongs to, and which way the packet goes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn find(&self, tuple: &Tuple, now: Timestamp) -> Option<(Arc<Flow>, Direction)> {
         let (flow, direction) = self.shards.find(self.shards.hash(tuple), tuple)?;

@@ -107,7 +107,7 @@ impl Nat {
     }
 
     /// A packet of a flow that is there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn known(
         &self,
         context: &Context<'_>,

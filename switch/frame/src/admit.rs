@@ -21,7 +21,7 @@ use crate::{DropReason, Fragment, Gso, Headers, L3, Offload, checksum, put16, tc
 ///
 /// # Errors
 /// The reason to drop the frame.
-#[inline]
+#[inline(never)]
 pub(crate) fn admit(frame: &mut [u8], offload: &mut Offload) -> Result<Headers, DropReason> {
     let Ok(headers) = Headers::parse(frame) else {
         // An ingress that could make no sense of a frame leaves it empty.

@@ -56,7 +56,7 @@ impl Headers {
     ///
     /// # Errors
     /// For a frame shorter than an Ethernet header.
-    #[inline]
+    #[inline(always)]
     pub fn parse(frame: &[u8]) -> Result<Headers, Malformed> {
         if frame.len() < HEADER_LEN {
             return Err(Malformed::Truncated("Ethernet"));
