@@ -18,6 +18,7 @@ mod descriptors;
 pub mod docker;
 mod getopt;
 mod island;
+mod leases;
 mod namespace;
 pub mod original;
 pub mod podman;

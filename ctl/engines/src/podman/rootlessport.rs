@@ -17,15 +17,15 @@ use vswitch_api::{Client, ClientError};
 
 use super::wire::{PortMapping, publish};
 use super::{ENGINE, LONGEST};
-use crate::{cni, complain, daemon, original};
+use crate::{cni, complain, daemon, leases, original};
 
 const NAME: &str = "rootlessport";
 
 /// Time between attempts to get the ports back from a vswitchd that was restarted.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Attempts to have ports again that were just given back, and the time between them.
-const ATTEMPTS: (u32, Duration) = (40, Duration::from_millis(50));
+/// Time between attempts to have ports again that were just given back.
+const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What podman writes to standard input, in Go's names.
 #[derive(Debug, Deserialize)]
@@ -122,7 +122,7 @@ async fn hold(
                 wish.address = Some(address);
                 // The old ones first: they are the same ports of the host.
                 drop(lease);
-                match lease_anew(&client, &wish).await {
+                match leases::lease_anew(&client, &wish, LEASE_PAUSE).await {
                     Ok(new) => {
                         lease = new;
                         let _ = answer.send(Ok(()));
@@ -148,17 +148,6 @@ async fn hold(
             }
         }
     }
-}
-
-/// Leases ports whose last lease has just been dropped: vswitchd hears of its end a moment later.
-async fn lease_anew(client: &Client, wish: &EnginePorts) -> Result<vswitch_api::client::EngineLease, ClientError> {
-    for _ in 0..ATTEMPTS.0 {
-        match client.lease_for_engine(wish).await {
-            Err(error) if !error.is_not_found() => tokio::time::sleep(ATTEMPTS.1).await,
-            done => return done,
-        }
-    }
-    client.lease_for_engine(wish).await
 }
 
 /// Ends when all writers of the exit pipe are gone.

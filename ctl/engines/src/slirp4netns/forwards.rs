@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
+use vswitch_api::Client;
 use vswitch_api::client::EngineLease;
 use vswitch_api::engine::EnginePorts;
-use vswitch_api::{Client, ClientError};
 
 use super::{GUEST, NAME};
+use crate::leases;
 
 /// The longest request, as slirp4netns has it.
 const LONGEST: usize = 4095;
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Connections at a time.
 const CLIENTS: usize = 32;
 
-/// Attempts to have a port that was just given back, and the time between them.
-const ATTEMPTS: (u32, Duration) = (40, Duration::from_millis(25));
+/// Time between attempts to have what was just given back.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// The ports.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ impl Forwards {
                     });
                 }
                 // No descriptor is left: some come back.
-                Err(_) => tokio::time::sleep(ATTEMPTS.1).await,
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
@@ -109,23 +110,16 @@ impl Forwards {
             publish: vec![forward.spec()],
         };
         let mut table = self.0.table.lock().await;
-        let lease = self.lease(&wish, table.given_back).await;
+        let lease = match table.given_back {
+            true => leases::lease_anew(&self.0.client, &wish, PAUSE).await,
+            false => self.0.client.lease_for_engine(&wish).await,
+        };
         let lease = lease.map_err(|error| format!("slirp_add_hostfwd failed: {error}"))?;
         table.given_back = false;
         let id = table.next;
         table.next += 1;
         table.forwards.insert(id, (forward, lease));
         Ok(json!({"return": {"id": id}}))
-    }
-
-    async fn lease(&self, wish: &EnginePorts, given_back: bool) -> Result<EngineLease, ClientError> {
-        for _ in 0..if given_back { ATTEMPTS.0 } else { 0 } {
-            match self.0.client.lease_for_engine(wish).await {
-                Err(_) => tokio::time::sleep(ATTEMPTS.1).await,
-                leased => return leased,
-            }
-        }
-        self.0.client.lease_for_engine(wish).await
     }
 
     async fn list(&self) -> Value {
