@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vswitch_frame::checksum::Update;
+use vswitch_frame::icmp::v6;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{EtherType, MacAddr, ethernet};
 
@@ -93,9 +94,9 @@ fn said_at(frame: &[u8]) -> Option<(usize, Option<usize>)> {
         EtherType::IPV6 if frame.len() > MESSAGE + 8 && frame[20] == protocol::ICMPV6 => {
             let mut at = MESSAGE
                 + match frame[MESSAGE] {
-                    ROUTER_SOLICITATION => 8,
-                    ROUTER_ADVERTISEMENT => 16,
-                    NEIGHBOR_SOLICITATION | NEIGHBOR_ADVERTISEMENT => 24,
+                    v6::ROUTER_SOLICITATION => 8,
+                    v6::ROUTER_ADVERTISEMENT => 16,
+                    v6::NEIGHBOR_SOLICITATION | v6::NEIGHBOR_ADVERTISEMENT => 24,
                     _ => return None,
                 };
             loop {
@@ -111,11 +112,6 @@ fn said_at(frame: &[u8]) -> Option<(usize, Option<usize>)> {
         _ => None,
     }
 }
-
-const ROUTER_SOLICITATION: u8 = 133;
-const ROUTER_ADVERTISEMENT: u8 = 134;
-const NEIGHBOR_SOLICITATION: u8 = 135;
-const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 
 #[cfg(test)]
 mod tests {
