@@ -63,6 +63,7 @@ mod stats;
 pub mod supervise;
 pub mod sys;
 mod ticker;
+mod timer;
 mod verdict;
 pub mod worker;
 

@@ -4,17 +4,13 @@
 //! early. Everything that comes off wires is delivered here, so that one owner keeps the order.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use mio::{Events, Poll, Token, Waker};
 use vswitch_frame::{FrameBuf, PortId};
 
 use super::wires::{Direction, PortWire, Wires};
@@ -23,6 +19,7 @@ use crate::datapath::Datapath;
 use crate::pipeline::Pipeline;
 use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
+use crate::timer::Timer;
 use crate::worker::SPARE;
 
 /// What delivers.
@@ -45,6 +42,8 @@ pub(crate) struct DeparturesThread {
 const BURST: usize = 64;
 const WAKER: Token = Token(0);
 const TIMER: Token = Token(1);
+/// Very long times are as good as never.
+const NEVER: Duration = Duration::from_secs(3600);
 
 impl Departures {
     /// For this switch.
@@ -115,8 +114,7 @@ impl Departures {
 impl DeparturesThread {
     pub(crate) fn start(datapath: &Arc<Datapath>, on_end: &OnEnd) -> io::Result<DeparturesThread> {
         let mut poll = Poll::new()?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let wires = Arc::clone(datapath.wires());
         let waker = Waker::new(poll.registry(), WAKER)?;
         if wires.waker.set(waker).is_err() {
@@ -134,13 +132,12 @@ impl DeparturesThread {
                 if datapath.next_due().is_some_and(|due| due < next) {
                     continue;
                 }
-                arm(&timer, next.saturating_sub(of_thread.now()))?;
+                timer.set(Duration::from_nanos(next.saturating_sub(of_thread.now())).min(NEVER))?;
                 match poll.poll(&mut events, None) {
                     Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                     _ => {}
                 }
-                // Only that it went off matters.
-                let _ = rustix::io::read(&timer, &mut [0; 8]);
+                timer.took_note();
             }
             Ok(())
         };
@@ -154,14 +151,4 @@ impl DeparturesThread {
         // How it ended was told by itself.
         let _ = self.thread.join();
     }
-}
-
-/// Sets the timer; zero would switch it off, and very long times are as good as never.
-fn arm(timer: &OwnedFd, nanos: u64) -> io::Result<()> {
-    let nanos = nanos.clamp(1, 3600 * 1_000_000_000);
-    let seconds = i64::try_from(nanos / 1_000_000_000).unwrap_or(1);
-    let after = Timespec { tv_sec: seconds, tv_nsec: i64::try_from(nanos % 1_000_000_000).unwrap_or(1) };
-    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: after };
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
-    Ok(())
 }

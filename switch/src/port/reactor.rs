@@ -2,16 +2,14 @@
 //! descriptor is what the port's worker watches: an epoll descriptor is itself readable when there are events.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
+use mio::{Events, Poll, Registry, Token, Waker};
 use vswitch_frame::Timestamp;
+
+use crate::timer::Timer;
 
 /// The part that any thread may use.
 #[derive(Debug)]
@@ -20,7 +18,7 @@ pub(super) struct Reactor {
     poll_fd: RawFd,
     registry: Registry,
     waker: Waker,
-    timer: OwnedFd,
+    timer: Timer,
 }
 
 /// The part that the device's lock protects.
@@ -36,7 +34,7 @@ const WAKER: Token = Token(0);
 const TIMER: Token = Token(1);
 /// Events taken from the poll at once.
 const EVENTS: usize = 256;
-/// A timer of nothing would be switched off.
+/// The least that a port waits.
 const SOONEST: Duration = Duration::from_millis(1);
 
 impl Reactor {
@@ -45,8 +43,7 @@ impl Reactor {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Waker::new(&registry, WAKER)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        let timer = Timer::new(&registry, TIMER)?;
         let poll_fd = poll.as_raw_fd();
         let turns = Turns { poll, events: Events::with_capacity(EVENTS), armed: None };
         Ok((Reactor { poll_fd, registry, waker, timer }, turns))
@@ -73,12 +70,8 @@ impl Reactor {
         if turns.armed.is_some_and(|armed| armed <= next) {
             return;
         }
-        let wait = next.since(now).max(SOONEST);
-        let nanos = i64::from(wait.subsec_nanos());
-        let after = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: nanos };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: after };
-        match timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once) {
-            Ok(_) => turns.armed = Some(next),
+        match self.timer.set(next.since(now).max(SOONEST)) {
+            Ok(()) => turns.armed = Some(next),
             Err(error) => tracing::error!(%error, "cannot set the timer of a port"),
         }
     }
@@ -87,8 +80,7 @@ impl Reactor {
     pub(super) fn is_due(&self, turns: &mut Turns) -> bool {
         let due = turns.events.iter().any(|event| event.token() == TIMER);
         if due {
-            // Only that it went off matters.
-            let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+            self.timer.took_note();
             turns.armed = None;
         }
         due
