@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Controller;
-use super::services::{Healths, watched};
+use super::services::{Healths, each, watched};
 use crate::blocking;
 use crate::dns::Outlet;
 use crate::ids::Id;
@@ -41,7 +41,7 @@ impl Controller {
     pub(super) fn watch_services(&self) {
         let ids: Vec<u64> = {
             let state = self.state();
-            state.networks.values().flat_map(|on| on.network.services.iter().map(|one| one.id)).collect()
+            each(&state).map(|(_, one)| one.id).collect()
         };
         ids.into_iter().for_each(|id| self.watch_service(id));
     }
@@ -66,8 +66,7 @@ impl Controller {
     /// What there is to look at now; nothing when nobody is to look at this service any more.
     fn due(&self, service: u64) -> Option<(Duration, Vec<Look>)> {
         let state = self.state();
-        let mut all = state.networks.values().flat_map(|on| on.network.services.iter().map(move |one| (on, one)));
-        let found = all.find(|(_, one)| one.id == service);
+        let found = each(&state).find(|(_, one)| one.id == service);
         let Some((on, record, health)) = found.and_then(|(on, one)| Some((on, one, one.health.clone()?))) else {
             // With the state held, so that a service that is to be looked at again finds nobody who does.
             self.watched().remove(&service);

@@ -222,13 +222,7 @@ impl Controller {
     pub fn services(&self) -> Vec<Service> {
         let given = self.given_flows();
         let state = self.state();
-        let mut all: Vec<Service> = state
-            .networks
-            .values()
-            .flat_map(|on| {
-                on.network.services.iter().map(|one| self.service_view(&state, on, one, &given)).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut all: Vec<Service> = each(&state).map(|(on, one)| self.service_view(&state, on, one, &given)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -251,8 +245,7 @@ impl Controller {
     /// The counters of all backends.
     pub(super) fn backend_stats(&self, state: &State, router: &RouterStats) -> Vec<BackendStats> {
         let given = given(router);
-        let services = state.networks.values().flat_map(|on| on.network.services.iter().map(move |one| (on, one)));
-        let views = services.map(|(on, one)| self.service_view(state, on, one, &given));
+        let views = each(state).map(|(on, one)| self.service_view(state, on, one, &given));
         let mut all: Vec<BackendStats> = views
             .flat_map(|view| {
                 let service = view.name;
@@ -393,7 +386,7 @@ impl Controller {
                 former: addresses(false),
             })
         };
-        state.networks.values().flat_map(|on| on.network.services.iter().filter_map(move |one| spec(on, one))).collect()
+        each(state).filter_map(|(on, one)| spec(on, one)).collect()
     }
 }
 
@@ -406,8 +399,7 @@ fn given(router: &RouterStats) -> Given {
 
 /// Ports of the host that lead to services, with the address that each leads to.
 pub(super) fn published(state: &State) -> impl Iterator<Item = Published> {
-    let indexed = state.networks.values().filter_map(|on| Some((on.index?, &on.network.services)));
-    let services = indexed.flat_map(|(network, services)| services.iter().map(move |record| (network, record)));
+    let services = each(state).filter_map(|(on, record)| Some((on.index?, record)));
     services.flat_map(|(network, record)| {
         record.published.iter().filter_map(move |&binding| {
             let of = |ipv4: bool| record.addresses.iter().find(|address| address.is_ipv4() == ipv4);
@@ -417,9 +409,14 @@ pub(super) fn published(state: &State) -> impl Iterator<Item = Published> {
     })
 }
 
+/// All services, each with its network.
+pub(super) fn each(state: &State) -> impl Iterator<Item = (&NetworkState, &ServiceRecord)> {
+    state.networks.values().flat_map(|on| on.network.services.iter().map(move |one| (on, one)))
+}
+
 /// Whether there are services, which must know of every endpoint that comes and goes.
 pub(super) fn any(state: &State) -> bool {
-    state.networks.values().any(|on| !on.network.services.is_empty())
+    each(state).next().is_some()
 }
 
 /// Who leases ports for a service.
@@ -448,9 +445,7 @@ fn port_text(port: &ServicePort) -> String {
 }
 
 pub(super) fn find<'a>(state: &'a State, name: &str) -> Result<(&'a NetworkState, &'a ServiceRecord), ControlError> {
-    let all = state.networks.values().flat_map(|on| on.network.services.iter().map(move |one| (on, one)));
-    let mut named = all.filter(|(_, one)| one.name == name);
-    named.next().ok_or_else(|| ControlError::ServiceNotFound(name.to_owned()))
+    each(state).find(|(_, one)| one.name == name).ok_or_else(|| ControlError::ServiceNotFound(name.to_owned()))
 }
 
 /// The endpoints on a service's network that are or were its backends, or will be when they are there.
