@@ -280,7 +280,17 @@ impl Streams {
     pub fn forget_endpoint(&mut self, network: Option<NetworkIndex>, address: IpAddr, outside: &mut impl HostSide) {
         self.owners.forget(network, address);
         let is_its = |ends: &Ends| ends.network.map(|network| network.index) == network && ends.inside.ip() == address;
-        let gone = self.table.iter().filter(|(_, flow)| is_its(&flow.ends));
+        self.end_all(|flow| is_its(&flow.ends), outside);
+    }
+
+    /// Ends the connections of clients to `target` that it has not answered: nobody leads clients there any more.
+    pub fn end_unanswered(&mut self, target: SocketAddr, outside: &mut impl HostSide) {
+        let waits = |phase: &Phase| matches!(phase, Phase::Open(open) if open.is_unanswered());
+        self.end_all(|flow| flow.ends.inside == target && waits(&flow.phase), outside);
+    }
+
+    fn end_all(&mut self, is_meant: impl Fn(&Flow) -> bool, outside: &mut impl HostSide) {
+        let gone = self.table.iter().filter(|(_, flow)| is_meant(flow));
         for slot in gone.map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.remove(slot, Ending::Reset, outside);
         }

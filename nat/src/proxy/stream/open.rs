@@ -223,6 +223,11 @@ impl Open {
         self.inside_ended || self.outside_ended
     }
 
+    /// Whether the inside was asked for a connection and has not answered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.socket().state() == State::SynSent
+    }
+
     /// The socket's state towards the inside, in RFC 9293's words.
     pub(super) fn state(&self) -> &'static str {
         match self.socket().state() {

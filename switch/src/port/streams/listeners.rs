@@ -71,15 +71,15 @@ impl Listeners {
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> bool {
+    pub(super) fn remove(&mut self, number: u32) -> Option<SocketAddr> {
         let is_it = |listener: &Listener| listener.number == number;
         let found = self.all.iter_mut().find(|listener| listener.as_ref().is_some_and(is_it));
-        let Some(listener) = found.and_then(Option::take) else { return false };
+        let listener = found.and_then(Option::take)?;
         // Control has a descriptor of the same socket, so that closing this one would not end the watch.
         if let Err(error) = self.registry.deregister(&mut SourceFd(&listener.socket.as_raw_fd())) {
             tracing::debug!(%error, "cannot stop watching a published port");
         }
-        true
+        Some(listener.target)
     }
 
     /// A listener's queue holds connections.

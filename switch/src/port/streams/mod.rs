@@ -94,9 +94,13 @@ impl StreamShell {
         self.listeners.add(number, socket, target, shown)
     }
 
-    /// Closes a published port; connections that came by it go on.
+    /// Closes a published port; connections that came by it go on, but for those that nobody has answered: who would have may be gone.
     pub(crate) fn unpublish(&mut self, number: u32) -> bool {
-        self.listeners.remove(number)
+        let target = self.listeners.remove(number);
+        if let Some(target) = target {
+            self.engine.end_unanswered(target, &mut self.sockets);
+        }
+        target.is_some()
     }
 
     /// Makes tables as small as what is in them.

@@ -482,6 +482,29 @@ fn super_frames() {
     }
 }
 
+/// Clients of a port that is closed are reset where nobody has answered; other connections go on.
+#[test]
+fn closed_before_an_answer() {
+    let target = SocketAddr::new(INSIDE, 8080);
+    let mut world = world();
+    world.listen(8080);
+    let accept = |world: &mut World, client: &str, target| {
+        let slot = world
+            .engine
+            .accept(client.parse().unwrap(), target, ClientAddressing::Client, world.now, &mut world.host)
+            .unwrap();
+        world.host.peers.insert(slot.index(), world::Peer { room: usize::MAX, ..Default::default() });
+        slot
+    };
+    accept(&mut world, "203.0.113.9:5000", target);
+    world.until("answered", |world| world.state() == State::Established);
+    let waits = accept(&mut world, "203.0.113.9:5001", target);
+    accept(&mut world, "203.0.113.9:5002", "10.0.0.3:8080".parse().unwrap());
+    let World { engine, host, .. } = &mut world;
+    engine.end_unanswered(target, host);
+    assert_eq!((engine.counters().flows, host.closed.clone()), (2, vec![(waits, Ending::Reset)]));
+}
+
 /// An address that goes takes its connections with it.
 #[test]
 fn forgotten_endpoint() {
