@@ -224,6 +224,8 @@ pub struct Blackhole {
 pub struct Duplicate {
     /// How likely.
     pub probability: f64,
+    /// How alike to the last time, from 0 to 1.
+    pub correlation: f64,
     /// How many nanoseconds after the first one.
     pub spacing: u64,
 }
@@ -233,6 +235,8 @@ pub struct Duplicate {
 pub struct Corrupt {
     /// How likely.
     pub probability: f64,
+    /// How alike to the last time, from 0 to 1.
+    pub correlation: f64,
     /// How many bits.
     pub bits: u32,
     /// Where.
@@ -257,6 +261,10 @@ pub enum Area {
 pub struct Reorder {
     /// How likely.
     pub probability: f64,
+    /// How alike to the last time, from 0 to 1.
+    pub correlation: f64,
+    /// So many come late after each that does not, whatever chance says.
+    pub at_least: u64,
     /// By how much.
     pub by: ReorderBy,
 }
@@ -281,6 +289,8 @@ pub enum Rate {
         overhead: i32,
         /// Frames fill whole cells of so many bytes, or none.
         cell: u32,
+        /// Bytes that each cell has more on the wire.
+        cell_overhead: u32,
     },
     /// At each of these moments, milliseconds that rise, [`Rate::CHANCE`] bytes of packets may go; the last says when it
     /// begins again.

@@ -1,8 +1,8 @@
 //! The words of `tc qdisc … netem` (tc-netem(8)), for those who come from there.
 //!
-//! They mean here what they mean there, with three exceptions, on purpose: correlated losses keep the share that is asked for, jitter does
-//! not reorder unless `reorder` or a jitter without `rate` asks for it as there (so jitter has `order by-arrival`), and a `seed` belongs
-//! to the lab.
+//! They mean here what they mean there, with a few exceptions, on purpose: what is correlated keeps the share that is asked for, jitter does
+//! not reorder unless `reorder` or a jitter without `rate` asks for it as there (so jitter has `order by-arrival`), `pareto` only adds, and a `seed`
+//! belongs to the lab. What would say nothing is refused, as what is not known is.
 
 use crate::distribution::Distribution;
 use crate::impairment::{
@@ -20,29 +20,26 @@ pub fn parse(text: &str) -> Result<Change, WordError> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut line = Line { words: &words, at: 0 };
     let mut to = Impairment::default();
-    let mut distribution = Distribution::Uniform;
+    let mut distribution = None;
     let mut ecn = false;
     let mut gap = None;
-    let mut early: Option<f64> = None;
+    let mut early: Option<(f64, f64)> = None;
     while let Some(word) = line.next() {
         match word {
             "delay" | "latency" => line.delay(&mut to)?,
-            "distribution" => distribution = line.distribution()?,
+            "distribution" => distribution = Some(line.distribution()?),
             "loss" | "drop" => line.loss(&mut to)?,
             "ecn" => ecn = true,
             "duplicate" => {
-                let probability = line.share()?;
-                line.correlation();
-                to.duplicate = Some(Duplicate { probability, spacing: 0 });
+                let (probability, correlation) = (line.share()?, line.correlation()?);
+                to.duplicate = Some(Duplicate { probability, correlation, spacing: 0 });
             }
             "corrupt" => {
-                let probability = line.share()?;
-                line.correlation();
-                to.corrupt = Some(Corrupt { probability, bits: 1, area: Area::Any, fix_checksum: false });
+                let (probability, correlation) = (line.share()?, line.correlation()?);
+                to.corrupt = Some(Corrupt { probability, correlation, bits: 1, area: Area::Any, fix_checksum: false });
             }
             "reorder" => {
-                early = Some(line.share()?);
-                line.correlation();
+                early = Some((line.share()?, line.correlation()?));
             }
             "gap" => gap = Some(line.whole("a distance in packets")?),
             "rate" => line.rate(&mut to)?,
@@ -58,8 +55,14 @@ pub fn parse(text: &str) -> Result<Change, WordError> {
             }
         }
     }
+    if distribution.is_some() && to.jitter.is_none() {
+        return Err(line.wrong("a jitter behind the delay, without which a distribution says nothing"));
+    }
+    if ecn && to.loss.is_none() {
+        return Err(line.wrong("a loss, without which ecn marks nothing"));
+    }
     if let Some(jitter) = &mut to.jitter {
-        jitter.distribution = distribution;
+        jitter.distribution = distribution.unwrap_or(Distribution::Uniform);
         if to.rate.is_none() {
             to.order = Order::ByArrival;
         }
@@ -68,13 +71,14 @@ pub fn parse(text: &str) -> Result<Change, WordError> {
         loss.ecn = ecn;
     }
     // There, these jump over the delay of the others; here, the others come later than these.
-    if let Some(early) = early {
+    if let Some((early, correlation)) = early.or(gap.map(|_| (1.0, 0.0))) {
         let Some(delay) = to.delay else {
             return Err(line
                 .wrong("a delay, without which netem reorders nothing; or, instead, 'reorder 5% by 3' without netem"));
         };
-        let share = early / real_gap(gap);
-        to.reorder = Some(Reorder { probability: 1.0 - share, by: ReorderBy::Time(delay) });
+        let at_least = gap.unwrap_or(1).saturating_sub(1);
+        let probability = 1.0 - early;
+        to.reorder = Some(Reorder { probability, correlation, at_least, by: ReorderBy::Time(delay) });
         to.delay = None;
     }
     let kinds =
@@ -97,11 +101,6 @@ pub fn parse(text: &str) -> Result<Change, WordError> {
         to.texts.insert(Kind::Order, "by-arrival".to_owned());
     }
     Ok(Change { clears: false, kinds, to })
-}
-
-/// Every how many packets one may be early.
-fn real_gap(gap: Option<u64>) -> f64 {
-    crate::cast::real(gap.unwrap_or(1).max(1))
 }
 
 struct Line<'l> {
@@ -140,9 +139,14 @@ impl<'l> Line<'l> {
         self.read(units::share, "a share from 0% to 100%")
     }
 
-    /// A correlation that is not used: each is drawn for itself.
-    fn correlation(&mut self) -> f64 {
-        self.try_read(|word| word.strip_suffix('%').and_then(|_| units::share(word))).unwrap_or(0.0)
+    /// How alike each is to the one before, if that is said. As with tc, a number alone is a share, too.
+    fn correlation(&mut self) -> Result<f64, WordError> {
+        let Some(correlation) = self.try_read(units::share) else { return Ok(0.0) };
+        if correlation >= 1.0 {
+            self.at -= 1;
+            return Err(self.wrong("a correlation below 100%"));
+        }
+        Ok(correlation)
     }
 
     fn delay(&mut self, to: &mut Impairment) -> Result<(), WordError> {
@@ -150,7 +154,7 @@ impl<'l> Line<'l> {
         let read = |word: &str| units::time(word).or_else(|| units::time(&format!("{word}us")));
         to.delay = Some(self.read(read, "a time, such as 100ms")?);
         if let Some(spread) = self.try_read(read) {
-            let correlation = self.correlation().min(0.999);
+            let correlation = self.correlation()?;
             to.jitter = Some(Jitter { spread, distribution: Distribution::Uniform, correlation });
         }
         Ok(())
@@ -160,10 +164,10 @@ impl<'l> Line<'l> {
         let read = |word: &str| match word {
             "uniform" => Some(Distribution::Uniform),
             "normal" => Some(Distribution::Normal),
-            "pareto" | "paretonormal" => Some(Distribution::Pareto),
+            "pareto" => Some(Distribution::Pareto),
             _ => None,
         };
-        self.read(read, "uniform, normal, pareto or paretonormal")
+        self.read(read, "uniform, normal or pareto; or, without netem, 'jitter T table FILE' with any other")
     }
 
     fn loss(&mut self, to: &mut Impairment) -> Result<(), WordError> {
@@ -192,7 +196,7 @@ impl<'l> Line<'l> {
             }
             _ => {
                 let share = self.share()?;
-                Model::correlated(share, self.correlation().min(0.999))
+                Model::correlated(share, self.correlation()?)
             }
         };
         to.loss = Some(Loss { model, per_flow: false, ecn: false, of: None });
@@ -203,10 +207,8 @@ impl<'l> Line<'l> {
         let bits = self.read(units::rate, "a rate, such as 10mbit")?;
         let overhead = self.try_read(|word| word.parse().ok().filter(|n| (-1000..=1000).contains(n))).unwrap_or(0);
         let cell = self.try_read(|word| word.parse().ok().filter(|n| *n <= 65_535)).unwrap_or(0);
-        let cell_overhead: i32 =
-            self.try_read(|word| word.parse().ok().filter(|n| (0..=1000).contains(n))).unwrap_or(0);
-        // Of each cell there, of the frame here if there is only one.
-        to.rate = Some(Rate::Steady { bits, overhead: overhead + cell_overhead, cell });
+        let cell_overhead = self.try_read(|word| word.parse().ok().filter(|n| *n <= 1000)).unwrap_or(0);
+        to.rate = Some(Rate::Steady { bits, overhead, cell, cell_overhead });
         Ok(())
     }
 }
@@ -225,19 +227,39 @@ mod tests {
         assert_eq!(to.loss.unwrap().model, Model::GilbertElliott { p: 0.01, r: 0.1, bad: 0.7, good: 0.001 });
         assert_eq!((to.queue.unwrap().size, to.order), (Size::Packets(5000), Order::ByArrival));
         let to = parse("rate 5kbit 20 100 5 loss 0.3% ecn duplicate 1% corrupt 0.1%").unwrap().to;
-        assert_eq!(to.rate, Some(Rate::Steady { bits: 5000, overhead: 25, cell: 100 }));
+        assert_eq!(to.rate, Some(Rate::Steady { bits: 5000, overhead: 20, cell: 100, cell_overhead: 5 }));
         assert!(to.loss.unwrap().ecn && to.duplicate.is_some() && to.corrupt.is_some());
         assert_eq!(parse("loss 10 delay 1000").unwrap().to.delay, Some(1_000_000));
         let to = parse("delay 10ms reorder 25% 50% gap 5").unwrap().to;
-        assert_eq!(to.reorder, Some(Reorder { probability: 0.95, by: ReorderBy::Time(10_000_000) }));
+        let by = ReorderBy::Time(10_000_000);
+        assert_eq!(to.reorder, Some(Reorder { probability: 0.75, correlation: 0.5, at_least: 4, by }));
+        let to = parse("duplicate 1% 25% corrupt 2% 50").unwrap().to;
+        assert_eq!(
+            parse("delay 10ms gap 5").unwrap().to.reorder.map(|it| (it.probability, it.at_least)),
+            Some((0.0, 4))
+        );
+        assert_eq!((to.duplicate.unwrap().correlation, to.corrupt.unwrap().correlation), (0.25, 0.5));
     }
 
     /// What tc would refuse is refused.
     #[test]
     fn wrong() {
-        for text in
-            ["delay", "delay fast", "loss 200%", "loss state 60% 0% 0% 0% 50%", "reorder 5%", "slot 5ms", "rate 5"]
-        {
+        for text in [
+            "delay",
+            "delay fast",
+            "loss 200%",
+            "loss state 60% 0% 0% 0% 50%",
+            "reorder 5%",
+            "slot 5ms",
+            "rate 5",
+            "duplicate 1% 100%",
+            "loss 1% 100%",
+            "delay 5ms 1ms 100%",
+            "delay 5ms 1ms distribution paretonormal",
+            "gap 5",
+            "ecn",
+            "delay 5ms distribution normal",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -30,7 +30,11 @@ pub(crate) enum Purpose {
 
 /// A stream.
 #[derive(Debug, Clone)]
-pub struct Stream(ChaCha8Rng);
+pub struct Stream {
+    rng: ChaCha8Rng,
+    /// Whether the last thing that was asked for happened.
+    happened: bool,
+}
 
 impl WireSeed {
     /// The seed of the direction `direction` of the wire of the endpoint called `name`.
@@ -44,13 +48,13 @@ impl WireSeed {
     }
 
     pub(crate) fn stream(&self, purpose: Purpose) -> Stream {
-        Stream(ChaCha8Rng::from_seed(self.key(purpose, 0)))
+        Stream::new(self.key(purpose, 0))
     }
 
     /// A stream of one flow's own.
     pub(crate) fn of_flow(&self, purpose: Purpose, flow: u64) -> Stream {
         // Zero is nobody's, so that no flow shares the stream of all.
-        Stream(ChaCha8Rng::from_seed(self.key(purpose, flow | 1 << 47)))
+        Stream::new(self.key(purpose, flow | 1 << 47))
     }
 
     fn key(&self, purpose: Purpose, flow: u64) -> [u8; 32] {
@@ -66,10 +70,14 @@ impl WireSeed {
 }
 
 impl Stream {
+    fn new(key: [u8; 32]) -> Stream {
+        Stream { rng: ChaCha8Rng::from_seed(key), happened: false }
+    }
+
     /// The next number, at least 0 and below 1.
     pub fn unit(&mut self) -> f64 {
         const STEPS: f64 = 1.0 / (1u64 << 53) as f64;
-        real(self.0.next_u64() >> 11) * STEPS
+        real(self.rng.next_u64() >> 11) * STEPS
     }
 
     /// Whether something of this probability happens.
@@ -77,10 +85,18 @@ impl Stream {
         self.unit() < probability
     }
 
+    /// Whether something of this probability happens that is as alike to the last time as `correlation` says, from 0 to 1. The share of
+    /// times at which it happens stays what it is (netem's own blending changes it).
+    pub(crate) fn happens_alike(&mut self, probability: f64, correlation: f64) -> bool {
+        let again = if self.happened { correlation } else { 0.0 };
+        self.happened = self.unit() < probability * (1.0 - correlation) + again;
+        self.happened
+    }
+
     /// A number below `bound`, which is not zero.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The difference from uniform is below 2^-40 for the lengths that are asked for.
-        let product = u128::from(self.0.next_u64()) * u128::from(bound);
+        let product = u128::from(self.rng.next_u64()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)
     }
 }

@@ -66,9 +66,10 @@ impl<T> Server<T> {
     /// Bytes that one frame is at the rate.
     fn weight(rate: &Rate, frame_len: usize) -> u64 {
         match *rate {
-            Rate::Steady { overhead, cell, .. } => {
+            Rate::Steady { overhead, cell, cell_overhead, .. } => {
                 let length = wide(frame_len).saturating_add_signed(i64::from(overhead)).max(1);
-                if cell == 0 { length } else { length.next_multiple_of(u64::from(cell)) }
+                let (cell, more) = (u64::from(cell), u64::from(cell_overhead));
+                if cell == 0 { length } else { length.div_ceil(cell) * (cell + more) }
             }
             // A trace speaks of packets.
             Rate::Trace(_) => wide(frame_len).saturating_sub(wide(vswitch_frame::ethernet::HEADER_LEN)).max(1),

@@ -35,6 +35,8 @@ pub struct Wire {
     /// The last jitter as a normal variable, for the next one to be like it.
     last_normal: f64,
     reorder: Stream,
+    /// How many came late since one did not.
+    late: u64,
     /// Frames that the list has counted.
     listed: u64,
     /// When the black hole began.
@@ -204,6 +206,7 @@ impl Wire {
             jitter: seed.stream(Purpose::Jitter),
             last_normal: 0.0,
             reorder: seed.stream(Purpose::Reorder),
+            late: 0,
             seed,
             listed: 0,
             black_since: 0,
@@ -275,6 +278,7 @@ impl Wire {
         self.jitter = fresh.jitter;
         self.last_normal = 0.0;
         self.reorder = fresh.reorder;
+        self.late = 0;
         self.listed = 0;
         self.cuts = cuts;
     }
@@ -592,13 +596,14 @@ impl Wire {
                 fate.lost = Some(WireDrop::Listed);
             }
         }
-        fate.corrupt = self.impairment.corrupt.is_some_and(|corrupt| self.corrupt.happens(corrupt.probability));
-        fate.duplicate =
-            self.impairment.duplicate.is_some_and(|duplicate| self.duplicate.happens(duplicate.probability));
-        if let Some(reorder) = self.impairment.reorder
-            && self.reorder.happens(reorder.probability)
-        {
-            fate.reorder = Some(reorder.by);
+        let Impairment { corrupt, duplicate, reorder, .. } = &self.impairment;
+        fate.corrupt = corrupt.is_some_and(|it| self.corrupt.happens_alike(it.probability, it.correlation));
+        fate.duplicate = duplicate.is_some_and(|it| self.duplicate.happens_alike(it.probability, it.correlation));
+        if let Some(reorder) = *reorder {
+            let late =
+                self.late < reorder.at_least || self.reorder.happens_alike(reorder.probability, reorder.correlation);
+            self.late = if late { self.late + 1 } else { 0 };
+            fate.reorder = late.then_some(reorder.by);
         }
         if let Some(jitter) = &self.impairment.jitter {
             let u = self.jitter.unit().clamp(1e-12, 1.0 - 1e-12);

@@ -252,14 +252,16 @@ impl<'w> Words<'w> {
             }
             Kind::Duplicate => {
                 let probability = self.share()?;
+                let correlation = self.correlation()?;
                 let spacing = if self.is("after") { self.time()? } else { 0 };
-                to.duplicate = Some(Duplicate { probability, spacing });
+                to.duplicate = Some(Duplicate { probability, correlation, spacing });
             }
             Kind::Corrupt => to.corrupt = Some(self.corrupt()?),
             Kind::Reorder => {
                 let probability = self.share()?;
+                let correlation = self.correlation()?;
                 let by = if self.is("by") { self.reorder_by()? } else { ReorderBy::Places(1) };
-                to.reorder = Some(Reorder { probability, by });
+                to.reorder = Some(Reorder { probability, correlation, at_least: 0, by });
             }
             Kind::Rate => to.rate = Some(self.rate()?),
             Kind::Queue => to.queue = Some(self.queue()?),
@@ -288,12 +290,16 @@ impl<'w> Words<'w> {
             None if self.is("table") => Distribution::Table(self.table()?),
             None => Distribution::Uniform,
         };
-        let correlation = if self.is("correlation") { self.share()? } else { 0.0 };
-        if correlation >= 1.0 {
-            self.at -= 1;
-            return Err(self.wrong("a correlation below 100%"));
-        }
+        let correlation = self.correlation()?;
         Ok(Jitter { spread, distribution, correlation })
+    }
+
+    /// How alike each is to the one before.
+    fn correlation(&mut self) -> Result<f64, WordError> {
+        if !self.is("correlation") {
+            return Ok(0.0);
+        }
+        self.read(|word| units::share(word).filter(|share| *share < 1.0), "a correlation from 0% and below 100%")
     }
 
     /// Quantiles, sorted; in units of the jitter.
@@ -327,11 +333,7 @@ impl<'w> Words<'w> {
             Model::FourStates { p13, p31, p32, p23, p14 }
         } else {
             let share = self.share()?;
-            let correlation = if self.is("correlation") { self.share()? } else { 0.0 };
-            if correlation >= 1.0 {
-                self.at -= 1;
-                return Err(self.wrong("a correlation below 100%"));
-            }
+            let correlation = self.correlation()?;
             Model::correlated(share, correlation)
         };
         let mut loss = Loss { model, per_flow: false, ecn: false, of: None };
@@ -377,7 +379,8 @@ impl<'w> Words<'w> {
     }
 
     fn corrupt(&mut self) -> Result<Corrupt, WordError> {
-        let mut corrupt = Corrupt { probability: self.share()?, bits: 1, area: Area::Payload, fix_checksum: false };
+        let (probability, correlation) = (self.share()?, self.correlation()?);
+        let mut corrupt = Corrupt { probability, correlation, bits: 1, area: Area::Payload, fix_checksum: false };
         loop {
             if self.is("bits") {
                 corrupt.bits = u32::try_from(self.number(1, 4096)?).unwrap_or(1);
@@ -426,7 +429,7 @@ impl<'w> Words<'w> {
             } else if self.is("cell") {
                 cell = u32::try_from(self.number(1, 65_535)?).unwrap_or(0);
             } else {
-                return Ok(Rate::Steady { bits, overhead, cell });
+                return Ok(Rate::Steady { bits, overhead, cell, cell_overhead: 0 });
             }
         }
     }
@@ -552,6 +555,9 @@ mod tests {
             ("loss burst p=1% q=2%", 4, "\"q=2%\"", "one of p, r"),
             ("loss state p13=60% p14=50%", 3, "p13=60%", "no more than 100%"),
             ("loss 1% correlation 100%", 4, "100%", "below 100%"),
+            ("duplicate 1% correlation 100%", 4, "100%", "below 100%"),
+            ("corrupt 1% correlation", 4, "missing", "below 100%"),
+            ("reorder 1% correlation x", 4, "\"x\"", "below 100%"),
             ("drop 0", 2, "\"0\"", "numbers from 1"),
             ("drop 7-5", 2, "\"7-5\"", "numbers from 1"),
             ("every 0", 2, "\"0\"", "a number from 1"),

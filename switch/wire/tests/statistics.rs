@@ -124,6 +124,49 @@ fn correlation() {
     }
 }
 
+/// Copies, flipped bits and late frames that are correlated keep their share, too, and are as alike as asked; without a correlation each
+/// draws as it always did.
+#[test]
+fn correlation_of_others() {
+    const COUNT: usize = 400_000;
+    let happens = |words: &str| -> Vec<u8> {
+        let mut bed = Bed::new(words);
+        let frame = plain_frame(1);
+        (0..COUNT).map(|_| u8::from(!bed.passes_alone(&frame))).collect()
+    };
+    for words in [
+        "duplicate 10% correlation 50%",
+        "corrupt 10% correlation 50%",
+        "netem 'duplicate 10% 50'",
+        "netem 'corrupt 10% 50%'",
+    ] {
+        let found = happens(words);
+        assert!((mean(&found) - 0.1).abs() < 0.005, "{words}: {}", mean(&found));
+        assert!((lag_one(&found) - 0.5).abs() < 0.02, "{words}: {}", lag_one(&found));
+    }
+    assert_eq!(happens("duplicate 10%"), happens("duplicate 10% correlation 0%"));
+}
+
+/// What tc says of reordering happens as it says: those that are early are as alike as asked, and none is early before its gap is over.
+#[test]
+fn reordering_by_netem() {
+    const COUNT: usize = 200_000;
+    let early = |words: &str| -> Vec<u8> {
+        let mut bed = Bed::new(words);
+        (0..COUNT).map(|_| u8::from(bed.passes_alone(&plain_frame(1)))).collect()
+    };
+    let found = early("netem 'delay 10ms reorder 25% 50%'");
+    assert!((mean(&found) - 0.25).abs() < 0.01, "{}", mean(&found));
+    assert!((lag_one(&found) - 0.5).abs() < 0.02, "{}", lag_one(&found));
+    let found = early("netem 'delay 10ms reorder 25% gap 5'");
+    // Four that wait, and as many more as a chance of a quarter needs.
+    assert!((mean(&found) - 1.0 / 8.0).abs() < 0.005, "{}", mean(&found));
+    let gaps: Vec<usize> = found.split(|early| *early == 1).skip(1).map(<[u8]>::len).collect();
+    assert!(gaps[..gaps.len() - 1].iter().all(|late| *late >= 4));
+    let every_fifth = early("netem 'delay 10ms gap 5'");
+    assert!(every_fifth.iter().enumerate().all(|(index, early)| (index % 5 == 4) == (*early == 1)));
+}
+
 /// Delays of frames that come far apart, sorted, in units of the jitter.
 fn delays(words: &str, count: u64) -> Vec<f64> {
     let mut bed = Bed::new(&format!("delay 1s {words} order by-arrival"));

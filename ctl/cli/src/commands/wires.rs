@@ -28,8 +28,9 @@ Settings, each replaced for itself:
   order keep|by-arrival
   loss P [correlation P] | burst p=P r=P [bad=P] [good=P] | state p13=P ...   then [per-flow] [ecn] [of FILTER]
   drop 1,3,5-7 | every N | first N   [of FILTER]            blackhole [T [every T]]
-  duplicate P [after T]              corrupt P [bits N] [payload|header|any] [fix-checksum]
-  reorder P [by N|T]                 mtu N [silent|icmp]
+  duplicate P [correlation P] [after T]                     mtu N [silent|icmp]
+  corrupt P [correlation P] [bits N] [payload|header|any] [fix-checksum]
+  reorder P [correlation P] [by N|T]
   rate R [overhead N] [cell N] | rate trace FILE            queue SIZE [tail|head] [ecn-above SIZE]
 A super-frame counts as the segments that it stands for. Chance follows a seed: see 'vswitchctl lab seed'.";
 

@@ -56,6 +56,14 @@ impl Bed {
         self.offer(frame) == Offered::Whole
     }
 
+    /// Whether a frame passes at once where nothing waits before or after it.
+    pub fn passes_alone(&mut self, frame: &[u8]) -> bool {
+        let at_once = self.passes_at_once(frame);
+        self.now += 1_000_000_000;
+        self.due();
+        at_once
+    }
+
     /// What comes out of a super-frame at once, as segments.
     pub fn offer_super(&mut self, frame: &[u8], offload: Offload) -> Vec<Vec<u8>> {
         match self.offer_with(frame, offload) {
