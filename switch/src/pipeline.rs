@@ -199,8 +199,11 @@ impl Pipeline {
                     Some(Verdict::Forward(_) | Verdict::Flood | Verdict::Drop(Cause::Switch(DropReason::Isolated)))
                 );
             let from = Ingress { port: Some(ingress.id), network, on_behalf_of };
-            let answered =
-                if may_answer { self.pass_answer(&snapshot, from, buffer, index, &mut spare, now) } else { None };
+            let answered = if may_answer {
+                self.pass_answer(&snapshot, from, place, BurstFrame { buffer, index }, &mut spare, now)
+            } else {
+                None
+            };
             // It is on its way by the router, and no more the bridge's to judge.
             let place = place.filter(|_| answered.is_none());
             let verdict = match verdict {
@@ -411,19 +414,22 @@ impl Pipeline {
         &mut self,
         snapshot: &Snapshot,
         ingress: Ingress<'_>,
-        buffer: &mut FrameBuf,
-        index: u16,
+        place: Option<Place<'_>>,
+        mut frame: BurstFrame<'_>,
         spare: &mut Spare<'_>,
         now: Timestamp,
     ) -> Option<Verdict> {
-        let packet = buffer.packet();
+        let packet = frame.buffer.packet();
         let plan = snapshot.router.as_ref().filter(|_| packet.vlan_tci().is_none())?;
         let leg = plan.leg(ingress.network.index);
         let found = {
             let context = vswitch_nat::Context { rules: &plan.rules, ingress: leg, now };
             self.datapath.router.nat.answer_of_service(&context, &packet)?
         };
-        self.context(plan, snapshot, now).route(ingress, &mut BurstFrame { buffer, index }, spare, Some(found))
+        if let Some(Err(reason)) = place.map(|place| place.charge(&packet, false, now)) {
+            return Some(reason.into());
+        }
+        self.context(plan, snapshot, now).route(ingress, &mut frame, spare, Some(found))
     }
 
     /// Sends every egress list.

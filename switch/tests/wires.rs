@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lab::{Lab, network, station, udp4};
-use vswitch_frame::{Offload, PortId};
+use vswitch_frame::{Offload, PortId, VlanId};
 use vswitch_switch::capture::Filter;
+use vswitch_switch::l2::{PortFeatures, PortVlan};
 use vswitch_switch::lab::departures::Departures;
 use vswitch_switch::lab::{CaptureSpec, Direction, Format, On, Places, Super};
 use vswitch_switch::wire::{Change, Counters, Select, WireDrop, words};
@@ -100,6 +101,39 @@ fn directions() {
     bed.set(bed.three, Direction::Down, "none");
     assert!(bed.lab.datapath.snapshot().lab.is_none(), "nothing is left of it");
     assert_eq!((bed.send(), bed.lab.datapath.wires().held()), (vec![bed.three], 0));
+}
+
+/// A wire of a port in a VLAN carries what its endpoint sends and gets: without a tag at an access port, with it at a trunk, and nobody
+/// else's VLAN, however long it was on its way.
+#[test]
+fn in_vlans() {
+    let mut bed = Bed::new();
+    let vlan = VlanId::new(10).unwrap();
+    let other = bed.lab.port(bed.lab.datapath.snapshot().port(bed.two).unwrap().config.network, None);
+    let trunk = PortVlan::Trunk { native: None, tagged: "10".parse().unwrap() };
+    for (port, vlan) in [(bed.two, PortVlan::Access(vlan)), (bed.three, trunk)] {
+        bed.lab.datapath.set_features(port, PortFeatures { vlan: Some(vlan), ..PortFeatures::default() }).unwrap();
+        for direction in [Direction::Up, Direction::Down] {
+            bed.set(port, direction, "delay 10ms");
+        }
+    }
+    let plain = |from, to| udp4(&station(from), &station(to), b"hello");
+    let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0, 10], &frame[12..]].concat();
+    let pass = |bed: &mut Bed, from: PortId, frame: &[u8]| {
+        assert_eq!(bed.lab.ports_reached(from, frame), []);
+        for _ in 0..2 {
+            bed.nanos.fetch_add(10 * MS, Relaxed);
+            bed.departures.run();
+        }
+        bed.lab.received().into_iter().map(|(port, frame, _)| (port, frame)).collect::<Vec<_>>()
+    };
+    let (two, three) = (bed.two, bed.three);
+    for _ in 0..2 {
+        assert_eq!(pass(&mut bed, two, &plain(2, 3)), [(three, tagged(plain(2, 3)))]);
+        assert_eq!(pass(&mut bed, three, &tagged(plain(3, 2))), [(two, plain(3, 2))]);
+    }
+    assert_eq!(pass(&mut bed, three, &plain(3, 2)), [], "the trunk has no VLAN for it");
+    assert_eq!(bed.lab.ports_reached(other, &plain(9, 2)), [], "nor is anybody else in the VLAN");
 }
 
 /// What goes on and what is lost keep their numbers, and the capture says which wire lost what.

@@ -60,6 +60,12 @@ fn isolation_groups() {
         a.cannot_ping(b.ipv4("n"));
         assert!(vs.drops("a", "n", "isolated") > 0, "a knows b's MAC address by now");
         assert_eq!(inspect(&b, &vs)["options"]["isolation-group"], "tenants");
+        let members = vs.json("network inspect n")[0]["Containers"].clone();
+        let options = |one: &Container<'_>| {
+            members[one.endpoint("n").container_id.unwrap()]["Options"]["isolation-group"].clone()
+        };
+        assert_eq!((options(&b), options(&c)), ("tenants".into(), Value::Null));
+        assert_eq!(vs.ok("network graph n").matches("isolation-group=tenants").count(), 2);
         vs.crash();
         vs.up();
         a.cannot_ping(b.ipv4("n"));

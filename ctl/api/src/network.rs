@@ -235,6 +235,10 @@ pub struct NetworkContainer {
     /// `…/len`, or empty.
     #[serde(rename = "IPv6Address")]
     pub ipv6_address: String,
+    /// vswitch's own: what its port is asked beyond learning and flooding, what the network asks for included; absent where that is
+    /// nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
 }
 
 /// Body of `POST /networks/{id}/connect`.

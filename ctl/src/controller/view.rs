@@ -66,6 +66,7 @@ fn members(state: &State, on: &NetworkState) -> BTreeMap<String, NetworkContaine
             mac_address: String::new(),
             ipv4_address: String::new(),
             ipv6_address: String::new(),
+            options: BTreeMap::new(),
         };
         let members = state.containers.values().filter(|one| one.container.running() && one.container.mode == mode);
         return members.map(|one| (one.container.id.to_string(), without(one))).collect();
@@ -83,6 +84,7 @@ fn members(state: &State, on: &NetworkState) -> BTreeMap<String, NetworkContaine
                 mac_address: endpoint.mac.to_string(),
                 ipv4_address: text(endpoint.ipv4),
                 ipv6_address: text(endpoint.ipv6),
+                options: features::in_effect(state, one).to_texts(),
             };
             (endpoint.container().unwrap_or(&endpoint.id).to_string(), member)
         })

@@ -7,8 +7,9 @@
 //!
 //! Whatever a network asks for, who announces itself by LLDP is remembered (`lldp`).
 //!
-//! These places ask it: [`Place::classify`] before the bridge's decision, [`Place::judge`] behind it, [`Place::reaches`] where a flood
-//! picks its ports, and [`Features::dress`] at the exit, which nothing can leave by in a VLAN that is not the port's.
+//! These places ask it: [`Place::classify`] before the bridge's decision, [`Place::judge`] behind it ([`Place::charge`] where the router
+//! decides instead), [`Place::reaches`] where a flood picks its ports and the router leads back into the network, and
+//! [`Features::dress`] at the exit, which nothing can leave by in a VLAN that is not the port's.
 
 mod bucket;
 mod config;
@@ -243,15 +244,8 @@ impl Place<'_> {
             Some(Verdict::Forward(port)) if !self.reaches(port) => return Some(DropReason::Isolated.into()),
             _ => {}
         }
-        if let Some(rate) = self.port.and_then(|port| port.rate_in.as_ref())
-            && !lock(rate).passes(Cost::of(packet), now)
-        {
-            return Some(DropReason::RateIn.into());
-        }
         let flooded = matches!(verdict, Some(Verdict::Flood | Verdict::FloodBut(_)));
-        if let Some(storm) = self.port.and_then(|port| port.storm.as_ref())
-            && let Err(reason) = storm.check(packet, flooded, now)
-        {
+        if let Err(reason) = self.charge(packet, flooded, now) {
             return Some(reason.into());
         }
         match (&self.features.snooping, verdict) {
@@ -262,6 +256,20 @@ impl Place<'_> {
             }
             _ => verdict,
         }
+    }
+
+    /// Pays for a frame, whoever decides on it.
+    ///
+    /// # Errors
+    /// The reason to drop it: its port has sent as much as it may.
+    pub(crate) fn charge(self, packet: &Packet<'_>, flooded: bool, now: Timestamp) -> Result<(), DropReason> {
+        let Some(port) = self.port else { return Ok(()) };
+        if let Some(rate) = &port.rate_in
+            && !lock(rate).passes(Cost::of(packet), now)
+        {
+            return Err(DropReason::RateIn);
+        }
+        port.storm.as_ref().map_or(Ok(()), |storm| storm.check(packet, flooded, now))
     }
 
     /// To whom a flood to a group goes where the network snoops.

@@ -7,7 +7,7 @@ use rand::RngCore;
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
-use vswitch_frame::{DropReason, Fragment, FrameBuf, L3, MacAddr, Offload, Packet, Timestamp};
+use vswitch_frame::{DropReason, Fragment, FrameBuf, L3, MacAddr, Offload, Packet, PortId, Timestamp};
 use vswitch_nat::route::{
     Fit, Hop, IcmpError, Resolution, RouteDrop, Sender, check, decrement_hops, fit, fragment, refuse_connection,
 };
@@ -130,15 +130,19 @@ impl RouteContext<'_> {
             return Err(RouteDrop::HopsExceeded.into());
         }
         let mtu = u16::try_from(out.config.mtu).unwrap_or(u16::MAX);
+        let known = match peer {
+            Some(peer) => Known::At(peer),
+            None => self.hops.find(out, hop.neighbour, self.now),
+        };
+        let returns = path.egress() == context.ingress && !path.is_by_published_port(&self.plan.rules);
+        if returns && !self.reaches(ingress.network, ingress.port, known) {
+            return Err(DropReason::Isolated.into());
+        }
         let fits = fit(&packet, mtu);
         if fits == Fit::TooBig {
             let told = IcmpError::for_route(RouteDrop::TooBig, mtu);
             return Err(Refusal { cause: RouteDrop::TooBig.into(), told });
         }
-        let known = match peer {
-            Some(peer) => Known::At(peer),
-            None => self.hops.find(out, hop.neighbour, self.now),
-        };
         // What has to wait is kept as it came, too: if nobody answers, its sender is told with a quotation.
         let original = (known == Known::Unknown).then(|| packet.keep());
         if packet.fragment() == Fragment::None {
@@ -160,6 +164,7 @@ impl RouteContext<'_> {
                     packet: frame.buffer.packet().keep(),
                     original: original.unwrap_or_default(),
                     ingress: ingress.unwrap_or_default(),
+                    returns,
                 };
                 return self.wait(out, hop.neighbour, waiting, spare).map(Some);
             }
@@ -175,6 +180,14 @@ impl RouteContext<'_> {
             self.send(out, addresses, frame.buffer, frame.index);
         }
         Ok(Some(Verdict::Forwarded))
+    }
+
+    /// Whether what came in by a port of a network may go back there to this station, which an isolation group may keep from it.
+    fn reaches(&self, network: &Network, from: Option<PortId>, station: Known) -> bool {
+        let Some((features, from)) = network.features.as_deref().zip(from) else { return true };
+        let (Known::At(mac) | Known::AskAgain(mac)) = station else { return true };
+        let to = self.fdb.lookup(FdbKey::new(network.index, mac), self.now);
+        to.is_none_or(|to| features.at(from).reaches(to))
     }
 
     /// Puts a finished frame on its way in `network`.
@@ -246,6 +259,12 @@ impl RouteContext<'_> {
     /// Sends a frame that waited, now that its next hop is at `mac`.
     fn send_waiting(&mut self, network: &Network, mac: MacAddr, waiting: &Waiting, spare: &mut Spare<'_>) {
         let Some(gateway) = network.config.gateway.as_ref().map(|gateway| gateway.mac) else { return };
+        if waiting.returns {
+            let ingress = waiting.ingress.upgrade().map(|port| port.id);
+            if !self.reaches(network, ingress, Known::At(mac)) {
+                return self.router.count(NatDrop::Isolated.into());
+            }
+        }
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
         let packet = waiting.packet.view();
         let parts = match fit(&packet, mtu) {

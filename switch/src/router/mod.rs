@@ -181,6 +181,8 @@ pub(crate) struct Waiting {
     original: OwnedPacket,
     /// Where it came from: that very port, as its index is another's once it is gone.
     ingress: Weak<Port>,
+    /// It goes back into the network that it came from, and not by a published port.
+    returns: bool,
 }
 
 /// The neighbours of one network, shared by all generations of it.

@@ -55,7 +55,7 @@ pub(super) struct Member {
 pub(super) struct Link {
     pub(super) network: usize,
     pub(super) member: usize,
-    /// Interface and addresses.
+    /// Interface, addresses, and what its port is asked beyond learning.
     pub(super) details: Vec<String>,
 }
 
@@ -163,7 +163,8 @@ fn links(topology: &Topology, all: bool) -> Vec<(String, Party<'_>, Vec<String>)
         let bare = |address: &String| address.split('/').next().unwrap_or_default().to_owned();
         let addresses = [&endpoint.ipv4_address, &endpoint.ipv6_address].into_iter().flatten().map(bare);
         let lost = (endpoint.state == EndpointState::Lost).then(|| "lost".to_owned());
-        let details = endpoint.interface.iter().cloned().chain(addresses).chain(lost).collect();
+        let options = endpoint.options.iter().map(|(name, value)| format!("{name}={value}"));
+        let details = endpoint.interface.iter().cloned().chain(addresses).chain(lost).chain(options).collect();
         links.push((endpoint.network_id.clone(), party, details));
     }
     for name in ["host", "none"] {
@@ -319,6 +320,18 @@ mod tests {
         assert_eq!(both.peerings, [Peering { networks: [0, 3], allow: vec!["tcp/80".into()] }]);
         assert_eq!(both.networks[0].details.last().unwrap(), "joined with inner: tcp/80");
         assert_eq!(graph(&world, &["net2".into()], false).unwrap().peerings, []);
+    }
+
+    /// A member's VLAN, isolation group, rates and mirror are shown where it is on the network.
+    #[test]
+    fn options_of_ports() {
+        let mut world = world();
+        let options = [("isolation-group", "red"), ("mirror-to", "monitor"), ("rate-in", "1mbit"), ("vlan", "10")];
+        world.endpoints[2].options = options.map(|(name, value)| (name.into(), value.into())).into();
+        let graph = graph(&world, &["net2".into()], false).unwrap();
+        let web = ["eth0", "10.9.0.2", "isolation-group=red", "mirror-to=monitor", "rate-in=1mbit", "vlan=10"];
+        assert_eq!(graph.links.iter().map(|link| link.details.len()).collect::<Vec<_>>(), [3, 6]);
+        assert_eq!(graph.links[1].details, web);
     }
 
     /// All of it, or what was asked for.
