@@ -94,6 +94,48 @@ fn partitions() {
     });
 }
 
+/// A cable that is pulled is seen by the container's own kernel, stops traffic in both directions, and changes nothing else: the address,
+/// the routes and a connection outlive it.
+#[test]
+fn carriers() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n");
+        let (a, b) = (vs.container("a", "--network n --cap-add NET_ADMIN"), vs.container("b", "--network n"));
+        let connection = vswitch_tests::OpenConnection::between(&a, &b, "n");
+        let carrier = |side: &vswitch_tests::Container<'_>| side.ok("ip -o link show eth0").contains("LOWER_UP");
+        let kept = || a.ok("ip -o -4 address show eth0; ip route show | sed 's/ linkdown//'");
+        let before = kept();
+        let monitor = a.spawn("exec ip -o monitor link");
+        let id = a.endpoint("n").id;
+        let state = || {
+            let all = vs.json("endpoint ls");
+            all.as_array().unwrap().iter().find(|one| one["id"] == id.as_str()).unwrap()["state"].clone()
+        };
+        // The monitor listens once it tells of anything at all.
+        eventually("the monitor listens", 20, || {
+            a.ok("ip link set eth0 txqueuelen 999; ip link set eth0 txqueuelen 1000");
+            monitor.output().contains("eth0")
+        });
+        vs.ok("link down a");
+        assert_eq!((carrier(&a), carrier(&b)), (false, true));
+        eventually("Linux tells of it", 20, || monitor.output().contains("NO-CARRIER"));
+        assert_eq!((kept(), state()), (before.clone(), "no_carrier".into()));
+        b.cannot_ping(a.ipv4("n"));
+        let told = monitor.output().len();
+        vs.ok("link up a");
+        assert_eq!((carrier(&a), kept(), state()), (true, before, "up".into()));
+        eventually("Linux tells of it", 20, || monitor.output()[told..].contains("LOWER_UP"));
+        b.pings(a.ipv4("n"));
+        connection.goes_on(&a);
+        vs.ok("link down n");
+        assert_eq!((carrier(&a), carrier(&b)), (false, false));
+        vs.ok("link up a,b");
+        a.pings(b.ipv4("n"));
+        vs.refuses("link down nobody", "nobody");
+    });
+}
+
 /// What cannot be is said in one sentence that names the place.
 #[test]
 fn refusals() {

@@ -40,10 +40,25 @@ impl OpenConnection {
     /// When something is.
     #[track_caller]
     pub fn is_cut(&self, client: &Container<'_>) {
+        let said = self.tried(client);
+        assert!(said.contains("cut"), "{said}");
+    }
+
+    /// Expects that the client, when it speaks again, is heard and answered.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn goes_on(&self, client: &Container<'_>) {
+        let said = self.tried(client);
+        assert!(said.contains("alive"), "{said}");
+    }
+
+    #[track_caller]
+    fn tried(&self, client: &Container<'_>) -> String {
         client.ok("touch /mnt/again");
-        eventually("the client has tried", 15, || {
-            self.client.output().contains("cut") || self.client.output().contains("alive")
-        });
-        assert!(self.client.output().contains("cut"), "{}", self.client.output());
+        let said = || self.client.output();
+        eventually("the client has tried", 15, || said().contains("cut") || said().contains("alive"));
+        said()
     }
 }

@@ -59,6 +59,8 @@ pub struct Violation {
 pub enum EndpointState {
     /// It has a port on the switch.
     Up,
+    /// The same, but its link was taken down.
+    NoCarrier,
     /// Its container does not run.
     Down,
     /// Its namespace vanished.

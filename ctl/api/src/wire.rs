@@ -56,6 +56,26 @@ pub struct WireChange {
     pub time: Option<String>,
 }
 
+/// Whether interfaces have a carrier from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkChange {
+    /// Whose, named as in [`WireChange`].
+    pub endpoints: Vec<String>,
+    /// What they become.
+    pub state: LinkState,
+}
+
+/// Of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// As with a cable that is plugged in.
+    Up,
+    /// As with one that is not: the interface says so to its own side.
+    Down,
+}
+
 /// Who does not hear whom any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

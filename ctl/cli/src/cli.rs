@@ -118,6 +118,9 @@ enum Command {
     Cut(wires::CutArgs),
     /// End partitions
     Heal(wires::HealArgs),
+    /// Pull cables and plug them in again: the carrier of containers' interfaces
+    #[command(subcommand)]
+    Link(wires::LinkCommand),
     /// The seed of what happens by chance
     #[command(subcommand)]
     Lab(wires::LabCommand),
@@ -193,6 +196,7 @@ impl Cli {
             Command::Impair(args) => args.run(&client).await.map(done),
             Command::Cut(args) => args.run(&client).await.map(done),
             Command::Heal(args) => args.run(&client).await.map(done),
+            Command::Link(command) => command.run(&client).await.map(done),
             Command::Lab(command) => command.run(&client).await.map(done),
             Command::Tunnel(command) => command.run(&client).await,
             Command::Port(args) => args.run(&client).await.map(done),

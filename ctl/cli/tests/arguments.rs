@@ -129,6 +129,7 @@ fn help() {
         "impair",
         "cut",
         "heal",
+        "link",
         "lab",
         "tunnel",
         "stats",

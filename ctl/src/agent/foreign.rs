@@ -187,9 +187,9 @@ impl Foreign {
                 | Request::EndpointAttach { sandbox, .. }
                 | Request::DefaultRoute { sandbox, .. }
                 | Request::Routes { sandbox, .. } => sandbox,
-                Request::EndpointReopen { endpoint } | Request::EndpointDetach { endpoint } => {
-                    table.endpoints.get(endpoint)?
-                }
+                Request::EndpointReopen { endpoint }
+                | Request::EndpointCarrier { endpoint, .. }
+                | Request::EndpointDetach { endpoint } => table.endpoints.get(endpoint)?,
                 _ => return None,
             };
             table.helpers.get(sandbox)?.clone()

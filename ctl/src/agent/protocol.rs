@@ -145,7 +145,7 @@ pub enum Request {
         /// What the interface is like.
         link: Link,
     },
-    /// Open a new descriptor for the switch side of an existing endpoint. Answer as for `EndpointAttach`.
+    /// Open a new descriptor for the switch side of an existing endpoint, which has its carrier again. Answer as for `EndpointAttach`.
     EndpointReopen {
         /// Id of the endpoint.
         endpoint: String,
@@ -154,6 +154,13 @@ pub enum Request {
     EndpointDetach {
         /// Id of the endpoint.
         endpoint: String,
+    },
+    /// Take the carrier of an endpoint's interface away, or give it back. Answer: [`Reply::Done`].
+    EndpointCarrier {
+        /// Id of the endpoint.
+        endpoint: String,
+        /// Whether it is to have one.
+        up: bool,
     },
     /// Replace the default routes of a sandbox (`None` removes). Answer: [`Reply::Done`], or [`Reply::Kept`].
     DefaultRoute {

@@ -137,6 +137,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(capture::stream))
         .routes(routes!(wires::list, wires::change))
         .routes(routes!(wires::cut, wires::heal))
+        .routes(routes!(wires::links))
         .routes(routes!(wires::seed, wires::set_seed))
         .routes(routes!(tunnels::list))
         .routes(routes!(tunnels::show))

@@ -1,10 +1,10 @@
-//! `/vswitch/v1/wires`, `/vswitch/v1/cuts` and `/vswitch/v1/lab/seed`.
+//! `/vswitch/v1/wires`, `/vswitch/v1/cuts`, `/vswitch/v1/links` and `/vswitch/v1/lab/seed`.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use vswitch_api::ErrorBody;
-use vswitch_api::wire::{Cut, HealQuery, LabSeed, Wire, WireChange};
+use vswitch_api::wire::{Cut, HealQuery, LabSeed, LinkChange, Wire, WireChange};
 
 use super::App;
 use super::answer::Answer;
@@ -39,6 +39,14 @@ pub(super) async fn cut(State(app): State<App>, Body(wish): Body<Cut>) -> Answer
     responses((status = 204), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn heal(State(app): State<App>, Asked(query): Asked<HealQuery>) -> Answer<StatusCode> {
     app.controller.heal(query.of.as_deref())?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes the carrier of endpoints' interfaces away, or gives it back. When this is answered, it is in force.
+#[utoipa::path(put, path = "/vswitch/v1/links", request_body = LinkChange,
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn links(State(app): State<App>, Body(wish): Body<LinkChange>) -> Answer<StatusCode> {
+    app.controller.change_links(&wish).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

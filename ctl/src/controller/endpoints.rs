@@ -278,6 +278,7 @@ impl Controller {
         let mut state = self.turn();
         if let Some(one) = state.endpoints.get_mut(id) {
             one.port = Some(port);
+            one.unplugged = false;
             one.endpoint.interface = Some(interface);
             one.endpoint.lost = false;
             let endpoint = one.endpoint.clone();

@@ -93,6 +93,8 @@ pub(super) struct Restart {
 pub(super) struct EndpointState {
     pub(super) endpoint: Endpoint,
     pub(super) port: Option<PortId>,
+    /// Its interface was asked to have no carrier.
+    pub(super) unplugged: bool,
     /// Held by who attaches or detaches a namespace; a container's endpoints go by the container's gate.
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     /// Ports of the host that lead to it for a while, by lease.
@@ -388,7 +390,8 @@ impl State {
         if let Some(container) = endpoint.container().and_then(|id| self.containers.get_mut(id)) {
             container.endpoints.push(id.clone());
         }
-        self.endpoints.insert(id, EndpointState { endpoint, port: None, gate: Arc::default(), leases: Vec::new() });
+        let state = EndpointState { endpoint, port: None, unplugged: false, gate: Arc::default(), leases: Vec::new() };
+        self.endpoints.insert(id, state);
     }
 
     /// Forgets an endpoint and gives its addresses back.

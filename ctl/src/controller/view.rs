@@ -98,6 +98,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
     let address = |fixed: StaticAddress| format!("{}/{}", fixed.address, prefix_of(network, fixed));
     let gateway = |fixed: StaticAddress| gateway_of(network, fixed).map(|gateway| gateway.to_string());
     let api_state = match (&endpoint.owner, one.port) {
+        (_, Some(_)) if one.unplugged => ApiEndpointState::NoCarrier,
         (_, Some(_)) => ApiEndpointState::Up,
         (Owner::Attached(_) | Owner::Host, None) => ApiEndpointState::Lost,
         (Owner::Container(id), None) => match state.containers.get(id) {

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vswitch_api::wire::{Cut, Wire, WireChange};
+use vswitch_api::wire::{Cut, LinkChange, LinkState, Wire, WireChange};
 use vswitch_frame::PortId;
 use vswitch_switch::capture::Filter;
 use vswitch_switch::lab::{Direction, On, WireReport};
 use vswitch_switch::wire::{Change, Kind, Select, WireDrop, words};
 
 use super::Controller;
+use crate::agent::protocol::Request;
 use crate::error::ControlError;
+use crate::ids::Id;
 
 impl Controller {
     /// The wires on which something happens or has happened.
@@ -92,6 +94,27 @@ impl Controller {
     pub fn heal(&self, of: Option<&str>) -> Result<(), ControlError> {
         let ports = of.map(|of| self.wired(&of.split(',').map(str::to_owned).collect::<Vec<_>>())).transpose()?;
         Ok(self.inner.switch.heal(ports.as_deref())?)
+    }
+
+    /// Takes the carrier of endpoints' interfaces away, or gives it back.
+    ///
+    /// # Errors
+    /// When it names something unknown or that is not running, or an interface that has none to take.
+    pub async fn change_links(&self, wish: &LinkChange) -> Result<(), ControlError> {
+        let ports = self.wired(&wish.endpoints)?;
+        let ids: Vec<Id> = {
+            let state = self.state();
+            let meant = state.endpoints.iter().filter(|(_, one)| one.port.is_some_and(|port| ports.contains(&port)));
+            meant.map(|(id, _)| id.clone()).collect()
+        };
+        let up = wish.state == LinkState::Up;
+        for id in ids {
+            self.ask(Request::EndpointCarrier { endpoint: id.to_string(), up }).await?;
+            if let Some(one) = self.turn().endpoints.get_mut(&id) {
+                one.unplugged = !up;
+            }
+        }
+        Ok(())
     }
 
     /// What everything that happens by chance comes from; given another one, it begins again.

@@ -220,6 +220,7 @@ impl FakeState {
             Request::Hide { .. }
             | Request::ParentAllow { .. }
             | Request::DefaultRoute { .. }
+            | Request::EndpointCarrier { .. }
             | Request::ProcessFiles { .. }
             | Request::ProcessOutput { .. }
             | Request::ProcessResize { .. }

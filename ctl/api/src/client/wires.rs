@@ -4,7 +4,7 @@ use hyper::Method;
 
 use super::Client;
 use super::transport::escape;
-use crate::wire::{Cut, LabSeed, Wire, WireChange};
+use crate::wire::{Cut, LabSeed, LinkChange, Wire, WireChange};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -39,6 +39,14 @@ impl Client {
     pub async fn heal(&self, of: Option<&str>) -> Result<(), ClientError> {
         let query = of.map_or_else(String::new, |of| format!("?of={}", escape(of)));
         self.call(Method::DELETE, format!("{PREFIX}/cuts{query}")).done().await
+    }
+
+    /// Takes the carrier of interfaces away, or gives it back. When this returns, it is in force.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn change_links(&self, change: &LinkChange) -> Result<(), ClientError> {
+        self.call(Method::PUT, format!("{PREFIX}/links")).json(change).done().await
     }
 
     /// The seed of everything that happens by chance.

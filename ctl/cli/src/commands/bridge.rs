@@ -70,7 +70,7 @@ fn bridges(topology: &Topology) -> Vec<Bridge> {
 
 fn bridge(topology: &Topology, network: &TopologyNetwork, mac: &str) -> Option<Bridge> {
     let members = topology.endpoints.iter().filter(|one| one.network_id == network.id);
-    let present = members.filter(|one| one.state == EndpointState::Up);
+    let present = members.filter(|one| matches!(one.state, EndpointState::Up | EndpointState::NoCarrier));
     let mut interfaces: Vec<_> =
         present.map(|one| format!("{}:{}", one.name, one.interface.as_deref().unwrap_or_default())).collect();
     interfaces.sort_by(|a, b| natural::compare(a, b));

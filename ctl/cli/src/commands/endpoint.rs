@@ -104,6 +104,7 @@ impl Listed for Endpoint {
 fn state(state: EndpointState) -> &'static str {
     match state {
         EndpointState::Up => "up",
+        EndpointState::NoCarrier => "no-carrier",
         EndpointState::Down => "down",
         EndpointState::Lost => "lost",
     }

@@ -1,11 +1,11 @@
-//! `impair`, `cut`, `heal` and `lab`.
+//! `impair`, `cut`, `heal`, `link` and `lab`.
 
 use std::path::Path;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use vswitch_api::Client;
-use vswitch_api::wire::{Cut, Wire, WireChange};
+use vswitch_api::wire::{Cut, LinkChange, LinkState, Wire, WireChange};
 
 use crate::failure::Usage;
 use crate::output;
@@ -72,6 +72,23 @@ pub(crate) struct HealArgs {
     of: String,
 }
 
+/// What can be done with links.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinkCommand {
+    /// Take the carrier away, as if the cable were pulled
+    Down(LinkArgs),
+    /// Give it back
+    Up(LinkArgs),
+}
+
+/// Arguments of `link down` and `link up`.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// CONTAINER, CONTAINER@NETWORK, an endpoint or a network, several with commas
+    #[arg(value_name = "ENDPOINT[,ENDPOINT...]")]
+    endpoints: String,
+}
+
 /// What can be done with the lab.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
@@ -119,6 +136,16 @@ impl CutArgs {
 impl HealArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
         Ok(client.heal(Some(self.of.as_str()).filter(|of| *of != "all")).await?)
+    }
+}
+
+impl LinkCommand {
+    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+        let (state, LinkArgs { endpoints }) = match self {
+            LinkCommand::Down(args) => (LinkState::Down, args),
+            LinkCommand::Up(args) => (LinkState::Up, args),
+        };
+        Ok(client.change_links(&LinkChange { endpoints: list(&endpoints), state }).await?)
     }
 }
 

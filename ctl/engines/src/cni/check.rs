@@ -32,7 +32,7 @@ pub(super) async fn check(call: &Call<'_>) -> Result<(), CniError> {
 fn compare(own: &Endpoint, previous: &serde_json::Map<String, Value>) -> Result<(), String> {
     let list = |key: &str| previous.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let name = own.interface.as_deref().unwrap_or_default();
-    if own.state != EndpointState::Up {
+    if !matches!(own.state, EndpointState::Up | EndpointState::NoCarrier) {
         return Err(format!("interface {name} has no port on the switch; take it away with DEL and add it again"));
     }
     let interfaces = list("interfaces");

@@ -158,6 +158,11 @@ impl Netlink {
         self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
     }
 
+    /// Switches an interface off.
+    pub(crate) async fn down(&self, index: u32) -> Result<(), rtnetlink::Error> {
+        self.handle.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await
+    }
+
     /// Gives an interface an address; an IPv6 address without duplicate address detection.
     pub(crate) async fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> Result<(), rtnetlink::Error> {
         let mut request = self.handle.address().add(index, address, prefix);

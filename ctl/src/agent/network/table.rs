@@ -77,7 +77,8 @@ impl Table {
             Request::SandboxRemove { sandbox } => self.remove_sandbox(&sandbox).await,
             Request::SandboxOpen { sandbox, socket } => self.open_socket(&sandbox, socket),
             Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
-            Request::EndpointReopen { endpoint } => self.reopen(&endpoint),
+            Request::EndpointReopen { endpoint } => self.reopen(&endpoint).await,
+            Request::EndpointCarrier { endpoint, up } => self.carrier(&endpoint, up).await,
             Request::EndpointDetach { endpoint } => self.detach(&endpoint).await,
             Request::DefaultRoute { sandbox, ipv4, ipv6, others } => {
                 self.default_route(&sandbox, (ipv4, ipv6), others).await
@@ -290,7 +291,16 @@ impl Table {
         written.map_err(|error| Failure::io(format!("set {path} to 0"), &error))
     }
 
-    fn reopen(&self, id: &str) -> Answer {
+    /// One end of a veth pair has a carrier while the other one is switched on.
+    async fn carrier(&self, id: &str, up: bool) -> Answer {
+        let Endpoint { port_index, interface, .. } = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
+        let done = if up { self.netlink.up(*port_index).await } else { self.netlink.down(*port_index).await };
+        done.map_err(|error| Failure::netlink(format!("change the carrier of {interface}"), &error))?;
+        DONE
+    }
+
+    async fn reopen(&self, id: &str) -> Answer {
+        self.carrier(id, true).await?;
         let endpoint = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
         Ok((Reply::Endpoint { interface: endpoint.interface.clone() }, vec![open(&endpoint.port)?]))
     }

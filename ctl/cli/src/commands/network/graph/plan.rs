@@ -162,7 +162,11 @@ fn links(topology: &Topology, all: bool) -> Vec<(String, Party<'_>, Vec<String>)
         };
         let bare = |address: &String| address.split('/').next().unwrap_or_default().to_owned();
         let addresses = [&endpoint.ipv4_address, &endpoint.ipv6_address].into_iter().flatten().map(bare);
-        let lost = (endpoint.state == EndpointState::Lost).then(|| "lost".to_owned());
+        let lost = match endpoint.state {
+            EndpointState::Lost => Some("lost".to_owned()),
+            EndpointState::NoCarrier => Some("no-carrier".to_owned()),
+            EndpointState::Up | EndpointState::Down => None,
+        };
         let options = endpoint.options.iter().map(|(name, value)| format!("{name}={value}"));
         let details = endpoint.interface.iter().cloned().chain(addresses).chain(lost).chain(options).collect();
         links.push((endpoint.network_id.clone(), party, details));
