@@ -319,6 +319,10 @@ fn installation() {
         vs.ok("engine podman install --user");
         let text = fs::read_to_string(file).unwrap();
         assert!(text.contains("helper_binaries_dir = [\"/tmp/home/.local/share/vswitch/podman\", "), "{text}");
+        assert!(
+            text.contains("network_cmd_path = \"/tmp/home/.local/share/vswitch/podman/podman-slirp4netns\"\n"),
+            "{text}"
+        );
         assert!(!text.contains("enable_port_reservation"));
         let helper = "/tmp/home/.local/share/vswitch/podman/netavark";
         let version = run(Command::new(helper).arg("version").stdin(Stdio::null())).ok();
@@ -327,6 +331,7 @@ fn installation() {
         assert!(
             vs.ok("engine podman status --user").starts_with("podman calls vswitch for its networks, for this user")
         );
+        assert!(vs.ok("engine podman status --user").contains("/podman-slirp4netns\n"));
         let holder = Holder::usual();
         provide_helpers();
         set_up(&vs, &holder, &request("web", CONTAINER, &[1], 5));

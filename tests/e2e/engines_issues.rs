@@ -187,6 +187,25 @@ fn two_users() {
     });
 }
 
+/// A container reaches the host by the host's own name: what the host serves, and what another container publishes there.
+#[test]
+fn the_host_by_its_name() {
+    guard(|| {
+        let place = Place::new();
+        let site = &place.site;
+        let _resolver = serve_names(&site.outside, "10.99.0.2", "10.99.0.1");
+        let client = site.spare();
+        place.set_up(&client, &request("client", &id('a'), &[1], 6));
+        let _web = web(&place, "web", 'b', 5);
+        let _ports = place.publish(&id('b'), "10.89.1.5", &json!([mapping(8080, 80, "tcp")]));
+        let _service = site.host.serve("python3 -m http.server 8001", 8001);
+        assert_eq!(Place::dig(&client, "thishost.example", 1), "10.99.0.1");
+        for port in [8001, 8080] {
+            assert!(is_served(&client, &format!("10.99.0.1:{port}")), "port {port} of the host");
+        }
+    });
+}
+
 /// Where /proc/sys cannot be written to, containers have networks and published ports all the same; and helpers may be called
 /// in a network namespace of podman's own.
 #[test]

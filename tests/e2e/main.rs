@@ -51,6 +51,7 @@ mod overlay_failures;
 mod overlay_refusals;
 mod overlay_traffic;
 mod podman;
+mod podman_ports;
 mod podman_restarts;
 mod podman_start;
 mod policies;

@@ -1,6 +1,5 @@
 //! podman itself, unmodified, with containers on vswitch's networks.
 
-use std::os::unix::fs::symlink;
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, rc::Rc, time::Duration};
 
 use vswitch_tests::{Background, Output, Vswitch, eventually, guard, guard::is_root, sh, spawn};
@@ -21,30 +20,46 @@ pub(crate) struct Podman<'v> {
 /// What an ordinary user's podman starts beside its networks, whatever they are: here it only says that it is there.
 const SLIRP: &str = "#!/bin/sh\n[ \"$1\" = --help ] && exec echo --enable-ipv6 --enable-sandbox --enable-seccomp --mtu --disable-host-loopback\n[ \"$1\" = --version ] && exec echo slirp4netns version 1.2.0\nprintf 1 >&3\nexec sleep 100000\n";
 
-/// Root's podman reads no file of a user's: these are what 'engine podman install --system' writes.
-const SETTINGS: &str = "[engine]\nenable_port_reservation = false\nlock_type = \"file\"\n";
+/// What 'engine podman install --system' writes besides, and locks that are this podman's own.
+const SETTINGS: &str = "enable_port_reservation = false\nlock_type = \"file\"\n";
 
 /// What was installed.
 const HELPERS: &str = "/tmp/home/.local/share/vswitch/podman";
 
+/// And told to podman.
+const DROP_IN: &str = "/tmp/home/.config/containers/containers.conf.d/vswitch.conf";
+
+fn install() {
+    sh("vswitchctl engine podman install --user").ok();
+}
+
+/// The settings that 'engine podman install' has written, with further lines under `[engine]`. Root's podman reads no file of a
+/// user's by itself, and gets them in the place of its own.
+pub(crate) fn installed(lines: &str) -> String {
+    install();
+    let text = fs::read_to_string(DROP_IN).unwrap();
+    assert!(text.contains("[engine]\n"), "{text}");
+    text.replacen("[engine]\n", &format!("[engine]\n{lines}"), 1)
+}
+
 impl<'v> Podman<'v> {
     pub(crate) fn new(vs: &'v Vswitch) -> Podman<'v> {
-        Podman::with(vs, SETTINGS)
+        Podman::with(vs, &installed(SETTINGS))
     }
 
-    /// With other settings.
+    /// With other settings. What they do not say of helpers is said by a variable and an option.
     pub(crate) fn with(vs: &'v Vswitch, settings: &str) -> Podman<'v> {
         Podman::make(Some(vs), settings)
     }
 
     /// Of somebody who has not started a vswitchd.
     pub(crate) fn alone() -> Podman<'v> {
-        Podman::make(None, SETTINGS)
+        Podman::make(None, &installed(SETTINGS))
     }
 
     /// With the image `box` of busybox.
     fn make(vs: Option<&'v Vswitch>, settings: &str) -> Podman<'v> {
-        sh("vswitchctl engine podman install --user").ok();
+        install();
         fs::create_dir("/tmp/stub").unwrap();
         fs::write("/tmp/stub/slirp4netns", SLIRP).unwrap();
         fs::set_permissions("/tmp/stub/slirp4netns", fs::Permissions::from_mode(0o755)).unwrap();
@@ -64,6 +79,23 @@ impl<'v> Podman<'v> {
         podman
     }
 
+    /// One more of the same user, which knows nothing of this one.
+    pub(crate) fn twin(&self, place: &str) -> Podman<'v> {
+        let twin =
+            Podman { settings: self.settings.clone(), pause: self.pause.clone(), place: place.to_owned(), ..*self };
+        twin.ok("import /tmp/box.tar box");
+        twin
+    }
+
+    /// The same containers, with other settings from now on.
+    pub(crate) fn set(&mut self, settings: String) {
+        self.settings = settings;
+    }
+
+    fn names_helpers(&self) -> bool {
+        self.settings.contains("helper_binaries_dir") && self.settings.contains("network_cmd_path")
+    }
+
     /// A program of podman's family, where it runs.
     fn program(&self, name: &str) -> Command {
         let mut command = match &self.pause {
@@ -80,7 +112,9 @@ impl<'v> Podman<'v> {
         };
         fs::write("/tmp/containers.conf", &self.settings).unwrap();
         command.env("CONTAINERS_CONF", "/tmp/containers.conf");
-        command.env("CONTAINERS_HELPER_BINARY_DIR", HELPERS);
+        if !self.names_helpers() {
+            command.env("CONTAINERS_HELPER_BINARY_DIR", HELPERS);
+        }
         if let Some(vs) = self.vs {
             command.env("VSWITCH_SOCKET", vs.socket());
         }
@@ -96,7 +130,9 @@ impl<'v> Podman<'v> {
         {
             command.arg(format!("--{option}={}/{folder}", self.place));
         }
-        command.arg(format!("--network-cmd-path={HELPERS}/podman-slirp4netns"));
+        if !self.names_helpers() {
+            command.arg(format!("--network-cmd-path={HELPERS}/podman-slirp4netns"));
+        }
         command.args(words);
         command
     }
@@ -304,16 +340,15 @@ fn builds(vs: &Vswitch, podman: &Podman<'_>) {
     assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 1, "only that of the container");
 }
 
-/// What an ordinary user's podman gives a container that names no network, with vswitch's slirp4netns: addresses, ports by its API,
-/// and nothing left when the container is.
+/// What an ordinary user's podman gives a container that names no network, by what 'install' has written: vswitch's slirp4netns, with
+/// addresses, ports by its API, and nothing left when the container is gone.
 #[test]
 fn slirp4netns_of_a_container() {
     guard(|| {
         let vs = Vswitch::start();
         let podman = Podman::new(&vs);
-        symlink("/mnt/programs/vswitch-engine", "/tmp/slirp4netns").unwrap();
         let network = "slirp4netns:port_handler=slirp4netns,cidr=10.7.0.0/24";
-        let mut words = vec!["--network-cmd-path=/tmp/slirp4netns", "run", "-d", "--name", "web", "--network", network];
+        let mut words = vec!["run", "-d", "--name", "web", "--network", network];
         words.extend(["-p", "8080:80", "box", "sh", "-c", SERVE]);
         podman.words(&words).ok();
         let shown = podman.inside("web", "ip addr show tap0; ip route; cat /etc/resolv.conf").ok();
@@ -323,7 +358,11 @@ fn slirp4netns_of_a_container() {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         eventually("the published page", 30, || fetch("127.0.0.1:8080") == "hello\n");
-        podman.ok("rm -f -t 0 web");
+        // A user's container that names no network gets it, too; root's is on the network 'podman' then.
+        let network = if is_root() { "--network slirp4netns" } else { "" };
+        podman.ok(&format!("run -d --name plain {network} box sleep 100000"));
+        assert!(podman.inside("plain", "ip addr show tap0").ok().contains("10.0.2.100/24"));
+        podman.ok("rm -f -t 0 web plain");
         let folders = "ls -d $XDG_RUNTIME_DIR/vswitch-for-* /run/vswitch-for-* /tmp/vswitch-for-* 2>/dev/null";
         eventually("nothing is left", 30, || sh(folders).stdout.is_empty());
         assert_eq!(sh("curl -s -m 5 http://127.0.0.1:8080/").code, 7, "refused");

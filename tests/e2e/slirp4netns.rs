@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vswitch_tests::{Background, Holder, eventually, guard, run, sh, spawn};
+use vswitch_tests::{Background, Holder, eventually, guard, guard::guard_for, run, sh, spawn};
 
 const PROGRAM: &str = "/tmp/slirp4netns";
 const API: &str = "/tmp/api.sock";
@@ -157,34 +157,43 @@ fn a_tap_of_the_caller_s() {
 /// Many at once have the same addresses and know nothing of each other; the end of the exit descriptor is theirs.
 #[test]
 fn many_guests() {
-    guard(|| {
-        provide();
-        sh("mkfifo /tmp/exit").ok();
-        let holders: Vec<Holder> = (0..4).map(|_| Holder::usual()).collect();
-        let mut writer = spawn(Command::new("sh").args(["-c", "exec sleep 1000 >/tmp/exit"]));
-        let line = |holder: &Holder| {
-            format!(
-                "PID={0}; exec {PROGRAM} -c -e 8 -r 9 --macaddress 0e:d4:18:d9:38:fb $PID tap0 8</tmp/exit 9>/tmp/ready{0}",
-                holder.pid()
-            )
-        };
-        let mut all: Vec<_> =
-            holders.iter().map(|holder| spawn(Command::new("sh").args(["-c", &line(holder)]))).collect();
-        for (holder, slirp) in holders.iter().zip(&mut all) {
-            eventually("the network is ready", 90, || {
-                assert!(slirp.running(), "it ended: {}", slirp.output());
-                fs::read_to_string(format!("/tmp/ready{}", holder.pid())).unwrap_or_default() == "1"
-            });
-            holder.pings("10.0.2.2");
-            assert!(holder.sh("ip link show tap0").ok().contains("0e:d4:18:d9:38:fb"));
-        }
-        assert!(writer.running());
-        drop(writer);
-        for slirp in all {
-            assert_eq!(slirp.wait(Duration::from_secs(60)).code, 0);
-        }
-        nothing_left();
-    });
+    guard(|| guests(4));
+}
+
+/// The same of a hundred.
+#[test]
+#[ignore = "takes minutes; tests/run all"]
+fn a_hundred_guests() {
+    guard_for(Duration::from_secs(900), || guests(100));
+}
+
+/// Starts so many at once, sees that each has its own network, and ends them all.
+fn guests(number: usize) {
+    provide();
+    sh("mkfifo /tmp/exit").ok();
+    let holders: Vec<Holder> = (0..number).map(|_| Holder::usual()).collect();
+    let mut writer = spawn(Command::new("sh").args(["-c", "exec sleep 1000 >/tmp/exit"]));
+    let line = |holder: &Holder| {
+        format!(
+            "PID={0}; exec {PROGRAM} -c -e 8 -r 9 --macaddress 0e:d4:18:d9:38:fb $PID tap0 8</tmp/exit 9>/tmp/ready{0}",
+            holder.pid()
+        )
+    };
+    let mut all: Vec<_> = holders.iter().map(|holder| spawn(Command::new("sh").args(["-c", &line(holder)]))).collect();
+    for (holder, slirp) in holders.iter().zip(&mut all) {
+        eventually("the network is ready", 600, || {
+            assert!(slirp.running(), "it ended: {}", slirp.output());
+            fs::read_to_string(format!("/tmp/ready{}", holder.pid())).unwrap_or_default() == "1"
+        });
+        holder.pings("10.0.2.2");
+        assert!(holder.sh("ip link show tap0").ok().contains("0e:d4:18:d9:38:fb"));
+    }
+    assert!(writer.running());
+    drop(writer);
+    for slirp in all {
+        assert_eq!(slirp.wait(Duration::from_secs(120)).code, 0);
+    }
+    nothing_left();
 }
 
 /// What makes no sense is told, and changes nothing: on the command line and over the API.
@@ -253,20 +262,71 @@ fn nonsense() {
 /// Killed at whatever moment of its start, or with its namespace: nothing is left.
 #[test]
 fn killed_while_it_starts() {
-    guard(|| {
-        provide();
-        let holder = Holder::usual();
-        for moment in 0..8u32 {
-            let slirp = begin(&holder, "-c $PID tap0");
-            // Moments of its life, not a wait for something.
-            std::thread::sleep(Duration::from_millis(u64::from(moment * moment * 15)));
-            drop(slirp);
-        }
-        nothing_left();
-        assert!(holder.sh("ip link show tap0").code != 0);
-        let slirp = begin(&holder, "-c $PID tap0");
-        holder.terminate();
-        drop(slirp);
-        nothing_left();
-    });
+    guard(|| kills(8));
 }
+
+/// The same two hundred times.
+#[test]
+#[ignore = "takes minutes; tests/run all"]
+fn killed_two_hundred_times() {
+    guard_for(Duration::from_secs(900), || kills(200));
+}
+
+/// Starts it so often as engines do, and kills who started it at moments that are spread over the start and the beginning of its
+/// life: it ends with the exit descriptor, or by a parent-death signal.
+fn kills(number: u32) {
+    provide();
+    fs::write("/tmp/caller.py", CALLER).unwrap();
+    let holder = Holder::usual();
+    let call =
+        |way: &str| spawn(Command::new("python3").args(["/tmp/caller.py", PROGRAM, &holder.pid().to_string(), way]));
+    // How long it takes on this machine, now.
+    let began = std::time::Instant::now();
+    let whole = call("exit");
+    eventually("the port is there", 60, || whole.output().contains("forwarded"));
+    drop(whole);
+    let whole = began.elapsed();
+    nothing_left();
+    for moment in 1..=number {
+        let caller = call(if moment % 2 == 0 { "exit" } else { "signal" });
+        // A moment of its life, not a wait for something.
+        std::thread::sleep(whole * moment / number);
+        drop(caller);
+        nothing_left();
+        assert!(holder.sh("ip link show tap0").code != 0, "at moment {moment} of {number}");
+        assert!(sh("ss -Hltn sport = :8080").stdout.is_empty(), "at moment {moment} of {number}");
+    }
+    let slirp = begin(&holder, "-c $PID tap0");
+    holder.terminate();
+    drop(slirp);
+    nothing_left();
+}
+
+/// An engine: starts it so that it ends with this process, waits for it, and publishes a port.
+const CALLER: &str = r#"
+import ctypes, os, socket, sys, time
+program, pid, way = sys.argv[1:]
+ready, told = os.pipe()
+life, held = os.pipe()
+engine = os.getpid()
+if os.fork() == 0:
+    os.close(held)
+    os.set_inheritable(told, True)
+    words = [program, "-c", "-r", str(told), "-a", "/tmp/api.sock"]
+    if way == "exit":
+        os.set_inheritable(life, True)
+        words += ["-e", str(life)]
+    else:
+        ctypes.CDLL(None).prctl(1, 9)
+        if os.getppid() != engine:
+            sys.exit(1)
+    os.execv(program, words + [pid, "tap0"])
+os.close(told)
+if os.read(ready, 1) == b"1":
+    api = socket.socket(socket.AF_UNIX)
+    api.connect("/tmp/api.sock")
+    api.sendall(b'{"execute": "add_hostfwd", "arguments": {"proto": "tcp", "host_port": 8080, "guest_port": 80}}')
+    api.shutdown(socket.SHUT_WR)
+    print("forwarded", api.recv(4095), flush=True)
+time.sleep(1000)
+"#;

@@ -8,7 +8,7 @@
 //! - [`podman::plugin`]: the same as a network driver of netavark's, by the name `vswitch`;
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
 //! - [`docker`]: dockerd's networks of the driver `vswitch`, the one that stays: dockerd asks it over a socket;
-//! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman;
+//! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman, and is `slirp4netns` for its containers;
 //! - [`slirp4netns`]: the way out of one network namespace, of whoever starts that program;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 

@@ -28,8 +28,8 @@ vswitchd starts with the first container.";
 /// What podman calls us by.
 const HELPERS: [&str; 4] = ["netavark", "rootlessport", SLIRP4NETNS, "pasta"];
 
-/// What starts vswitchd and then becomes slirp4netns, which podman finds by a setting of its own. It is not called so, because
-/// others look for that name in the same folder.
+/// slirp4netns of containers that are on no network, and what starts vswitchd for those that are on one; podman finds it by a setting
+/// of its own. It is not called so, because others look for that name in the same folder.
 const SLIRP4NETNS: &str = "podman-slirp4netns";
 
 /// What netavark calls us by, if a network is of the driver of this name.
@@ -153,9 +153,12 @@ fn uninstall(place: &Place) -> anyhow::Result<()> {
 async fn status(place: &Place, client: &Client) -> anyhow::Result<()> {
     let scope = if place.system { "for everybody" } else { "for this user" };
     let said = match (place.configuration.is_there()?, place.helpers.are_there() && place.plugins.are_there()) {
-        (true, true) => {
-            format!("podman calls vswitch for its networks, {scope}: {}\n", place.configuration.path().display())
-        }
+        (true, true) => format!(
+            "podman calls vswitch for its networks, {scope}: {}\nits slirp4netns, which podman up to 4 gives an ordinary user's \
+             containers that are on no network, is vswitch's: {}\n",
+            place.configuration.path().display(),
+            place.helpers.folder().join(SLIRP4NETNS).display()
+        ),
         (true, false) => format!(
             "{} names helpers that are missing in {}; run 'vswitchctl engine podman install' again\n",
             place.configuration.path().display(),
@@ -189,6 +192,7 @@ mod tests {
             configuration(&Place::in_folders(Path::new(data), none, none, system)).unwrap()
         };
         let user = text("/home/u/x y", false);
+        assert!(user.contains("network_cmd_path = \"/home/u/x y/podman/podman-slirp4netns\""), "{user}");
         assert!(user.starts_with(HEADER) && !user.contains("enable_port_reservation"), "{user}");
         assert!(user.contains(r#"helper_binaries_dir = ["/home/u/x y/podman", "/usr/local/libexec/podman""#), "{user}");
         assert!(

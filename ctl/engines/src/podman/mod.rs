@@ -4,6 +4,7 @@
 mod create;
 pub mod netavark;
 pub mod plugin;
+mod reservation;
 pub mod rootlessport;
 mod translate;
 pub mod way_out;

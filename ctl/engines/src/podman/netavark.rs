@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use vswitch_api::engine::EngineAttach;
 use vswitch_api::{Client, ClientError};
 
+use super::reservation::{REMEDY, Reservation};
 use super::translate::{DRIVER, Wanted, key, split, status, wish, without};
 use super::wire::{Request, publish};
 use super::{ENGINE, LONGEST, create};
@@ -183,6 +184,7 @@ fn setup(
     // Of an ordinary user's containers rootlessport publishes the ports.
     let rootless = parsed.rootless.unwrap_or(false);
     let ports = request.port_mappings.as_deref().filter(|_| !rootless).unwrap_or_default();
+    let reservation = Reservation::before(ports);
     let mut ports = publish(ports).map_err(anyhow::Error::msg)?;
     // All at once, so that what makes no sense leaves nothing half-made.
     let mut wishes = Vec::new();
@@ -226,7 +228,13 @@ fn setup(
         }
         Ok(Ok(serde_json::to_vec(&statuses)?))
     })?;
-    answer.or_else(|why| hand_over(&why, arguments, text))
+    match answer {
+        Ok(answer) => {
+            reservation.after();
+            Ok(answer)
+        }
+        Err(why) => hand_over(&why, arguments, text),
+    }
 }
 
 /// The daemon's sentence, and what to do where it is podman itself that stands in the way.
@@ -235,10 +243,7 @@ pub(super) fn explained(error: ClientError, rootless: bool) -> anyhow::Error {
     if rootless || !said.contains("address already in use") {
         return error.into();
     }
-    anyhow::anyhow!(
-        "{said}; if nobody else has it, podman does, which reserves published ports: set enable_port_reservation = false \
-         under [engine] in containers.conf, as 'vswitchctl engine podman install --system' does"
-    )
+    anyhow::anyhow!("{said}; if nobody else has it, podman does, which reserves published ports: {REMEDY}")
 }
 
 /// Without a vswitchd the engine's own helper does it all, as if there were no vswitch.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::netavark::{answer_with, deaf_to_signals, explained, read};
+use super::reservation::Reservation;
 use super::translate::{key, status, wish};
 use super::wire::{Network, NetworkOptions, PortMapping, Request, Subnet, publish};
 use crate::daemon;
@@ -83,7 +84,9 @@ fn setup(given: &PluginRequest, netns: &str) -> anyhow::Result<Vec<u8>> {
     // Of an ordinary user's containers rootlessport publishes the ports.
     let rootless = daemon::is_rootless();
     let ports = given.port_mappings.as_deref().filter(|_| !rootless).unwrap_or_default();
-    let ports = if given.network.internal { Vec::new() } else { publish(ports).map_err(anyhow::Error::msg)? };
+    let ports = if given.network.internal { &[] } else { ports };
+    let reservation = Reservation::before(ports);
+    let ports = publish(ports).map_err(anyhow::Error::msg)?;
     let names = given.network.dns_enabled;
     let request = Request::of_one(given.container_id.clone(), given.container_name.clone());
     let wish = wish(&request, (&given.network.name, &given.network, &given.network_options), ports)?;
@@ -99,6 +102,7 @@ fn setup(given: &PluginRequest, netns: &str) -> anyhow::Result<Vec<u8>> {
         }
         attached.map_err(|error| explained(error, rootless))
     })?;
+    reservation.after();
     Ok(serde_json::to_vec(&status(&endpoint, names))?)
 }
 

@@ -182,6 +182,11 @@ pub(super) struct PortMapping {
 }
 
 impl PortMapping {
+    /// The protocols that it is for.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocol.split(',').map(str::trim).map(|word| if word.is_empty() { "tcp" } else { word })
+    }
+
     /// In Docker's words, one for each protocol.
     pub(super) fn texts(&self) -> Result<Vec<String>, String> {
         let range = |first: u16| {
@@ -196,8 +201,7 @@ impl PortMapping {
             Err(_) => return Err(format!("invalid host ip {:?} provided for port {}", self.host_ip, self.host_port)),
         };
         let (outside, inside) = (range(self.host_port)?, range(self.container_port)?);
-        let protocols = self.protocol.split(',').map(str::trim).map(|word| if word.is_empty() { "tcp" } else { word });
-        Ok(protocols.map(|protocol| format!("{host}{outside}:{inside}/{protocol}")).collect())
+        Ok(self.protocols().map(|protocol| format!("{host}{outside}:{inside}/{protocol}")).collect())
     }
 }
 
