@@ -44,11 +44,11 @@ function create_network() {
 
     request=$(request 9 '[{"host_ip": "", "container_port": 80, "host_port": 8080, "range": 1, "protocol": "tcp"}]')
     run_netavark --plugin-directory "$PLUGINS" setup "$(get_container_netns_path)" <<<"$request"
-    status=$(sed -n '/^{/p' <<<"$output")
+    answer=$(sed -n '/^{/p' <<<"$output")
     gateway=$(jq -r '.subnets[0].gateway' <<<"$network")
-    assert_json "$status" '.own.interfaces.eth0.subnets | length' == 2 "an address of each family"
-    assert_json "$status" '.own.dns_server_ips[0]' == "$gateway" "names are asked at the gateway"
-    assert_json "$status" '.own.dns_search_domains[0]' == dns.podman
+    assert_json "$answer" '.own.interfaces.eth0.subnets | length' == 2 "an address of each family"
+    assert_json "$answer" '.own.dns_server_ips[0]' == "$gateway" "names are asked at the gateway"
+    assert_json "$answer" '.own.dns_search_domains[0]' == dns.podman
 
     address=${gateway%.1}.9
     run_in_container_netns ip -o addr show eth0
