@@ -156,12 +156,47 @@ fn kinds_of_mounts() {
         assert_eq!(foreign.ok(), "ok\n1\n");
         for (flags, says) in [
             ("--mount type=bind,src=/nowhere,dst=/x", "/nowhere"),
-            ("--tmpfs /usr/share/no-such-place", "the host must have this folder"),
+            ("--tmpfs /sys/no-such-place", "name a folder outside of the kernel's"),
+            ("-v /mnt/shared/file/x:/x", "error while creating mount source path"),
             ("--tmpfs /x:foo", "invalid tmpfs option"),
         ] {
             vs.words(&format!("run --rm {flags} -- true")).exits(125).says(says);
         }
         vs.words("run --rm --mount type=bind -- true").exits(2).says("target is required");
+    });
+}
+
+/// Places that the host does not have, however deep, are made for the container alone, which sees the rest of the host as before; a
+/// folder of the host that is missing is made for -v, with and without a root directory of its own.
+#[test]
+fn missing_places() {
+    guard(|| {
+        let vs = Vswitch::start();
+        fs::create_dir("/mnt/shared").unwrap();
+        fs::write("/mnt/shared/file", "shared\n").unwrap();
+        fs::create_dir("/mnt/half").unwrap();
+        std::os::unix::fs::symlink("half", "/mnt/link").unwrap();
+        let share = ["-v", "/mnt/shared:/usr/share/no/such", "-v", "/mnt/shared/file:/usr/share/alone.conf"];
+        let more = ["-v", "/mnt/shared:/brand/new", "-v", "/mnt/shared:/mnt/link/x", "-v", "/mnt/shared:/var/run/y"];
+        let script = "cat /usr/share/no/such/file /usr/share/alone.conf /brand/new/file /mnt/half/x/file /run/y/file && ls -A /usr/share | \
+                      grep -v -e ^no$ -e ^alone.conf$ | wc -l; stat -c %a /usr/share; touch /mnt/shared/back; echo $?";
+        let said = vs.ctl(&[&["run", "--rm"][..], &share, &more, &["--", "sh", "-c", script]].concat()).ok();
+        let (entries, mode) = (sh("ls -A /usr/share | wc -l").ok(), sh("stat -c %a /usr/share").ok());
+        assert_eq!(said, format!("{}{entries}{mode}0\n", "shared\n".repeat(5)));
+        assert!(Path::new("/mnt/shared/back").exists());
+        for place in ["/usr/share/no", "/usr/share/alone.conf", "/brand", "/mnt/half/x"] {
+            assert!(!Path::new(place).exists(), "{place} was made on the host");
+        }
+        let closed = [&["run", "--rm", "--read-only"][..], &share, &["--", "touch", "/usr/share/x"]].concat();
+        vs.ctl(&closed).exits(1).says("Read-only file system");
+        root_directory("/mnt/root");
+        for (source, flags) in [("/mnt/made/a", &[][..]), ("/mnt/made/b", &["--rootfs", "/mnt/root"])] {
+            let volume = format!("{source}:/data/deep");
+            vs.ctl(&[&["run", "--rm", "-v", &volume][..], flags, &["--", "touch", "/data/deep/x"]].concat()).ok();
+            assert!(Path::new(source).join("x").exists());
+        }
+        vs.ctl(&["run", "--rm", "--mount", "type=bind,src=/mnt/made/c,dst=/x", "--", "true"]).exits(125);
+        vs.ctl(&["run", "--rm", "--mount", "type=bind,src=/mnt/made/c,dst=/x,bind-create-src", "--", "true"]).ok();
     });
 }
 

@@ -114,6 +114,8 @@ pub struct MountRequest {
     pub target: String,
     /// The container changes nothing in it.
     pub read_only: bool,
+    /// A folder of the host that is not there is made.
+    pub make_source: bool,
     /// A new volume stays empty, whatever the root directory has there.
     pub no_copy: bool,
     /// Most bytes of a file system in memory.

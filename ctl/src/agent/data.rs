@@ -64,6 +64,10 @@ impl Data {
         let own: BTreeMap<usize, String> = spec.mounts.anonymous(id).collect();
         for (index, mount) in spec.mounts.list.iter_mut().enumerate() {
             let name = match (&mount.source, own.get(&index)) {
+                (Source::Bind(path), _) if mount.make => {
+                    make_source(Path::new(path))?;
+                    continue;
+                }
                 (Source::Volume(name), _) => name.clone(),
                 (Source::Anonymous, Some(name)) => name.clone(),
                 _ => continue,
@@ -212,6 +216,20 @@ fn make(path: &Path, mode: u32) -> Result<(), Failure> {
     made.map_err(|error| Failure::io(format!("make the folder {}", path.display()), &error))
 }
 
+/// Docker's sentence, and its mode.
+fn make_source(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().mode(OPEN).recursive(true).create(path);
+    made.map_err(|error| {
+        Failure::other(format!(
+            "error while creating mount source path {:?}: mkdir: {error}",
+            path.display().to_string()
+        ))
+    })
+}
+
 /// As Docker, which has its volumes made for the container that first has them; one that is empty still is.
 fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     let unused =
@@ -288,9 +306,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data = Data::of(&dir.path().join("state"));
         let id = "c".repeat(64);
+        let host = tempfile::tempdir().unwrap();
+        let bind = format!("{}:/h", host.path().join("made").display());
         let mounts = Mounts {
             root: Root::Directory { path: "/srv".to_owned(), changes: Changes::Kept },
-            list: ["/own", "named:/n", "/host:/h"].map(|text| Mount::parse(text).unwrap()).to_vec(),
+            list: ["/own", "named:/n", &bind].map(|text| Mount::parse(text).unwrap()).to_vec(),
             ..Mounts::default()
         };
         let (spec, layer) = data.prepare(&id, ProcessSpec { mounts, ..ProcessSpec::default() }, None).unwrap();
@@ -300,7 +320,11 @@ mod tests {
             other => panic!("{other:?}"),
         });
         let sources: Vec<_> = sources.collect();
-        assert!(sources[0].is_dir() && sources[1].is_dir() && sources[2] == Path::new("/host"));
+        assert!(sources[0].is_dir() && sources[1].is_dir() && sources[2] == host.path().join("made"));
+        assert!(sources[2].is_dir());
+        fs::write(host.path().join("file"), "").unwrap();
+        let refused = make_source(&host.path().join("file/made")).unwrap_err();
+        assert!(refused.message.starts_with("error while creating mount source path"), "{}", refused.message);
         data.forget(&id).unwrap();
         data.forget(&id).unwrap();
         assert!(!layer.unwrap().exists() && !sources[0].exists() && sources[1].is_dir());

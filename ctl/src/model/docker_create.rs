@@ -213,7 +213,7 @@ fn publish(bindings: std::collections::BTreeMap<String, Option<Vec<HostPortWish>
 }
 
 fn mount(wish: MountWish) -> Result<MountRequest, String> {
-    let MountWish { kind, source, target, read_only, volume_options, tmpfs_options } = wish;
+    let MountWish { kind, source, target, read_only, bind_options, volume_options, tmpfs_options } = wish;
     let kind = match kind.as_str() {
         "bind" => MountKind::Bind,
         "volume" => MountKind::Volume,
@@ -223,7 +223,8 @@ fn mount(wish: MountWish) -> Result<MountRequest, String> {
     let tmpfs = tmpfs_options.unwrap_or_default();
     let (tmpfs_size, tmpfs_mode) = (tmpfs.size_bytes.filter(|size| *size > 0), tmpfs.mode.filter(|mode| *mode > 0));
     let no_copy = volume_options.unwrap_or_default().no_copy;
-    Ok(MountRequest { kind, source, target, read_only, no_copy, tmpfs_size, tmpfs_mode })
+    let make_source = bind_options.unwrap_or_default().create_mountpoint;
+    Ok(MountRequest { kind, source, target, read_only, make_source, no_copy, tmpfs_size, tmpfs_mode })
 }
 
 fn restart(wish: RestartPolicyWish) -> String {

@@ -59,6 +59,9 @@ pub struct Mount {
     /// A volume that is empty is filled with what the container's own root directory has there.
     #[serde(default)]
     pub fill: bool,
+    /// A folder of the host that is not there is made, as `-v` has it.
+    #[serde(default)]
+    pub make: bool,
 }
 
 /// What is mounted.
@@ -210,8 +213,8 @@ impl Mount {
             path if path.starts_with('/') => Source::Bind(path.to_owned()),
             name => Source::Volume(volume_name(name)?),
         };
-        let fill = fill && source.is_volume();
-        Ok(Mount { source, target: checked(target).map_err(bad)?.to_owned(), read_only, fill })
+        let (fill, make) = (fill && source.is_volume(), matches!(source, Source::Bind(_)));
+        Ok(Mount { source, target: checked(target).map_err(bad)?.to_owned(), read_only, fill, make })
     }
 
     /// One of `--mount`.
@@ -234,7 +237,7 @@ impl Mount {
             }
         };
         let fill = source.is_volume() && !wanted.no_copy;
-        Ok(Mount { source, target, read_only: wanted.read_only, fill })
+        Ok(Mount { source, target, read_only: wanted.read_only, fill, make: wanted.make_source })
     }
 
     /// One of `--tmpfs`: a place, and options as mount(8) has them.
@@ -266,7 +269,7 @@ impl Mount {
             }
         }
         let target = checked(target).map_err(bad)?.to_owned();
-        Ok(Mount { source: Source::Tmpfs(tmpfs), target, read_only, fill: false })
+        Ok(Mount { source: Source::Tmpfs(tmpfs), target, read_only, fill: false, make: false })
     }
 }
 

@@ -272,10 +272,21 @@ pub struct MountWish {
     /// Nothing changes in it.
     #[serde(deserialize_with = "null_as_default")]
     pub read_only: bool,
+    /// Of a folder of the host.
+    pub bind_options: Option<BindWish>,
     /// Of a volume.
     pub volume_options: Option<VolumeWish>,
     /// Of a file system in memory.
     pub tmpfs_options: Option<TmpfsWish>,
+}
+
+/// What a folder of the host is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct BindWish {
+    /// It is made if it is not there.
+    #[serde(deserialize_with = "null_as_default")]
+    pub create_mountpoint: bool,
 }
 
 /// What a volume is like.

@@ -11,6 +11,7 @@ mod etc;
 mod fill;
 mod hidden;
 mod kernel;
+mod missing;
 mod root;
 mod table;
 mod volumes;
@@ -27,7 +28,7 @@ use self::{
     etc::HostFiles,
     hidden::Hidden,
     root::NewRoot,
-    volumes::{Contents, Places, Volumes},
+    volumes::{Contents, Volumes},
 };
 use super::message::InitOrder;
 use crate::{agent::protocol::Failure, model::Root};
@@ -64,7 +65,8 @@ impl Taken {
         let Taken { hidden, devices, volumes, host_files } = self;
         let spec = &order.spec;
         let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
-        let root = NewRoot::enter(order, &volumes.homeless())?;
+        let own_folders: &[&str] = if spec.isolation.all_devices { &OWN_FOLDERS[1..] } else { &OWN_FOLDERS };
+        let root = NewRoot::enter(order, &volumes.missing(own_folders))?;
         let read_only = failed("make the container's root file system read-only");
         let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
         device_nodes.map_err(failed("disable the host's device nodes"))?;
@@ -84,7 +86,7 @@ impl Taken {
         etc::own_files(spec, &host_files, root.foreign).map_err(failed("make the container's own /etc files"))?;
         devices.put(spec.options.shm_size).map_err(failed("make the container's own /dev"))?;
         kernel::own_sys(spec)?;
-        volumes.make_places(if root.foreign { Places::Anywhere } else { Places::OwnFolders })?;
+        volumes.make_places(if root.foreign { &["/"] } else { own_folders })?;
         if spec.mounts.read_only {
             let folders: &[&str] = if root.foreign { &["/"] } else { &["/run", "/tmp"] };
             for folder in folders {
@@ -115,6 +117,9 @@ fn without_devices() -> io::Result<()> {
         done => done,
     }
 }
+
+/// What a container has of its own even where its root directory is the host's; the first one not with all devices.
+const OWN_FOLDERS: [&str; 3] = ["/dev", "/tmp", "/run"];
 
 /// No set-user-id programs, devices or programs at all.
 const HARMLESS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);

@@ -1,18 +1,17 @@
 //! A container's root directory. Read first: pivot_root(2) "pivot_root(\".\", \".\")", and the kernel's
 //! `Documentation/filesystems/overlayfs.rst`.
 //!
-//! The host's is used as it is, but for places that it does not have: then the root directory is a new one in memory, with all
-//! of the host's folders mounted in it. A directory that was asked for is laid under a layer that keeps what the container
+//! The host's is used as it is, but for places that it does not have (`missing`). A directory that was asked for is laid under a layer that keeps what the container
 //! changes. While the container is set up the old root directory stays mounted, invisibly, on top of the new one: the kernel
 //! lets nobody mount a /proc who has none.
 
 use std::{
     ffi::CString,
-    fs::{self, DirBuilder, File, Permissions},
+    fs::DirBuilder,
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, PermissionsExt, symlink},
+        unix::fs::DirBuilderExt,
     },
     path::{Path, PathBuf},
 };
@@ -29,6 +28,7 @@ use vswitch_switch::sys::mounts::{Restriction, restrict};
 
 use super::{
     hidden::locate,
+    missing::{self, Missing},
     table::Mount,
     volumes::{Kind, handle, make},
 };
@@ -48,14 +48,13 @@ pub(super) struct NewRoot {
 }
 
 impl NewRoot {
-    /// Makes it that of the calling process. `homeless` are places that the host does not have.
-    pub(super) fn enter(order: &InitOrder, homeless: &[(PathBuf, Kind)]) -> Result<NewRoot, Failure> {
+    /// Makes it that of the calling process, with these places if it is the host's.
+    pub(super) fn enter(order: &InitOrder, missing: &[Missing]) -> Result<NewRoot, Failure> {
         match &order.spec.mounts.root {
             Root::Directory { path, changes } => directory(order, Path::new(path), *changes),
-            Root::Host | Root::HostWritable if homeless.is_empty() => Ok(NewRoot { foreign: false, seen: Vec::new() }),
             Root::Host | Root::HostWritable => {
-                let entered = copy_of_hosts(homeless);
-                entered.map_err(|error| Failure::io("make a root directory with what the host's lacks", &error))
+                missing::add(missing)?;
+                Ok(NewRoot { foreign: false, seen: Vec::new() })
             }
         }
     }
@@ -179,36 +178,8 @@ fn overlay(lower: &Path, layer: &Path) -> io::Result<()> {
     lay(format!("{options},userxattr")).or_else(|_| lay(options))
 }
 
-/// A root directory in memory with everything of the host's in it, and these places.
-fn copy_of_hosts(homeless: &[(PathBuf, Kind)]) -> io::Result<NewRoot> {
-    let new = Path::new(ASSEMBLY);
-    mount("tmpfs", new, "tmpfs", MountFlags::NODEV, Some(c"mode=0755,size=1m"))?;
-    for entry in fs::read_dir("/")? {
-        let entry = entry?;
-        let (from, to, kind) = (entry.path(), new.join(entry.file_name()), entry.file_type()?);
-        if kind.is_symlink() {
-            symlink(fs::read_link(&from)?, &to)?;
-        } else if from == new {
-            // The container's own comes here.
-            fs::create_dir(&to)?;
-            fs::set_permissions(&to, Permissions::from_mode(0o1777))?;
-        } else if kind.is_dir() {
-            fs::create_dir(&to)?;
-            mount_bind_recursive(&from, &to)?;
-        } else if kind.is_file() {
-            File::create(&to)?;
-            mount_bind_recursive(&from, &to)?;
-        }
-    }
-    for (target, kind) in homeless {
-        make(&new.join(target.strip_prefix("/").unwrap_or(target)), *kind)?;
-    }
-    pivot()?;
-    Ok(NewRoot { foreign: false, seen: Vec::new() })
-}
-
 /// Makes what is mounted at [`ASSEMBLY`] the root directory of all processes in this mount namespace.
-fn pivot() -> io::Result<()> {
+pub(super) fn pivot() -> io::Result<()> {
     std::env::set_current_dir(ASSEMBLY)?;
     pivot_root(".", ".")?;
     std::env::set_current_dir("/")
@@ -236,4 +207,4 @@ pub(super) fn close_homes(homes: &[PathBuf]) -> Result<(), Failure> {
 }
 
 /// Where a root directory is put together: a folder that every host has, and whose content the container does not see.
-const ASSEMBLY: &str = "/tmp";
+pub(super) const ASSEMBLY: &str = "/tmp";

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -14,7 +14,10 @@ use rustix::{
 };
 use vswitch_switch::sys::mounts::{Restriction, restrict};
 
-use super::fill::fill;
+use super::{
+    fill::fill,
+    missing::{Missing, split},
+};
 use crate::{
     agent::protocol::Failure,
     model::{Mount, Source, Tmpfs},
@@ -23,15 +26,6 @@ use crate::{
 /// What is mounted, in the order in which it is: whatever lies on something else after that.
 #[derive(Debug)]
 pub(super) struct Volumes(Vec<(Mount, Option<OwnedFd>)>);
-
-/// Where places may be made for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Places {
-    /// Everywhere: the root directory is the container's.
-    Anywhere,
-    /// In the container's own folders: elsewhere is the host's.
-    OwnFolders,
-}
 
 impl Volumes {
     /// Takes what is the host's from there, before something of the container's own lies over it.
@@ -51,22 +45,29 @@ impl Volumes {
         Ok(Volumes(taken))
     }
 
-    /// Targets whose topmost folder the present root directory does not have, and whether they are folders.
-    pub(super) fn homeless(&self) -> Vec<(PathBuf, Kind)> {
-        let homeless = self.0.iter().filter(|(mount, _)| !topmost(Path::new(&mount.target)).exists());
-        homeless.map(|(mount, tree)| (PathBuf::from(&mount.target), Kind::of(tree.as_ref()))).collect()
+    /// What of their places the present root directory, which is the host's, does not have. `own` are folders of the
+    /// container's own.
+    pub(super) fn missing(&self, own: &[&str]) -> Vec<Missing> {
+        let own = [own, &["/sys"]].concat();
+        let places = self.0.iter().map(|(mount, tree)| (mount, Path::new(&mount.target), Kind::of(tree.as_ref())));
+        let missing = places
+            .filter(|(mount, target, _)| !self.on_another(mount) && !target.exists() && !below(&own, &split(target).1));
+        missing.map(|(_, target, kind)| Missing { target: target.to_owned(), kind }).collect()
     }
 
-    /// Makes the places that are not below one of these mounts.
-    pub(super) fn make_places(&self, places: Places) -> Result<(), Failure> {
+    /// Makes the places in these folders that are not below one of these mounts.
+    pub(super) fn make_places(&self, folders: &[&str]) -> Result<(), Failure> {
         for (mount, tree) in &self.0 {
             let target = Path::new(&mount.target);
-            let on_another = self.0.iter().any(|(other, _)| other != mount && target.starts_with(&other.target));
-            if !on_another && places.allow(target) {
+            if !self.on_another(mount) && below(folders, &split(target).1) {
                 make(target, Kind::of(tree.as_ref())).map_err(|error| failed(mount, &error))?;
             }
         }
         Ok(())
+    }
+
+    fn on_another(&self, mount: &Mount) -> bool {
+        self.0.iter().any(|(other, _)| other != mount && Path::new(&mount.target).starts_with(&other.target))
     }
 
     /// Puts them into the container.
@@ -109,14 +110,10 @@ pub(super) enum Contents {
     None,
 }
 
-impl Places {
-    fn allow(self, target: &Path) -> bool {
-        self == Places::Anywhere || OWN_FOLDERS.iter().any(|folder| target.starts_with(folder))
-    }
+/// Whether a place is in one of these folders.
+fn below(folders: &[&str], place: &Path) -> bool {
+    folders.iter().any(|folder| place.starts_with(folder))
 }
-
-/// What a container has of its own even where its root directory is the host's.
-const OWN_FOLDERS: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
 /// What something is mounted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,15 +146,6 @@ pub(super) fn make(target: &Path, kind: Kind) -> io::Result<()> {
             File::create(target).map(drop)
         }
     }
-}
-
-/// The folder below the root directory that a path begins with.
-fn topmost(path: &Path) -> PathBuf {
-    let name = path.components().find_map(|part| match part {
-        Component::Normal(name) => Some(name),
-        _ => None,
-    });
-    Path::new("/").join(name.unwrap_or_default())
 }
 
 fn take(path: &str, read_only: bool) -> io::Result<OwnedFd> {
@@ -198,8 +186,7 @@ fn failed(mount: &Mount, error: &io::Error) -> Failure {
             mount.target
         ),
         _ => format!(
-            "cannot mount on {} in the container: {error}; the host must have this folder, or name one that is directly below \
-             the root directory, or use a root directory of its own (--rootfs)",
+            "cannot mount on {} in the container: {error}; name a folder outside of the kernel's (/proc, /sys)",
             mount.target
         ),
     };
@@ -216,19 +203,24 @@ pub(super) fn handle(path: &Path) -> io::Result<impl AsFd + use<>> {
 mod tests {
     use super::*;
 
-    /// Places are made in folders of the container's own only, and what has no topmost folder is known.
+    /// Places that are not there are known, but those in the container's own folders, also behind links, and below others.
     #[test]
     fn places() {
-        assert!(Places::OwnFolders.allow(Path::new("/tmp/x")) && !Places::OwnFolders.allow(Path::new("/srv/x")));
-        assert!(Places::Anywhere.allow(Path::new("/srv/x")));
-        assert_eq!(topmost(Path::new("/a/b/c")), Path::new("/a"));
-        let mounts = ["/no-such-folder-here/x", "/tmp/x"].map(|target| Mount {
+        let host = tempfile::tempdir().unwrap();
+        let own = host.path().join("own");
+        std::fs::create_dir(&own).unwrap();
+        std::os::unix::fs::symlink(&own, host.path().join("link")).unwrap();
+        let mounts = ["no/such", "no/such/deeper", "own/x", "link/y", "own"].map(|place| Mount {
             source: Source::Tmpfs(Tmpfs::default()),
-            target: target.to_owned(),
+            target: host.path().join(place).to_str().unwrap().to_owned(),
             read_only: false,
             fill: false,
+            make: false,
         });
-        let volumes = Volumes::take(&mounts).unwrap();
-        assert_eq!(volumes.homeless(), [(PathBuf::from("/no-such-folder-here/x"), Kind::Folder)]);
+        let volumes = Volumes::take(&mounts[..4]).unwrap();
+        let missing = Missing { target: host.path().join("no/such"), kind: Kind::Folder };
+        assert_eq!(volumes.missing(&[own.to_str().unwrap()]), [missing]);
+        assert_eq!(Volumes::take(&mounts[3..]).unwrap().missing(&[]).len(), 1);
+        assert_eq!(split(Path::new("/")), ("/".into(), "/".into()));
     }
 }

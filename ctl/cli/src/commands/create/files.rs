@@ -97,6 +97,7 @@ fn mount(text: &str) -> Result<MountRequest, String> {
         let lone = !field.contains('=');
         match key.as_str() {
             "readonly" | "ro" => mount.read_only = flag(&key, &value)?,
+            "bind-create-src" => mount.make_source = flag(&key, &value)?,
             "volume-nocopy" => mount.no_copy = flag(&key, &value)?,
             "bind-nonrecursive" if !flag(&key, &value)? => {}
             _ if lone => return Err(format!("invalid field '{field}' must be a key=value pair")),
