@@ -7,7 +7,8 @@
 //!
 //! Before it blocks, a worker looks a few more times (`Settings::spins`) and yields the core in between: waking a sleeping
 //! thread costs several times the rest of a round trip. An idle switch uses no CPU: the looks end some 30 us after the
-//! last frame (docs/decisions/0002-spin-before-sleep.md).
+//! last frame (docs/decisions/0002-spin-before-sleep.md). A worker that is never idle yields it once in a while, too: the kernel
+//! may give a core to another worker, with others' frames, at its next tick only.
 
 mod turns;
 
@@ -30,7 +31,7 @@ use crate::pipeline::Pipeline;
 use crate::port::{Left, Port, Received};
 use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
-use turns::{BUDGET, Served, SourceId, Turns};
+use turns::{BUDGET, Served, SourceId, Tenure, Turns};
 
 /// What control asks of a worker. Each is answered on the channel that comes with it, between two bursts.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl Handle {
             commands,
             turns: Turns::new(burst),
             time: 0,
+            tenure: Tenure::default(),
             burst: Burst::new(burst),
             buffers: std::iter::repeat_with(FrameBuf::new).take(burst + SPARE).collect(),
             inbound: None,
@@ -136,6 +138,8 @@ struct Worker {
     turns: Turns,
     /// When the last burst ended, or the poll said something after it.
     time: u64,
+    /// Its time on the core.
+    tenure: Tenure,
     burst: Burst,
     /// Those of a burst, and behind them [`SPARE`] for frames that the router makes.
     buffers: Vec<FrameBuf>,
@@ -165,8 +169,11 @@ impl Worker {
                 rustix::thread::sched_yield();
                 continue;
             }
-            looks = 0;
             self.time = self.clock.nanos();
+            if sleeps || looks > 0 {
+                self.tenure.begin(self.time);
+            }
+            looks = 0;
             for event in &events {
                 match source_of(event.token()) {
                     Some(source) => self.turns.arrived(source, self.time),
@@ -175,6 +182,10 @@ impl Worker {
                 }
             }
             self.take_turns();
+            if self.tenure.is_over(self.time) {
+                rustix::thread::sched_yield();
+                self.tenure.begin(self.clock.nanos());
+            }
         }
     }
 

@@ -24,6 +24,10 @@ use crate::shared::wide;
 
 /// Time that a burst should take.
 pub(super) const BUDGET: u64 = 100_000;
+/// How long a worker keeps a core while it always has something to do. Linux takes a core from a thread whose slice is over when it
+/// looks: when somebody wakes up there who may come first, or at the tick, which is up to 4 ms away. Who has been waiting for the
+/// core already wakes nobody.
+const TENURE: u64 = BUDGET;
 /// The most that a burst is charged for.
 const MOST_CHARGED: u64 = 8 * BUDGET;
 /// A source that uses less than one part in this of a worker's time is light.
@@ -53,6 +57,24 @@ pub(super) struct Served {
     pub(super) start: u64,
     /// Until when.
     pub(super) now: u64,
+}
+
+/// For how long a worker has had a core.
+#[derive(Debug, Default)]
+pub(super) struct Tenure {
+    since: u64,
+}
+
+impl Tenure {
+    /// From now on: it slept or yielded just before.
+    pub(super) fn begin(&mut self, now: u64) {
+        self.since = now;
+    }
+
+    /// Whether it is somebody else's turn.
+    pub(super) fn is_over(&self, now: u64) -> bool {
+        now.saturating_sub(self.since) >= TENURE
+    }
 }
 
 /// Queues of sources that may have frames.
@@ -408,6 +430,24 @@ mod tests {
             assert_eq!(turns.next_unsure().is_some(), again, "{after:?}");
             assert_eq!(turns.next_unsure(), None);
         }
+    }
+
+    /// A worker that is never idle yields once in a budget, and one that slept has a whole one before it.
+    #[test]
+    fn tenures() {
+        let mut tenure = Tenure::default();
+        let (mut yields, times) = (0, 1_000);
+        for time in 0..times {
+            let now = 7_000_000 + time * BUDGET / 10;
+            if time == 0 {
+                tenure.begin(now);
+            }
+            if tenure.is_over(now) {
+                yields += 1;
+                tenure.begin(now);
+            }
+        }
+        assert_eq!(yields, (times - 1) / 10);
     }
 
     /// What is gone leaves nothing to whoever gets its index.
