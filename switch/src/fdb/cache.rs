@@ -11,42 +11,41 @@ const SLOTS: usize = 1024;
 /// stamped in the shared table once a second, and a change is seen by the next burst.
 #[derive(Debug)]
 pub struct Cache {
-    slots: Box<[Slot]>,
-    epoch: u64,
-    second: u32,
+    slots: Box<[Slot; SLOTS]>,
+    round: Round,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     key: FdbKey,
     port: PortId,
-    /// Counts (epoch, second) pairs; a slot of another round is empty.
+    /// A slot of another round is empty.
     round: Round,
     /// The shared table has been stamped in this round.
     stamped: bool,
 }
 
-type Round = (u64, u32);
+/// The FDB's epoch, and the second, in 32 bits each: by the time an epoch comes again the second is another one.
+type Round = u64;
 
 impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new() -> Self {
-        let empty = Slot { key: FdbKey(u64::MAX), port: PortId::new(u32::MAX), round: (0, 0), stamped: false };
-        Cache { slots: vec![empty; SLOTS].into_boxed_slice(), epoch: 0, second: 0 }
+        let empty = Slot { key: FdbKey(u64::MAX), port: PortId::new(u32::MAX), round: 0, stamped: false };
+        Cache { slots: Box::new([empty; SLOTS]), round: 0 }
     }
 
     /// To be called before each burst: forgets everything if the FDB changed or a second passed.
     #[inline]
     pub fn begin(&mut self, fdb: &Fdb, now: Timestamp) {
-        self.epoch = fdb.epoch();
-        self.second = now.as_secs();
+        self.round = fdb.epoch() << 32 | u64::from(now.as_secs());
     }
 
     /// [`Fdb::lookup`], remembered.
     #[inline]
     pub fn lookup(&mut self, fdb: &Fdb, key: FdbKey, now: Timestamp) -> Option<PortId> {
-        let round = (self.epoch, self.second);
+        let round = self.round;
         let slot = self.slot(key);
         if slot.key == key && slot.round == round {
             return Some(slot.port);
@@ -62,7 +61,7 @@ impl Cache {
     /// As [`Fdb::learn`].
     #[inline]
     pub fn learn(&mut self, fdb: &Fdb, key: FdbKey, port: PortId, now: Timestamp) -> Result<(), DropReason> {
-        let round = (self.epoch, self.second);
+        let round = self.round;
         let slot = self.slot(key);
         if slot.key == key && slot.round == round && slot.port == port && slot.stamped {
             return Ok(());
