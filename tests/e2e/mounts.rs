@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use vswitch_tests::{Container, Vswitch, eventually, guard, guard::is_root, sh};
 
 /// A root directory with a shell and nothing that this host has.
-fn root_directory(path: &str) {
+pub(super) fn root_directory(path: &str) {
     let root = Path::new(path);
     for folder in ["bin", "etc", "root", "home/user"] {
         fs::create_dir_all(root.join(folder)).unwrap();
@@ -17,9 +17,10 @@ fn root_directory(path: &str) {
         fs::create_dir_all(root.join(&library[1..]).parent().unwrap()).unwrap();
         fs::copy(library, root.join(&library[1..])).unwrap();
     }
-    for name in
-        ["sh", "cat", "ls", "echo", "touch", "sleep", "env", "id", "mount", "stat", "readlink", "mkdir", "wc", "tty"]
-    {
+    for name in [
+        "sh", "cat", "ls", "echo", "touch", "sleep", "env", "id", "mount", "stat", "readlink", "mkdir", "wc", "tty",
+        "rm",
+    ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")

@@ -189,7 +189,7 @@ fn files_users_and_streams() {
             );
             assert_eq!(run("--rm -u 33 -- sh -c 'echo out > /dev/stdout' | cat"), "out\n");
             for (flags, says) in
-                [("--rootfs /usr", "a root directory of its own"), ("-v /tmp:/proc/x", "/proc is the container's own")]
+                [("--rootfs /usr:rw", "leave :rw out"), ("-v /tmp:/proc/x", "/proc is the container's own")]
             {
                 vs.words(&format!("run --network none {flags} -- true")).exits(125).says(says);
             }
@@ -211,6 +211,44 @@ fn files_users_and_streams() {
         let now = || vs.json("inspect a")[0]["pid"].as_u64().filter(|now| *now != u64::from(pid));
         eventually("it runs again", 20, || now().is_some());
         assert!(a.ok("cat /tmp/again/file").starts_with("kept\n"));
+    });
+}
+
+/// A root directory of the container's own is its root's, to read and to change, though it is the host's root's on the disk; what is
+/// changed stays with the container over restarts, also with the host's users, and the directory stays as it was. What no container may
+/// see is not seen, either.
+#[test]
+fn root_directories() {
+    guard(|| {
+        super::mounts::root_directory("/mnt/root");
+        fs::write("/mnt/root/etc/secret", "of root\n").unwrap();
+        fs::set_permissions("/mnt/root/etc/secret", Permissions::from_mode(0o600)).unwrap();
+        let vs = if is_root() { remapped() } else { Vswitch::start() };
+        vs.ok("run -d --name a --network none --rootfs /mnt/root -- sleep 100000");
+        let a = Container::new(&vs, "a");
+        if is_root() {
+            assert_eq!(owner(&a), (FIRST, FIRST));
+        }
+        assert_eq!(
+            a.ok("cat /etc/secret; stat -c %u:%g:%a / /etc/secret /mark /bin/busybox").trim(),
+            "of root\n0:0:755\n0:0:600\n0:0:644\n0:0:755"
+        );
+        a.ok("echo changed > /etc/secret; mkdir -p /opt/x; touch /opt/x/new; rm /mark");
+        vs.ok("stop -t 0 a");
+        vs.ok("start a");
+        let seen = "cat /etc/secret; stat -c %u:%g:%a /etc/secret /opt/x/new; ! ls /mark";
+        assert_eq!(a.ok(seen).trim(), "changed\n0:0:600\n0:0:644");
+        assert_eq!(fs::read_to_string("/mnt/root/etc/secret").unwrap(), "of root\n");
+        assert!(fs::exists("/mnt/root/mark").unwrap() && !fs::exists("/mnt/root/opt").unwrap());
+        // The host's root is not in it.
+        assert!(!a.ok("cat /proc/self/mountinfo").contains("/mnt/programs"));
+        super::mounts::root_directory("/tmp");
+        let script = "ls -A /vs/state /vs/state.data; echo looked";
+        let seen = vs.ctl(&["run", "--rm", "--network", "none", "--rootfs", "/tmp", "--", "sh", "-c", script]);
+        assert!(
+            seen.stdout.contains("looked") && !seen.stdout.contains("redb") && !seen.stdout.contains("roots"),
+            "{seen}"
+        );
     });
 }
 

@@ -86,6 +86,10 @@ impl Data {
                 for part in ["upper", "work"] {
                     make(&layer.join(part), OPEN)?;
                 }
+                if let Some(owner) = owner {
+                    give(&layer.join("upper"), owner)
+                        .map_err(|error| Failure::io("give the container its root directory", &error))?;
+                }
                 Some(layer)
             }
             _ => None,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Root, seccomp::is_profile};
+use super::{Changes, Root, seccomp::is_profile};
 
 /// How far a container is separated from the host; the default is Docker's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,9 +69,9 @@ pub fn check_users(isolation: Isolation, root: &Root, host_network: bool, bounde
         Isolation { all_devices: true, .. } => {
             Err("privileged mode is incompatible with user namespaces; add --userns=host to run it in the host's")
         }
-        _ if matches!(root, Root::Directory { .. }) => Err(
-            "a root directory of its own (--rootfs, or an image that is one) is incompatible with user namespaces, in which \
-             nobody is its files' owner; add --userns=host",
+        _ if matches!(root, Root::Directory { changes: Changes::Shared, .. }) => Err(
+            "a root directory that is changed itself (--rootfs DIR:rw) is incompatible with user namespaces: what root made in it \
+             would be the host's root's; leave :rw out, which keeps changes apart, or add --userns=host",
         ),
         _ => Ok(()),
     }

@@ -53,7 +53,7 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let [input, ..] = &streams;
     if !order.mounted {
         mounts::separate()?;
-        mounts::take(&order, input)?.put(&order)?;
+        mounts::take(&order, input, None)?.put(&order)?;
     }
     mounts::own_proc(&order.spec)?;
     before.leave().map_err(failed("leave the host's root directory"))?;

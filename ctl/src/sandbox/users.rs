@@ -108,7 +108,7 @@ fn prepare(order: &InitOrder, users: &OwnedFd, network: &OwnedFd, input: &OwnedF
     // Of this namespace's mounts nothing reaches the host, nor do copies of them.
     unshare(Unshare::Mounts).map_err(failed)?;
     mounts::separate()?;
-    let taken = mounts::take(order, input)?;
+    let taken = mounts::take(order, input, Some(users.as_fd()))?;
     let enter = |namespace: &OwnedFd, kind| move_into_link_name_space(namespace.as_fd(), Some(kind));
     enter(users, LinkNameSpaceType::User)
         .and_then(|()| enter(network, LinkNameSpaceType::Network))

@@ -13,7 +13,10 @@ use super::{
     table::Mount,
     volumes::{Kind, make},
 };
-use crate::agent::protocol::ProcessSpec;
+use crate::{
+    agent::protocol::ProcessSpec,
+    model::{Changes, Root},
+};
 
 /// Files in /etc of the host.
 #[derive(Debug)]
@@ -74,8 +77,10 @@ pub(super) fn own_files(spec: &ProcessSpec, host: &HostFiles, foreign: bool) -> 
     mount("tmpfs", scratch, "tmpfs", HARMLESS, Some(c"mode=0755,size=4m"))?;
     // What is mounted on a file is gone when the host replaces the file, and nothing can be mounted on one that the host does
     // not have. Mounts of the host below /etc would not be seen through a layer, and a layer of a container that may change
-    // nothing would have to be closed to the agent, too.
-    if spec.mounts.read_only || has_mounts()? || overlay_etc(scratch, &files).is_err() {
+    // nothing would have to be closed to the agent, too. Where what the container changes is kept, nobody else replaces files, and
+    // what it changes in /etc is kept as well.
+    let kept = matches!(spec.mounts.root, Root::Directory { changes: Changes::Kept, .. });
+    if spec.mounts.read_only || kept || has_mounts()? || overlay_etc(scratch, &files).is_err() {
         bind_files(scratch, &files)?;
     }
     unmount(scratch, UnmountFlags::DETACH)?;

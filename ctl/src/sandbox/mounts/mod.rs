@@ -18,7 +18,11 @@ mod volumes;
 
 pub(crate) use self::{kernel::own_proc, root::Before};
 
-use std::{fs::File, io, os::fd::AsFd};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use vswitch_switch::sys::mounts::{Restriction, restrict, restrict_one};
@@ -27,7 +31,7 @@ use self::{
     devices::Devices,
     etc::HostFiles,
     hidden::Hidden,
-    root::NewRoot,
+    root::{NewRoot, OwnRoot},
     volumes::{Contents, Volumes},
 };
 use super::message::InitOrder;
@@ -46,27 +50,29 @@ pub(crate) struct Taken {
     devices: Devices,
     volumes: Volumes,
     host_files: HostFiles,
+    root: Option<OwnRoot>,
 }
 
 /// Takes it, before something of the container's own lies over it, from a namespace that is separate already. `input` is the
-/// command's standard input.
-pub(crate) fn take(order: &InitOrder, input: impl AsFd) -> Result<Taken, Failure> {
+/// command's standard input; `users` the container's user namespace, if that is another one.
+pub(crate) fn take(order: &InitOrder, input: impl AsFd, users: Option<BorrowedFd<'_>>) -> Result<Taken, Failure> {
     let spec = &order.spec;
     let hidden = Hidden::find(&order.hidden, std::slice::from_ref(&order.data))?;
     let devices = Devices::take(&spec.isolation, spec.tty.then_some(input.as_fd()));
     let devices = devices.map_err(|error| Failure::io("open /dev", &error))?;
-    Ok(Taken { hidden, devices, volumes: Volumes::take(&spec.mounts.list)?, host_files: HostFiles::read() })
+    let (volumes, host_files) = (Volumes::take(&spec.mounts.list)?, HostFiles::read());
+    Ok(Taken { hidden, devices, volumes, host_files, root: OwnRoot::take(order, users)? })
 }
 
 impl Taken {
     /// Makes all of the container's mounts but [`own_proc`], in its own mount namespace, which is separate already. The host's root
     /// directory stays mounted, out of sight ([`Before::leave`]).
     pub(crate) fn put(self, order: &InitOrder) -> Result<(), Failure> {
-        let Taken { hidden, devices, volumes, host_files } = self;
+        let Taken { hidden, devices, volumes, host_files, root } = self;
         let spec = &order.spec;
         let failed = |what: &'static str| move |error: io::Error| Failure::io(what, &error);
         let own_folders: &[&str] = if spec.isolation.all_devices { &OWN_FOLDERS[1..] } else { &OWN_FOLDERS };
-        let root = NewRoot::enter(order, &volumes.missing(own_folders))?;
+        let root = NewRoot::enter(root, order, &volumes.missing(own_folders))?;
         let read_only = failed("make the container's root file system read-only");
         let device_nodes = if spec.isolation.all_devices { Ok(()) } else { without_devices() };
         device_nodes.map_err(failed("disable the host's device nodes"))?;
