@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -333,5 +334,100 @@ fn patterns() {
             assert_eq!(pattern.is_match(text), is_good, "{schema}.{property}: {text:?}");
             assert_eq!(status, if is_good { 201 } else { 400 }, "{schema}.{property}: {text:?}: {answer}");
         }
+    }
+}
+
+/// What is answered has the forms that the document says: addresses, MAC addresses and times.
+#[test]
+fn answers_have_their_forms() {
+    let daemon = Daemon::start();
+    let dual = r#"{"Name": "dual", "EnableIPv6": true,
+        "IPAM": {"Config": [{"Subnet": "10.73.0.0/24"}, {"Subnet": "fd00:73::/64"}]}}"#;
+    assert_eq!(daemon.post("/networks/create", dual).0, 201);
+    daemon.running("c", "dual");
+    daemon.container("made", "dual");
+    let entry = r#"{"mac_address": "02-00-00-00-00-09", "endpoint": "c"}"#;
+    assert!(daemon.post("/vswitch/v1/networks/dual/fdb", entry).0 < 300);
+    let (_, document) = daemon.get("/vswitch/v1/openapi.json");
+    let mut forms = Forms { document: &document, held: BTreeMap::new() };
+    for (path, concrete) in [
+        ("/networks", "/networks"),
+        ("/networks/{id}", "/networks/dual"),
+        ("/containers/json", "/containers/json?all=true"),
+        ("/containers/{id}/json", "/containers/c/json"),
+        ("/containers/{id}/json", "/containers/made/json"),
+        ("/info", "/info"),
+        ("/vswitch/v1/containers", "/vswitch/v1/containers?all=true"),
+        ("/vswitch/v1/containers/{id}", "/vswitch/v1/containers/c"),
+        ("/vswitch/v1/endpoints", "/vswitch/v1/endpoints"),
+        ("/vswitch/v1/networks/{network}/fdb", "/vswitch/v1/networks/dual/fdb"),
+        ("/vswitch/v1/topology", "/vswitch/v1/topology"),
+        ("/vswitch/v1/stats", "/vswitch/v1/stats"),
+    ] {
+        let (status, answer) = daemon.get(concrete);
+        assert_eq!(status, 200, "{concrete}: {answer}");
+        let said = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        assert!(said.is_object(), "{path} has no schema");
+        forms.hold(said, &answer, concrete);
+    }
+    for form in ["date-time", "mac", "cidr", "ipv4", "ipv6", "pattern"] {
+        assert!(forms.held.get(form).is_some_and(|times| *times >= 2), "{form}: {:?}", forms.held);
+    }
+}
+
+/// Holds answers against what a document says of them.
+struct Forms<'d> {
+    document: &'d Value,
+    /// How often a form was met.
+    held: BTreeMap<String, usize>,
+}
+
+impl Forms<'_> {
+    fn hold(&mut self, schema: &Value, value: &Value, at: &str) {
+        if let Some(name) = schema["$ref"].as_str() {
+            let schema = &self.document["components"]["schemas"][name.rsplit('/').next().unwrap()];
+            assert!(schema.is_object(), "{name}");
+            return self.hold(schema, value, at);
+        }
+        for part in ["oneOf", "anyOf", "allOf"].iter().filter_map(|key| schema[key].as_array()).flatten() {
+            if !value.is_null() && part["type"] != "null" {
+                self.hold(part, value, at);
+            }
+        }
+        match value {
+            Value::String(text) => self.text(schema, text, at),
+            Value::Array(all) => all.iter().for_each(|one| self.hold(&schema["items"], one, &format!("{at}[]"))),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let own = schema["properties"].get(name);
+                    if let Some(schema) = own.or_else(|| schema.get("additionalProperties")) {
+                        self.hold(schema, field, &format!("{at}.{name}"));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, schema: &Value, text: &str, at: &str) {
+        if let Some(pattern) = schema["pattern"].as_str() {
+            assert!(regex::Regex::new(pattern).unwrap().is_match(text), "{at}: {text:?} is not {pattern}");
+            *self.held.entry("pattern".to_owned()).or_default() += 1;
+        }
+        let Some(form) = schema["format"].as_str() else { return };
+        let matches = |pattern: &str| regex::Regex::new(pattern).unwrap().is_match(text);
+        let has_form = match form {
+            "date-time" => {
+                matches(r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$")
+            }
+            "mac" => matches("^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"),
+            "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
+            "ip" => text.parse::<std::net::IpAddr>().is_ok(),
+            "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
+            "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
+            _ => panic!("{at}: nobody knows the format {form}"),
+        };
+        assert!(has_form, "{at}: {text:?} is no {form}");
+        *self.held.entry(form.to_owned()).or_default() += 1;
     }
 }

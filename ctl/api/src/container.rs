@@ -196,10 +196,13 @@ pub struct Container {
     /// Program and arguments.
     pub command: Vec<String>,
     /// RFC 3339.
+    #[schema(format = "date-time")]
     pub created: String,
     /// RFC 3339, once started.
+    #[schema(format = "date-time")]
     pub started: Option<String>,
     /// RFC 3339, once ended.
+    #[schema(format = "date-time")]
     pub finished: Option<String>,
     /// Where it is in its life.
     pub state: ContainerState,

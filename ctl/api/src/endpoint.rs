@@ -46,6 +46,7 @@ pub struct EndpointChange {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Violation {
     /// The sender's address.
+    #[schema(format = "mac")]
     pub mac_address: String,
     /// How many of its frames were dropped.
     pub frames: u64,
@@ -85,14 +86,19 @@ pub struct Endpoint {
     /// Interface name inside, once up.
     pub interface: Option<String>,
     /// MAC address.
+    #[schema(format = "mac")]
     pub mac_address: String,
     /// `a.b.c.d/len`.
+    #[schema(format = "cidr")]
     pub ipv4_address: Option<String>,
     /// `…/len`.
+    #[schema(format = "cidr")]
     pub ipv6_address: Option<String>,
     /// IPv4 gateway.
+    #[schema(format = "ipv4")]
     pub ipv4_gateway: Option<String>,
     /// IPv6 gateway.
+    #[schema(format = "ipv6")]
     pub ipv6_gateway: Option<String>,
     /// Where names are answered for whoever is on the network: its gateway's addresses.
     #[serde(default)]

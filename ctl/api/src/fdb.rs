@@ -19,6 +19,7 @@ pub enum FdbKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FdbEntry {
     /// MAC address.
+    #[schema(format = "mac")]
     pub mac_address: String,
     /// The VLAN; absent for that of frames without a tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +55,7 @@ pub struct GroupEntry {
 #[serde(deny_unknown_fields)]
 pub struct FdbAdd {
     /// Unicast MAC address.
+    #[schema(pattern = "^([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}|[0-9a-fA-F]{2}(-[0-9a-fA-F]{2}){5})$")]
     pub mac_address: String,
     /// Name or id of an endpoint or container on the network.
     pub endpoint: String,

@@ -34,8 +34,10 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowSide {
     /// Source address.
+    #[schema(format = "ip")]
     pub source: String,
     /// Destination address.
+    #[schema(format = "ip")]
     pub destination: String,
     /// Source port, where the protocol has ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]

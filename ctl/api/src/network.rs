@@ -108,6 +108,7 @@ pub struct Network {
     /// 64 hexadecimal digits.
     pub id: String,
     /// RFC 3339 with nanoseconds.
+    #[schema(format = "date-time")]
     pub created: String,
     /// `local`.
     pub scope: String,
@@ -228,12 +229,15 @@ pub struct NetworkContainer {
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// `02:42:…`.
+    #[schema(pattern = "^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$")]
     pub mac_address: String,
     /// `a.b.c.d/len`, or empty.
     #[serde(rename = "IPv4Address")]
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2})?$")]
     pub ipv4_address: String,
     /// `…/len`, or empty.
     #[serde(rename = "IPv6Address")]
+    #[schema(pattern = "^([0-9a-f:.]+/[0-9]{1,3})?$")]
     pub ipv6_address: String,
     /// vswitch's own: what its port is asked beyond learning and flooding, what the network asks for included; absent where that is
     /// nothing.

@@ -11,6 +11,7 @@ pub struct PortBinding {
     /// The container's own port.
     pub container_port: u16,
     /// Where it is reached: an address, or `0.0.0.0` or `::` for all of a family.
+    #[schema(format = "ip")]
     pub host_ip: String,
     /// The port there.
     pub host_port: u16,

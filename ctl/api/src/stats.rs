@@ -87,6 +87,7 @@ pub struct DnsGatewayStats {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VtepStats {
     /// Its address.
+    #[schema(format = "ip")]
     pub address: String,
     /// Its UDP port.
     pub port: u16,

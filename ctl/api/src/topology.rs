@@ -70,6 +70,7 @@ pub struct TopologyNetwork {
     /// One of each address family at most.
     pub subnets: Vec<TopologySubnet>,
     /// MAC address of the gateway, by which a bridge is identified; `null` where the switch has none.
+    #[schema(format = "mac")]
     pub gateway_mac: Option<String>,
     /// Whether its endpoints reach each other.
     pub icc: bool,
@@ -100,6 +101,7 @@ pub struct TopologyService {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TopologySubnet {
     /// CIDR.
+    #[schema(format = "cidr")]
     pub subnet: String,
     /// The gateway's address.
     pub gateway: String,

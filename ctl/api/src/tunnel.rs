@@ -40,6 +40,7 @@ pub struct Tunnel {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Remote {
     /// Its VTEP's address.
+    #[schema(format = "ip")]
     pub address: String,
     /// Who named it: `operator` or `file`.
     pub origin: String,
@@ -85,10 +86,12 @@ impl EntryKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     /// Its MAC address.
+    #[schema(format = "mac")]
     pub mac_address: String,
     /// Its IP addresses, as far as they are known.
     pub ip_addresses: Vec<String>,
     /// The remote that it is behind.
+    #[schema(format = "ip")]
     pub remote: String,
     /// Where the entry came from.
     pub kind: EntryKind,
@@ -104,8 +107,10 @@ pub struct Duplicate {
     /// The local endpoint that has it.
     pub endpoint: String,
     /// The MAC address of the other station.
+    #[schema(format = "mac")]
     pub mac_address: String,
     /// The remote that the other station is behind, if known.
+    #[schema(format = "ip")]
     pub remote: Option<String>,
     /// How often it was seen.
     pub count: u64,
@@ -118,6 +123,7 @@ pub struct Duplicate {
 #[serde(deny_unknown_fields)]
 pub struct RemoteAdd {
     /// Address of the other host's VTEP.
+    #[schema(format = "ip")]
     pub address: String,
 }
 
@@ -127,10 +133,13 @@ pub struct RemoteAdd {
 #[serde(deny_unknown_fields)]
 pub struct EntryAdd {
     /// Unicast MAC address.
+    #[schema(pattern = "^([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}|[0-9a-fA-F]{2}(-[0-9a-fA-F]{2}){5})$")]
     pub mac_address: String,
     /// IP address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = "ip")]
     pub ip_address: Option<String>,
     /// Address of a remote.
+    #[schema(format = "ip")]
     pub remote: String,
 }

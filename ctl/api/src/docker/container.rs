@@ -100,6 +100,7 @@ pub struct WaitAnswer {
 pub struct SummaryPort {
     /// Where it is reached.
     #[serde(rename = "IP", skip_serializing_if = "Option::is_none")]
+    #[schema(format = "ip")]
     pub ip: Option<String>,
     /// The container's own port.
     pub private_port: u16,
@@ -139,6 +140,7 @@ pub struct EndpointSettings {
     /// Further names.
     pub aliases: Option<Vec<String>>,
     /// MAC address.
+    #[schema(pattern = "^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$")]
     pub mac_address: String,
     /// Null.
     pub driver_opts: Option<BTreeMap<String, String>>,
@@ -151,18 +153,22 @@ pub struct EndpointSettings {
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// IPv4 gateway.
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3})?$")]
     pub gateway: String,
     /// IPv4 address.
     #[serde(rename = "IPAddress")]
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3})?$")]
     pub ip_address: String,
     /// Its prefix length.
     #[serde(rename = "IPPrefixLen")]
     pub ip_prefix_len: u8,
     /// IPv6 gateway.
     #[serde(rename = "IPv6Gateway")]
+    #[schema(pattern = "^[0-9a-f:.]*$")]
     pub ipv6_gateway: String,
     /// IPv6 address.
     #[serde(rename = "GlobalIPv6Address")]
+    #[schema(pattern = "^[0-9a-f:.]*$")]
     pub global_ipv6_address: String,
     /// Its prefix length.
     #[serde(rename = "GlobalIPv6PrefixLen")]
@@ -179,6 +185,7 @@ pub struct ContainerInspect {
     /// 64 hexadecimal digits.
     pub id: String,
     /// RFC 3339 with nanoseconds.
+    #[schema(format = "date-time")]
     pub created: String,
     /// The program.
     pub path: String,
@@ -253,8 +260,10 @@ pub struct InspectState {
     /// Empty.
     pub error: String,
     /// RFC 3339; year 1 if never.
+    #[schema(format = "date-time")]
     pub started_at: String,
     /// RFC 3339; year 1 if never.
+    #[schema(format = "date-time")]
     pub finished_at: String,
 }
 
@@ -381,23 +390,28 @@ pub struct NetworkSettings {
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// IPv4 gateway.
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3})?$")]
     pub gateway: String,
     /// IPv6 address.
     #[serde(rename = "GlobalIPv6Address")]
+    #[schema(pattern = "^[0-9a-f:.]*$")]
     pub global_ipv6_address: String,
     /// Its prefix length.
     #[serde(rename = "GlobalIPv6PrefixLen")]
     pub global_ipv6_prefix_len: u8,
     /// IPv4 address.
     #[serde(rename = "IPAddress")]
+    #[schema(pattern = r"^([0-9]{1,3}(\.[0-9]{1,3}){3})?$")]
     pub ip_address: String,
     /// Its prefix length.
     #[serde(rename = "IPPrefixLen")]
     pub ip_prefix_len: u8,
     /// IPv6 gateway.
     #[serde(rename = "IPv6Gateway")]
+    #[schema(pattern = "^[0-9a-f:.]*$")]
     pub ipv6_gateway: String,
     /// MAC address.
+    #[schema(pattern = "^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$")]
     pub mac_address: String,
     /// By name of the network.
     pub networks: BTreeMap<String, EndpointSettings>,

@@ -88,6 +88,7 @@ pub struct Info {
     /// Always `false`.
     pub debug: bool,
     /// RFC 3339.
+    #[schema(format = "date-time")]
     pub system_time: String,
     /// Empty.
     pub logging_driver: String,

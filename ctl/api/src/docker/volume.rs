@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 #[serde(rename_all = "PascalCase", default)]
 pub struct Volume {
     /// RFC 3339.
+    #[schema(format = "date-time")]
     pub created_at: String,
     /// `local`.
     pub driver: String,
