@@ -154,18 +154,28 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
         .build()?;
     let underlay = Underlay { vteps, monitor };
     let sockets = Sockets { control: socket, docker };
-    runtime.block_on(serve(options, &state_dir, sockets, agent, store, (switch, underlay), confinement))
+    let (store, contents) = store;
+    let opened = Opened { sockets, agent, store, contents, switch, underlay };
+    runtime.block_on(serve(options, &state_dir, opened, confinement))
+}
+
+/// What was opened while vswitchd had its privileges, and what was made after that.
+struct Opened {
+    sockets: Sockets,
+    agent: AgentConnection,
+    store: Store,
+    contents: crate::store::Contents,
+    switch: Switch,
+    underlay: Underlay,
 }
 
 async fn serve(
     options: &Options,
     state_dir: &StateDir,
-    sockets: Sockets,
-    agent: AgentConnection,
-    (store, contents): (Store, crate::store::Contents),
-    (switch, underlay): (Switch, Underlay),
+    opened: Opened,
     confinement: Confinement,
 ) -> Result<(), DaemonError> {
+    let Opened { sockets, agent, store, contents, switch, underlay } = opened;
     // Signals are caught before anything is restored, so that a stop during the start is orderly, too.
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())?;

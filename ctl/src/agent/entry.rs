@@ -19,7 +19,7 @@ use vswitch_switch::sys::descriptors::close_on_exec;
 
 use super::{
     client::READY,
-    foreign::{self, Porter},
+    foreign::{self, HelperSpawner},
     key::Key,
     network::Network,
     orders::{self, Orders},
@@ -37,7 +37,7 @@ use crate::{private, sandbox::message::FIRST_FREE};
 #[command(name = "vswitchd agent")]
 struct Args {
     /// Directory of the socket.
-    #[arg(long, required_unless_present_any = ["porter", "foreign"])]
+    #[arg(long, required_unless_present_any = ["helper_spawner", "foreign"])]
     state_dir: Option<PathBuf>,
     /// Take everything down when the connection to vswitchd ends.
     #[arg(long)]
@@ -50,7 +50,7 @@ struct Args {
     uplink: Option<String>,
     /// Start helpers for foreign user namespaces.
     #[arg(long)]
-    porter: bool,
+    helper_spawner: bool,
     /// Be such a helper.
     #[arg(long)]
     foreign: bool,
@@ -67,7 +67,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         tracing::warn!("cannot close inherited descriptors: {error}");
     }
     let ran = match args.state_dir {
-        _ if args.porter => foreign::porter_main().map_err(|error| error.to_string()),
+        _ if args.helper_spawner => foreign::spawner_main().map_err(|error| error.to_string()),
         _ if args.foreign => foreign::helper_main().map_err(|error| error.to_string()),
         Some(state_dir) => {
             let ran = run(&state_dir, args.ephemeral, args.uplink);
@@ -106,7 +106,7 @@ struct Prepared {
     state_dir: PathBuf,
     listener: OwnedFd,
     key: Key,
-    porter: Option<Porter>,
+    spawner: Option<HelperSpawner>,
     settings: Settings,
     rootless: bool,
     survivors: Vec<Survivor>,
@@ -126,9 +126,9 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     let open_files = raised.ok().and(limit.current);
     let rootless = user::is_ordinary();
     let settings = Settings { ephemeral, open_files, state_dir: state_dir.to_owned(), homes: user::homes() };
-    let porter = if rootless {
+    let spawner = if rootless {
         // From outside of the agent's user namespace, so before it is entered.
-        let porter = Porter::start().map_err(|error| failed("start the agent's porter", error))?;
+        let spawner = HelperSpawner::start().map_err(|error| failed("start the agent's helper spawner", error))?;
         // Where the containers are that survived an earlier agent.
         let joined = survivors.first().is_some_and(|survivor| {
             let joined = user::join(survivor.pid);
@@ -138,7 +138,7 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
             survivors.clear();
             user::enter()?;
         }
-        Some(porter)
+        Some(spawner)
     } else {
         // The parents of containers in user namespaces of their own end at once.
         if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
@@ -148,12 +148,12 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
     };
     let key = Key::make(state_dir).map_err(|error| failed("write the agent's key", error))?;
     let listener = socket::listen(state_dir).map_err(|error| failed("listen", error))?;
-    Ok(Prepared { state_dir: state_dir.to_owned(), listener, key, porter, settings, rootless, survivors, _lock: lock })
+    Ok(Prepared { state_dir: state_dir.to_owned(), listener, key, spawner, settings, rootless, survivors, _lock: lock })
 }
 
 impl Prepared {
     fn serve(self, uplink: Option<String>) -> Result<(), String> {
-        let Prepared { state_dir, listener, key, porter, settings, rootless, survivors, _lock } = self;
+        let Prepared { state_dir, listener, key, spawner, settings, rootless, survivors, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
             let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -173,7 +173,7 @@ impl Prepared {
         let ephemeral = settings.ephemeral;
         let processes = Processes::new(settings);
         processes.data().finish_removals();
-        let agent = Agent::new(network, processes, porter, lost, rootless, ephemeral)
+        let agent = Agent::new(network, processes, spawner, lost, rootless, ephemeral)
             .with_uplink(uplink)
             .with_key(key)
             .with_orders(Orders::of(&state_dir));

@@ -1,8 +1,8 @@
 //! Network namespaces that another user namespace of the same user owns: rootless podman's, or one of `unshare -Urn`.
 //!
 //! An ordinary user's agent is root in a user namespace of its own, and as such a stranger to every other one. The user
-//! itself, outside of both, may enter any that it owns. So the agent leaves a *porter* outside before it enters its own;
-//! the porter starts a *helper* for each foreign namespace, which enters it and then is an agent like any other, with
+//! itself, outside of both, may enter any that it owns. So the agent leaves a *helper spawner* outside before it enters its own;
+//! that starts a *helper* for each foreign namespace, which enters it and then is an agent like any other, with
 //! switch-side ends of its own (the kernel joins no veth across unrelated user namespaces). The agent passes requests on
 //! to it as vswitchd does to the agent.
 
@@ -32,16 +32,20 @@ use crate::sandbox::message::take_socket;
 
 /// The process that the agent leaves in its user's own namespace.
 #[derive(Debug)]
-pub(crate) struct Porter {
+pub(crate) struct HelperSpawner {
     socket: OwnedFd,
 }
 
-impl Porter {
+impl HelperSpawner {
     /// Starts it. It ends when its socket does.
-    pub(crate) fn start() -> io::Result<Porter> {
+    pub(crate) fn start() -> io::Result<HelperSpawner> {
         let (socket, theirs) = wire::pair()?;
-        Command::new("/proc/self/exe").args(["agent", "--porter"]).stdin(theirs).stdout(Stdio::null()).spawn()?;
-        Ok(Porter { socket })
+        Command::new("/proc/self/exe")
+            .args(["agent", "--helper-spawner"])
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(HelperSpawner { socket })
     }
 
     /// Asks for a helper in the user namespace that owns a network namespace: `given`, or the one that is referred to.
@@ -50,7 +54,7 @@ impl Porter {
         let channel = Channel::new(self.socket.try_clone().map_err(failed)?).map_err(failed)?;
         channel.send(netns, given.as_slice()).await.map_err(failed)?;
         let Some((bytes, descriptors)) = channel.receive().await.map_err(failed)? else {
-            return Err(Failure::other("the agent's porter ended; restart vswitchd"));
+            return Err(Failure::other("the agent's helper spawner ended; restart vswitchd"));
         };
         serde_json::from_slice::<Result<(), Failure>>(&bytes).map_err(|error| failed(error.into()))??;
         let socket = descriptors.map_err(|error| failed(io::Error::other(error)))?.into_iter().next();
@@ -58,8 +62,8 @@ impl Porter {
     }
 }
 
-/// `vswitchd agent --porter`.
-pub(crate) fn porter_main() -> io::Result<()> {
+/// `vswitchd agent --helper-spawner`.
+pub(crate) fn spawner_main() -> io::Result<()> {
     let _ = rustix::process::setsid();
     let socket = take_socket()?;
     while let Some((bytes, beside)) = wire::receive(socket.as_fd())? {
@@ -136,7 +140,7 @@ fn refuse(socket: &OwnedFd, error: &io::Error) -> io::Result<()> {
 /// The agent's helpers.
 #[derive(Debug)]
 pub(crate) struct Foreign {
-    porter: tokio::sync::Mutex<Option<Porter>>,
+    spawner: tokio::sync::Mutex<Option<HelperSpawner>>,
     lost: mpsc::UnboundedSender<String>,
     table: Arc<Mutex<Table>>,
 }
@@ -151,8 +155,8 @@ struct Table {
 
 impl Foreign {
     /// None yet. Ids of endpoints whose interface vanished go to `lost`.
-    pub(crate) fn new(porter: Option<Porter>, lost: mpsc::UnboundedSender<String>) -> Foreign {
-        Foreign { porter: tokio::sync::Mutex::new(porter), lost, table: Arc::default() }
+    pub(crate) fn new(spawner: Option<HelperSpawner>, lost: mpsc::UnboundedSender<String>) -> Foreign {
+        Foreign { spawner: tokio::sync::Mutex::new(spawner), lost, table: Arc::default() }
     }
 
     /// Attaches a namespace that the agent itself may not enter, for which `refusal` is the reason: `given`, or the one that
@@ -164,8 +168,8 @@ impl Foreign {
         given: Option<OwnedFd>,
         refusal: Failure,
     ) -> Answer {
-        let connection = match &*self.porter.lock().await {
-            Some(porter) => porter.helper(&netns, given.as_ref().map(AsFd::as_fd)).await?,
+        let connection = match &*self.spawner.lock().await {
+            Some(spawner) => spawner.helper(&netns, given.as_ref().map(AsFd::as_fd)).await?,
             None => return Err(refusal),
         };
         let (client, _, events) = AgentClient::connect(connection).await.map_err(failure)?;

@@ -3,7 +3,7 @@
 //! ```text
 //! vswitchd ══ SEQPACKET ══ agent ─── network thread: namespaces, interfaces, packet sockets
 //!                            ├────── a thread for each start: container processes
-//!                            └────── porter (ordinary users only) ── a helper for each foreign user namespace
+//!                            └────── helper spawner (ordinary users only) ── a helper for each foreign user namespace
 //! ```
 //!
 //! Started as root it acts in the host's user namespace; started by an ordinary user it first enters a user namespace in

@@ -143,7 +143,8 @@ impl Processes {
         &self,
         id: &str,
         spec: ProcessSpec,
-        (netns, owner): (Option<OwnedFd>, Option<(u32, u32)>),
+        netns: Option<OwnedFd>,
+        owner: Option<(u32, u32)>,
         streams: Vec<OwnedFd>,
     ) -> Answer {
         self.reserve(id)?;

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    foreign::{Foreign, Porter},
+    foreign::{Foreign, HelperSpawner},
     key::Key,
     network::{self, Answer, Network},
     orders::Orders,
@@ -147,7 +147,7 @@ impl Agent {
     pub(crate) fn new(
         network: Network,
         processes: Processes,
-        porter: Option<Porter>,
+        spawner: Option<HelperSpawner>,
         lost: mpsc::UnboundedSender<String>,
         rootless: bool,
         ephemeral: bool,
@@ -155,7 +155,7 @@ impl Agent {
         Agent {
             network,
             processes,
-            foreign: Foreign::new(porter, lost),
+            foreign: Foreign::new(spawner, lost),
             rootless,
             ephemeral: AtomicBool::new(ephemeral),
             uplink: None,
@@ -355,7 +355,7 @@ impl Agent {
                          and start the other one anew if vswitchd has changed its mind",
                     ));
                 }
-                self.processes.start(&process, *spec, (netns, owner), descriptors).await
+                self.processes.start(&process, *spec, netns, owner, descriptors).await
             }
             Request::SandboxCreate { sandbox } => {
                 let remap = self.policy().remap.filter(|_| !self.orders.host_users(&sandbox));

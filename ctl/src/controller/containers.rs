@@ -413,7 +413,7 @@ impl Controller {
         order: u64,
     ) -> Result<(u32, oneshot::Receiver<i32>), ControlError> {
         let process = Id::random(&mut rand::rng()).to_string();
-        let (pid, ended, _) = self.exec_as(process, text, spec, streams, (order, None)).await?;
+        let (pid, ended, _) = self.exec_as(process, text, spec, streams, order, None).await?;
         Ok((pid, ended))
     }
 
@@ -424,7 +424,8 @@ impl Controller {
         text: &str,
         spec: ExecSpec,
         streams: Streams,
-        (order, attach): (u64, Option<Attach>),
+        order: u64,
+        attach: Option<Attach>,
     ) -> Result<(u32, oneshot::Receiver<i32>, Option<OwnedFd>), ControlError> {
         let request = {
             let state = self.state();

@@ -177,7 +177,8 @@ impl Controller {
             (id, exec.clone(), order)
         };
         let attach = attached.then_some(exec.attach);
-        let begun = self.exec_as(id.to_string(), exec.container.as_str(), exec.spec, Vec::new(), (order, attach)).await;
+        let (process, container) = (id.to_string(), exec.container.as_str());
+        let begun = self.exec_as(process, container, exec.spec, Vec::new(), order, attach).await;
         let (pid, ended, streams) = match begun {
             Ok(begun) => begun,
             Err(error) => {

@@ -84,7 +84,7 @@ impl PortLeases {
                 (range, usize::from(behind - AUTOMATIC.0))
             }
         };
-        let bindings = self.first_free(spec, &hosts, (range, start), claim)?;
+        let bindings = self.first_free(spec, &hosts, range, start, claim)?;
         if let (None, Some(first)) = (spec.host_ports, bindings.first()) {
             self.next.insert(spec.transport, first.host_port.checked_add(1).unwrap_or(AUTOMATIC.0));
         }
@@ -117,7 +117,8 @@ impl PortLeases {
         &self,
         spec: &PublishSpec,
         hosts: &[IpAddr],
-        (range, start): (PortRange, usize),
+        range: PortRange,
+        start: usize,
         claim: &mut dyn FnMut(&mut Vec<Binding>) -> Result<(), Claim>,
     ) -> Result<Vec<Binding>, LeaseError> {
         let mut refused = None;

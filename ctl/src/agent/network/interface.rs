@@ -54,7 +54,8 @@ impl Netlink {
     /// may contain `%d`.
     pub(crate) async fn make_veth(
         &self,
-        (name, index): (&str, u32),
+        name: &str,
+        index: u32,
         netns: BorrowedFd<'_>,
         inside: &str,
         link: &Link,

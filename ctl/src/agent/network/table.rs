@@ -215,7 +215,7 @@ impl Table {
         let port_index = self.next;
         let port = format!("port{}", self.next - FIRST_PORT);
         let name = link.interface.as_deref().unwrap_or("eth%d");
-        self.netlink.make_veth((&port, port_index), netns.as_fd(), name, link).await.map_err(|error| {
+        self.netlink.make_veth(&port, port_index, netns.as_fd(), name, link).await.map_err(|error| {
             Failure::netlink(format!("make interface {}", link.interface.as_deref().unwrap_or("ethN")), &error)
         })?;
         let failed = |error: rtnetlink::Error| Failure::netlink("find the interface that was just made", &error);
