@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use lab::{Lab, arp};
+use vswitch_frame::offload::{Offload, PartialChecksum};
 use vswitch_frame::{DropReason, MacAddr, NetworkIndex, PortId};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
@@ -148,6 +149,56 @@ fn masquerade_and_answer() {
     assert_eq!(again.len(), 1, "neighbours are known now");
     let flows = site.lab.datapath.stats().router.unwrap().flows;
     assert_eq!((flows.flows, flows.created), (1, 1));
+}
+
+/// SCTP whose checksum Linux leaves to the card leaves by the uplink with the CRC32c that is right there, and so does the answer of
+/// a published port come in.
+#[test]
+fn sctp_has_its_own_checksum() {
+    let port = |port| PortRange::single(port).unwrap();
+    let publish = Publish {
+        transport: Transport::Sctp,
+        host: None,
+        host_ports: port(7),
+        target: INSIDE.into(),
+        network: None,
+        target_ports: port(70),
+    };
+    let mut site = setup(1500, vec![publish]);
+    site.exchange(site.container, &outward(64, b"question"));
+    let answer = udp(ROUTER_MAC, UPLINK_MAC, (FAR, 53), (EXTERNAL, 4000), 60, b"answer");
+    assert_eq!(site.exchange(site.outside, &answer).len(), 1, "neighbours are known now");
+    let init = |ports: [u16; 2]| {
+        let [source, destination] = ports.map(u16::to_be_bytes);
+        let rest = [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0, 0, 0, 9, 0, 0, 0xff, 0xff, 0, 10, 0, 10, 0, 0, 0, 1];
+        [&source[..], &destination, &rest].concat()
+    };
+    let frame = |macs: [MacAddr; 2], addresses: [Ipv4Addr; 2], packet: &[u8]| {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(macs[0].octets(), macs[1].octets())
+            .ipv4(addresses[0].octets(), addresses[1].octets(), 64)
+            .write(&mut frame, etherparse::IpNumber::SCTP, packet)
+            .unwrap();
+        frame
+    };
+    let partial = PartialChecksum { start: 34, offset: 8 };
+    let undone = Offload { checksum: Some(partial), ..Offload::NONE };
+    let ways = [
+        (site.container, site.outside, [CONTAINER_MAC, GATEWAY_MAC], [INSIDE, FAR], [4000, 7], [4000, 7]),
+        (site.outside, site.container, [ROUTER_MAC, UPLINK_MAC], [FAR, EXTERNAL], [5000, 7], [5000, 70]),
+    ];
+    for (from, to, macs, addresses, ports, seen) in ways {
+        let sent = frame(macs, addresses, &init(ports));
+        site.lab.send_all(from, [(&sent[..], undone)]);
+        let mut out = site.lab.received();
+        assert_eq!(out.len(), 1, "{out:02x?}");
+        let (port, frame, offload) = out.remove(0);
+        let mut packet = frame[34..34 + 32].to_vec();
+        let sum: [u8; 4] = packet[8..12].try_into().unwrap();
+        assert_eq!((port, offload, &packet[..4]), (to, Offload::NONE, &init(seen)[..4]));
+        packet[8..12].fill(0);
+        assert_eq!(sum, vswitch_frame::crc32c::crc32c(&[&packet]).to_le_bytes());
+    }
 }
 
 /// An upstream router that is replaced is followed at once when it announces itself, by either form of gratuitous
