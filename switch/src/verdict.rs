@@ -2,13 +2,17 @@
 //!
 //! Deciders say it and count nothing: [`crate::bridge`], the router ([`crate::router`]), the gateway, the services. Each answers
 //! with a [`Verdict`], or says that the next one is to be asked. [`crate::pipeline`] is the one place where a verdict is carried
-//! out and counted, on the frame's ingress port and, by its [`Cause`], among the reasons of the engine that had it.
+//! out and counted, on the frame's ingress port and, by its [`Cause`], among the reasons of the engine that had it. What an egress
+//! port does not take has a cause, too: it is counted there ([`crate::port`]).
 
 use std::fmt;
 
 use vswitch_frame::{DropReason, PortId};
 use vswitch_nat::NatDrop;
+use vswitch_nat::proxy::datagram::DatagramDrop;
+use vswitch_nat::proxy::stream::StreamDrop;
 use vswitch_nat::route::RouteDrop;
+use vswitch_tunnel::TunnelDrop;
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +46,16 @@ pub enum Cause {
     Route(RouteDrop),
     /// The translator.
     Nat(NatDrop),
+    /// An overlay's leg.
+    Tunnel(TunnelDrop),
+    /// A gateway of the sockets uplink, or a service, of what is not TCP.
+    Datagram(DatagramDrop),
+    /// A gateway of the sockets uplink, or a service, of TCP.
+    Stream(StreamDrop),
 }
 
 impl Cause {
-    /// The reason that is counted on the ingress port.
+    /// The reason that is counted on the port.
     #[inline]
     #[must_use]
     pub const fn reason(self) -> DropReason {
@@ -56,17 +66,33 @@ impl Cause {
             // For the switch itself, which serves nothing of the kind.
             Cause::Nat(NatDrop::Unsolicited) => DropReason::GatewayUnsupported,
             Cause::Nat(_) => DropReason::Untranslated,
+            Cause::Tunnel(TunnelDrop::UnderlayFull) => DropReason::EgressFull,
+            Cause::Tunnel(_) => DropReason::Unencapsulated,
+            Cause::Datagram(_) | Cause::Stream(_) => DropReason::Uncarried,
+        }
+    }
+
+    /// The engine's own reason, by name, if it was an engine.
+    #[must_use]
+    pub const fn own_name(self) -> Option<&'static str> {
+        match self {
+            Cause::Switch(_) | Cause::TooBig(_) => None,
+            Cause::Route(reason) => Some(reason.name()),
+            Cause::Nat(reason) => Some(reason.name()),
+            Cause::Tunnel(reason) => Some(reason.name()),
+            Cause::Datagram(reason) => Some(reason.name()),
+            Cause::Stream(reason) => Some(reason.name()),
         }
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cause::Switch(reason) => reason.fmt(f),
-            Cause::TooBig(mtu) => write!(f, "{} ({mtu} bytes)", self.reason()),
-            Cause::Route(reason) => write!(f, "{} ({reason})", self.reason()),
-            Cause::Nat(reason) => write!(f, "{} ({reason})", self.reason()),
+        let reason = self.reason();
+        match (self, self.own_name()) {
+            (Cause::TooBig(mtu), _) => write!(f, "{reason} ({mtu} bytes)"),
+            (_, Some(own)) => write!(f, "{reason} ({own})"),
+            (_, None) => reason.fmt(f),
         }
     }
 }
@@ -89,6 +115,24 @@ impl From<NatDrop> for Cause {
     }
 }
 
+impl From<TunnelDrop> for Cause {
+    fn from(reason: TunnelDrop) -> Cause {
+        Cause::Tunnel(reason)
+    }
+}
+
+impl From<DatagramDrop> for Cause {
+    fn from(reason: DatagramDrop) -> Cause {
+        Cause::Datagram(reason)
+    }
+}
+
+impl From<StreamDrop> for Cause {
+    fn from(reason: StreamDrop) -> Cause {
+        Cause::Stream(reason)
+    }
+}
+
 impl<C: Into<Cause>> From<C> for Verdict {
     fn from(cause: C) -> Verdict {
         Verdict::Drop(cause.into())
@@ -108,6 +152,13 @@ mod tests {
         assert_eq!(shown(RouteDrop::NoRoute.into()), (DropReason::Unroutable, "unroutable (no-route)".to_owned()));
         assert_eq!(shown(NatDrop::NoPort.into()), (DropReason::Untranslated, "untranslated (no-port)".to_owned()));
         assert_eq!(Cause::from(NatDrop::Unsolicited).reason(), DropReason::GatewayUnsupported);
+        assert_eq!(shown(TunnelDrop::NoRemote.into()).1, "unencapsulated (no-remote)");
+        assert_eq!(Cause::from(TunnelDrop::UnderlayFull).reason(), DropReason::EgressFull);
+        assert_eq!(
+            shown(DatagramDrop::NotCarried.into()),
+            (DropReason::Uncarried, "uncarried (not-carried)".to_owned())
+        );
+        assert_eq!(shown(StreamDrop::TooMany.into()), (DropReason::Uncarried, "uncarried (too-many)".to_owned()));
         assert_eq!(size_of::<Option<Verdict>>(), 8);
     }
 }

@@ -61,6 +61,8 @@ crate::reasons! {
         Untranslated = "untranslated",
         /// The tunnel does not take it to other hosts; the tunnel's own counters say why.
         Unencapsulated = "unencapsulated",
+        /// A gateway of the sockets uplink, or a service, does not carry it on; its own counters say why.
+        Uncarried = "uncarried",
         /// The egress port's queue is full.
         EgressFull = "egress-full",
         /// The egress port vanished or reports an error.

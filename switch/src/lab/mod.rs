@@ -95,8 +95,14 @@ impl Watch<'_> {
     #[cold]
     pub(crate) fn refused(&mut self, port: &Port, reason: DropReason, buffers: &[FrameBuf], indices: &[u16]) {
         for &index in indices {
-            self.lab.dropped(port, reason.into(), &buffers[usize::from(index)], index, self.numbers);
+            self.refused_one(port, reason.into(), &buffers[usize::from(index)], index);
         }
+    }
+
+    /// Shows the frame in buffer `index`, which what is behind a port did not take.
+    #[cold]
+    pub(crate) fn refused_one(&mut self, port: &Port, cause: Cause, buffer: &FrameBuf, index: u16) {
+        self.lab.dropped(port, cause, buffer, index, self.numbers);
     }
 }
 

@@ -10,7 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use vswitch_capture::Filter;
 use vswitch_frame::{DropReason, NetworkIndex, NetworkRef, Offload, PortId};
 use vswitch_nat::NatDrop;
+use vswitch_nat::proxy::datagram::DatagramDrop;
+use vswitch_nat::proxy::stream::StreamDrop;
 use vswitch_nat::route::RouteDrop;
+use vswitch_tunnel::TunnelDrop;
 use vswitch_wire::WireDrop;
 
 use super::capture::Format;
@@ -84,7 +87,7 @@ pub(crate) enum Why {
     Wire(WireDrop),
 }
 
-/// The name of a reason for which the switch, its router, its translator or a wire drops frames.
+/// The name of a reason for which the switch, one of its engines or a wire drops frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReasonName(&'static str);
 
@@ -290,12 +293,7 @@ impl ReasonName {
             Why::Switch(cause) => cause,
             Why::Wire(reason) => return reason.name() == self.0,
         };
-        let own = match cause {
-            Cause::Switch(_) | Cause::TooBig(_) => None,
-            Cause::Route(reason) => Some(reason.name()),
-            Cause::Nat(reason) => Some(reason.name()),
-        };
-        cause.reason().name() == self.0 || own == Some(self.0)
+        cause.reason().name() == self.0 || cause.own_name() == Some(self.0)
     }
 }
 
@@ -306,7 +304,11 @@ impl FromStr for ReasonName {
         let switch = DropReason::ALL.iter().map(|reason| reason.name());
         let router = RouteDrop::ALL.iter().map(|reason| reason.name());
         let nat = NatDrop::ALL.iter().map(|reason| reason.name());
-        let mut names = switch.chain(router).chain(nat).chain(WireDrop::ALL.iter().map(|reason| reason.name()));
+        let tunnel = TunnelDrop::ALL.iter().map(|reason| reason.name());
+        let datagrams = DatagramDrop::ALL.iter().map(|reason| reason.name());
+        let streams = StreamDrop::ALL.iter().map(|reason| reason.name());
+        let wires = WireDrop::ALL.iter().map(|reason| reason.name());
+        let mut names = switch.chain(router).chain(nat).chain(tunnel).chain(datagrams).chain(streams).chain(wires);
         names.find(|name| *name == text).map(ReasonName).ok_or_else(|| UnknownReason(text.to_owned()))
     }
 }
@@ -342,6 +344,10 @@ mod tests {
             reason.is_of(Why::Switch(NatDrop::NoPort.into())) && !reason.is_of(Why::Switch(DropReason::Runt.into()))
         );
         assert!("untranslated".parse::<ReasonName>().unwrap().is_of(Why::Switch(NatDrop::NoPort.into())));
+        assert!("no-remote".parse::<ReasonName>().unwrap().is_of(Why::Switch(TunnelDrop::NoRemote.into())));
+        let full: ReasonName = "too-many".parse().unwrap();
+        assert!(full.is_of(Why::Switch(StreamDrop::TooMany.into())));
+        assert!(!full.is_of(Why::Switch(DatagramDrop::Full.into())));
         assert!("wire-cut".parse::<ReasonName>().unwrap().is_of(Why::Wire(WireDrop::Cut)));
         assert!("rnt".parse::<ReasonName>().unwrap_err().to_string().contains("\"rnt\""));
     }

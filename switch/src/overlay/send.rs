@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
-use vswitch_frame::{DropReason, FrameBuf, MacAddr, Packet};
+use vswitch_frame::{FrameBuf, MacAddr, Packet};
 use vswitch_tunnel::encap::{Job, Joining, Packer, Pushed, Route, Train};
 use vswitch_tunnel::{Amount, InnerVlan, OuterChecksum, Remote, TunnelDrop, View, ecn, flow, header};
 
 use super::{OverlayLeg, Vtep};
 use crate::counters::Cells;
+use crate::port;
 use crate::sys::trains::TrainSender;
+use crate::verdict::Cause;
 
 /// One sender's arrays for tunnels; made when first needed.
 #[derive(Debug, Default)]
@@ -24,20 +26,26 @@ struct Arrays {
 }
 
 impl OverlayLeg {
-    /// Sends the frames that `indices` names through the tunnel, in order, and counts them on `cells`.
-    pub(crate) fn send(&self, outbound: &mut Outbound, buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
+    /// Sends the frames that `indices` names through the tunnel, in order, and counts them on the port's cells.
+    pub(crate) fn send(
+        &self,
+        outbound: &mut Outbound,
+        buffers: &[FrameBuf],
+        indices: &[u16],
+        port: &mut port::Exit<'_>,
+    ) {
         let outbound = outbound.0.get_or_insert_default();
         let vtep = self.vtep.load();
         let spec = self.overlay.spec();
         let joins = spec.checksum == OuterChecksum::Computed && vtep.joins();
         outbound.packer.begin(spec.vni, if joins { Joining::Trains } else { Joining::Alone });
-        let mut exit = Exit { leg: self, vtep: &vtep, buffers, cells, stale: Vec::new() };
+        let mut exit = Exit { leg: self, vtep: &vtep, buffers, cells: port.cells, stale: Vec::new() };
         let view = self.overlay.view();
         for &index in indices {
             let buffer = &buffers[usize::from(index)];
             if let Err(reason) = exit.put(outbound, &view, buffer, index) {
                 self.overlay.drops.add(reason, 1);
-                cells.dropped(DropReason::Unencapsulated, 1);
+                port.refuse(reason, buffer, index);
             }
         }
         drop(view);
@@ -178,9 +186,7 @@ impl Exit<'_> {
 
     fn lost(&self, train: &Train, reason: TunnelDrop) {
         self.leg.overlay.drops.add(reason, train.amount.packets);
-        let egress =
-            if reason == TunnelDrop::UnderlayFull { DropReason::EgressFull } else { DropReason::Unencapsulated };
-        self.cells.dropped(egress, train.frames.packets);
+        self.cells.dropped(Cause::from(reason).reason(), train.frames.packets);
     }
 }
 

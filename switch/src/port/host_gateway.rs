@@ -33,7 +33,7 @@ use super::datagrams::{DatagramShell, DatagramStats, PublishedAs, Setup, SpareSo
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
 use super::streams::{StreamShell, StreamStats};
-use super::{Left, Received};
+use super::{Exit, Left, Received};
 use crate::clock::Clock;
 use crate::shared::FairMutex;
 
@@ -267,8 +267,8 @@ impl HostGateway {
         self.0.reactor.raw_fd()
     }
 
-    /// Takes the frames that `indices` names, in order.
-    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16]) {
+    /// Takes the frames that `indices` names, in order, or says why not.
+    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16], exit: &mut Exit<'_>) {
         let inner = &*self.0;
         let now = inner.clock.now();
         let mut state = inner.state.lock();
@@ -280,9 +280,11 @@ impl HostGateway {
                 continue;
             }
             if buffer.packet().protocol() == protocol::TCP {
-                in_packets(buffer, |packet| state.streams.send(packet, now));
-            } else {
-                state.datagrams.send(inner.reactor.registry(), &buffer.packet(), now);
+                if let Err(reason) = in_packets(buffer, |packet| state.streams.send(packet, now)) {
+                    exit.refuse(reason, buffer, index);
+                }
+            } else if let Err(reason) = state.datagrams.send(inner.reactor.registry(), &buffer.packet(), now) {
+                exit.refuse(reason, buffer, index);
             }
         }
         let output = state.has_output();

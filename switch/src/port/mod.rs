@@ -37,6 +37,7 @@ use crate::overlay::{Outbound, OverlayLeg};
 use crate::shared::wide;
 use crate::sys::burst::{Burst, Refused, Trains};
 use crate::sys::{packet, tap};
+use crate::verdict::Cause;
 use crate::{Identity, PortConfig, PortDevice};
 
 /// What a receive brought.
@@ -270,14 +271,16 @@ impl Port {
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
             PortDevice::Host(gateway) => {
-                gateway.send(buffers, indices);
-                count_all(buffers, indices, cells);
+                let mut exit = Exit::new(self, cells, watch);
+                gateway.send(buffers, indices, &mut exit);
+                exit.sent(buffers, indices);
             }
             PortDevice::Service(service) => {
-                service.send(buffers, indices);
-                count_all(buffers, indices, cells);
+                let mut exit = Exit::new(self, cells, watch);
+                service.send(buffers, indices, &mut exit);
+                exit.sent(buffers, indices);
             }
-            PortDevice::Overlay(leg) => leg.send(outbound, buffers, indices, cells),
+            PortDevice::Overlay(leg) => leg.send(outbound, buffers, indices, &mut Exit::new(self, cells, watch)),
         }
     }
 
@@ -422,10 +425,36 @@ impl TrainsTaken {
     }
 }
 
-/// Counts every frame as sent: what becomes of it is counted by the device.
-fn count_all(buffers: &[FrameBuf], indices: &[u16], cells: &Cells) {
-    let bytes: usize = indices.iter().map(|&index| buffers[usize::from(index)].len()).sum();
-    cells.sent(wide(indices.len()), wide(bytes));
+/// The way out by a port behind which is an engine, which looks at frames once more.
+pub(crate) struct Exit<'e> {
+    port: &'e Port,
+    pub(crate) cells: &'e Cells,
+    watch: Option<Watch<'e>>,
+    refused: usize,
+    refused_bytes: usize,
+}
+
+impl<'e> Exit<'e> {
+    fn new(port: &'e Port, cells: &'e Cells, watch: Option<Watch<'e>>) -> Exit<'e> {
+        Exit { port, cells, watch, refused: 0, refused_bytes: 0 }
+    }
+
+    /// The engine does not take the frame in buffer `index`. Among its own reasons it has counted that itself.
+    pub(crate) fn refuse(&mut self, cause: impl Into<Cause>, buffer: &FrameBuf, index: u16) {
+        let cause = cause.into();
+        self.cells.dropped(cause.reason(), 1);
+        self.refused += 1;
+        self.refused_bytes += buffer.len();
+        if let Some(watch) = &mut self.watch {
+            watch.refused_one(self.port, cause, buffer, index);
+        }
+    }
+
+    /// It took all others of these.
+    fn sent(self, buffers: &[FrameBuf], indices: &[u16]) {
+        let bytes: usize = indices.iter().map(|&index| buffers[usize::from(index)].len()).sum();
+        self.cells.sent(wide(indices.len() - self.refused), wide(bytes - self.refused_bytes));
+    }
 }
 
 /// Receives frame by frame; `receive` says whether the frame made sense.

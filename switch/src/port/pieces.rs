@@ -5,11 +5,24 @@ use vswitch_frame::{FrameBuf, Packet, segment};
 
 /// Hands a TCP frame to `take`: as it is if its packet has at most [`MAX_PACKET_LEN`] bytes, otherwise in pieces of that. A
 /// longer one that cannot be cut up is handed over for the engine to count.
+///
+/// # Errors
+/// Why the last piece that was not taken was not.
 #[inline]
-pub(super) fn in_packets(buffer: &mut FrameBuf, mut take: impl FnMut(&Packet<'_>)) {
-    let long = buffer.packet().ip_packet().len() > MAX_PACKET_LEN;
-    if long && segment::shorten(&mut buffer.packet_mut(), MAX_PACKET_LEN, &mut take).is_ok() {
-        return;
+pub(super) fn in_packets<R>(
+    buffer: &mut FrameBuf,
+    mut take: impl FnMut(&Packet<'_>) -> Result<(), R>,
+) -> Result<(), R> {
+    if buffer.packet().ip_packet().len() > MAX_PACKET_LEN {
+        let mut taken = Ok(());
+        let each = |packet: &Packet<'_>| {
+            if let Err(reason) = take(packet) {
+                taken = Err(reason);
+            }
+        };
+        if segment::shorten(&mut buffer.packet_mut(), MAX_PACKET_LEN, each).is_ok() {
+            return taken;
+        }
     }
-    take(&buffer.packet());
+    take(&buffer.packet())
 }

@@ -234,7 +234,7 @@ impl Router {
         match cause {
             Cause::Route(reason) => self.drops.add(reason, 1),
             Cause::Nat(reason) => self.nat_drops.add(reason, 1),
-            Cause::Switch(_) | Cause::TooBig(_) => {}
+            _ => {}
         }
     }
 

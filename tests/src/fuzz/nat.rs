@@ -336,7 +336,10 @@ pub(super) fn stream(bytes: &[u8]) {
             if let Ok(packet) = PacketMut::admit(&mut bytes, frame.offload)
                 && ends(&packet, packet.view().frame()).is_some()
             {
-                engine.frame(&packet.view(), None, now, host);
+                let drops = |engine: &Streams| engine.counters().drops().map(|(_, count)| count).sum::<u64>();
+                let before = drops(engine);
+                let taken = engine.frame(&packet.view(), None, now, host);
+                assert!(taken.is_ok() || drops(engine) > before, "a drop is counted");
             }
         };
         match input.below(10) {

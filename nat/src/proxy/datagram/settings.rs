@@ -72,7 +72,7 @@ vswitch_frame::reasons! {
         NoSocket = "no-socket",
         /// The host refused to send it.
         NotSent = "not-sent",
-        /// The host's socket has no room just now.
+        /// The host's socket, or the service, has no room just now.
         Full = "socket-full",
         /// A fragment that overlaps another, or for which there is no room.
         Fragment = "fragment",
@@ -80,7 +80,7 @@ vswitch_frame::reasons! {
         NoFlow = "no-flow",
         /// From outside, by somebody whom the flow has not written to.
         Unsolicited = "unsolicited",
-        /// From outside, longer than a packet to the inside can be.
+        /// Longer than a packet to the inside, or a question to a service, can be.
         TooLong = "too-long",
     }
 }

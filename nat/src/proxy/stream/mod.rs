@@ -152,17 +152,18 @@ impl Streams {
         })
     }
 
-    /// Takes a packet from inside, of this network where the engine serves several. What goes nowhere is counted.
+    /// Takes a packet from inside, of this network where the engine serves several.
+    ///
+    /// # Errors
+    /// Why it goes nowhere; it is counted.
     pub fn frame(
         &mut self,
         packet: &Packet<'_>,
         network: Option<NetworkRef>,
         now: Timestamp,
         outside: &mut impl HostSide,
-    ) {
-        if let Err(reason) = self.take(packet, network, now, outside) {
-            self.counters.dropped(reason);
-        }
+    ) -> Result<(), StreamDrop> {
+        self.take(packet, network, now, outside).inspect_err(|&reason| self.counters.dropped(reason))
     }
 
     fn take(
@@ -191,18 +192,20 @@ impl Streams {
         let phase = Phase::Connecting(syn, arrived);
         let flow = Flow::new(arrived.ends, owner, mss, phase, Opener::Inside, now);
         let slot = self.table.insert(Box::new(flow)).ok_or(StreamDrop::TooMany)?;
-        if let Err(error) = outside.connect(slot, &arrived.ends) {
-            self.connected(slot, Err(error), now, outside);
+        match outside.connect(slot, &arrived.ends) {
+            Ok(()) => Ok(()),
+            Err(error) => self.connected(slot, Err(error), now, outside),
         }
-        Ok(())
     }
 
     /// Takes news of a host socket.
     pub fn ready(&mut self, slot: Slot, news: Readiness, now: Timestamp, outside: &mut impl HostSide) {
         let Some(flow) = self.table.flow_mut(slot) else { return };
         if let Phase::Connecting(..) = flow.phase {
-            if let Some(result) = outside.connected(slot) {
-                self.connected(slot, result, now, outside);
+            if let Some(result) = outside.connected(slot)
+                && let Err(reason) = self.connected(slot, result, now, outside)
+            {
+                self.counters.dropped(reason);
             }
             return;
         }
@@ -328,10 +331,16 @@ impl Streams {
         self.list(slot);
     }
 
-    /// The host's connect has ended.
-    fn connected(&mut self, slot: Slot, result: io::Result<()>, now: Timestamp, outside: &mut impl HostSide) {
-        let Some(flow) = self.table.flow_mut(slot) else { return };
-        let Phase::Connecting(syn, arrived) = &mut flow.phase else { return };
+    /// The host's connect has ended. Answers why the connection ends with it, if it does.
+    fn connected(
+        &mut self,
+        slot: Slot,
+        result: io::Result<()>,
+        now: Timestamp,
+        outside: &mut impl HostSide,
+    ) -> Result<(), StreamDrop> {
+        let Some(flow) = self.table.flow_mut(slot) else { return Ok(()) };
+        let Phase::Connecting(syn, arrived) = &mut flow.phase else { return Ok(()) };
         let (syn, arrived, ends) = (std::mem::take(syn), *arrived, flow.ends);
         let syn = syn.view();
         let (owner, ring) = (flow.owner, result.as_ref().map_or(0, |()| self.rings.take(flow.owner)));
@@ -343,7 +352,8 @@ impl Streams {
                     flow.phase = Phase::Open(open);
                     flow.active = now;
                     self.counters.opened += 1;
-                    return self.list(slot);
+                    self.list(slot);
+                    return Ok(());
                 }
                 None => {
                     self.rings.give_back(owner, ring);
@@ -352,14 +362,13 @@ impl Streams {
             },
             Err(error) => refusal(&error),
         };
-        if let Some((reason, told)) = refused {
-            self.counters.dropped(reason);
+        // The endpoint's own patience ends when the host's does.
+        let reason = refused.map_or(StreamDrop::TimedOut, |(reason, _)| reason);
+        if let Some((_, told)) = refused {
             self.refuse(&syn, ends.network, told);
-        } else {
-            // The endpoint's own patience ends when the host's does.
-            self.counters.dropped(StreamDrop::TimedOut);
         }
         self.remove(slot, Ending::Reset, outside);
+        Err(reason)
     }
 
     fn open_inside(

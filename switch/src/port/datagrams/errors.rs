@@ -24,20 +24,20 @@ impl DatagramShell {
         self.engine.refuse(outgoing.slot);
     }
 
-    /// The host did not take a datagram.
-    pub(super) fn not_sent(&mut self, outgoing: &Outgoing<'_>, error: &io::Error) {
+    /// The host did not take a datagram; as what that is counted.
+    pub(super) fn not_sent(&mut self, outgoing: &Outgoing<'_>, error: &io::Error) -> DatagramDrop {
         let notice = match errno(error) {
-            Some(Errno::AGAIN | Errno::NOBUFS) => return self.engine.dropped(DatagramDrop::Full),
+            Some(Errno::AGAIN | Errno::NOBUFS) => return self.drop(DatagramDrop::Full),
             Some(Errno::NETUNREACH | Errno::ADDRNOTAVAIL | Errno::NETDOWN) => Some(NO_ROUTE),
             Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) => Some(NO_HOST),
             Some(Errno::ACCESS | Errno::PERM) => Some(PROHIBITED),
             // With a report of its own in the error queue, which says the MTU.
             _ => None,
         };
-        self.engine.dropped(DatagramDrop::NotSent);
         if let Some(notice) = notice {
             self.tell_sender(outgoing, notice);
         }
+        self.drop(DatagramDrop::NotSent)
     }
 
     /// Passes on what a socket's error queue holds, as far as it is one socket's turn; how often it was asked.

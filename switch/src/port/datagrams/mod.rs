@@ -224,20 +224,31 @@ impl DatagramShell {
         !self.outbox.is_empty() || !self.ready.is_empty()
     }
 
-    /// Takes a packet from inside that is not TCP; a fragment is kept until its datagram is whole.
-    pub(crate) fn send(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) {
+    /// Takes a packet from inside that is not TCP, or says why not; a fragment is kept until its datagram is whole.
+    pub(crate) fn send(
+        &mut self,
+        registry: &Registry,
+        packet: &Packet<'_>,
+        now: Timestamp,
+    ) -> Result<(), DatagramDrop> {
         self.now = now;
         if packet.fragment() == Fragment::None {
             return self.send_whole(registry, packet, now);
         }
         let mut joined = self.joined.take().unwrap_or_default();
         let owner = self.engine.owners().of(None, packet.ip_addresses().0);
-        match self.reassembly.take(packet, owner, now, &mut joined) {
-            Joined::Waiting => {}
-            Joined::Refused => self.engine.dropped(DatagramDrop::Fragment),
+        let taken = match self.reassembly.take(packet, owner, now, &mut joined) {
+            Joined::Waiting => Ok(()),
+            Joined::Refused => Err(self.drop(DatagramDrop::Fragment)),
             Joined::Whole => self.send_whole(registry, &joined.packet(), now),
-        }
+        };
         self.joined = Some(joined);
+        taken
+    }
+
+    fn drop(&mut self, reason: DatagramDrop) -> DatagramDrop {
+        self.engine.dropped(reason);
+        reason
     }
 
     /// Notes which socket an event of the poll is about; `false` when the token is somebody else's.
@@ -324,23 +335,23 @@ impl DatagramShell {
         self.close_ended(registry);
     }
 
-    fn send_whole(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) {
+    fn send_whole(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) -> Result<(), DatagramDrop> {
         // Its drop is counted by the engine.
-        let outgoing = match self.engine.outgoing(packet, now) {
-            Ok(outgoing) => outgoing,
-            Err(DatagramDrop::NotCarried) => return self.refuse_protocol(packet),
-            Err(_) => return,
-        };
+        let outgoing = self.engine.outgoing(packet, now);
+        if let Err(DatagramDrop::NotCarried) = outgoing {
+            self.refuse_protocol(packet);
+        }
+        let outgoing = outgoing?;
         self.close_ended(registry);
         if outgoing.by == (By::Own { fresh: true })
             && let Err(error) = self.open(registry, &outgoing)
         {
-            return self.no_socket(&outgoing, &error);
+            self.no_socket(&outgoing, &error);
+            return Err(DatagramDrop::NoSocket);
         }
-        match self.transmit(&outgoing) {
-            Ok(()) => self.engine.sent(&outgoing),
-            Err(error) => self.not_sent(&outgoing, &error),
-        }
+        self.transmit(&outgoing).map_err(|error| self.not_sent(&outgoing, &error))?;
+        self.engine.sent(&outgoing);
+        Ok(())
     }
 
     /// A frame that is too long for its network leaves in pieces, by the outbox.

@@ -36,7 +36,7 @@ impl World {
         let (mut frame, to) =
             (FrameBuf::new(), SocketAddr::new(LOOPBACK.into(), self.peer.local_addr().unwrap().port()));
         assert!(wire::write_udp(&mut frame, LINK, from.parse().unwrap(), to, 0, None, Meta::default()));
-        self.shell.send(self.poll.registry(), &frame.packet(), self.now);
+        self.shell.send(self.poll.registry(), &frame.packet(), self.now).unwrap();
         self.peer.recv_from(&mut [0; 9]).unwrap().1
     }
 

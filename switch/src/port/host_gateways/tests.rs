@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use vswitch_frame::{FrameBuf, NetworkIndex, NetworkRef, Offload, PortId, Timestamp};
-use vswitch_nat::proxy::datagram::{DatagramLimits, Filter, wire};
+use vswitch_frame::{DropReason, FrameBuf, NetworkIndex, NetworkRef, Offload, PortId, Timestamp};
+use vswitch_nat::proxy::datagram::{DatagramDrop, DatagramLimits, Filter, wire};
 use vswitch_nat::proxy::destinations::Destinations;
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::route::Route;
@@ -16,6 +16,7 @@ use vswitch_nat::table::Leg;
 
 use super::*;
 use crate::datapath::Datapath;
+use crate::lab::{CaptureSpec, Format, On, Places, Super};
 use crate::pipeline::Pipeline;
 use crate::port::{MemoryPeer, Offloads, memory_link};
 use crate::router::RouterConfig;
@@ -66,6 +67,21 @@ impl Worker {
         let link = wire::Link { own: self.identity.mac, peer: MacAddr::from_ipv4(GATEWAY) };
         let from = SocketAddr::new(self.identity.ipv4.unwrap().into(), port);
         assert!(wire::write_udp(&mut buffers[0], link, from, to, payload.len(), None, wire::Meta::default()));
+        self.process(self.container, &mut buffers, 1);
+    }
+
+    /// Its container sends a packet of a protocol that has no ports.
+    fn sends_other(&mut self, protocol: u8, to: SocketAddr) {
+        let mut buffers: Vec<FrameBuf> = (0..8).map(|_| FrameBuf::new()).collect();
+        let link = wire::Link { own: self.identity.mac, peer: MacAddr::from_ipv4(GATEWAY) };
+        let from = SocketAddr::new(self.identity.ipv4.unwrap().into(), 1);
+        assert!(wire::write_udp(&mut buffers[0], link, from, to, 8, None, wire::Meta::default()));
+        let mut frame = buffers[0].frame().to_vec();
+        frame[14 + 9] = protocol;
+        frame[14 + 10..14 + 12].fill(0);
+        let sum = vswitch_frame::checksum::checksum(&frame[14..34]);
+        frame[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
+        buffers[0].fill(&frame, Offload::NONE);
         self.process(self.container, &mut buffers, 1);
     }
 
@@ -242,6 +258,48 @@ fn a_held_gateway_holds_up_nobody_elses_traffic() {
     let opened = gateways[0].each().map(|gateway| gateway.stats().datagrams.flows.opened).collect::<Vec<_>>();
     assert_eq!(opened, [1, 2], "each has its own, and the published port's client is one of the second's");
     assert_eq!(gateways[0].stats().datagrams.flows.opened, 3);
+}
+
+/// What a gateway does not carry on is a drop of its port, counted there and among its own reasons, and captures see it with both names.
+#[test]
+fn what_is_not_carried_on() {
+    let World { datapath, mut workers, gateways, .. } = World::shared();
+    let capture = |reason: &str| {
+        let spec = CaptureSpec {
+            on: On::All,
+            places: Places::DROP,
+            filter: vswitch_capture::Filter::new("").unwrap(),
+            filter_text: String::new(),
+            reason: Some(reason.parse().unwrap()),
+            snap_len: 1500,
+            super_frames: Super::Whole,
+            count: None,
+            format: Format::Text,
+        };
+        datapath.capture(spec).unwrap()
+    };
+    let captures = ["not-carried", "uncarried", "too-many"].map(capture);
+    let worker = &mut workers[0];
+    worker.pipeline.refresh();
+    let server = host_socket();
+    let to = SocketAddr::new(LOOPBACK.into(), server.local_addr().unwrap().port());
+    worker.sends(to, b"carried");
+    worker.sends_other(47, to);
+    let port = worker.pipeline.port(worker.way_out).unwrap();
+    let counted = port.counters.sum();
+    let drops = |reason| counted.drops.of(reason);
+    assert_eq!((counted.out_frames, drops(DropReason::Uncarried)), (1, 1));
+    let own: Vec<_> = gateways[0].stats().datagrams.flows.drops().collect();
+    assert_eq!(own, [(DatagramDrop::NotCarried, 1)]);
+    let lines = captures.map(|mut capture| {
+        capture.stop().stop();
+        let text = std::iter::from_fn(|| capture.next_bytes()).flatten().collect();
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    for seen in &lines[..2] {
+        assert!(seen.len() == 1 && seen[0].ends_with("drop uncarried (not-carried)"), "{seen:?}");
+    }
+    assert_eq!(lines[2], [""; 0]);
 }
 
 /// A service's published port is with the gateway of the service's address, and so is what its backend answers, although that one's own

@@ -30,14 +30,15 @@ use std::sync::{Arc, Mutex};
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::protocol;
 use vswitch_frame::{Fragment, FrameBuf, L3, MacAddr, NetworkIndex, NetworkRef, Packet};
+use vswitch_nat::proxy::datagram::DatagramDrop;
 use vswitch_nat::proxy::datagram::wire::{self, Datagram, Link, Meta};
 use vswitch_nat::proxy::stream::{StreamCounters, StreamLimits};
 use vswitch_nat::route::Interface;
 
 use self::streams::{ServiceStreams, Station};
-use super::Received;
 use super::pieces::in_packets;
 use super::reactor::{Reactor, Turns};
+use super::{Exit, Received};
 use crate::clock::Clock;
 use crate::shared::{FairMutex, lock};
 
@@ -223,8 +224,8 @@ impl ServicePort {
         self.0.reactor.raw_fd()
     }
 
-    /// Takes the frames that `indices` names, in order.
-    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16]) {
+    /// Takes the frames that `indices` names, in order, or says why not.
+    pub(super) fn send(&self, buffers: &mut [FrameBuf], indices: &[u16], exit: &mut Exit<'_>) {
         let inner = &*self.0;
         let mut connections = None;
         for &index in indices {
@@ -236,11 +237,12 @@ impl ServicePort {
             if packet.protocol() == protocol::TCP {
                 let state = connections.get_or_insert_with(|| inner.state.lock());
                 let now = inner.clock.now();
-                in_packets(buffer, |packet| {
-                    state.streams.send(packet, station, &*inner.service, now);
-                });
-            } else {
-                inner.take(&packet, station);
+                let taken = in_packets(buffer, |packet| state.streams.send(packet, station, &*inner.service, now));
+                if let Err(reason) = taken {
+                    exit.refuse(reason, buffer, index);
+                }
+            } else if let Err(reason) = inner.take(&packet, station) {
+                exit.refuse(reason, buffer, index);
             }
         }
         if let Some(mut state) = connections {
@@ -285,29 +287,32 @@ impl ServicePort {
 }
 
 impl Inner {
-    /// Hands a datagram, or each of a train, to the service.
-    fn take(&self, packet: &Packet<'_>, Station { network, mac: station }: Station) {
+    /// Hands a datagram, or each of a train, to the service; or says why the last one of those was not taken that were not.
+    fn take(&self, packet: &Packet<'_>, Station { network, mac: station }: Station) -> Result<(), DatagramDrop> {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Relaxed);
-        let datagram = match wire::read_udp(packet) {
-            Ok(datagram) if !datagram.payload.is_empty() => datagram,
-            Ok(_) | Err(_) => {
-                count(&self.counters.malformed);
-                return;
+        let read = wire::read_udp(packet).and_then(|datagram| {
+            let payload = datagram.payload.len();
+            let one = packet.offload().gso.map_or(payload, |gso| usize::from(gso.size).max(1));
+            match one {
+                0 => Err(DatagramDrop::Malformed),
+                1..=LONGEST => Ok((datagram, one)),
+                _ => Err(DatagramDrop::TooLong),
             }
-        };
-        let Datagram { source, destination: local, payload } = datagram;
-        let one = packet.offload().gso.map_or(payload.len(), |gso| usize::from(gso.size).max(1));
-        if one > LONGEST {
+        });
+        let (Datagram { source, destination: local, payload }, one) = read.inspect_err(|_| {
             count(&self.counters.malformed);
-            return;
-        }
+        })?;
+        let mut taken = Ok(());
         for payload in payload.chunks(one) {
             let datagram = ServiceDatagram { network, source, local, payload: payload.to_vec(), station };
-            match self.service.datagram(datagram) {
-                Ok(()) => count(&self.counters.datagrams),
-                Err(_) => count(&self.counters.busy),
-            };
+            if self.service.datagram(datagram).is_ok() {
+                count(&self.counters.datagrams);
+            } else {
+                count(&self.counters.busy);
+                taken = Err(DatagramDrop::Full);
+            }
         }
+        taken
     }
 
     fn write_answers(&self, buffers: &mut [FrameBuf]) -> usize {

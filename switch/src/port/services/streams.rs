@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use socket2::Socket;
 use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, NetworkRef, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
-use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamLimits, Streams};
+use vswitch_nat::proxy::stream::{Ends, StreamCounters, StreamDrop, StreamLimits, Streams};
 
 use super::super::streams::{HostSockets, news};
 use super::{Service, ServiceStream, set_addresses};
@@ -81,12 +81,18 @@ impl ServiceStreams {
     }
 
     /// Takes a segment.
-    pub(super) fn send(&mut self, packet: &Packet<'_>, station: Station, service: &dyn Service, now: Timestamp) {
-        let Some((client, gateway)) = ends(packet) else { return };
+    pub(super) fn send(
+        &mut self,
+        packet: &Packet<'_>,
+        station: Station,
+        service: &dyn Service,
+        now: Timestamp,
+    ) -> Result<(), StreamDrop> {
+        let (client, gateway) = ends(packet).ok_or(StreamDrop::Malformed)?;
         let network = station.network;
         self.stations.note(Asked { network, client, gateway }, station);
         let mut pairs = self.sockets.opening(|ends| open(ends, service, network));
-        self.engine.frame(packet, Some(network), now, &mut pairs);
+        self.engine.frame(packet, Some(network), now, &mut pairs)
     }
 
     /// Takes what the poll says of a socket.

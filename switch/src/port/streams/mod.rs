@@ -16,7 +16,7 @@ use mio::event::Event;
 use vswitch_frame::{FrameBuf, Packet, Timestamp};
 use vswitch_nat::proxy::datagram::wire::Link;
 use vswitch_nat::proxy::destinations::Destinations;
-use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamLimits, StreamRecord, Streams};
+use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamDrop, StreamLimits, StreamRecord, Streams};
 
 use super::budget::Budget;
 use super::datagrams::PublishedAs;
@@ -114,10 +114,10 @@ impl StreamShell {
         self.engine.forget_endpoint(None, address, &mut self.sockets);
     }
 
-    /// Takes a segment from inside.
-    pub(crate) fn send(&mut self, packet: &Packet<'_>, now: Timestamp) {
+    /// Takes a segment from inside, or says why not.
+    pub(crate) fn send(&mut self, packet: &Packet<'_>, now: Timestamp) -> Result<(), StreamDrop> {
         let mut outside = self.sockets.opening(|ends| sockets::open(ends, &self.inside, self.destinations));
-        self.engine.frame(packet, None, now, &mut outside);
+        self.engine.frame(packet, None, now, &mut outside)
     }
 
     /// Takes what the poll says of a socket; `false` when the token is somebody else's.
