@@ -103,7 +103,9 @@ pub fn parse_until(text: &str, now: Moment) -> Option<Moment> {
     if let Ok(duration) = humantime::parse_duration(text) {
         return Some(now.earlier(duration.as_secs()));
     }
-    let moment = humantime::parse_rfc3339_weak(text).ok()?;
+    // As Docker: also without seconds, minutes or a time of the day.
+    let whole = ["", ":00", ":00:00", " 00:00:00"].map(|rest| format!("{text}{rest}"));
+    let moment = whole.iter().find_map(|text| humantime::parse_rfc3339_weak(text).ok())?;
     Some(Moment(u64::try_from(moment.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()?))
 }
 
@@ -119,7 +121,12 @@ mod tests {
         assert_eq!(parse_until("1700000000", moment), Some(moment));
         assert_eq!(parse_until("2023-11-14T22:13:20Z", Moment::now()), Some(moment));
         assert_eq!(parse_until("1h30m", moment), Some(Moment::from_unix_seconds(1_700_000_000 - 5400)));
+        for (text, same) in [("2023-11-14", "2023-11-14T00:00:00Z"), ("2023-11-14T22:13", "2023-11-14T22:13:00Z")] {
+            assert_eq!(parse_until(text, moment), parse_until(same, moment), "{text}");
+            assert!(parse_until(text, moment).is_some());
+        }
         assert_eq!(parse_until("soon", moment), None);
+        assert_eq!(parse_until("2023-11", moment), None);
         assert_eq!(parse_timestamp("1700000000.000000001").unwrap().unix_nanos(), 1_700_000_000_000_000_001);
         assert_eq!(parse_timestamp("1700000000.5").unwrap().unix_nanos(), 1_700_000_000_500_000_000);
         for bad in ["", ".5", "5.", "-1", "1e9", "99999999999999999999", "1.0000000000000000000"] {

@@ -48,7 +48,8 @@ fn two_daemons_on_one_socket() {
         let vs = Vswitch::start();
         let mut second = Command::new("vswitchd");
         second.arg("--socket").arg(vs.socket()).args(["--state-dir", "/tmp/other"]);
-        run(&mut second).refused(vs.socket().to_str().unwrap());
+        let first = format!("(process {})", vs.json("version")["vswitchd"]["pid"]);
+        run(&mut second).refused(vs.socket().to_str().unwrap()).says(&first);
         vs.ok("network ls");
     });
 }

@@ -111,7 +111,10 @@ fn volumes() {
         vs.ok("rm -f c other");
         eventually("the nameless volume went with its container", 10, || vs.ok("volume ls -q") == "data\nlate\n");
         assert_eq!(vs.ok("volume rm late").trim(), "late");
-        assert!(vs.ok("volume prune -f").contains("data"));
+        let nameless = vs.ok("volume create");
+        let pruned = vs.ok("volume prune -f");
+        assert!(pruned.contains(nameless.trim()) && !pruned.contains("data"), "{pruned}");
+        assert!(vs.ok("volume prune -af").contains("data"));
         assert_eq!(vs.ok("volume ls -q"), "");
         vs.refuses("volume rm data", "no such volume");
         vs.ok("volume rm -f data");

@@ -95,6 +95,12 @@ fn created_and_started() {
         vs.ok("create -i --name d -- head -n 1");
         let line = "echo typed | vswitchctl start -ai d";
         assert_eq!(run(Command::new("sh").args(["-c", line]).env("VSWITCH_SOCKET", vs.socket())).ok(), "typed\n");
+        // As with Docker, the later of two counts.
+        vs.ok("create --name first --name second -- true");
+        vs.ok("rm second");
+        // Who ran it in the foreground had its output; nobody is told that there was none.
+        vs.ok("run --name front -- echo seen");
+        vs.refuses("logs front", "run it with -d, or with -it, to have it kept");
         vs.ctl(&["start", "-a", "c", "d"]).exits(2).says("multiple containers");
         let told = vs.ok("events --since 10m --until 0s");
         assert!(told.contains("start") && told.contains("die"), "{told}");

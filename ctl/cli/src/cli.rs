@@ -27,7 +27,8 @@ $XDG_RUNTIME_DIR/vswitch/vswitch.sock (users). Exit status: 0 done, 1 failed, 2 
 /// Networks for containers through a userspace switch
 #[derive(Debug, Parser)]
 #[command(name = "vswitchctl", version, after_help = EXAMPLES, max_term_width = 104, subcommand_required = true)]
-#[command(arg_required_else_help = true, infer_long_args = false)]
+// As Docker: of what is said twice, the later counts.
+#[command(arg_required_else_help = true, infer_long_args = false, args_override_self = true)]
 pub(crate) struct Cli {
     /// The daemon's socket
     #[arg(long, global = true, value_name = "PATH")]

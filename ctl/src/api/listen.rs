@@ -15,10 +15,12 @@ use vswitch_switch::sys::inherited;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody answers there.
-    #[error("the socket {path} is served by another vswitchd; stop that one, or name another path with --socket")]
+    #[error("the socket {path} is served by another vswitchd{}; stop that one, or name another path with --socket", who(*.process))]
     Served {
         /// The path.
         path: PathBuf,
+        /// Who.
+        process: Option<i32>,
     },
     /// A file that is no socket.
     #[error("{path} exists and is no socket; name another path with --socket, or remove it")]
@@ -76,6 +78,10 @@ pub enum ListenError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+fn who(process: Option<i32>) -> String {
+    process.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
 /// The control socket. Its file goes when it is dropped.
@@ -262,10 +268,15 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         return Err(ListenError::NotASocket { path: path.to_owned() });
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(ListenError::Served { path: path.to_owned() }),
+        Ok(served) => {
+            let who = rustix::net::sockopt::socket_peercred(&served).ok();
+            Err(ListenError::Served { path: path.to_owned(), process: who.map(|who| who.pid.as_raw_nonzero().get()) })
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path).map_err(io),
         // Full backlog, or somebody else's socket: not ours to remove.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ListenError::Served { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ListenError::Served { path: path.to_owned(), process: None })
+        }
         Err(error) => Err(io(error)),
     }
 }

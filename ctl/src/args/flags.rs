@@ -54,7 +54,7 @@ pub struct Args {
     /// Seconds after which an address that was not seen is forgotten [default: 300]
     #[arg(long, value_name = "SECONDS")]
     pub fdb_ageing: Option<u64>,
-    /// Give the control socket to this group, too
+    /// Give the control socket to this group, too: its members can do whatever the user of vswitchd can
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// Let containers have no capability but these, whatever a client asks for; may repeat [default: what it asks for]

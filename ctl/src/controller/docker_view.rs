@@ -16,7 +16,7 @@ use super::{Controller, ExecState, links};
 use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::logfile::Limit;
-use crate::model::{Container, Endpoint, Mount, Phase, Source, StaticAddress, image_id};
+use crate::model::{Container, Endpoint, Image, Mount, Phase, Source, StaticAddress, image_id};
 use crate::publish::{Binding, Exposed};
 
 /// How Docker writes a moment that never was.
@@ -106,6 +106,19 @@ fn inspect(state: &State, one: &ContainerState) -> ContainerInspect {
         network_settings: network_settings(state, one),
         mounts: mount_points(container),
         ..ContainerInspect::default()
+    }
+}
+
+impl Controller {
+    /// The image, known by its id, that a container has as its root directory.
+    #[must_use]
+    pub fn image_of_containers(&self, id: &str) -> Option<Image> {
+        let state = self.state();
+        let mut all = state.containers.values();
+        all.find_map(|one| {
+            let image = Image::nameless(Path::new(one.container.spec.mounts.root.directory()));
+            image.has_id(id).then_some(image)
+        })
     }
 }
 

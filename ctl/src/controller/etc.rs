@@ -33,6 +33,19 @@ fn first_gateway(state: &State, owner: &ContainerState) -> Option<IpAddr> {
     endpoints.find_map(|one| state.networks.get(&one.endpoint.network)?.network.subnets().find_map(SubnetPlan::own))
 }
 
+/// What a container is called at its own addresses: as Docker, the name with its domain and without; and its name among containers.
+fn own_names(hostname: &str, domain: &str, name: &str) -> String {
+    let full = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
+    let bare = full.split('.').next().unwrap_or_default();
+    let mut names = vec![full.as_str()];
+    for more in [bare, name] {
+        if !names.contains(&more) {
+            names.push(more);
+        }
+    }
+    names.join(" ")
+}
+
 impl Controller {
     /// The files that a container should have; `None` with the host's network, whose files it shares.
     pub(super) fn etc(&self, state: &State, container: &Id) -> Option<Etc> {
@@ -49,10 +62,7 @@ impl Controller {
             HostAddress::Address(address) => Some((address, extra.name.as_str())),
             HostAddress::Word(_) => Some((host?, extra.name.as_str())),
         });
-        let names = match owner.container.hostname == owner.container.name {
-            true => owner.container.name.clone(),
-            false => format!("{} {}", owner.container.hostname, owner.container.name),
-        };
+        let names = own_names(&owner.container.hostname, &spec.process.domainname, &owner.container.name);
         let endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
         let own = endpoints.flat_map(|one| one.endpoint.addresses()).map(|address| (address, names.as_str()));
         // Whoever has a way out reaches the host by it.
@@ -111,5 +121,18 @@ impl Controller {
     /// The same, of each family.
     pub(super) fn host_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.inner.uplink.iter().flat_map(UplinkState::host_addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The full name comes first, which `hostname -f` asks for, and no name twice.
+    #[test]
+    fn names() {
+        assert_eq!(own_names("web", "", "web"), "web");
+        assert_eq!(own_names("hh", "dd", "web"), "hh.dd hh web");
+        assert_eq!(own_names("hh.dd", "", "hh"), "hh.dd hh");
     }
 }

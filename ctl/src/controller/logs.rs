@@ -53,11 +53,20 @@ impl Controller {
     /// # Errors
     /// When the container is unknown or a file cannot be read.
     pub fn container_log(&self, text: &str, extent: Extent) -> Result<ContainerLog, ControlError> {
-        let (path, limit, phase) = {
+        let (path, limit, phase, begun) = {
             let state = self.state();
             let one = state.container(text)?;
-            (self.log_path(&one.container.id), one.container.spec.log_limit, one.phase.subscribe())
+            let container = &one.container;
+            let begun = !matches!(container.phase, Phase::Created) && !one.starting;
+            (self.log_path(&container.id), container.spec.log_limit, one.phase.subscribe(), begun)
         };
+        // The agent makes the file at the start, unless a client brought descriptors of its own.
+        if begun && logfile::generations(&path, limit).is_ok_and(|files| files.is_empty()) {
+            return Err(ControlError::Conflict(format!(
+                "nothing of what container {text} prints is kept, for it has the standard streams of the client that ran it; run it with \
+                 -d, or with -it, to have it kept"
+            )));
+        }
         let unreadable =
             |error: io::Error| ControlError::Internal(format!("cannot read the output of container {text}: {error}"));
         ContainerLog::open(path, limit, (extent == Extent::End).then_some(phase)).map_err(unreadable)

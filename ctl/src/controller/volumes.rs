@@ -15,6 +15,8 @@ pub struct VolumeFilter {
     filters: Filters,
     dangling: Option<bool>,
     before: Option<Moment>,
+    /// Only those that nobody gave a name.
+    nameless: bool,
 }
 
 /// Filter keys of `volume ls`.
@@ -30,7 +32,7 @@ impl VolumeFilter {
     pub fn listing(by_key: BTreeMap<String, Vec<String>>) -> Result<Self, ControlError> {
         let filters = Filters::new(by_key, &LIST_KEYS)?;
         let dangling = filters.flag("dangling")?;
-        Ok(VolumeFilter { filters, dangling, before: None })
+        Ok(VolumeFilter { filters, dangling, before: None, nameless: false })
     }
 
     /// For a prune.
@@ -45,13 +47,15 @@ impl VolumeFilter {
                 ControlError::invalid(format!("invalid filter 'until={text}'; write a time or a duration such as 24h"))
             })?),
         };
-        Ok(VolumeFilter { filters, dangling: Some(true), before })
+        let nameless = !filters.flag("all")?.unwrap_or_default();
+        Ok(VolumeFilter { filters, dangling: Some(true), before, nameless })
     }
 
     fn matches(&self, volume: &VolumeRecord, used: bool) -> bool {
         let created = parse_until(&volume.created, Moment::now());
         self.dangling.is_none_or(|dangling| dangling != used)
             && self.before.is_none_or(|before| created.is_some_and(|created| created < before))
+            && (!self.nameless || volume.name.parse::<Id>().is_ok())
             && self.filters.exact("driver", DRIVER)
             && self.filters.pattern("name", &[&volume.name])
             && self.filters.labels(&volume.labels)
@@ -131,7 +135,8 @@ impl Controller {
         }
     }
 
-    /// Removes the volumes that no container has. Answers their names.
+    /// Removes the volumes that no container has; as with Docker, those that somebody gave a name only where `all` is asked for. Answers
+    /// their names.
     ///
     /// # Errors
     /// When one cannot be removed.

@@ -62,7 +62,7 @@ pub fn create_from_docker(
     if host.shm_size < 0 {
         faults.add("SHM size can not be less than 0; write a size such as 64m");
     }
-    warn_of_what_is_ignored(&host, &mut warnings);
+    warn_of_what_is_ignored(&host, &wire.healthcheck, &mut warnings);
     let (network, endpoint, more_networks) =
         networks(&host, wire.network_disabled, wire.networking_config.endpoints_config, &wire.mac_address);
     // An entry without anything said of it is a volume of the container's own.
@@ -247,6 +247,7 @@ fn refuse_what_is_missing(host: &DockerHostConfig, faults: &mut Faults) {
     let missing = [
         (!host.volumes_from.is_empty(), "--volumes-from", "name the folders with -v HOST:CONTAINER"),
         (!host.devices.is_empty(), "--device", "use --privileged"),
+        (!host.device_requests.is_empty(), "--gpus", "use --privileged"),
         (!matches!(host.pid_mode.as_str(), "" | "private"), "--pid", "leave it out"),
         (!matches!(host.ipc_mode.as_str(), "" | "private" | "shareable" | "none"), "--ipc", "leave it out"),
         (!matches!(host.uts_mode.as_str(), "" | "private"), "--uts", "leave it out"),
@@ -258,18 +259,70 @@ fn refuse_what_is_missing(host: &DockerHostConfig, faults: &mut Faults) {
     }
 }
 
-fn warn_of_what_is_ignored(host: &DockerHostConfig, warnings: &mut Vec<String>) {
+fn warn_of_what_is_ignored(host: &DockerHostConfig, health: &serde_json::Value, warnings: &mut Vec<String>) {
+    let others = OTHERS.map(|(key, word)| (host.others.get(key).is_some_and(says_something), word));
+    let tests =
+        |test: &&serde_json::Value| test.as_array().is_some_and(|words| !words.is_empty() && words[0] != "NONE");
     let ignored = [
+        (health.get("Test").filter(tests).is_some(), "health-cmd"),
         (host.memory > 0, "memory"),
         (host.nano_cpus > 0, "cpus"),
         (host.pids_limit > 0, "pids-limit"),
         (!matches!(host.log_config.kind.as_str(), "" | "json-file" | "local"), "log-driver"),
     ];
-    let named: Vec<_> = ignored.iter().filter(|(asked, _)| *asked).map(|(_, word)| format!("--{word}")).collect();
+    let ignored = ignored.into_iter().chain(others);
+    let named: Vec<_> = ignored.filter(|(asked, _)| *asked).map(|(_, word)| format!("--{word}")).collect();
     if !named.is_empty() {
-        warnings.push(format!("vswitch uses no control groups and one log driver: {} discarded", named.join(", ")));
+        warnings.push(format!(
+            "vswitch uses no control groups, runs no health checks of containers and has one log driver: {} discarded",
+            named.join(", ")
+        ));
     }
 }
+
+/// Whether a client has set it: many send everything, with what is so in any case.
+fn says_something(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        // Nothing, or no limit.
+        Value::Number(number) => number.as_f64().is_some_and(|number| number != 0.0 && number != -1.0),
+        Value::String(text) => !matches!(text.as_str(), "" | "default" | "runc"),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+/// What is discarded of the rest, with the options that say it.
+const OTHERS: [(&str, &str); 26] = [
+    ("BlkioDeviceReadBps", "device-read-bps"),
+    ("BlkioDeviceReadIOps", "device-read-iops"),
+    ("BlkioDeviceWriteBps", "device-write-bps"),
+    ("BlkioDeviceWriteIOps", "device-write-iops"),
+    ("BlkioWeight", "blkio-weight"),
+    ("BlkioWeightDevice", "blkio-weight-device"),
+    ("CgroupParent", "cgroup-parent"),
+    ("CpuCount", "cpu-count"),
+    ("CpuPercent", "cpu-percent"),
+    ("CpuPeriod", "cpu-period"),
+    ("CpuQuota", "cpu-quota"),
+    ("CpuRealtimePeriod", "cpu-rt-period"),
+    ("CpuRealtimeRuntime", "cpu-rt-runtime"),
+    ("CpuShares", "cpu-shares"),
+    ("CpusetCpus", "cpuset-cpus"),
+    ("CpusetMems", "cpuset-mems"),
+    ("DeviceCgroupRules", "device-cgroup-rule"),
+    ("Isolation", "isolation"),
+    ("KernelMemory", "kernel-memory"),
+    ("MemoryReservation", "memory-reservation"),
+    ("MemorySwap", "memory-swap"),
+    ("MemorySwappiness", "memory-swappiness"),
+    ("OomKillDisable", "oom-kill-disable"),
+    ("OomScoreAdj", "oom-score-adj"),
+    ("Runtime", "runtime"),
+    ("StorageOpt", "storage-opt"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -311,5 +364,24 @@ mod tests {
         let json = r#"{"Image": "busybox", "HostConfig": {"PidMode": "host", "Devices": [{}]}}"#;
         let faults = translated(json).unwrap_err().to_string();
         assert!(faults.contains("--pid is") && faults.contains("--device is"), "{faults}");
+    }
+
+    /// What belongs to control groups, health and other systems is warned of once, by its option; what clients send in any case is not;
+    /// devices are refused.
+    #[test]
+    fn what_is_discarded() {
+        let images = Images::parse(["*=/"]).unwrap();
+        let order = |json: &str| create_from_docker(serde_json::from_str(json).unwrap(), None, &images);
+        let usual = r#"{"Image": "x", "Healthcheck": {"Test": ["NONE"]}, "HostConfig": {"MemorySwappiness": -1, "MemorySwap": 0, "Runtime": "runc",
+            "BlkioDeviceReadBps": [], "OomKillDisable": false, "StorageOpt": null, "Isolation": "", "ConsoleSize": [0, 0]}}"#;
+        assert_eq!(order(usual).unwrap().warnings, Vec::<String>::new());
+        let limits = r#"{"Image": "x", "Healthcheck": {"Test": ["CMD", "true"]}, "HostConfig": {"MemorySwap": 5, "Memory": 7, "OomScoreAdj": 5}}"#;
+        let warnings = order(limits).unwrap().warnings;
+        assert!(
+            warnings[0].contains("--health-cmd, --memory, --memory-swap, --oom-score-adj discarded"),
+            "{warnings:?}"
+        );
+        let gpus = r#"{"Image": "x", "HostConfig": {"DeviceRequests": [{"Count": -1}]}}"#;
+        assert!(order(gpus).unwrap_err().to_string().contains("--gpus is not available"));
     }
 }

@@ -68,6 +68,20 @@ impl Image {
         Ok(Image { name: bare(name).to_owned(), directory })
     }
 
+    /// A directory without a name of its own.
+    #[must_use]
+    pub fn nameless(directory: &Path) -> Image {
+        Image { name: ANY.to_owned(), directory: directory.to_owned() }
+    }
+
+    /// Whether this is its id, or the beginning of it.
+    #[must_use]
+    pub fn has_id(&self, text: &str) -> bool {
+        let digits = text.strip_prefix(DIGEST).unwrap_or(text);
+        let hexadecimal = digits.len() >= SHORTEST_ID && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        hexadecimal && self.id()[DIGEST.len()..].starts_with(digits)
+    }
+
     /// Its name as Docker shows it, tag included; `None`: it has no name of its own.
     #[must_use]
     pub fn tag(&self) -> Option<String> {
@@ -127,9 +141,7 @@ impl Images {
     }
 
     fn by_id(&self, text: &str) -> Option<&Image> {
-        let digits = text.strip_prefix(DIGEST).unwrap_or(text);
-        let hexadecimal = digits.len() >= SHORTEST_ID && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        hexadecimal.then(|| self.0.iter().find(|image| image.id()[DIGEST.len()..].starts_with(digits)))?
+        self.0.iter().find(|image| image.has_id(text))
     }
 }
 

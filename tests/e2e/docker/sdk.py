@@ -76,6 +76,7 @@ for call, missing in [(client.networks.get, "nowhere"), (client.containers.get, 
 assert [one.name for one in client.containers.list(filters={"name": name, "status": "running"})] == [name]
 assert client.containers.list(all=True, filters={"label": "nothing"}) == []
 assert client.api.inspect_container(name)["State"]["Running"] is True
+assert container.image.id == container.attrs["Image"] and container.image.tags == []
 
 # Events, live.
 stream = client.events(decode=True, filters={"type": "network"})

@@ -75,6 +75,10 @@ pub struct DockerCreate {
     /// Its endpoints.
     #[serde(deserialize_with = "null_as_default")]
     pub networking_config: DockerNetworking,
+    /// How its health is looked after.
+    #[serde(deserialize_with = "null_as_default")]
+    #[schema(value_type = Object)]
+    pub healthcheck: serde_json::Value,
 }
 
 /// A list of words; a single text is one word of a shell, as with Docker.
@@ -206,6 +210,14 @@ pub struct DockerHostConfig {
     #[serde(deserialize_with = "null_as_default")]
     #[schema(value_type = Vec<Object>)]
     pub devices: Vec<serde_json::Value>,
+    /// Devices that a driver of theirs brings.
+    #[serde(deserialize_with = "null_as_default")]
+    #[schema(value_type = Vec<Object>)]
+    pub device_requests: Vec<serde_json::Value>,
+    /// Everything else: control groups and other systems, of which there are none.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub others: BTreeMap<String, serde_json::Value>,
 }
 
 /// Where a port is to be reached.

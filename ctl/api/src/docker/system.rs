@@ -135,13 +135,13 @@ pub struct Info {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Plugins {
-    /// Empty.
+    /// Drivers of volumes.
     pub volume: Vec<String>,
     /// Network drivers.
     pub network: Vec<String>,
     /// Null.
     pub authorization: Option<Vec<String>>,
-    /// Empty.
+    /// How output can be kept.
     pub log: Vec<String>,
 }
 

@@ -1,5 +1,7 @@
 //! `events` and `info`.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use clap::Args;
 use serde_json::Value;
 use vswitch_api::Client;
@@ -56,8 +58,9 @@ impl EventsArgs {
 fn sentence(event: &EventMessage) -> String {
     let attributes = event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}"));
     let attributes = attributes.collect::<Vec<_>>().join(", ");
-    let EventMessage { kind, action, actor, time, time_nano, .. } = event;
-    format!("{time}.{:09} {kind} {action} {} ({attributes})", time_nano % 1_000_000_000, actor.id)
+    let EventMessage { kind, action, actor, time_nano, .. } = event;
+    let moment = UNIX_EPOCH + Duration::from_nanos(*time_nano);
+    format!("{} {kind} {action} {} ({attributes})", humantime::format_rfc3339_nanos(moment), actor.id)
 }
 
 /// Arguments of `info`.

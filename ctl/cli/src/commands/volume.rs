@@ -17,7 +17,7 @@ Examples:
   vswitchctl volume create data
   vswitchctl run -v data:/data -- sh -c 'date >> /data/log'
   vswitchctl volume inspect --format '{{.Mountpoint}}' data
-  vswitchctl volume prune -f";
+  vswitchctl volume prune -a -f";
 
 /// What can be done with volumes.
 #[derive(Debug, Subcommand)]
@@ -33,7 +33,7 @@ pub(crate) enum VolumeCommand {
     /// Remove volumes that no container has, with what is in them
     #[command(visible_alias = "remove")]
     Rm(RmArgs),
-    /// Remove all volumes that no container has
+    /// Remove the volumes that no container has and nobody named; with -a all that no container has
     Prune(PruneArgs),
 }
 
@@ -92,8 +92,8 @@ pub(crate) struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
-    /// Accepted for Docker's sake: named ones, too, which is what happens
-    #[arg(short, long, hide = true)]
+    /// Those with a name, too
+    #[arg(short, long)]
     all: bool,
     /// Only volumes for which this holds: label=…, label!=…, until=TIME
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::key_value)]
@@ -136,11 +136,14 @@ impl VolumeCommand {
                 return Ok(tally.exit());
             }
             VolumeCommand::Prune(args) => {
-                if !args.force && !confirmed("all volumes not used by at least one container")? {
+                let which = if args.all { "all volumes" } else { "anonymous local volumes" };
+                if !args.force && !confirmed(&format!("{which} not used by at least one container"))? {
                     output::note("nothing removed");
                     return Ok(ExitCode::FAILURE);
                 }
-                let removed = client.prune_volumes(&filters(args.filter)).await?.volumes_deleted;
+                let all = args.all.then(|| ("all".to_owned(), "true".to_owned()));
+                let wanted = filters(args.filter.into_iter().chain(all).collect());
+                let removed = client.prune_volumes(&wanted).await?.volumes_deleted;
                 if !removed.is_empty() {
                     output::print(&format!("Deleted Volumes:\n{}\n", removed.join("\n")))?;
                 }

@@ -71,8 +71,12 @@ pub(in crate::api) async fn list(
     Ok(Json(found.into_values().collect()))
 }
 
-fn find<'a>(app: &'a App, name: &str) -> Answer<&'a Image> {
-    Ok(app.images.find(name).ok_or_else(|| DockerError::no_image(name))?)
+/// An image that has the name, or is what a container has as its root directory, or stands for all other names.
+fn find(app: &App, name: &str) -> Answer<Image> {
+    let known = app.images.find(name);
+    let named = known.filter(|image| image.tag().is_some()).cloned();
+    let found = named.or_else(|| app.controller.image_of_containers(name)).or_else(|| known.cloned());
+    Ok(found.ok_or_else(|| DockerError::no_image(name))?)
 }
 
 /// All names of an image; one that has all other names has the one that it was asked by.
@@ -97,7 +101,7 @@ pub(in crate::api) async fn inspect(
     let config = ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
     Ok(Json(ImageInspect {
         id: image.id(),
-        repo_tags: tags(&app, image, &name),
+        repo_tags: tags(&app, &image, &name),
         comment: format!("the directory {directory}"),
         created: "0001-01-01T00:00:00Z".to_owned(),
         container_config: config.clone(),
@@ -124,7 +128,7 @@ pub(in crate::api) async fn history(
     Ok(Json(vec![HistoryEntry {
         id: image.id(),
         created_by: format!("vswitchd --image {name}={}", image.directory().display()),
-        tags: tags(&app, image, &name),
+        tags: tags(&app, &image, &name),
         ..HistoryEntry::default()
     }]))
 }

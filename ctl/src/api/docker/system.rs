@@ -1,6 +1,6 @@
 //! Who answers: `/_ping`, `/version`, `/info`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -14,6 +14,7 @@ use crate::api::App;
 use crate::api::answer::Answer;
 use crate::clock::Moment;
 use crate::controller::ContainerQuery;
+use crate::model::Image;
 
 /// vswitch's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -75,8 +76,11 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
         containers_stopped: containers - running,
         plugins: Plugins {
             network: ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"].map(str::to_owned).to_vec(),
+            volume: vec!["local".to_owned()],
+            log: vec!["json-file".to_owned()],
             ..Plugins::default()
         },
+        images: app.images.iter().map(Image::id).collect::<BTreeSet<_>>().len(),
         ipv4_forwarding: true,
         system_time: Moment::now().to_string(),
         cgroup_driver: "none".to_owned(),

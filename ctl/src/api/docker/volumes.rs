@@ -69,7 +69,7 @@ pub(in crate::api) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes all volumes that no container has.
+/// Removes the volumes that no container has: those without a name of somebody's, or with the filter `all` all of them.
 #[utoipa::path(post, path = "/volumes/prune",
     params(("filters" = Option<String>, Query, description = "JSON, as Docker's")),
     responses((status = 200, body = VolumesPruned), (status = "4XX", body = ErrorBody)))]

@@ -73,7 +73,8 @@ const IMAGES: [(&str, Kind); 14] = [
 ];
 
 /// Those that would change what the container is, and what to type instead.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 9] = [
+    ("log-driver", "output is kept as json-file keeps it; --log-opt max-size=… bounds it"),
     ("device", "--privileged gives all devices"),
     ("gpus", "--privileged gives all devices"),
     ("pid", "a container has processes of its own, and 'vswitchctl exec' enters them"),
@@ -85,7 +86,7 @@ const REFUSED: [(&str, &str); 8] = [
 ];
 
 /// Values of those that mean what is so in any case.
-const AS_IT_IS: [&str; 4] = ["", "private", "local", "shareable"];
+const AS_IT_IS: [&str; 5] = ["", "private", "local", "shareable", "json-file"];
 
 impl ForeignArgs {
     /// Refuses what cannot be, and says what to warn of.
@@ -173,7 +174,7 @@ mod tests {
         for name in ["--memory", "--cpus", "--pull", "--no-healthcheck"] {
             assert!(warning.contains(name), "{warning}");
         }
-        assert_eq!(given(&["--ipc", "private", "--pid="]).check().unwrap(), None);
+        assert_eq!(given(&["--ipc", "private", "--pid=", "--log-driver", "json-file"]).check().unwrap(), None);
         for words in [["--pid", "host"], ["--device", "/dev/fuse"]] {
             assert!(given(&words).check().unwrap_err().to_string().contains("is not possible here"));
         }
