@@ -48,6 +48,7 @@ fn reload() {
         std::fs::write(FILE, "{}").unwrap();
         let vs = Vswitch::with(&["--config-file", FILE, "--mtu", "1400"]);
         docker(&vs, "network create --subnet 10.9.0.0/24 web").ok();
+        let gateway = shown(&vs, "network inspect bridge", "{{(index .IPAM.Config 0).Gateway}}");
         // Written anew, as editors do it: another file in the same place.
         let write = |text: &str| {
             std::fs::write("/tmp/new.json", text).unwrap();
@@ -87,6 +88,16 @@ fn reload() {
         assert_ne!(d.ipv4("bridge"), before);
         d.pings("10.7.0.5");
         c.pings("10.9.0.1");
+        // What is gone from the file holds no more: the network is as if it had never been there.
+        vs.ok("rm -f d");
+        write(r#"{"bip": "10.7.0.5/24", "fixed-cidr": "10.7.0.128/25", "default-gateway": "10.7.0.254"}"#);
+        let config = || shown(&vs, "network inspect bridge", "{{json (index .IPAM.Config 0)}}");
+        eventually("all three hold", 20, || config().contains("10.7.0.254"));
+        write("{}");
+        eventually("the network bridge is back", 20, || config().contains(&format!("\"{gateway}\"")));
+        assert!(!config().contains("10.7"), "{}", config());
+        let routes = vs.ok("run --rm --network bridge -- ip -4 route");
+        assert!(routes.contains(&format!("default via {gateway} ")) && !routes.contains("10.7"), "{routes}");
     });
 }
 
