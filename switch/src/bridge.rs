@@ -16,6 +16,7 @@ use crate::fdb::{Cache, Fdb, FdbKey};
 use crate::lan::{self, LanMode};
 use crate::port::Port;
 use crate::snapshot::Network;
+use crate::trace::{Step, Trace, Untraced};
 use crate::verdict::Verdict;
 
 /// Where stations are.
@@ -36,16 +37,35 @@ pub fn decide(
     database: Database<'_>,
     now: Timestamp,
 ) -> Option<Verdict> {
+    decide_told(packet, ingress, network, database, now, Untraced)
+}
+
+/// As [`decide`], with its steps told.
+#[inline]
+pub(crate) fn decide_told<T: Trace>(
+    packet: &Packet<'_>,
+    ingress: &Port,
+    network: &Network,
+    database: Database<'_>,
+    now: Timestamp,
+    mut trace: T,
+) -> Option<Verdict> {
     let Database { fdb, cache } = database;
     let (destination, source) = packet.addresses();
     let gateway = network.config.gateway.as_ref();
-    if let Err(reason) = check_source(packet, source, ingress, gateway) {
+    let checked = check_source(packet, source, ingress, gateway);
+    trace.step(|| source_step(source, ingress, checked));
+    if let Err(reason) = checked {
         return Some(reason.into());
     }
     if let Some(mode) = network.config.lan.filter(|mode| *mode != LanMode::Learning) {
         return Some(lan::decide(packet, ingress, network, mode, Database { fdb, cache }, now));
     }
-    if let Err(reason) = cache.learn(fdb, FdbKey::new(network.index, source), ingress.id, now) {
+    let key = FdbKey::new(network.index, source);
+    let before = if T::LISTENS { fdb.lookup(key, now) } else { None };
+    let learned = cache.learn(fdb, key, ingress.id, now);
+    trace.step(|| Step::Learn { mac: source, before, after: fdb.lookup(key, now).filter(|_| learned.is_ok()) });
+    if let Err(reason) = learned {
         return Some(reason.into());
     }
     let verdict = if destination.is_multicast() {
@@ -54,13 +74,18 @@ pub fn decide(
             return Some(DropReason::ReservedMulticast.into());
         }
         if gateway.is_some_and(|gateway| gateway.is_asked_for(packet)) {
+            trace.step(|| Step::Gateway);
             return to_gateway(ingress);
         }
+        trace.step(|| Step::Group(destination));
         Verdict::Flood
     } else if gateway.is_some_and(|gateway| gateway.mac == destination) {
+        trace.step(|| Step::Gateway);
         return to_gateway(ingress);
     } else {
-        match cache.lookup(fdb, FdbKey::new(network.index, destination), now) {
+        let found = cache.lookup(fdb, FdbKey::new(network.index, destination), now);
+        trace.step(|| Step::Lookup { mac: destination, found });
+        match found {
             Some(port) if port == ingress.id => return Some(DropReason::Reflection.into()),
             Some(port) => Verdict::Forward(port),
             None => Verdict::Flood,
@@ -69,7 +94,9 @@ pub fn decide(
     let verdict = if network.config.inter_port {
         verdict
     } else {
-        match isolate(packet, ingress, network, verdict) {
+        let isolated = isolate(packet, ingress, network, verdict);
+        trace.step(|| Step::Isolation(isolated));
+        match isolated {
             Verdict::Drop(reason) => return Some(reason.into()),
             verdict => verdict,
         }
@@ -117,6 +144,12 @@ pub(crate) fn decide_in_vlan(
         Some(port) => Verdict::Forward(port),
         None => Verdict::Flood,
     }
+}
+
+#[cold]
+fn source_step(mac: MacAddr, ingress: &Port, checked: Result<(), DropReason>) -> Step {
+    let owner = ingress.config.identity.map(|identity| (identity.mac, ingress.label.addresses()));
+    Step::Source { mac, owner, refused: checked.err() }
 }
 
 /// Whether a frame is from a station, not in the gateway's name, and from whom it says.

@@ -95,6 +95,9 @@ pub enum SwitchError {
     /// There are as many as there may be.
     #[error("too many changes of wires wait to be taken back; try again later, or without a time")]
     TooManyChanges,
+    /// Something that decides on the frame has no copy.
+    #[error("what would become of this frame cannot be foreseen: {0}; trace it without a dry run")]
+    NoDryRun(&'static str),
     /// What the router is to do contradicts itself.
     #[error(transparent)]
     Rules(#[from] vswitch_nat::RulesError),
@@ -520,7 +523,7 @@ impl Switch {
         self.datapath.wires().seed()
     }
 
-    fn start_departures(&self) -> Result<(), SwitchError> {
+    pub(crate) fn start_departures(&self) -> Result<(), SwitchError> {
         let mut departures = lock(&self.departures);
         if departures.is_none() {
             let started = DeparturesThread::start(&self.datapath, &self.on_end);

@@ -64,6 +64,7 @@ pub mod supervise;
 pub mod sys;
 mod ticker;
 mod timer;
+pub(crate) mod trace;
 mod verdict;
 pub mod worker;
 
@@ -87,4 +88,5 @@ pub use port::{
 };
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;
+pub use trace::Step;
 pub use verdict::{Cause, Verdict};

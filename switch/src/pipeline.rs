@@ -16,11 +16,12 @@ use vswitch_nat::NatDrop;
 use vswitch_nat::route::IcmpError;
 
 use crate::Settings;
-use crate::bridge::{Database, decide, decide_in_vlan};
+use crate::bridge::{Database, decide_in_vlan, decide_told};
 use crate::datapath::Datapath;
 use crate::egress::Egress;
 use crate::fdb::Cache;
 use crate::l2::Place;
+use crate::lab::Direction;
 use crate::overlay::{VtepId, VtepPlan};
 use crate::port::{HostGateway, Port};
 use crate::router::forward::RouteContext;
@@ -29,6 +30,7 @@ use crate::router::{BurstFrame, Ingress, Plan, Spare};
 use crate::shared::wide;
 use crate::snapshot::{Network, Snapshot};
 use crate::sys::burst::Burst;
+use crate::trace::{Recorder, Step, Trace, Untraced};
 use crate::verdict::{Cause, Verdict};
 
 /// One worker's state.
@@ -102,10 +104,16 @@ impl Pipeline {
     /// When there are more than 65,536 buffers, or fewer than received.
     pub fn process(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
         let received = match &self.snapshot.lab {
-            Some(lab) => lab.arrive(ingress, &mut buffers[..received], &mut self.egress.numbers),
+            Some(lab) => {
+                let received = lab.arrive(ingress, &mut buffers[..received], &mut self.egress.numbers);
+                if lab.asks() {
+                    return self.decide_told(ingress, buffers, received, now);
+                }
+                received
+            }
             None => received,
         };
-        self.decide(ingress, buffers, received, now);
+        self.decide(ingress, buffers, received, now, Untraced);
     }
 
     /// As [`Pipeline::process`], for frames that come from the wire of `ingress`, and are known as these already.
@@ -117,7 +125,57 @@ impl Pipeline {
         now: Timestamp,
     ) {
         self.egress.numbers.set(numbers);
-        self.decide(ingress, buffers, numbers.len(), now);
+        if self.snapshot.lab.as_ref().is_some_and(|lab| lab.asks()) {
+            return self.decide_told(ingress, buffers, numbers.len(), now);
+        }
+        self.decide(ingress, buffers, numbers.len(), now, Untraced);
+    }
+
+    /// Decides, and tells the steps of the frames that somebody asked about.
+    #[cold]
+    fn decide_told(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
+        let Some(lab) = self.snapshot.lab.clone() else { return };
+        let mut recorder = Recorder::of(lab.asked(ingress, &buffers[..received], &mut self.egress.numbers));
+        self.decide(ingress, buffers, received, now, &mut recorder);
+        lab.tell(ingress, &recorder.into_stories());
+    }
+
+    /// Lets the frame in the first buffer in, or sends it out, as somebody wishes; says what it is known as, if somebody looks.
+    #[cold]
+    pub(crate) fn inject(&mut self, wish: &Wish<'_>, burst: &mut Burst, buffers: &mut [FrameBuf]) -> Option<u64> {
+        let lab = self.snapshot.lab.clone()?;
+        let Wish { port, direction, now, known } = *wish;
+        let number = lab.next_number();
+        known(number);
+        match direction {
+            Direction::Up => {
+                let received = lab.let_in(port, &mut buffers[..1], number, &mut self.egress.numbers);
+                self.decide_told(port, buffers, received, now);
+            }
+            Direction::Down => {
+                self.egress.numbers.set(&[number]);
+                // What leaves was checked by somebody.
+                let _ = buffers[0].admit();
+                self.egress.now = now;
+                self.egress.push(port.id, 0);
+            }
+        }
+        self.flush(burst, buffers);
+        Some(number)
+    }
+
+    /// Decides for the frame in the first buffer, and sends nothing.
+    #[cold]
+    pub(crate) fn decide_alone(
+        &mut self,
+        buffers: &mut [FrameBuf],
+        now: Timestamp,
+        id: PortId,
+        recorder: &mut Recorder,
+    ) {
+        if let Some(port) = self.port(id) {
+            self.decide(&port, buffers, 1, now, recorder);
+        }
     }
 
     /// Sends frames that come from the wire of `port`, on their way to its endpoint.
@@ -134,7 +192,14 @@ impl Pipeline {
     }
 
     #[inline]
-    fn decide(&mut self, ingress: &Port, buffers: &mut [FrameBuf], received: usize, now: Timestamp) {
+    fn decide<T: Trace>(
+        &mut self,
+        ingress: &Port,
+        buffers: &mut [FrameBuf],
+        received: usize,
+        now: Timestamp,
+        mut trace: T,
+    ) {
         let snapshot = Arc::clone(&self.snapshot);
         self.egress.now = now;
         let cells = ingress.counters.of(self.worker);
@@ -165,10 +230,12 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let database = Database { fdb: &self.datapath.fdb, cache: &mut self.cache };
+            trace.begin(index);
+            trace.step(|| Step::Parse(vswitch_capture::describe::describe(buffer.frame())));
             let classified = place.map_or(Ok(()), |place| place.classify(buffer));
             let verdict = match classified.and_then(|()| buffer.admit()) {
                 Ok(packet) => match place.and_then(|place| place.vlan_of(&packet)) {
-                    None => decide(&packet, ingress, network, database, now),
+                    None => decide_told(&packet, ingress, network, database, now, trace.again()),
                     Some(vlan) => Some(decide_in_vlan(&packet, ingress, network, vlan, database, now)),
                 },
                 Err(reason) => Some(reason.into()),
@@ -200,7 +267,8 @@ impl Pipeline {
                 );
             let from = Ingress { port: Some(ingress.id), network, on_behalf_of };
             let answered = if may_answer {
-                self.pass_answer(&snapshot, from, place, BurstFrame { buffer, index }, &mut spare, now)
+                let with = With { spare: &mut spare, now, trace: trace.again() };
+                self.pass_answer(&snapshot, from, place, BurstFrame { buffer, index }, with)
             } else {
                 None
             };
@@ -209,12 +277,23 @@ impl Pipeline {
             let verdict = match verdict {
                 _ if answered.is_some() => answered,
                 Some(Verdict::Forward(_) | Verdict::Flood) if network.policed => {
-                    self.police(&snapshot, network, &buffer.packet(), now).or(verdict)
+                    let refused = self.police(&snapshot, network, &buffer.packet(), now);
+                    trace.step(|| {
+                        Step::Policy(refused.and_then(|refused| match refused {
+                            Verdict::Drop(cause) => Some(cause),
+                            _ => None,
+                        }))
+                    });
+                    refused.or(verdict)
                 }
                 verdict => verdict,
             };
             let verdict = match place {
-                Some(place) => place.judge(&buffer.packet(), network, verdict, now, &mut self.audience),
+                Some(place) => {
+                    let judged = place.judge(&buffer.packet(), network, verdict, now, &mut self.audience);
+                    trace.step(|| Step::Features(judged));
+                    judged
+                }
                 None => verdict,
             };
             let verdict = match verdict {
@@ -234,11 +313,15 @@ impl Pipeline {
                 Some(verdict) => verdict,
                 None => {
                     let ingress = Ingress { port: Some(ingress.id), network, on_behalf_of };
-                    self.serve(&snapshot, ingress, buffer, index, &mut spare, now)
+                    {
+                        let with = With { spare: &mut spare, now, trace: trace.again() };
+                        self.serve(&snapshot, ingress, BurstFrame { buffer, index }, with)
+                    }
                 }
             };
-            forwarded +=
-                self.settle(verdict, ingress, Members { all: &network.members, place }, BufferRef { buffer, index });
+            trace.step(|| Step::Verdict(verdict));
+            let members = Members { all: &network.members, place };
+            forwarded += self.settle(verdict, ingress, members, BufferRef { buffer, index }, trace.again());
         }
         cells.forwarded(forwarded);
     }
@@ -272,12 +355,19 @@ impl Pipeline {
         if packet.vlan_tci().is_some() || !is_neighbour_talk(packet) {
             return;
         }
-        self.context(plan, snapshot, now).hear(network, packet, spare);
+        self.context(plan, snapshot, now, Untraced).hear(network, packet, spare);
     }
 
     /// Carries a verdict out and counts it; returns how many frames were forwarded by it, which the caller counts.
     #[inline]
-    fn settle(&mut self, verdict: Verdict, ingress: &Port, members: Members<'_>, frame: BufferRef<'_>) -> u64 {
+    fn settle<T: Trace>(
+        &mut self,
+        verdict: Verdict,
+        ingress: &Port,
+        members: Members<'_>,
+        frame: BufferRef<'_>,
+        mut trace: T,
+    ) -> u64 {
         let BufferRef { buffer, index } = frame;
         let cells = ingress.counters.of(self.worker);
         match verdict {
@@ -290,6 +380,7 @@ impl Pipeline {
                     |member| members.place.is_none_or(|place| place.reaches(member) && place.is_in(member, vlan));
                 let other = |&&member: &&PortId| member != ingress.id && member != but && asked(member);
                 let mut others = members.all.iter().filter(other).peekable();
+                trace.step(|| Step::Flooded(others.clone().copied().collect()));
                 if others.peek().is_none() {
                     cells.dropped(DropReason::NoReceiver, 1);
                     if let Some(lab) = &self.snapshot.lab {
@@ -301,6 +392,7 @@ impl Pipeline {
                 cells.flooded();
             }
             Verdict::Multicast => {
+                trace.step(|| Step::Flooded(self.audience.clone()));
                 self.audience.iter().for_each(|&member| self.egress.push(member, index));
                 cells.flooded();
             }
@@ -357,7 +449,13 @@ impl Pipeline {
         }
     }
 
-    fn context<'a>(&'a mut self, plan: &'a Plan, snapshot: &'a Snapshot, now: Timestamp) -> RouteContext<'a> {
+    fn context<'a, T: Trace>(
+        &'a mut self,
+        plan: &'a Plan,
+        snapshot: &'a Snapshot,
+        now: Timestamp,
+        trace: T,
+    ) -> RouteContext<'a, T> {
         RouteContext {
             router: &self.datapath.router,
             plan,
@@ -367,19 +465,20 @@ impl Pipeline {
             egress: &mut self.egress,
             rng: &mut self.rng,
             now,
+            trace,
         }
     }
 
     /// A frame for the gateway: routed if it is to go through it, answered if it is for it.
-    fn serve(
+    fn serve<T: Trace>(
         &mut self,
         snapshot: &Snapshot,
         ingress: Ingress<'_>,
-        buffer: &mut FrameBuf,
-        index: u16,
-        spare: &mut Spare<'_>,
-        now: Timestamp,
+        frame: BurstFrame<'_>,
+        with: With<'_, '_, T>,
     ) -> Verdict {
+        let With { spare, now, mut trace } = with;
+        let BurstFrame { buffer, index } = frame;
         let network = ingress.network;
         let Some(gateway) = network.config.gateway.as_ref() else { return DropReason::NotRouted.into() };
         let packet = buffer.packet();
@@ -391,7 +490,7 @@ impl Pipeline {
         }
         let mut to_self = gateway.answers_echo(&packet);
         if let Some(plan) = snapshot.router.as_ref().filter(|_| !to_self) {
-            let mut context = self.context(plan, snapshot, now);
+            let mut context = self.context(plan, snapshot, now, trace.again());
             if is_neighbour_talk(&packet) {
                 context.hear(network, &packet, spare);
             } else if matches!(packet.l3(), L3::Ipv4 | L3::Ipv6) && packet.vlan_tci().is_none() {
@@ -410,15 +509,15 @@ impl Pipeline {
 
     /// Carries on what answers a client of a service, also of one on the network of them both, by way of the router; `None`: it is
     /// no such answer.
-    fn pass_answer(
+    fn pass_answer<T: Trace>(
         &mut self,
         snapshot: &Snapshot,
         ingress: Ingress<'_>,
         place: Option<Place<'_>>,
         mut frame: BurstFrame<'_>,
-        spare: &mut Spare<'_>,
-        now: Timestamp,
+        with: With<'_, '_, T>,
     ) -> Option<Verdict> {
+        let With { spare, now, mut trace } = with;
         let packet = frame.buffer.packet();
         let plan = snapshot.router.as_ref().filter(|_| packet.vlan_tci().is_none())?;
         let leg = plan.leg(ingress.network.index);
@@ -429,13 +528,33 @@ impl Pipeline {
         if let Some(Err(reason)) = place.map(|place| place.charge(&packet, false, now)) {
             return Some(reason.into());
         }
-        self.context(plan, snapshot, now).route(ingress, &mut frame, spare, Some(found))
+        trace.step(|| Step::Service);
+        self.context(plan, snapshot, now, trace).route(ingress, &mut frame, spare, Some(found))
     }
 
     /// Sends every egress list.
     pub fn flush(&mut self, burst: &mut Burst, buffers: &mut [FrameBuf]) {
         self.egress.flush(&self.snapshot, self.worker, burst, buffers);
     }
+}
+
+/// What a decider needs beside the frame.
+struct With<'w, 'b, T> {
+    spare: &'w mut Spare<'b>,
+    now: Timestamp,
+    trace: T,
+}
+
+/// A frame that somebody wishes to be there.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish<'w> {
+    /// At which port.
+    pub(crate) port: &'w Port,
+    /// As if its endpoint had sent it, or towards that.
+    pub(crate) direction: Direction,
+    pub(crate) now: Timestamp,
+    /// Is told what it is known as before anything happens to it.
+    pub(crate) known: &'w dyn Fn(u64),
 }
 
 /// To whom a flood may go.

@@ -78,6 +78,15 @@ fn demo() {
     });
 }
 
+/// The demo for those who test programs: a frame is seen, one is lost, and two are traced; nothing is left.
+#[test]
+fn demo_of_the_harness() {
+    guard(|| {
+        let words = ["echo-reply", "2 of 3 pings answered", "wire-listed 1", "out to right", "dropped spoofed-ip"];
+        tours("demo --harness", &words);
+    });
+}
+
 /// The demo over two hosts: an overlay network, traffic over it, and nothing is left.
 #[test]
 fn demo_with_two_hosts() {

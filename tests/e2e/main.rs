@@ -21,6 +21,7 @@ mod engines_networks;
 mod engines_place;
 mod engines_start;
 mod fdb;
+mod frames;
 mod harness;
 mod host;
 mod hostile_frames;

@@ -23,6 +23,7 @@ pub mod engine;
 mod error;
 pub mod fdb;
 pub mod flow;
+pub mod frame;
 pub mod human;
 pub mod keys;
 pub mod network;

@@ -8,7 +8,7 @@ use vswitch_api::Client;
 
 use crate::commands::{
     attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb, flows,
-    inspect, network, port, ps, run, service, stats, top, tunnel, version, volume, wires,
+    frames, inspect, network, port, ps, run, service, stats, top, tunnel, version, volume, wires,
 };
 use crate::demo;
 
@@ -113,6 +113,12 @@ enum Command {
     Flows(flows::FlowsCommand),
     /// Show frames as they cross the switch, and write them to a file
     Capture(capture::CaptureArgs),
+    /// Show what a frame meets on its way through the switch, or would
+    Trace(Box<frames::TraceArgs>),
+    /// Let a frame in as if an endpoint had sent it, or send one towards it
+    Inject(Box<frames::InjectArgs>),
+    /// Wait for a frame, and say what came instead
+    Expect(frames::ExpectArgs),
     /// Make wires worse: delay, loss, rate and what else happens to frames
     Impair(wires::ImpairArgs),
     /// Let some not hear others: a partition
@@ -194,6 +200,9 @@ impl Cli {
             Command::Mdb(command) => command.run(&client).await.map(done),
             Command::Flows(command) => command.run(&client).await.map(done),
             Command::Capture(args) => args.run(&client).await.map(done),
+            Command::Trace(args) => args.run(&client).await.map(done),
+            Command::Inject(args) => args.run(&client).await.map(done),
+            Command::Expect(args) => args.run(&client).await.map(done),
             Command::Impair(args) => args.run(&client).await.map(done),
             Command::Cut(args) => args.run(&client).await.map(done),
             Command::Heal(args) => args.run(&client).await.map(done),

@@ -26,6 +26,7 @@ mod foreground;
 mod listing;
 mod natural;
 mod output;
+mod pcap;
 mod table;
 mod template;
 mod units;

@@ -16,6 +16,7 @@ mod engines;
 mod extract;
 mod fdb;
 mod flows;
+mod frames;
 pub mod listen;
 mod orders;
 mod peerings;
@@ -135,6 +136,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
         .routes(routes!(capture::stream))
+        .routes(routes!(frames::inject))
+        .routes(routes!(frames::trace, frames::live))
+        .routes(routes!(frames::expect))
         .routes(routes!(wires::list, wires::change))
         .routes(routes!(wires::cut, wires::heal))
         .routes(routes!(wires::links))

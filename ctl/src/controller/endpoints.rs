@@ -326,7 +326,7 @@ fn kept_route(route: &str) -> String {
 }
 
 /// Only endpoints that vswitchd addresses have an identity that frames can be held against.
-fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity> {
+pub(super) fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity> {
     if !anti_spoof || endpoint.addresses().next().is_none() {
         return None;
     }

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use vswitch_api::flow::{Flow, FlowEvent, FlowEventKind, FlowQuery, FlowSide, FlowsRemoved};
 use vswitch_api::stats;
 use vswitch_frame::NetworkIndex;
-use vswitch_switch::nat::table::{self, EventKind, FlowFilter, FlowKind, FlowRecord, Leg};
+use vswitch_switch::nat::table::{self, EventKind, FlowFilter, FlowRecord, Leg};
 use vswitch_switch::nat::{Protocol, Tuple};
 use vswitch_switch::router::RouterStats;
 
@@ -225,16 +225,7 @@ fn event(event: &table::FlowEvent, names: &BTreeMap<NetworkIndex, String>) -> Fl
 
 fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
     let protocol = record.original.protocol();
-    let kind = match record.kind {
-        FlowKind::Masquerade => "masquerade",
-        FlowKind::Publish => "publish",
-        FlowKind::Hairpin => "hairpin",
-        FlowKind::RoutedOut => "routed-out",
-        FlowKind::RoutedIn => "routed-in",
-        FlowKind::Peered => "peered",
-        FlowKind::Bridged => "bridged",
-        FlowKind::Service => "service",
-    };
+    let kind = record.kind.name();
     let side = |tuple: &Tuple, at: usize| FlowSide {
         source: tuple.source().to_string(),
         destination: tuple.destination().to_string(),

@@ -227,6 +227,18 @@ impl<P> Neighbours<P> {
         self.entries.iter().map(|(&address, entry)| NeighbourEntry { address, mac: entry.mac, state: entry.state })
     }
 
+    /// The same without what waits, for whoever wants to know what would be.
+    #[must_use]
+    pub fn apart(&self) -> Neighbours<P> {
+        let copied = |entry: &Entry<P>| Entry { queue: Vec::new(), ..*entry };
+        Neighbours {
+            entries: self.entries.iter().map(|(address, entry)| (*address, copied(entry))).collect(),
+            deadlines: self.deadlines.clone(),
+            unresolved: self.unresolved,
+            limits: self.limits,
+        }
+    }
+
     /// Room for one entry more: takes out the resolved one that was used longest ago.
     fn make_room(&mut self) -> bool {
         if self.entries.len() < self.limits.entries {

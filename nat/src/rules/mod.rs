@@ -210,6 +210,16 @@ impl TryFrom<RulesSpec> for Rules {
 }
 
 impl Rules {
+    /// The same, with counts and turns of their own, for whoever wants to know what would be.
+    #[must_use]
+    pub fn apart(&self) -> Rules {
+        let mut rules = self.clone();
+        rules.peerings.part();
+        rules.policies.part();
+        rules.services.part();
+        rules
+    }
+
     /// How translation and tracking behave.
     #[inline]
     #[must_use]

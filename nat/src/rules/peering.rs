@@ -52,6 +52,11 @@ pub struct PeeringTraffic {
 }
 
 impl Peerings {
+    /// Counts for itself from now on.
+    pub(super) fn part(&mut self) {
+        self.0.iter_mut().for_each(|peering| peering.passed = Arc::default());
+    }
+
     pub(super) fn new(specs: &[PeeringSpec]) -> Peerings {
         let peering = |spec: &PeeringSpec| {
             let mut between = spec.between;

@@ -109,6 +109,11 @@ struct Rule {
 }
 
 impl Policies {
+    /// Counts for itself from now on.
+    pub(super) fn part(&mut self) {
+        self.0.iter_mut().flat_map(|policy| &mut policy.rules).for_each(|rule| rule.hits = Arc::default());
+    }
+
     pub(super) fn new(specs: Vec<PolicySpec>) -> Policies {
         let policy =
             |spec: PolicySpec| Policy { network: spec.network, rules: spec.rules.into_iter().map(Rule::new).collect() };

@@ -117,6 +117,15 @@ struct Backend {
 const COMPARED: usize = 32;
 
 impl Services {
+    /// Counts for itself from now on, from where it is.
+    pub(super) fn part(&mut self) {
+        let apart = |count: &AtomicU64| Arc::new(AtomicU64::new(count.load(Ordering::Relaxed)));
+        for service in &mut self.services {
+            service.next = Arc::new(AtomicUsize::new(service.next.load(Ordering::Relaxed)));
+            service.able.iter_mut().flatten().for_each(|backend| backend.flows = apart(&backend.flows));
+        }
+    }
+
     pub(super) fn new(specs: Vec<ServiceSpec>, places: &Places) -> Services {
         let (mut by_port, mut backends) = (Vec::new(), Vec::new());
         for (service, spec) in specs.iter().enumerate() {

@@ -85,6 +85,29 @@ pub enum FlowKind {
     Bridged,
 }
 
+impl FlowKind {
+    /// As it is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FlowKind::Masquerade => "masquerade",
+            FlowKind::Publish => "publish",
+            FlowKind::Hairpin => "hairpin",
+            FlowKind::RoutedOut => "routed-out",
+            FlowKind::RoutedIn => "routed-in",
+            FlowKind::Peered => "peered",
+            FlowKind::Service => "service",
+            FlowKind::Bridged => "bridged",
+        }
+    }
+}
+
+impl std::fmt::Display for FlowKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A flow: its two tuples, which never change, and what packets have told of it so far.
 #[derive(Debug)]
 pub struct Flow {

@@ -15,6 +15,7 @@ mod fragments;
 mod lookup;
 mod ports;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -150,6 +151,21 @@ impl NatPath {
             // The first of its datagram was asked about, or this one would not go on.
             Kind::Fragment { .. } => true,
             Kind::Untracked => false,
+        }
+    }
+}
+
+impl fmt::Display for NatPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Known { flow, direction, .. } => {
+                let way = if *direction == Direction::Original { "original" } else { "reply" };
+                write!(f, "known flow, {}, {way} direction: {}", flow.kind(), flow.arriving(*direction))
+            }
+            Kind::New(opening) => write!(f, "new flow, {}: {}", opening.kind, opening.tuple),
+            Kind::Error { flow, .. } => write!(f, "an error about a flow, {}: {}", flow.kind(), flow.original()),
+            Kind::Fragment { to, .. } => write!(f, "a later fragment, to {}", to.destination()),
+            Kind::Untracked => write!(f, "within one network, not tracked"),
         }
     }
 }

@@ -118,6 +118,13 @@ impl Features {
         (mirror.sent && mirror.to != port).then_some(mirror.to)
     }
 
+    /// The same wishes, with no state yet.
+    pub(crate) fn apart(&self) -> Option<Arc<Features>> {
+        let snooping = self.snooping.as_ref().map(|snooping| Arc::new(Snooping::new(snooping.config)));
+        let bare = Features { snooping, ..Features::default() }.or_nothing();
+        self.ports.iter().fold(bare, |before, port| Features::with(before.as_ref(), port.id, port.config.clone()))
+    }
+
     /// Without a port that is gone.
     pub(crate) fn without(before: Option<&Arc<Features>>, id: PortId) -> Option<Arc<Features>> {
         let features = Features::with(Some(before?), id, PortFeatures::default())?;

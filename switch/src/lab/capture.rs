@@ -66,6 +66,10 @@ const CHUNK: usize = 64 << 10;
 const TELL_LOSSES: Duration = Duration::from_secs(1);
 
 impl CaptureStop {
+    pub(super) fn of(shared: &Arc<Shared>) -> CaptureStop {
+        CaptureStop(Arc::clone(shared))
+    }
+
     /// Ends the capture: what waits is still handed out.
     pub fn stop(&self) {
         self.0.close();
@@ -137,7 +141,7 @@ impl Capture {
         match received {
             Ok(Message::Frame(copied)) => Next::Frame(copied),
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => Next::End,
-            Err(RecvTimeoutError::Timeout) => Next::Losses,
+            Ok(Message::Steps { .. }) | Err(RecvTimeoutError::Timeout) => Next::Losses,
         }
     }
 

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use vswitch_capture::Filter;
 use vswitch_frame::PortId;
 use vswitch_wire::{Change, Sender};
 
+use super::story::{Asks, Tracer};
 use super::wires::{Direction, DueBack, PortWire, WireReport, Wires};
-use super::{Capture, CaptureSpec, Lab, MOST_CAPTURES, Shared, Tap};
+use super::{Capture, CaptureSpec, Lab, MOST_CAPTURES, On, Places, Shared, Tap};
 use crate::SwitchError;
 use crate::datapath::Datapath;
 use crate::shared::lock;
@@ -25,6 +27,22 @@ impl Datapath {
         let (tap, capture) = Capture::new(self, spec);
         self.add_tap(tap)?;
         Ok(capture)
+    }
+
+    /// Begins to look at single frames, which workers follow from their next burst on.
+    ///
+    /// # Errors
+    /// When there are as many who look as there may be.
+    pub(super) fn add_tracer(
+        self: &Arc<Self>,
+        on: On,
+        places: Places,
+        filter: Filter,
+        asks: Asks,
+    ) -> Result<Tracer, SwitchError> {
+        let (tap, tracer) = Tracer::new(self, on, places, filter, asks);
+        self.add_tap(tap)?;
+        Ok(tracer)
     }
 
     /// Lets a tap see frames from the next burst of each worker on.

@@ -11,12 +11,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
-use vswitch_frame::{FrameBuf, PortId};
+use vswitch_frame::{FrameBuf, Offload, PortId};
 
-use super::wires::{Direction, PortWire, Wires};
+use super::wires::{Direction, Injection, PortWire, Wires};
 use crate::clock::Clock;
 use crate::datapath::Datapath;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Wish};
+use crate::shared::lock;
 use crate::supervise::OnEnd;
 use crate::sys::burst::Burst;
 use crate::timer::Timer;
@@ -60,6 +61,9 @@ impl Departures {
         loop {
             self.pipeline.refresh();
             let now = wires.now();
+            while let Some(injection) = next_injection(&wires) {
+                self.inject(injection, now);
+            }
             self.datapath.take_back(now);
             let all = self.datapath.all_wires();
             let mut more = false;
@@ -79,6 +83,19 @@ impl Departures {
                 return next;
             }
         }
+    }
+
+    fn inject(&mut self, injection: Injection, now: u64) {
+        let Injection { port, direction, frame, only, done } = injection;
+        self.pipeline.refresh();
+        self.buffers[0].fill(&frame, Offload::NONE);
+        let known = self.pipeline.port(port).and_then(|port| {
+            let wish =
+                Wish { port: &port, direction, now: Clock::timestamp(now), known: &|number| only.set_only(number) };
+            self.pipeline.inject(&wish, &mut self.burst, &mut self.buffers)
+        });
+        // Whoever does not wait for it any more needs no answer.
+        let _ = done.send(known);
     }
 
     fn deliver(&mut self, port: PortId, wire: &PortWire, direction: Direction, now: u64) -> usize {
@@ -109,6 +126,10 @@ impl Departures {
         }
         count
     }
+}
+
+fn next_injection(wires: &Wires) -> Option<Injection> {
+    lock(&wires.injections).pop_front()
 }
 
 impl DeparturesThread {

@@ -8,6 +8,10 @@
 pub mod capture;
 mod control;
 pub mod departures;
+mod expect;
+mod shadow;
+mod story;
+mod switch;
 mod tap;
 pub mod wires;
 
@@ -15,9 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use vswitch_frame::{DropReason, FrameBuf, PortId};
-use vswitch_wire::Told;
+use vswitch_wire::Told as LossTold;
 
 pub use capture::{Capture, CaptureStop, Format};
+pub use expect::{Expectation, Expected, MOST_KEPT, Outcome};
+pub use story::{End, Heard, Seen, Story, Told, Tracer};
+pub use switch::Neighbourhood;
 pub use tap::{CaptureSpec, On, Place, Places, ReasonName, Super};
 pub(crate) use tap::{Shared, Tap, Why};
 pub use wires::{Direction, WireReport, Wires};
@@ -25,6 +32,7 @@ pub use wires::{Direction, WireReport, Wires};
 use crate::clock;
 use crate::port::Port;
 use crate::shared::wide;
+use crate::trace::Step;
 use crate::verdict::Cause;
 
 /// Most captures at a time.
@@ -64,7 +72,7 @@ impl Numbers {
         self.0.clear();
     }
 
-    fn of(&mut self, index: u16, lab: &Lab) -> u64 {
+    pub(crate) fn of(&mut self, index: u16, lab: &Lab) -> u64 {
         let index = usize::from(index);
         if self.0.len() <= index {
             self.0.resize(index + 1, 0);
@@ -108,7 +116,8 @@ impl Watch<'_> {
 
 impl Lab {
     fn new(common: Arc<Wires>) -> Lab {
-        Lab { taps: Vec::new(), wires: Vec::new(), common, numbers: Arc::default() }
+        let numbers = Arc::clone(&common.numbers);
+        Lab { taps: Vec::new(), wires: Vec::new(), common, numbers }
     }
 
     /// It, if anybody needs it.
@@ -126,6 +135,49 @@ impl Lab {
     #[cold]
     pub(crate) fn arrive(&self, port: &Port, frames: &mut [FrameBuf], numbers: &mut Numbers) -> usize {
         self.up(port, frames, numbers);
+        self.along(port, frames, numbers)
+    }
+
+    /// As [`Lab::arrive`], for one frame that came by nothing but somebody's wish.
+    #[cold]
+    pub(crate) fn let_in(&self, port: &Port, frame: &mut [FrameBuf], number: u64, numbers: &mut Numbers) -> usize {
+        numbers.set(&[number]);
+        self.show(Place::Up, port, None, frame.iter().map(|buffer| (buffer, number)));
+        self.along(port, frame, numbers)
+    }
+
+    /// A number for a frame that has none.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Whether somebody wants steps.
+    pub(crate) fn asks(&self) -> bool {
+        self.taps.iter().any(Tap::asks)
+    }
+
+    /// The frames of a burst whose steps somebody wants, and what they are known as.
+    #[cold]
+    pub(crate) fn asked(&self, port: &Port, frames: &[FrameBuf], numbers: &mut Numbers) -> Vec<(u16, u64)> {
+        let mut asked = Vec::new();
+        for (index, buffer) in (0..).zip(frames) {
+            let number = numbers.of(index, self);
+            if self.taps.iter().any(|tap| tap.asks_of(port, buffer.frame(), number)) {
+                asked.push((index, number));
+            }
+        }
+        asked
+    }
+
+    /// Tells the steps of frames to who asked.
+    #[cold]
+    pub(crate) fn tell(&self, port: &Port, stories: &[(u64, Vec<Step>)]) {
+        for (number, steps) in stories {
+            self.taps.iter().for_each(|tap| tap.tell(port, *number, steps));
+        }
+    }
+
+    fn along(&self, port: &Port, frames: &mut [FrameBuf], numbers: &mut Numbers) -> usize {
         let Some(wire) = self.wire(port.id) else { return frames.len() };
         let known: Vec<u64> = (0..).zip(&*frames).map(|(index, _)| numbers.of(index, self)).collect();
         let mut on = Vec::with_capacity(frames.len());
@@ -163,14 +215,14 @@ impl Lab {
     }
 
     /// Shows what a wire lost.
-    pub(crate) fn show_losses(&self, port: &Port, losses: &[Told]) {
+    pub(crate) fn show_losses(&self, port: &Port, losses: &[LossTold]) {
         if losses.is_empty() {
             return;
         }
         let wanting: Vec<&Tap> = self.taps.iter().filter(|tap| tap.wants(Place::Drop, port)).collect();
         let nanos = clock::wall_nanos();
         for told in losses {
-            let Told { reason, frame, offload, number } = told;
+            let LossTold { reason, frame, offload, number } = told;
             let (why, frame) = (Some(Why::Wire(*reason)), (&frame[..], *offload));
             for tap in &wanting {
                 tap.shared.offer(&tap::Sight { place: Place::Drop, port, frame, number: *number, why, nanos });

@@ -17,7 +17,9 @@ use vswitch_tunnel::TunnelDrop;
 use vswitch_wire::WireDrop;
 
 use super::capture::Format;
+use super::story::Asks;
 use crate::port::{Label, Port};
+use crate::trace::Step;
 use crate::verdict::Cause;
 
 /// What somebody wants to see.
@@ -117,6 +119,10 @@ pub(crate) struct Shared {
     snap_len: usize,
     super_frames: Super,
     sender: Sender<Message>,
+    /// Whose steps are wanted, too.
+    asks: Asks,
+    /// Only of the frame with this number, if it is not zero.
+    only: AtomicU64,
     /// Bytes of copies that wait.
     held: AtomicUsize,
     /// Frames that found no room, and have not been told of.
@@ -128,6 +134,12 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(super) enum Message {
     Frame(Copied),
+    /// What a frame met.
+    Steps {
+        number: u64,
+        port: Arc<Label>,
+        steps: Vec<Step>,
+    },
     /// There will be no more.
     End,
 }
@@ -157,13 +169,22 @@ pub(super) struct Sight<'a> {
 
 /// Copies that may wait.
 const MOST_WAITING: usize = 32_768;
-/// Bytes of them.
+/// Stories that may wait.
+const MOST_STORIES: usize = 1024;
+/// No frame has this number.
+const NOBODY: u64 = u64::MAX;
+/// Bytes of copies.
 const MOST_BYTES: usize = 8 << 20;
 
 impl Tap {
     /// A tap, and where its copies come out.
     pub(super) fn new(spec: &CaptureSpec) -> (Tap, Receiver<Message>) {
-        let (sender, receiver) = bounded(MOST_WAITING);
+        Tap::asking(spec, Asks::Nothing)
+    }
+
+    /// A tap that wants steps, too.
+    pub(super) fn asking(spec: &CaptureSpec, asks: Asks) -> (Tap, Receiver<Message>) {
+        let (sender, receiver) = bounded(if asks == Asks::Nothing { MOST_WAITING } else { MOST_STORIES });
         let shared = Shared {
             places: spec.places,
             filter: spec.filter.clone(),
@@ -171,11 +192,36 @@ impl Tap {
             snap_len: spec.snap_len,
             super_frames: spec.super_frames,
             sender,
+            asks,
+            only: AtomicU64::new(if asks == Asks::One { NOBODY } else { 0 }),
             held: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         };
         (Tap { on: spec.on.clone(), shared: Arc::new(shared) }, receiver)
+    }
+
+    /// Whether it wants steps at all.
+    pub(super) fn asks(&self) -> bool {
+        self.shared.asks != Asks::Nothing && !self.shared.is_closed()
+    }
+
+    /// Whether it wants those of a frame that came by a port.
+    pub(super) fn asks_of(&self, port: &Port, frame: &[u8], number: u64) -> bool {
+        self.asks() && self.on.has(port) && self.shared.asks_of(frame, number)
+    }
+
+    /// Takes the steps of a frame that it asked for.
+    pub(super) fn tell(&self, port: &Port, number: u64, steps: &[Step]) {
+        let is_it = match self.shared.asks {
+            Asks::Nothing => false,
+            Asks::One => self.shared.only.load(Relaxed) == number,
+            Asks::All => self.on.has(port),
+        };
+        let told = || Message::Steps { number, port: Arc::clone(&port.label), steps: steps.to_vec() };
+        if is_it && self.shared.sender.try_send(told()).is_err() {
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn wants(&self, place: Place, port: &Port) -> bool {
@@ -212,6 +258,10 @@ impl Shared {
     /// Takes a copy of a frame that is wanted, if there is room.
     pub(super) fn offer(&self, sight: &Sight<'_>) {
         let Sight { place, port, frame: (frame, offload), number, why, nanos } = *sight;
+        let only = self.only.load(Relaxed);
+        if only != 0 && only != number {
+            return;
+        }
         if self.reason.is_some_and(|reason| !why.is_some_and(|why| reason.is_of(why))) || !self.filter.matches(frame) {
             return;
         }
@@ -232,6 +282,25 @@ impl Shared {
         if !room || self.sender.try_send(Message::Frame(copied())).is_err() {
             self.held.fetch_sub(length, Relaxed);
             self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// From now on it is about the frame with this number.
+    pub(super) fn set_only(&self, number: u64) {
+        self.only.store(number, Relaxed);
+    }
+
+    /// Whether the steps of a frame are wanted, and there is room for them.
+    fn asks_of(&self, frame: &[u8], number: u64) -> bool {
+        match self.asks {
+            Asks::Nothing => false,
+            Asks::One => self.only.load(Relaxed) == number,
+            Asks::All if !self.filter.matches(frame) => false,
+            Asks::All => {
+                let room = !self.sender.is_full();
+                self.lost.fetch_add(u64::from(!room), Relaxed);
+                room
+            }
         }
     }
 
@@ -257,6 +326,18 @@ impl Places {
     pub const ALL: Places = Places(7);
     /// Where frames end.
     pub const DROP: Places = Places(1 << Place::Drop as u8);
+    /// Where they leave.
+    pub const DOWN: Places = Places(1 << Place::Down as u8);
+    /// Where they come in.
+    pub const UP: Places = Places(1 << Place::Up as u8);
+    /// Nowhere.
+    pub const NONE: Places = Places(0);
+
+    /// There as well.
+    #[must_use]
+    pub const fn and(self, other: Places) -> Places {
+        Places(self.0 | other.0)
+    }
 
     fn has(self, place: Place) -> bool {
         self.0 & 1 << place as u8 != 0

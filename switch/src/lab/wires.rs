@@ -14,6 +14,7 @@ use vswitch_frame::{FrameBuf, Packet, PortId};
 use vswitch_nat::route::{IcmpError, Sender as IcmpSender};
 use vswitch_wire::{Counters, Held, Impairment, Memory, Offered, Sender, Told, Wire, WireSeed};
 
+use super::{Shared, Story};
 use crate::clock::Clock;
 use crate::port::Port;
 use crate::shared::lock;
@@ -58,6 +59,26 @@ pub struct Wires {
     /// All that there were since their ports came, also while nothing happens on them.
     pub(super) known: Mutex<BTreeMap<PortId, Arc<PortWire>>>,
     pub(super) due_back: Mutex<Vec<DueBack>>,
+    /// Numbers for frames, so that one can be followed from place to place.
+    pub(super) numbers: Arc<AtomicU64>,
+    /// Frames that somebody wants to be there.
+    pub(super) injections: Mutex<VecDeque<Injection>>,
+    /// How many there were whose story is told.
+    pub(super) injected: AtomicU64,
+    /// The latest ones, by which it was.
+    pub(super) stories: Mutex<VecDeque<(u64, Story)>>,
+}
+
+/// A frame that somebody wants to be there.
+#[derive(Debug)]
+pub(super) struct Injection {
+    pub(super) port: PortId,
+    pub(super) direction: Direction,
+    pub(super) frame: Box<[u8]>,
+    /// Who follows it.
+    pub(super) only: Arc<Shared>,
+    /// Is told what it is known as, if its port is there.
+    pub(super) done: crossbeam_channel::Sender<Option<u64>>,
 }
 
 /// A change that is taken back at a time.
@@ -121,6 +142,10 @@ impl Wires {
             waker: OnceLock::new(),
             known: Mutex::default(),
             due_back: Mutex::default(),
+            numbers: Arc::default(),
+            injections: Mutex::default(),
+            injected: AtomicU64::new(0),
+            stories: Mutex::default(),
         }
     }
 

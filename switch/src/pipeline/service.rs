@@ -10,6 +10,7 @@ use crate::fdb::FdbKey;
 use crate::port::{Port, services};
 use crate::router::Spare;
 use crate::snapshot::{Network, Snapshot};
+use crate::trace::Untraced;
 use crate::verdict::Verdict;
 
 /// The verdict on a packet for the service at a gateway's address: to the service's `port`, if a router would believe it.
@@ -35,7 +36,8 @@ impl Pipeline {
         for (index, buffer) in frames.iter_mut().enumerate() {
             let index = u16::try_from(index).expect("a burst is small");
             let verdict = self.answer_to_station(snapshot, buffer, spare, now).unwrap_or_else(Verdict::from);
-            forwarded += self.settle(verdict, ingress, Members { all: &[], place: None }, BufferRef { buffer, index });
+            let members = Members { all: &[], place: None };
+            forwarded += self.settle(verdict, ingress, members, BufferRef { buffer, index }, Untraced);
         }
         ingress.counters.of(self.worker).forwarded(forwarded);
     }

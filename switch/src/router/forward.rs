@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand::RngCore;
+use vswitch_capture::describe::describe;
 use vswitch_frame::ethernet::Ethernet;
 use vswitch_frame::ipv4::{Ipv4, protocol};
 use vswitch_frame::ipv6::Ipv6;
@@ -20,10 +21,11 @@ use crate::egress::Egress;
 use crate::fdb::{Fdb, FdbKey};
 use crate::shared::lock;
 use crate::snapshot::{Network, Snapshot};
+use crate::trace::{Step, Trace, Untraced};
 use crate::verdict::{Cause, Verdict};
 
 /// What a frame's way through the router needs.
-pub(crate) struct RouteContext<'a> {
+pub(crate) struct RouteContext<'a, T = Untraced> {
     pub(crate) router: &'a Router,
     pub(crate) plan: &'a Plan,
     pub(crate) snapshot: &'a Snapshot,
@@ -32,6 +34,7 @@ pub(crate) struct RouteContext<'a> {
     pub(crate) egress: &'a mut Egress,
     pub(crate) rng: &'a mut dyn RngCore,
     pub(crate) now: Timestamp,
+    pub(crate) trace: T,
 }
 
 /// A frame that goes no further.
@@ -66,7 +69,7 @@ struct Addresses {
     to: MacAddr,
 }
 
-impl RouteContext<'_> {
+impl<T: Trace> RouteContext<'_, T> {
     /// Routes a frame, by what the translator has `found` if somebody has asked it; `None`: it is for the switch itself.
     pub(crate) fn route(
         &mut self,
@@ -101,6 +104,7 @@ impl RouteContext<'_> {
     ) -> Result<Option<Verdict>, Refusal> {
         let (packet, network) = (frame.buffer.packet(), ingress.network);
         check(&network.interface, &packet)?;
+        self.trace.step(|| Step::Checked);
         let leg = match (self.plan.leg(network.index), ingress.on_behalf_of) {
             (Leg::Uplink, Some(network)) => Leg::UplinkOf(network),
             (leg, _) => leg,
@@ -108,9 +112,16 @@ impl RouteContext<'_> {
         let context = Context { rules: &self.plan.rules, ingress: leg, now: self.now };
         let path = match found.unwrap_or_else(|| self.router.nat.lookup(&context, &packet))? {
             Decision::Forward(path) => path,
-            Decision::ToSelf => return Ok(None),
-            Decision::Held => return Ok(Some(Verdict::Consumed)),
+            Decision::ToSelf => {
+                self.trace.step(|| Step::Flow("it is for the gateway itself".to_owned()));
+                return Ok(None);
+            }
+            Decision::Held => {
+                self.trace.step(|| Step::Flow("a fragment that waits for the first of its datagram".to_owned()));
+                return Ok(Some(Verdict::Consumed));
+            }
         };
+        self.trace.step(|| Step::Flow(path.to_string()));
         // The way through the gateway is no way round the bridge's own isolation. A published port is open to everybody, as
         // with Docker.
         let isolates = path.egress() == context.ingress && !network.config.inter_port;
@@ -126,6 +137,11 @@ impl RouteContext<'_> {
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
         let out = out.ok_or(RouteDrop::NoRoute)?;
         let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(RouteDrop::NoRoute)?;
+        self.trace.step(|| {
+            let (network, mtu) = (out.config.name.clone(), out.config.mtu);
+            Step::Hop { network, neighbour: hop.neighbour, mtu }
+        });
+        self.trace.step(|| Step::Hops(hops_left(&packet)));
         if hops_left(&packet) <= 1 {
             return Err(RouteDrop::HopsExceeded.into());
         }
@@ -149,9 +165,17 @@ impl RouteContext<'_> {
             // The translator has looked at the checksum, and keeps it right.
             frame.buffer.mark_verified();
         }
+        let before = if T::LISTENS { describe(frame.buffer.frame()) } else { String::new() };
         let mut packet = frame.buffer.packet_mut();
         decrement_hops(&mut packet)?;
         self.router.nat.translate(&context, path, &mut packet, self.rng)?;
+        self.trace.step(|| Step::Translated { before, after: describe(frame.buffer.frame()) });
+        self.trace.step(|| {
+            Step::Neighbour(match known {
+                Known::At(mac) | Known::AskAgain(mac) => Some(mac),
+                Known::Unknown => None,
+            })
+        });
         let mac = match known {
             Known::At(mac) => mac,
             Known::AskAgain(mac) => {
@@ -198,7 +222,10 @@ impl RouteContext<'_> {
             header.set_destination(to);
         }
         match self.fdb.lookup(FdbKey::new(network.index, to), self.now) {
-            Some(port) if self.snapshot.port(port).is_some() => self.egress.push(port, index),
+            Some(port) if self.snapshot.port(port).is_some() => {
+                self.trace.step(|| Step::Out(port));
+                self.egress.push(port, index);
+            }
             _ => self.search(network, to, index),
         }
     }
@@ -209,6 +236,7 @@ impl RouteContext<'_> {
         for &member in &network.members {
             let identity = self.snapshot.port(member).and_then(|port| port.config.identity.as_ref());
             if identity.is_none_or(|identity| identity.mac == to) {
+                self.trace.step(|| Step::Out(member));
                 self.egress.push(member, index);
             }
         }

@@ -132,6 +132,17 @@ impl TryFrom<RouterConfig> for Plan {
 }
 
 impl Plan {
+    /// The same, with counts and turns of its own.
+    pub(crate) fn apart(&self) -> Plan {
+        Plan {
+            uplink: self.uplink,
+            peers: self.peers.clone(),
+            rules: self.rules.apart(),
+            routes: self.routes.clone(),
+            own_routes: self.own_routes.clone(),
+        }
+    }
+
     /// The translator's name for a network.
     pub(crate) fn leg(&self, network: NetworkIndex) -> Leg {
         if self.uplink == Some(network) { Leg::Uplink } else { Leg::Inside(network) }

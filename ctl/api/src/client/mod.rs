@@ -13,6 +13,7 @@ mod containers;
 mod endpoints;
 mod engines;
 mod flows;
+mod frames;
 mod networks;
 mod services;
 mod session;

@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod fdb;
 pub(crate) mod flows;
+pub(crate) mod frames;
 pub(crate) mod inspect;
 mod installed;
 pub(crate) mod network;

@@ -195,7 +195,7 @@ fn read(path: &str, number: impl Fn(&str) -> Option<String>) -> anyhow::Result<S
 }
 
 /// A line for each direction.
-fn render(wires: &[Wire]) -> String {
+pub(crate) fn render(wires: &[Wire]) -> String {
     let mut table =
         Table::new(["ENDPOINT", "NETWORK", "", "OFFERED", "PASSED", "HELD", "LOST", "SETTINGS"]).numbers([3, 4, 5]);
     for wire in wires {

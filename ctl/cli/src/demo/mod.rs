@@ -7,6 +7,7 @@
 mod build;
 mod container;
 mod daemon;
+mod harness;
 mod hosts;
 mod picture;
 mod progress;
@@ -50,6 +51,9 @@ pub(crate) struct DemoArgs {
     /// The way out: sockets of the host, or an interface that is given to the switch
     #[arg(long, value_enum, value_name = "KIND", default_value = "sockets", conflicts_with = "hosts")]
     uplink: WayOut,
+    /// For those who test programs: a capture, a loss, a trace
+    #[arg(long, conflicts_with_all = ["hosts", "uplink", "seconds"])]
+    harness: bool,
 }
 
 /// The demo's way out.
@@ -70,10 +74,15 @@ impl DemoArgs {
         progress.restart();
         output::print("\n  vswitch: a switch in user space, two containers, real traffic\n\n")?;
         let spanning = self.hosts > 1;
+        let what = match (spanning, self.harness) {
+            (true, _) => What::Span,
+            (false, true) => What::Harness,
+            (false, false) => What::Go,
+        };
         let mut daemon = if spanning { Daemon::start_hosts(&program)? } else { Daemon::start(&program, self.uplink)? };
         let mut tour = Tour { progress: &progress, step: None, seconds: self.seconds, way_out: self.uplink };
         let outcome = tokio::select! {
-            outcome = tour.tour(&mut daemon, spanning) => outcome.map(|()| None),
+            outcome = tour.tour(&mut daemon, what) => outcome.map(|()| None),
             _ = interrupted.recv() => Ok(Some(Signal::INT)),
             _ = terminated.recv() => Ok(Some(Signal::TERM)),
         };
@@ -91,6 +100,17 @@ impl DemoArgs {
     }
 }
 
+/// What the tour shows.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// Traffic.
+    Go,
+    /// Traffic over two hosts.
+    Span,
+    /// What helps those who test programs.
+    Harness,
+}
+
 struct Tour<'a> {
     progress: &'a Progress,
     /// The step on its way.
@@ -100,8 +120,12 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
-    async fn tour(&mut self, daemon: &mut Daemon, spanning: bool) -> anyhow::Result<()> {
-        if spanning { self.span(daemon).await } else { self.go(daemon).await }
+    async fn tour(&mut self, daemon: &mut Daemon, what: What) -> anyhow::Result<()> {
+        match what {
+            What::Go => self.go(daemon).await,
+            What::Span => self.span(daemon).await,
+            What::Harness => self.harness(daemon).await,
+        }
     }
 
     async fn go(&mut self, daemon: &mut Daemon) -> anyhow::Result<()> {
