@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::AbortHandle;
 use vswitch_api::version::Confinement;
 use vswitch_switch::Switch;
+use vswitch_switch::nat::rules::Settings;
 use vswitch_switch::sys::{datagram, scheduling};
 
 use crate::agent::client::{AgentClient, AgentConnection, AgentError, AgentOptions, Hello, launch};
@@ -124,7 +125,7 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
         state_dir: state_dir.path().to_owned(),
         ephemeral: options.ephemeral,
         temporary: options.follow_stdin,
-        uplink: options.uplink.packet().map(|uplink| uplink.interface.clone()),
+        uplinks: options.uplink.packets().iter().map(|uplink| uplink.interface.clone()).collect(),
         policy: Policy {
             ordered: true,
             sockets: std::iter::once(&socket).chain(&docker).map(|socket| socket.path().to_owned()).collect(),
@@ -297,19 +298,17 @@ async fn open_uplink(
     hello: &Hello,
 ) -> Result<Option<OpenUplink>, ControlError> {
     let settings = options.nat.clone();
-    let uplink = match &options.uplink {
+    let uplinks = match &options.uplink {
         Uplink::None => return Ok(None),
         Uplink::Sockets(uplink) => {
             let ping = open_ping(agent).await;
             warn_of_limits(uplink);
             return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings, ping })));
         }
-        Uplink::Packet(uplink) => uplink,
+        Uplink::Packet(uplinks) => uplinks,
     };
-    match Interface::open(agent, uplink).await {
-        Ok(interface) => {
-            Ok(Some(OpenUplink::Packet(OpenPacket { uplink: PacketUplink::clone(uplink), settings, interface })))
-        }
+    match open_all(agent, uplinks, &settings).await {
+        Ok(open) => Ok(Some(OpenUplink::Packet(open))),
         Err(error) => {
             if hello.sandboxes.is_empty() && hello.running.is_empty() {
                 // What goes wrong with that changes nothing about the sentence.
@@ -318,6 +317,19 @@ async fn open_uplink(
             Err(error)
         }
     }
+}
+
+async fn open_all(
+    agent: &AgentClient,
+    uplinks: &[PacketUplink],
+    settings: &Settings,
+) -> Result<Vec<OpenPacket>, ControlError> {
+    let mut open = Vec::new();
+    for uplink in uplinks {
+        let interface = Interface::open(agent, uplink).await?;
+        open.push(OpenPacket { uplink: uplink.clone(), settings: settings.clone(), interface });
+    }
+    Ok(open)
 }
 
 /// What containers ping by where the host lets nobody of vswitchd's group do so; the agent may know better. If not, that is said once,

@@ -99,10 +99,11 @@ fn flows() {
         assert!((400..500).contains(&status) && answer["message"].is_string(), "{query}: {status} {answer}");
     }
     let (_, stats) = daemon.get("/vswitch/v1/stats");
-    assert_eq!(
-        stats["router"]["uplink"],
-        json!({"interface": "up0", "up": true, "down": false, "lost": 0, "recovered": 0})
-    );
+    let uplink = json!({
+        "name": "up0", "interface": "up0", "up": true, "down": false, "silent": false, "addresses": ["10.99.0.1"],
+        "networks": ["bridge"], "lost": 0, "recovered": 0
+    });
+    assert_eq!((&stats["router"]["uplink"], &stats["router"]["uplinks"]), (&uplink, &json!([uplink])));
     assert_eq!(stats["router"]["flows"], 0);
     let (status, answer) = daemon
         .post("/networks/create", &json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.99.0.0/25"}]}}).to_string());

@@ -74,7 +74,7 @@ impl Bench {
     }
 
     fn connect(&mut self, client: SocketAddr, server: SocketAddr) {
-        let external = self.rules.external_for(client.ip()).expect("an external address");
+        let external = self.rules.external_for(Leg::Uplink, client.ip()).expect("an external address");
         let outside = SocketAddr::new(external, client.port());
         self.send(INSIDE, &mut tcp(client, server, 2, 100, 0));
         self.send(Leg::Uplink, &mut tcp(server, outside, 0x12, 500, 101));

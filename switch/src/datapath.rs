@@ -15,7 +15,7 @@ use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
 use crate::fdb::{FIRST_VLAN, Fdb};
-use vswitch_nat::route::{Announcement, Sources};
+use vswitch_nat::route::{Announcement, Probed, Sources};
 use vswitch_nat::table::{FlowRecord, Restored};
 use vswitch_nat::translate::{CutOff, ServedBy};
 
@@ -188,14 +188,16 @@ impl Datapath {
         let mut plan = config.map(Plan::try_from).transpose()?;
         let _control = self.control();
         let mut next = Snapshot::clone(&self.snapshot());
-        let uplink = plan.as_ref().and_then(|plan| plan.uplink);
-        if let Some(index) = uplink
-            && next.network(index).is_none()
-        {
+        let unknown = plan.iter().flat_map(Plan::uplinks).find(|index| next.network(*index).is_none());
+        if let Some(index) = unknown {
             return Err(SwitchError::UnknownNetwork(index));
         }
         for network in next.networks.iter_mut().flatten() {
-            let sources = if uplink == Some(network.index) { Sources::Any } else { Sources::OwnSubnets };
+            let sources = if plan.as_ref().is_some_and(|plan| plan.is_uplink(network.index)) {
+                Sources::Any
+            } else {
+                Sources::OwnSubnets
+            };
             if network.interface.sources != sources {
                 Arc::make_mut(network).interface.sources = sources;
             }
@@ -215,6 +217,22 @@ impl Datapath {
         self.router.neighbours_changed();
         self.router.follow(now_ours.as_deref(), earlier.as_deref(), self.clock.now());
         Ok(())
+    }
+
+    /// Asks a next hop of a network whether it is there, and says what is known so far; to be called again and again. `None`: there
+    /// is no such network.
+    #[must_use]
+    pub fn probe(&self, network: NetworkIndex, address: IpAddr) -> Option<Probed> {
+        let snapshot = self.snapshot();
+        let network = snapshot.network(network)?;
+        Some(lock(&network.neighbours).probe(address, self.clock.now()))
+    }
+
+    /// Ends a network's flows by an uplink that it has left.
+    pub fn end_flows_by(&self, uplink: NetworkIndex, network: NetworkIndex) -> usize {
+        let snapshot = self.snapshot();
+        let leg = snapshot.router.as_ref().map(|plan| plan.leg(uplink)).filter(|leg| leg.is_uplink());
+        leg.map_or(0, |leg| self.router.nat.end_by(leg, network, self.clock.now()))
     }
 
     /// Lets the flows of a former run go on, as far as today's rules allow it.

@@ -12,6 +12,7 @@ use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
 use vswitch_nat::Zone;
 use vswitch_nat::proxy::stream::StreamLimits;
+use vswitch_nat::route::Probed;
 use vswitch_nat::table::{FlowEvent, FlowFilter, FlowRecord, Leg, Restored};
 use vswitch_nat::translate::ServedBy;
 use vswitch_wire::Change;
@@ -407,6 +408,23 @@ impl Switch {
     /// When the rules contradict each other, or the uplink does not exist; the old ones stay.
     pub fn set_router(&self, config: Option<RouterConfig>) -> Result<(), SwitchError> {
         self.datapath.set_router(config)
+    }
+
+    /// Asks a next hop of an uplink whether it is there, and says what is known so far; to be called again and again, about once a
+    /// second. `None`: there is no such network.
+    #[must_use]
+    pub fn probe(&self, network: NetworkIndex, address: IpAddr) -> Option<Probed> {
+        let probed = self.datapath.probe(network, address);
+        if let Some(ticker) = &self.ticker {
+            ticker.wake();
+        }
+        probed
+    }
+
+    /// Ends a network's flows by an uplink that it has left because nothing goes by it, and says how many there were: they have
+    /// that one's addresses, which are of no use elsewhere.
+    pub fn end_flows_by(&self, uplink: NetworkIndex, network: NetworkIndex) -> usize {
+        self.datapath.end_flows_by(uplink, network)
     }
 
     /// The flows that match.

@@ -484,7 +484,7 @@ impl Pipeline {
         let packet = buffer.packet();
         if let Some((port, service)) = snapshot.service()
             && service.is_asked(&network.interface, &packet)
-            && snapshot.router.as_ref().is_none_or(|plan| plan.uplink != Some(network.index))
+            && snapshot.router.as_ref().is_none_or(|plan| !plan.is_uplink(network.index))
         {
             return service::ask(port, network, buffer);
         }

@@ -17,7 +17,7 @@ use vswitch_switch::nat::rules::{
     Transport,
 };
 use vswitch_switch::nat::table::Leg;
-use vswitch_switch::router::{Peers, RouterConfig};
+use vswitch_switch::router::RouterConfig;
 use vswitch_switch::{Gateway, Identity, NetworkConfig, Opening, Settings, Station};
 
 /// What the sender wants the other one to see.
@@ -93,7 +93,7 @@ fn router(net: NetworkIndex, uplink: NetworkIndex, mapping: Mapping) -> RouterCo
     let route = |net: &str, leg| Route { destination: net.parse().unwrap(), leg, via: None };
     let inside = Leg::Inside(net);
     let routes = vec![route("0.0.0.0/0", Leg::Uplink), route("10.0.0.0/24", inside), route("fd00::/64", inside)];
-    RouterConfig { uplink: Some(uplink), peers: Peers::default(), rules, routes }
+    RouterConfig { uplink: Some(uplink), rules, routes, ..RouterConfig::default() }
 }
 
 impl Site {

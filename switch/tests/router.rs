@@ -14,7 +14,7 @@ use vswitch_switch::nat::rules::{
     Addresses, NetworkSpec, PortRange, Publish, Reach, RulesSpec, SubnetSpec, Translation, Transport,
 };
 use vswitch_switch::nat::table::Leg;
-use vswitch_switch::router::{Peers, RouterConfig};
+use vswitch_switch::router::RouterConfig;
 use vswitch_switch::{Gateway, Identity, NetworkConfig, Settings};
 
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
@@ -68,7 +68,7 @@ impl Site {
             route("203.0.113.0/24", Leg::Uplink, None),
             route("10.1.0.0/24", Leg::Inside(self.net), None),
         ];
-        let config = RouterConfig { uplink: Some(self.uplink), peers: Peers::default(), rules, routes };
+        let config = RouterConfig { uplink: Some(self.uplink), rules, routes, ..RouterConfig::default() };
         self.lab.datapath.set_router(Some(config)).unwrap();
     }
 

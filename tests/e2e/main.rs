@@ -79,6 +79,7 @@ mod statistics;
 mod storm;
 mod terminals;
 mod traffic;
+mod uplinks;
 mod usage;
 mod user_ids;
 mod userns;

@@ -62,6 +62,7 @@ fn removals() {
         vs.refuses("network rm bridge", "bridge is a pre-defined network and cannot be removed");
         vs.refuses("network rm host", "pre-defined network");
         vs.refuses("network rm nowhere", "network nowhere not found");
+        vs.refuses("network create x --opt uplink=wan2", "this vswitchd has none; start it with --uplink packet:IFACE");
         vs.refuses("network connect nowhere a", "network nowhere not found");
         vs.refuses("network connect n nobody", "nobody");
         vs.refuses("network connect host a", "host");

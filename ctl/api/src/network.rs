@@ -142,6 +142,9 @@ pub struct Network {
     /// vswitch's own: the networks that it is joined with; absent where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peerings: Vec<NetworkPeering>,
+    /// vswitch's own: the uplink that its packets leave by now; absent where there are not several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
 }
 
 /// A network that another one is joined with.

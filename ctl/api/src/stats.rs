@@ -110,8 +110,11 @@ pub struct VtepStats {
 /// Counters of the router between the networks and the uplink.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RouterStats {
-    /// The way out.
+    /// The way out; of several the first.
     pub uplink: Option<UplinkStats>,
+    /// All ways out.
+    #[serde(default)]
+    pub uplinks: Vec<UplinkStats>,
     /// Flows now.
     pub flows: u64,
     /// Flows made.
@@ -240,13 +243,25 @@ pub struct DatagramsStats {
 /// The uplink's interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UplinkStats {
-    /// Its name.
+    /// What networks call it.
+    #[serde(default)]
+    pub name: String,
+    /// The interface's name.
     pub interface: String,
     /// Whether it is there and can carry packets.
     pub up: bool,
     /// Whether it is there, and switched off or without a carrier.
     #[serde(default)]
     pub down: bool,
+    /// Whether a next router of it does not answer. Only known where there are several uplinks.
+    #[serde(default)]
+    pub silent: bool,
+    /// The switch's own addresses on it.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The networks that leave by it now.
+    #[serde(default)]
+    pub networks: Vec<String>,
     /// How often it vanished.
     pub lost: u64,
     /// How often it came back.

@@ -10,8 +10,11 @@ use crate::network::NetworkPeering;
 /// Everything that is connected, at one moment: every name in it refers to something that is in it, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Topology {
-    /// The way out.
+    /// The way out; of several the first.
     pub uplink: TopologyUplink,
+    /// The others, in their order.
+    #[serde(default)]
+    pub further_uplinks: Vec<TopologyUplink>,
     /// By name.
     pub networks: Vec<TopologyNetwork>,
     /// By name, those that do not run included.
@@ -46,6 +49,9 @@ pub struct LldpNeighbour {
 pub struct TopologyUplink {
     /// As it was written: `none`, or `packet:IFACE,…`.
     pub text: String,
+    /// What networks call it, where it is an interface.
+    #[serde(default)]
+    pub name: Option<String>,
     /// What is before the colon or comma.
     pub kind: String,
     /// The interface, if there is one.
@@ -65,6 +71,9 @@ pub struct TopologyNetwork {
     pub name: String,
     /// As `network ls` says it.
     pub driver: String,
+    /// The uplink that its packets leave by now, where there are several.
+    #[serde(default)]
+    pub uplink: Option<String>,
     /// Bytes of IP packet.
     pub mtu: u32,
     /// One of each address family at most.

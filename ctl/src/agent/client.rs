@@ -40,8 +40,8 @@ pub struct AgentOptions {
     pub ephemeral: bool,
     /// It removes its directory when it ends.
     pub temporary: bool,
-    /// The one interface of the host that it may open.
-    pub uplink: Option<String>,
+    /// The interfaces of the host that it may open for ways out.
+    pub uplinks: Vec<String>,
     /// What it lets be done.
     pub policy: Policy,
 }
@@ -355,7 +355,7 @@ fn spawn(state_dir: &Path, options: &AgentOptions) -> Result<Child, AgentError> 
     if options.temporary {
         command.arg("--temporary");
     }
-    if let Some(interface) = &options.uplink {
+    for interface in &options.uplinks {
         command.arg("--uplink").arg(interface);
     }
     // Its end tells an ephemeral agent that vswitchd is gone, also before they have spoken.

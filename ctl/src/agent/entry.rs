@@ -45,9 +45,9 @@ struct Args {
     /// Remove the directory in the end.
     #[arg(long)]
     temporary: bool,
-    /// The one interface of the host that may be opened.
+    /// An interface of the host that may be opened as a way out.
     #[arg(long)]
-    uplink: Option<String>,
+    uplink: Vec<String>,
     /// Start helpers for foreign user namespaces.
     #[arg(long)]
     helper_spawner: bool,
@@ -90,9 +90,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(state_dir: &Path, ephemeral: bool, uplink: Option<String>) -> Result<(), String> {
+fn run(state_dir: &Path, ephemeral: bool, uplinks: Vec<String>) -> Result<(), String> {
     match prepare(state_dir, ephemeral) {
-        Ok(prepared) => prepared.serve(uplink),
+        Ok(prepared) => prepared.serve(uplinks),
         Err(sentence) => {
             // To vswitchd, which waits for it.
             let _ = io::stdout().write_all(sentence.as_bytes());
@@ -152,7 +152,7 @@ fn prepare(state_dir: &Path, ephemeral: bool) -> Result<Prepared, String> {
 }
 
 impl Prepared {
-    fn serve(self, uplink: Option<String>) -> Result<(), String> {
+    fn serve(self, uplinks: Vec<String>) -> Result<(), String> {
         let Prepared { state_dir, listener, key, spawner, settings, rootless, survivors, _lock } = self;
         let say = |text: &str| {
             let mut stdout = io::stdout();
@@ -174,7 +174,7 @@ impl Prepared {
         let processes = Processes::new(settings);
         processes.data().finish_removals();
         let agent = Agent::new(network, processes, spawner, lost, rootless, ephemeral)
-            .with_uplink(uplink)
+            .with_uplinks(uplinks)
             .with_key(key)
             .with_orders(Orders::of(&state_dir));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

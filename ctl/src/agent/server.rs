@@ -49,7 +49,7 @@ pub(crate) struct Agent {
     /// Everything goes when the connection ends; a later vswitchd may want that, too.
     ephemeral: AtomicBool,
     /// The one interface of the host that may be opened.
-    uplink: Option<String>,
+    uplinks: Vec<String>,
     /// To the vswitchd that is connected now.
     connection: Mutex<Option<Arc<Channel>>>,
     /// What the vswitchd that is connected now may have done.
@@ -158,7 +158,7 @@ impl Agent {
             foreign: Foreign::new(spawner, lost),
             rootless,
             ephemeral: AtomicBool::new(ephemeral),
-            uplink: None,
+            uplinks: Vec::new(),
             key: None,
             connection: Mutex::default(),
             policy: Mutex::default(),
@@ -192,8 +192,8 @@ impl Agent {
     }
 
     /// May open this interface of the host.
-    pub(crate) fn with_uplink(mut self, interface: Option<String>) -> Agent {
-        self.uplink = interface;
+    pub(crate) fn with_uplinks(mut self, interfaces: Vec<String>) -> Agent {
+        self.uplinks = interfaces;
         self
     }
 
@@ -413,9 +413,7 @@ impl Agent {
             }
             Request::Shutdown => self.clear().await,
             Request::Hello { .. } => Err(Failure::other("the hello of this connection was said already")),
-            Request::UplinkOpen { interface } => {
-                super::uplink::open(&interface, self.uplink.as_deref(), self.rootless).await
-            }
+            Request::UplinkOpen { interface } => super::uplink::open(&interface, &self.uplinks, self.rootless).await,
             Request::HostTap { link, user } => super::host::open_tap(&link, user).await,
             Request::HostNames { lines, wanted } => {
                 self.named.store(true, Relaxed);

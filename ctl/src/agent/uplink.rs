@@ -11,9 +11,9 @@ use super::failure::netlink_io;
 use super::network::{Answer, Netlink};
 use super::protocol::{Failure, FailureKind, Reply};
 
-/// Opens `interface`, if it is the one that is `allowed`, and switches it on.
-pub(crate) async fn open(interface: &str, allowed: Option<&str>, rootless: bool) -> Answer {
-    if allowed != Some(interface) {
+/// Opens `interface`, if it is one of those that are `allowed`, and switches it on.
+pub(crate) async fn open(interface: &str, allowed: &[String], rootless: bool) -> Answer {
+    if !allowed.iter().any(|one| one == interface) {
         return Err(Failure::new(
             FailureKind::NotPermitted,
             format!(

@@ -18,7 +18,7 @@ pub(super) struct File {
     pub(super) socket: Option<PathBuf>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) workers: Option<usize>,
-    pub(super) uplink: Option<String>,
+    pub(super) uplink: Uplinks,
     pub(super) host_loopback: Vec<String>,
     pub(super) vtep: Vec<String>,
     pub(super) ephemeral: bool,
@@ -43,6 +43,27 @@ pub(super) struct File {
     /// dockerd's settings, in the words of daemon.json.
     #[serde(skip)]
     pub(super) docker: DockerSettings,
+}
+
+/// One uplink, or a list of several.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "OneOrMore")]
+pub(super) struct Uplinks(pub(super) Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an uplink, or a list of several")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMore> for Uplinks {
+    fn from(given: OneOrMore) -> Uplinks {
+        Uplinks(match given {
+            OneOrMore::One(text) => vec![text],
+            OneOrMore::More(texts) => texts,
+        })
+    }
 }
 
 /// Reads the file.

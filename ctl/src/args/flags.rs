@@ -26,10 +26,11 @@ pub struct Args {
     pub workers: Option<usize>,
     /// Way out of the networks: sockets[,host-loopback=A][,closed=A][,outbound-address=A][,publish-source=client|gateway]
     /// [,udp-filter=address-and-port-dependent|endpoint-independent] goes over ordinary sockets of the host and needs no
-    /// privilege; packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER] is a NAT
-    /// router on an interface, where address, gateway and route may repeat; none keeps everything inside [default: sockets]
+    /// privilege; packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER][,masquerade=false][,name=NAME] is a NAT
+    /// router on an interface, where address, gateway and route may repeat; none keeps everything inside. Several
+    /// interfaces may be given: networks leave by the first that works, or by those that their option uplink names [default: sockets]
     #[arg(long, value_name = "UPLINK")]
-    pub uplink: Option<String>,
+    pub uplink: Vec<String>,
     /// Let containers reach services on the host's loopback at this address, which nobody else may have; once for IPv4
     /// (127.0.0.1) and once for IPv6 (::1). They find it as host.vswitch.internal, too [default: they do not]
     #[arg(long, value_name = "ADDR")]

@@ -38,8 +38,8 @@ impl Args {
         check("--fdb-capacity", capacity, 16..=1 << 24, "16 to 16777216")?;
         let ageing = self.fdb_ageing.or(file.fdb_ageing);
         check("--fdb-ageing", ageing, 1..=1_000_000, "1 to 1000000 seconds")?;
-        let mut uplink: Uplink =
-            self.uplink.or(file.uplink).map_or_else(|| Ok(Uplink::default()), |text| text.parse())?;
+        let uplinks = if self.uplink.is_empty() { file.uplink.0 } else { self.uplink };
+        let mut uplink = Uplink::parse_all(uplinks.iter().map(String::as_str))?;
         let loopbacks = if self.host_loopback.is_empty() { file.host_loopback } else { self.host_loopback };
         loopbacks.iter().try_for_each(|address| uplink.share_loopback(address))?;
         let vteps = vtep::parse_all(if self.vtep.is_empty() { &file.vtep } else { &self.vtep })?;

@@ -126,9 +126,16 @@ impl Controller {
     #[must_use]
     pub fn stats(&self) -> stats::Stats {
         let counted = self.inner.switch.stats();
-        let uplink = self.inner.uplink.as_ref().map(|on| (on, on.stats(&self.inner.monitor)));
+        let on = self.inner.uplink.as_ref();
+        let mut uplinks = on.map(|on| on.stats(&self.inner.monitor)).unwrap_or_default();
         let wires = self.lossy_wires();
         let state = self.state();
+        for network in state.networks.values().filter(|network| network.index.is_some()).map(|one| &one.network) {
+            if let Some(by) = on.and_then(|on| on.way(network)).and_then(|way| uplinks.get_mut(way)) {
+                by.networks.push(network.name.clone());
+            }
+        }
+        uplinks.iter_mut().for_each(|uplink| uplink.networks.sort_unstable());
         let names = port_names(&state);
         let flows_of = |one: &crate::model::Endpoint| {
             let network = state.networks.get(&one.network).and_then(|on| on.index);
@@ -184,7 +191,7 @@ impl Controller {
             vteps: self.vtep_stats(&counted.vteps),
             router: counted.router.as_ref().map(|router| {
                 let services = self.backend_stats(&state, router);
-                stats::RouterStats { services, ..super::flows::stats(router, uplink, &by_index) }
+                stats::RouterStats { services, ..super::flows::stats(router, on, uplinks, &by_index) }
             }),
         }
     }

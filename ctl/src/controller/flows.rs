@@ -62,7 +62,7 @@ impl FlowWatch {
             match self.takings.recv().await {
                 Ok(taking) => {
                     lost += taking.lost;
-                    let names = names(&self.controller.state());
+                    let names = self.controller.flow_names(&self.controller.state());
                     let matching =
                         taking.events.iter().filter(|one| self.filter.iter().any(|filter| matches(filter, &one.flow)));
                     let mut events: Vec<FlowEvent> = matching.map(|one| event(one, &names)).collect();
@@ -87,11 +87,17 @@ impl Controller {
     pub fn flows(&self, query: &FlowQuery) -> Result<Vec<Flow>, ControlError> {
         let (filters, names) = {
             let state = self.state();
-            (filters(&state, query)?, names(&state))
+            (filters(&state, query)?, self.flow_names(&state))
         };
         let mut records: Vec<FlowRecord> = filters.iter().flat_map(|filter| self.inner.switch.flows(filter)).collect();
         records.sort_by_key(|record| std::cmp::Reverse(record.age.0));
         Ok(records.iter().map(|record| flow(record, &names)).collect())
+    }
+
+    fn flow_names(&self, state: &State) -> Names {
+        let networks = state.networks.values().filter_map(|on| Some((on.index?, on.network.name.clone()))).collect();
+        let uplinks = self.inner.uplink.as_ref().map_or_else(|| vec![router::NAME.to_owned()], UplinkState::names);
+        Names { networks, uplinks }
     }
 
     /// Ends the flows that match.
@@ -210,11 +216,24 @@ fn matches(filter: &FlowFilter, record: &FlowRecord) -> bool {
         && filter.network.is_none_or(|network| record.egress.contains(&Leg::Inside(network)))
 }
 
-fn names(state: &State) -> BTreeMap<NetworkIndex, String> {
-    state.networks.values().filter_map(|on| Some((on.index?, on.network.name.clone()))).collect()
+/// What the sides of flows are called.
+struct Names {
+    networks: BTreeMap<NetworkIndex, String>,
+    uplinks: Vec<String>,
 }
 
-fn event(event: &table::FlowEvent, names: &BTreeMap<NetworkIndex, String>) -> FlowEvent {
+impl Names {
+    fn of(&self, leg: Leg) -> String {
+        let known = match leg {
+            Leg::Uplink | Leg::UplinkOf(_) => self.uplinks.first(),
+            Leg::Further(number) => self.uplinks.get(usize::from(number) + 1),
+            Leg::Inside(network) => self.networks.get(&network),
+        };
+        known.cloned().unwrap_or_default()
+    }
+}
+
+fn event(event: &table::FlowEvent, names: &Names) -> FlowEvent {
     let kind = match event.event {
         EventKind::New => FlowEventKind::New,
         EventKind::Update => FlowEventKind::Update,
@@ -223,7 +242,7 @@ fn event(event: &table::FlowEvent, names: &BTreeMap<NetworkIndex, String>) -> Fl
     FlowEvent { event: kind, lost: 0, flow: flow(&event.flow, names) }
 }
 
-fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
+fn flow(record: &FlowRecord, names: &Names) -> Flow {
     let protocol = record.original.protocol();
     let kind = record.kind.name();
     let side = |tuple: &Tuple, at: usize| FlowSide {
@@ -233,10 +252,7 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
         destination_port: protocol.has_ports().then(|| tuple.destination_port()),
         icmp_type: protocol.is_icmp().then(|| tuple.icmp_type()),
         icmp_id: protocol.is_icmp().then(|| tuple.source_port()),
-        egress: match record.egress[at] {
-            Leg::Uplink | Leg::UplinkOf(_) => router::NAME.to_owned(),
-            Leg::Inside(network) => names.get(&network).cloned().unwrap_or_default(),
-        },
+        egress: names.of(record.egress[at]),
         packets: record.traffic[at].packets,
         bytes: record.traffic[at].bytes,
     };
@@ -258,13 +274,15 @@ fn flow(record: &FlowRecord, names: &BTreeMap<NetworkIndex, String>) -> Flow {
 /// The router's counters.
 pub(super) fn stats(
     router: &RouterStats,
-    uplink: Option<(&UplinkState, stats::UplinkStats)>,
+    on: Option<&UplinkState>,
+    uplinks: Vec<stats::UplinkStats>,
     names: &BTreeMap<NetworkIndex, String>,
 ) -> stats::RouterStats {
-    let sockets = uplink.as_ref().and_then(|(on, _)| on.sockets_stats());
+    let sockets = on.and_then(UplinkState::sockets_stats);
     let flows = &router.flows;
     stats::RouterStats {
-        uplink: uplink.map(|(_, stats)| stats),
+        uplink: uplinks.first().cloned(),
+        uplinks,
         flows: flows.flows,
         created: flows.created,
         expired: flows.expired,

@@ -259,6 +259,7 @@ impl Controller {
         controller.refresh_router(&controller.state())?;
         controller.restore_flows();
         controller.warn_of_closed_ports();
+        controller.warn_of_lost_uplinks(&controller.state());
         controller.reconcile(&hello).await?;
         controller.look_at_parents().await;
         // Last of all: whatever comes in before would be a stranger's.

@@ -10,7 +10,7 @@ use vswitch_switch::l2::SnoopingConfig;
 use vswitch_switch::{Gateway, NetworkConfig};
 
 use super::desired::Changing;
-use super::state::State;
+use super::state::{NetworkState, State};
 use super::uplink::UplinkState;
 use super::{Controller, NetworkFilter, peerings, services, view};
 use crate::clock::Moment;
@@ -45,6 +45,9 @@ impl Controller {
         // What only holds settings occupies nothing.
         let off = |family: Family| if spec.settings.is_some() { Family::Off } else { family };
         let overlap = Overlap::of(&spec.options);
+        if spec.settings.is_none() {
+            self.check_uplinks(&spec.options, spec.internal)?;
+        }
         let ipv4 = self.plan_ipv4(state, off(spec.ipv4), overlap)?.map(|plan| SubnetPlan { leg: leg4, ..plan });
         let ipv6 = self.plan_ipv6(state, off(spec.ipv6), overlap)?.map(|plan| SubnetPlan { leg: leg6, ..plan });
         let driver = match (&spec.settings, &overlay) {
@@ -154,7 +157,7 @@ impl Controller {
         let state = self.state();
         let mut found: Vec<_> = state.networks.values().filter(|on| filter.matches(&state, on)).collect();
         found.sort_by(|a, b| a.network.name.cmp(&b.network.name));
-        found.into_iter().map(|on| view::network(&state, on)).collect()
+        found.into_iter().map(|on| self.shown_network(&state, on)).collect()
     }
 
     /// One network.
@@ -163,7 +166,11 @@ impl Controller {
     /// When it is unknown or ambiguous.
     pub fn inspect_network(&self, text: &str) -> Result<vswitch_api::network::Network, ControlError> {
         let state = self.state();
-        Ok(view::network(&state, state.network(text)?))
+        Ok(self.shown_network(&state, state.network(text)?))
+    }
+
+    fn shown_network(&self, state: &State, on: &NetworkState) -> vswitch_api::network::Network {
+        vswitch_api::network::Network { uplink: self.leaves_by(&on.network), ..view::network(state, on) }
     }
 
     /// The switch learns of the networks that the store knows.

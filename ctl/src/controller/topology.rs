@@ -11,24 +11,36 @@ impl Controller {
     /// Everything that is connected, at one moment. `uplink` is what vswitchd was told.
     #[must_use]
     pub fn topology(&self, uplink: &Uplink) -> Topology {
-        let text = uplink.to_string();
-        let up = self.inner.uplink.as_ref().is_none_or(|on| on.stats(&self.inner.monitor).up);
+        let on = self.inner.uplink.as_ref();
+        let up: Vec<bool> = on.iter().flat_map(|on| on.stats(&self.inner.monitor)).map(|one| one.up).collect();
         let state = self.state();
         let way_out = !matches!(uplink, Uplink::None);
-        let mut networks: Vec<_> = state.networks.values().map(|on| network(&state, on, way_out)).collect();
+        let packets = uplink.packets();
+        let shown = |one: &NetworkState| TopologyNetwork {
+            uplink: self.leaves_by(&one.network),
+            ..network(&state, one, way_out)
+        };
+        let mut networks: Vec<_> = state.networks.values().map(shown).collect();
         networks.sort_by(|a, b| a.name.cmp(&b.name));
         let mut containers: Vec<_> = state.containers.values().map(|one| view::container(&state, one)).collect();
         containers.sort_by(|a, b| a.name.cmp(&b.name));
         let mut endpoints: Vec<_> = state.endpoints.values().map(|one| view::endpoint(&state, one)).collect();
         endpoints.sort_by(|a, b| (&a.name, &a.network).cmp(&(&b.name, &b.network)));
-        let uplink = TopologyUplink {
-            kind: text.split([':', ',']).next().unwrap_or_default().to_owned(),
-            interface: uplink.packet().map(|packet| packet.interface.clone()),
-            up: way_out && up,
-            addresses: uplink.packet().into_iter().flat_map(addresses).collect(),
-            text,
+        let mut uplinks = packets.iter().enumerate().map(|(number, packet)| TopologyUplink {
+            text: packet.to_string(),
+            name: Some(packet.name.clone()),
+            kind: "packet".to_owned(),
+            interface: Some(packet.interface.clone()),
+            up: up.get(number).copied().unwrap_or(true),
+            addresses: addresses(packet).collect(),
+        });
+        let without = || {
+            let text = uplink.to_string();
+            let kind = text.split(',').next().unwrap_or_default().to_owned();
+            TopologyUplink { kind, up: way_out, text, ..TopologyUplink::default() }
         };
-        Topology { uplink, networks, containers, endpoints }
+        let first = uplinks.next().unwrap_or_else(without);
+        Topology { uplink: first, further_uplinks: uplinks.collect(), networks, containers, endpoints }
     }
 }
 
@@ -42,6 +54,7 @@ fn network(state: &State, on: &NetworkState, way_out: bool) -> TopologyNetwork {
         id: network.id.to_string(),
         name: network.name.clone(),
         driver: network.driver.word().to_owned(),
+        uplink: None,
         mtu: network.options.mtu,
         outside: way_out && gateway.is_some() && !network.internal,
         gateway_mac: gateway,

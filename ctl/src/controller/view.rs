@@ -40,6 +40,7 @@ pub(super) fn network(state: &State, on: &NetworkState) -> Network {
         options: network.raw_options.clone(),
         labels: network.labels.clone(),
         peerings: peerings::of(state, on),
+        uplink: None,
     }
 }
 

@@ -50,6 +50,9 @@ pub struct NetworkOptions {
     /// Its addresses are its own: others may have the same ones, and nothing is routed between it and them.
     #[serde(default)]
     pub overlap: bool,
+    /// The names of the uplinks that it leaves by, by the first that works; none named: any.
+    #[serde(default)]
+    pub uplinks: Vec<String>,
     /// Docker's name for the host bridge: stored and shown only, there is no host bridge.
     pub bridge_name: Option<String>,
     /// The host is on the network, with an interface of its own.
@@ -87,6 +90,7 @@ impl Default for NetworkOptions {
             mcast_snooping: false,
             mcast_querier: None,
             overlap: false,
+            uplinks: Vec::new(),
             bridge_name: None,
             host: false,
             host_names: false,
@@ -140,6 +144,7 @@ enum Key {
     HostNames,
     ProxyArp,
     Overlap,
+    Uplink,
     BridgeName,
     Vni,
     EncapChecksum,
@@ -153,7 +158,7 @@ enum Key {
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
 
-const KEYS: [(&str, Key); 30] = [
+const KEYS: [(&str, Key); 31] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),
@@ -166,6 +171,7 @@ const KEYS: [(&str, Key); 30] = [
     ("host-names", Key::HostNames),
     ("proxy-arp", Key::ProxyArp),
     ("overlap", Key::Overlap),
+    ("uplink", Key::Uplink),
     (PARENT_OPTION, Key::Parent),
     ("macvlan_mode", Key::MacvlanMode),
     ("ipvlan_mode", Key::IpvlanMode),
@@ -187,7 +193,7 @@ const KEYS: [(&str, Key); 30] = [
 ];
 
 /// How many of [`KEYS`] are told to users: the last is Docker's internal mark of its own default network.
-const TOLD_KEYS: usize = 29;
+const TOLD_KEYS: usize = 30;
 
 /// Docker's keys that a network here has no use for, and why. Compose files carry them.
 const NEEDLESS: [(&str, &str); 6] = [
@@ -298,11 +304,22 @@ impl NetworkOptions {
     }
 }
 
+/// Names of uplinks, the first choice first.
+fn parse_uplinks(name: &str, value: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = value.split(',').map(str::to_owned).collect();
+    let twice = (1..names.len()).any(|at| names[..at].contains(&names[at]));
+    if twice || !names.iter().all(|one| crate::uplink::is_name(one)) {
+        return Err(format!("failed to parse {name} value: {value} (write names of uplinks, as in {name}=wan2,wan1)"));
+    }
+    Ok(names)
+}
+
 impl Driver {
     /// Whether an option can mean anything for its networks.
     const fn knows(self, key: Key) -> bool {
         match key {
             Key::Parent => matches!(self, Driver::Bridge | Driver::Macvlan | Driver::Ipvlan),
+            Key::Uplink => matches!(self, Driver::Bridge | Driver::Overlay),
             Key::MacvlanMode => matches!(self, Driver::Macvlan),
             Key::IpvlanMode | Key::IpvlanFlag => matches!(self, Driver::Ipvlan),
             _ => true,
@@ -349,6 +366,7 @@ impl ParsedOptions {
                 options.proxied = value.split(',').map(parse).collect::<Result<_, _>>()?;
             }
             Key::Overlap => options.overlap = parse_bool(name, value)?,
+            Key::Uplink => options.uplinks = parse_uplinks(name, value)?,
             Key::Parent => {
                 let parent = Some(value.parse()?);
                 let lan = Lan { parent: None, meeting: Meeting::Learning, one_mac: false };

@@ -102,7 +102,7 @@ fn parse(text: &str, now: Moment, networks: &BTreeMap<Id, NetworkIndex>) -> Resu
     let elapsed = u32::try_from(now.seconds_since(header.saved)).unwrap_or(u32::MAX);
     let today = |index: NetworkIndex| networks.get(header.networks.get(&number(index))?).copied();
     let leg = |leg: Leg| match leg {
-        Leg::Uplink => Some(Leg::Uplink),
+        Leg::Uplink | Leg::Further(_) => Some(leg),
         Leg::Inside(index) => today(index).map(Leg::Inside),
         Leg::UplinkOf(index) => today(index).map(Leg::UplinkOf),
     };

@@ -12,4 +12,5 @@ mod sockets;
 mod spec;
 
 pub use sockets::{PingSockets, PublishSource, SocketsUplink, UdpFilter};
+pub(crate) use spec::is_name;
 pub use spec::{Addresses, PacketUplink, StaticRoute, Uplink, UplinkError};

@@ -6,7 +6,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vswitch_frame::{MacAddr, NetworkIndex};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{
-    Addresses, Inbound, NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec, Translation,
+    Addresses, FurtherUplink, Inbound, NetworkSpec, PortRange, Publish, Reach, RulesSpec, Settings, SubnetSpec,
+    Translation,
 };
 use vswitch_switch::nat::table::Leg;
 use vswitch_switch::router::{Peers, RouterConfig};
@@ -20,9 +21,41 @@ use crate::publish::Published;
 /// The uplink's name wherever networks are named. Brackets are in no network's name, so it is the uplink's alone.
 pub const NAME: &str = "(uplink)";
 
+/// What an uplink of several is called there; the first keeps the name of an only one.
+#[must_use]
+pub fn name(number: usize, uplink: &PacketUplink) -> String {
+    if number == 0 { NAME.to_owned() } else { format!("(uplink {})", uplink.name) }
+}
+
+/// What the translator calls it.
+#[must_use]
+pub fn leg(number: usize) -> Leg {
+    number.checked_sub(1).and_then(|further| u8::try_from(further).ok()).map_or(Leg::Uplink, Leg::Further)
+}
+
+/// An uplink that is a network of the switch.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// What it is like.
+    pub uplink: &'a PacketUplink,
+    /// As a network.
+    pub index: NetworkIndex,
+}
+
+/// A network that leaves by an uplink.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaving<'a> {
+    /// As a network of the switch.
+    pub index: NetworkIndex,
+    /// What it is like.
+    pub network: &'a Network,
+    /// By which one; `None`: by none.
+    pub way: Option<usize>,
+}
+
 /// The uplink as a network of the switch.
 #[must_use]
-pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
+pub fn network(number: usize, uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
     let (mut ipv4, mut ipv6, mut also) = (None, None, Vec::new());
     for family in uplink.families() {
         for &address in &family.own {
@@ -34,26 +67,34 @@ pub fn network(uplink: &PacketUplink, mtu: u32) -> NetworkConfig {
         }
     }
     let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new() });
-    NetworkConfig { gateway, mtu, ..NetworkConfig::new(NAME) }
+    NetworkConfig { gateway, mtu, ..NetworkConfig::new(name(number, uplink)) }
 }
 
-/// The whole configuration. Published ports that cannot be reached by this uplink are left out.
+/// The whole configuration. Published ports that cannot be reached by any of these uplinks are left out.
 #[must_use]
 pub fn plan<'a>(
-    uplink: &PacketUplink,
-    index: NetworkIndex,
-    inside: impl IntoIterator<Item = (NetworkIndex, &'a Network)>,
+    ways: &[Way<'_>],
+    inside: impl IntoIterator<Item = Leaving<'a>>,
     published: &[Published],
     settings: &Settings,
 ) -> RouterConfig {
-    let mut routes = uplink_routes(uplink);
+    let mut routes: Vec<Route> =
+        ways.iter().enumerate().flat_map(|(number, way)| uplink_routes(number, way.uplink)).collect();
     let mut networks = Vec::new();
-    for (index, network) in inside {
-        let translation = |plan: &SubnetPlan| match network.masquerades(plan) {
+    let external = |way: &Way<'_>| way.uplink.own().collect();
+    let further = ways.iter().skip(1).map(|way| FurtherUplink { external: external(way), networks: Vec::new() });
+    let mut further: Vec<FurtherUplink> = further.collect();
+    for Leaving { index, network, way } in inside {
+        if let Some(by) = way.and_then(|way| further.get_mut(way.checked_sub(1)?)) {
+            by.networks.push(index);
+        }
+        // Addresses of its own mean nothing to others.
+        let replaced = network.options.overlap || way.is_none_or(|way| ways[way].uplink.masquerade);
+        let translation = |plan: &SubnetPlan| match replaced && network.masquerades(plan) {
             true => Translation::Masquerade,
             false => Translation::Routed,
         };
-        let reach = if network.internal { Reach::Internal } else { Reach::Uplink };
+        let reach = if network.internal || way.is_none() { Reach::Internal } else { Reach::Uplink };
         routes.extend(network.pieces().map(|(_, net)| connected(net, Leg::Inside(index))));
         let (subnets, addresses) = (subnets(network, translation), addresses(network));
         networks.push(NetworkSpec { index, subnets, reach, addresses });
@@ -62,14 +103,16 @@ pub fn plan<'a>(
         let of = networks.iter().filter(|network| network.index == one.network && network.reach == Reach::Uplink);
         of.flat_map(|network| &network.subnets).any(|subnet| subnet.net.contains(&one.address))
     };
-    let reached = |host: IpAddr| host.is_unspecified() || uplink.own().any(|own| own == host);
+    let reached =
+        |host: IpAddr| host.is_unspecified() || ways.iter().any(|way| way.uplink.own().any(|own| own == host));
     let usable = published.iter().filter(|one| {
         reached(one.binding.host) && one.binding.host.is_ipv4() == one.address.is_ipv4() && lies_inside(one)
     });
     let publish = in_ranges(usable, &networks);
-    let external = uplink.own().collect();
-    let rules = RulesSpec { networks, external, publish, settings: settings.clone(), ..RulesSpec::default() };
-    RouterConfig { uplink: Some(index), peers: Peers::default(), rules, routes }
+    let external = ways.first().map(external).unwrap_or_default();
+    let rules = RulesSpec { networks, external, further, publish, settings: settings.clone(), ..RulesSpec::default() };
+    let mut indices = ways.iter().map(|way| way.index);
+    RouterConfig { uplink: indices.next(), further: indices.collect(), rules, routes, ..RouterConfig::default() }
 }
 
 /// The uplink of sockets as a network of the switch: the router and one station, which takes whatever is sent there.
@@ -114,7 +157,7 @@ pub fn plan_sockets<'a>(
     let inbound = Inbound::Trusted;
     let rules = RulesSpec { networks, publish, inbound, settings: settings.clone(), ..RulesSpec::default() };
     let peers = Peers { shared: (0..shards).map(shard_mac).collect(), own };
-    RouterConfig { uplink: Some(index), peers, rules, routes }
+    RouterConfig { uplink: Some(index), peers, rules, routes, ..RouterConfig::default() }
 }
 
 /// The configuration without an uplink: between networks alone.
@@ -128,12 +171,7 @@ pub fn plan_inside<'a>(inside: impl IntoIterator<Item = (NetworkIndex, &'a Netwo
         let subnets = network.subnets().map(subnet).collect();
         networks.push(NetworkSpec { index, subnets, reach: Reach::Internal, addresses: addresses(network) });
     }
-    RouterConfig {
-        uplink: None,
-        peers: Peers::default(),
-        rules: RulesSpec { networks, ..RulesSpec::default() },
-        routes,
-    }
+    RouterConfig { rules: RulesSpec { networks, ..RulesSpec::default() }, routes, ..RouterConfig::default() }
 }
 
 /// What of a network is inside.
@@ -166,19 +204,16 @@ fn addresses(network: &Network) -> Addresses {
 /// No packet is too long for sockets.
 const SOCKETS_MTU: u32 = 65_535;
 
-fn uplink_routes(uplink: &PacketUplink) -> Vec<Route> {
+fn uplink_routes(number: usize, uplink: &PacketUplink) -> Vec<Route> {
+    let leg = leg(number);
     let mut routes = Vec::new();
     for family in uplink.families() {
-        routes.push(connected(family.net, Leg::Uplink));
+        routes.push(connected(family.net, leg));
         let all = if family.net.addr().is_ipv4() { Ipv4Net::default().into() } else { Ipv6Net::default().into() };
-        routes.extend(family.gateway.map(|via| Route { destination: all, leg: Leg::Uplink, via: Some(via) }));
+        routes.extend(family.gateway.map(|via| Route { destination: all, leg, via: Some(via) }));
     }
     let further = uplink.routes.iter();
-    routes.extend(further.map(|route| Route {
-        destination: route.destination,
-        leg: Leg::Uplink,
-        via: Some(route.via),
-    }));
+    routes.extend(further.map(|route| Route { destination: route.destination, leg, via: Some(route.via) }));
     routes
 }
 
@@ -224,7 +259,7 @@ mod tests {
     use crate::uplink::Uplink;
 
     fn uplink(text: &str) -> PacketUplink {
-        text.parse::<Uplink>().unwrap().packet().unwrap().clone()
+        text.parse::<Uplink>().unwrap().packets()[0].clone()
     }
 
     fn network(subnet: &str, change: impl FnOnce(&mut Network)) -> Network {
@@ -256,6 +291,37 @@ mod tests {
         network
     }
 
+    fn leaving(index: u16, network: &Network) -> Leaving<'_> {
+        Leaving { index: NetworkIndex::new(index), network, way: Some(0) }
+    }
+
+    /// Each uplink has routes and addresses of its own, and the networks that leave by it; one that leaves by none stays inside.
+    #[test]
+    fn several_uplinks() {
+        let one = uplink("packet:a,address=10.9.0.1/24,gateway=10.9.0.2");
+        let two = uplink("packet:b,address=10.8.0.1/24,gateway=10.8.0.2,masquerade=false");
+        let ways = [(&one, 8), (&two, 9)].map(|(uplink, index)| Way { uplink, index: NetworkIndex::new(index) });
+        let networks = ["10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24"].map(|subnet| network(subnet, |_| ()));
+        let goes = [Some(0), Some(1), None];
+        let inside = networks
+            .iter()
+            .zip(1..)
+            .zip(goes)
+            .map(|((network, index), way)| Leaving { way, ..leaving(index, network) });
+        let config = plan(&ways, inside, &[], &Settings::default());
+        assert_eq!((config.uplink, config.further), (Some(NetworkIndex::new(8)), vec![NetworkIndex::new(9)]));
+        let further = FurtherUplink { external: two.own().collect(), networks: vec![NetworkIndex::new(2)] };
+        assert_eq!((&config.rules.external, &config.rules.further), (&one.own().collect(), &vec![further]));
+        let defaults = config.routes.iter().filter(|route| route.via.is_some()).map(|route| route.leg);
+        assert_eq!(defaults.collect::<Vec<_>>(), [Leg::Uplink, Leg::Further(0)]);
+        let reach: Vec<_> = config.rules.networks.iter().map(|network| network.reach).collect();
+        assert_eq!(reach, [Reach::Uplink, Reach::Uplink, Reach::Internal]);
+        let translated = config.rules.networks.iter().map(|network| network.subnets[0].translation);
+        let (masquerade, routed) = (Translation::Masquerade, Translation::Routed);
+        assert_eq!(translated.collect::<Vec<_>>(), [masquerade, routed, masquerade]);
+        vswitch_switch::nat::Rules::try_from(config.rules).unwrap();
+    }
+
     /// Subnets, reach, translation and routes follow from the networks, and the switch takes the result.
     #[test]
     fn networks_and_routes() {
@@ -263,7 +329,7 @@ mod tests {
             "packet:e,address=10.9.0.1/24,gateway=10.9.0.2,address=10.9.0.3/24,address=fd09::1/64,gateway=fd09::2,\
              route=10.77.0.0/16@10.9.0.4",
         );
-        let config = super::network(&uplink, 1500);
+        let config = super::network(0, &uplink, 1500);
         let gateway = config.gateway.unwrap();
         assert_eq!(gateway.ipv4, Some(("10.9.0.1".parse().unwrap(), 24)));
         assert_eq!(gateway.also, ["10.9.0.3".parse::<IpAddr>().unwrap()]);
@@ -271,8 +337,8 @@ mod tests {
         let internal = network("10.2.0.0/24", |network| network.internal = true);
         let routed = network("10.3.0.0/24", |network| network.options.masquerade = false);
         let inside = [&plain, &internal, &routed];
-        let inside = inside.into_iter().zip(1..).map(|(network, index)| (NetworkIndex::new(index), network));
-        let config = plan(&uplink, NetworkIndex::new(0), inside, &[], &Settings::default());
+        let inside = inside.into_iter().zip(1..).map(|(network, index)| leaving(index, network));
+        let config = plan(&[Way { uplink: &uplink, index: NetworkIndex::new(0) }], inside, &[], &Settings::default());
         let reach: Vec<_> = config.rules.networks.iter().map(|network| network.reach).collect();
         assert_eq!(reach, [Reach::Uplink, Reach::Internal, Reach::Uplink]);
         assert_eq!(config.rules.networks[2].subnets[0].translation, Translation::Routed);
@@ -310,8 +376,12 @@ mod tests {
         }
         let elsewhere = Published { address: "10.5.0.2".parse().unwrap(), ..published[0] };
         published.push(elsewhere);
-        let config =
-            plan(&uplink, NetworkIndex::new(0), [(NetworkIndex::new(1), &inside)], &published, &Settings::default());
+        let config = plan(
+            &[Way { uplink: &uplink, index: NetworkIndex::new(0) }],
+            [leaving(1, &inside)],
+            &published,
+            &Settings::default(),
+        );
         let rules: Vec<_> = config.rules.publish.iter().map(ToString::to_string).collect();
         assert_eq!(rules, ["0.0.0.0:8000-8010->10.1.0.2:80-90/tcp", "10.9.0.1:9001->10.1.0.2:80/tcp"]);
         vswitch_switch::nat::Rules::try_from(config.rules).unwrap();

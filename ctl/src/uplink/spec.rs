@@ -17,13 +17,15 @@ pub enum Uplink {
     None,
     /// Ordinary host sockets.
     Sockets(SocketsUplink),
-    /// An interface of the host that the switch has an address on.
-    Packet(Box<PacketUplink>),
+    /// Interfaces of the host that the switch has addresses on, one at least; the first is everybody's first choice.
+    Packet(Vec<PacketUplink>),
 }
 
 /// `packet:IFACE,address=…,gateway=…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketUplink {
+    /// What networks call it: the interface, if no name is given.
+    pub name: String,
     /// Name of the interface.
     pub interface: String,
     /// IPv4, if there is any.
@@ -36,6 +38,8 @@ pub struct PacketUplink {
     pub mac: Option<MacAddr>,
     /// Bytes of IP packet, if given.
     pub mtu: Option<u32>,
+    /// What leaves by it gets its address; if not, it is routed as it is.
+    pub masquerade: bool,
     /// As the user wrote it.
     text: String,
 }
@@ -104,7 +108,9 @@ pub enum UplinkError {
     #[error("--uplink names no interface that there can be ({0:?}); write {EXAMPLE}")]
     Interface(String),
     /// Not a key.
-    #[error("--uplink has no key {0}; the keys are address, gateway, mac, mtu and route, as in {EXAMPLE}")]
+    #[error(
+        "--uplink has no key {0}; the keys are address, gateway, mac, masquerade, mtu, name and route, as in {EXAMPLE}"
+    )]
     Key(String),
     /// A key without a value.
     #[error("--uplink has {0:?} where KEY=VALUE should be; write {EXAMPLE}")]
@@ -145,6 +151,27 @@ pub enum UplinkError {
     /// A route's router that is no neighbour.
     #[error("--uplink route {0} leads over {1}, which is in no subnet of the uplink; name a neighbour")]
     RouteOutside(IpNet, IpAddr),
+    /// Something beside interfaces.
+    #[error("--uplink {0} stands alone; several uplinks are interfaces, each as {EXAMPLE}")]
+    Alone(String),
+    /// More than there can be.
+    #[error("--uplink is given more than {0} times; leave some out")]
+    TooMany(usize),
+    /// A name that cannot be one.
+    #[error("--uplink name {0:?} is none; write up to 15 letters, digits, '.', '_' or '-'")]
+    Name(String),
+    /// Neither of the two.
+    #[error("--uplink masquerade {0} is not known; use true or false")]
+    Masquerade(String),
+    /// Two uplinks of one name.
+    #[error("two uplinks are called {0}; give each a name of its own")]
+    SameName(String),
+    /// Two uplinks on one interface.
+    #[error("two uplinks are on {0}; give each an interface of its own, or one of them all the addresses")]
+    SameInterface(String),
+    /// Two uplinks with one address.
+    #[error("{0} is an address of both uplinks {1} and {2}; give each addresses of its own")]
+    SameAddress(IpAddr, String, String),
     /// Of the MAC address.
     #[error("--uplink: {0}")]
     Mac(#[from] MacFault),
@@ -160,6 +187,9 @@ const EXAMPLE: &str = "packet:IFACE,address=10.9.0.1/24,gateway=10.9.0.2";
 const SOCKETS_EXAMPLE: &str = "sockets,host-loopback=10.0.2.2";
 /// What others use for that.
 const LOOPBACK_EXAMPLE: &str = "10.0.2.2";
+
+/// Most uplinks at once.
+const MOST_UPLINKS: usize = 16;
 
 /// RFC 791.
 const MIN_MTU: u32 = 68;
@@ -186,8 +216,13 @@ impl FromStr for Uplink {
         for part in parts {
             given.take(part)?;
         }
-        given.finish(interface, text).map(Box::new).map(Uplink::Packet)
+        given.finish(interface, text).map(|one| Uplink::Packet(vec![one]))
     }
+}
+
+/// What an uplink may be called.
+pub(crate) fn is_name(name: &str) -> bool {
+    is_interface(name) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// Linux takes at most 15 bytes, no slash, colon or space.
@@ -205,6 +240,8 @@ struct Given {
     routes: Vec<StaticRoute>,
     mac: Option<MacAddr>,
     mtu: Option<u32>,
+    masquerade: Option<bool>,
+    name: Option<String>,
 }
 
 impl Given {
@@ -234,6 +271,11 @@ impl Given {
                 let mtu = value.parse().ok().filter(|mtu| (MIN_MTU..=65_535).contains(mtu));
                 self.mtu = Some(mtu.ok_or_else(|| UplinkError::Mtu(owned(), MIN_MTU))?);
             }
+            "masquerade" if self.masquerade.is_some() => return Err(UplinkError::Twice("masquerade")),
+            "masquerade" => self.masquerade = Some(value.parse().map_err(|_| UplinkError::Masquerade(owned()))?),
+            "name" if self.name.is_some() => return Err(UplinkError::Twice("name")),
+            "name" if !is_name(value) => return Err(UplinkError::Name(owned())),
+            "name" => self.name = Some(owned()),
             _ => return Err(UplinkError::Key(key.to_owned())),
         }
         Ok(())
@@ -247,9 +289,10 @@ impl Given {
         if let Some(mtu) = self.mtu.filter(|&mtu| ipv6.is_some() && mtu < MIN_MTU_IPV6) {
             return Err(UplinkError::Mtu(mtu.to_string(), MIN_MTU_IPV6));
         }
-        let Given { routes, mac, mtu, .. } = self;
-        let interface = interface.to_owned();
-        let uplink = PacketUplink { interface, ipv4, ipv6, routes, mac, mtu, text: text.to_owned() };
+        let Given { routes, mac, mtu, masquerade, name, .. } = self;
+        let (interface, masquerade) = (interface.to_owned(), masquerade.unwrap_or(true));
+        let name = name.unwrap_or_else(|| interface.clone());
+        let uplink = PacketUplink { name, interface, ipv4, ipv6, routes, mac, mtu, masquerade, text: text.to_owned() };
         let is_neighbour = |via: IpAddr| uplink.families().any(|family| family.net.contains(&via));
         match uplink.routes.iter().find(|route| !is_neighbour(route.via)) {
             Some(route) => Err(UplinkError::RouteOutside(route.destination, route.via)),
@@ -339,13 +382,57 @@ impl PacketUplink {
     }
 }
 
+/// As the flag was written.
+impl fmt::Display for PacketUplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Uplink {
-    /// The interface and all that is on it, if there is any.
+    /// What all flags together say.
+    ///
+    /// # Errors
+    /// What is wrong with one, or that they do not go together.
+    pub fn parse_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Uplink, UplinkError> {
+        let given = texts.into_iter().map(str::parse).collect::<Result<Vec<Uplink>, _>>()?;
+        let alone = |one: &&Uplink| !matches!(one, Uplink::Packet(_));
+        if let Some(one) = given.iter().find(alone).filter(|_| given.len() > 1) {
+            return Err(UplinkError::Alone(one.to_string()));
+        }
+        let mut packets: Vec<PacketUplink> = Vec::new();
+        for one in given {
+            let Uplink::Packet(of_one) = one else { return Ok(one) };
+            packets.extend(of_one);
+        }
+        if packets.is_empty() {
+            return Ok(Uplink::default());
+        }
+        if packets.len() > MOST_UPLINKS {
+            return Err(UplinkError::TooMany(MOST_UPLINKS));
+        }
+        for (number, one) in packets.iter().enumerate() {
+            for other in &packets[..number] {
+                if other.interface == one.interface {
+                    return Err(UplinkError::SameInterface(one.interface.clone()));
+                }
+                if other.name == one.name {
+                    return Err(UplinkError::SameName(one.name.clone()));
+                }
+                if let Some(shared) = one.own().find(|own| other.own().any(|address| address == *own)) {
+                    return Err(UplinkError::SameAddress(shared, other.interface.clone(), one.interface.clone()));
+                }
+            }
+        }
+        Ok(Uplink::Packet(packets))
+    }
+
+    /// The interfaces and all that is on them, if there are any.
     #[must_use]
-    pub const fn packet(&self) -> Option<&PacketUplink> {
+    pub fn packets(&self) -> &[PacketUplink] {
         match self {
-            Uplink::None | Uplink::Sockets(_) => None,
-            Uplink::Packet(packet) => Some(packet),
+            Uplink::None | Uplink::Sockets(_) => &[],
+            Uplink::Packet(packets) => packets,
         }
     }
 
@@ -373,7 +460,10 @@ impl fmt::Display for Uplink {
         match self {
             Uplink::None => f.write_str("none"),
             Uplink::Sockets(sockets) => sockets.fmt(f),
-            Uplink::Packet(packet) => f.write_str(&packet.text),
+            Uplink::Packet(packets) => {
+                let texts: Vec<&str> = packets.iter().map(|packet| packet.text.as_str()).collect();
+                f.write_str(&texts.join(" "))
+            }
         }
     }
 }
@@ -383,7 +473,7 @@ mod tests {
     use super::*;
 
     fn packet(text: &str) -> PacketUplink {
-        text.parse::<Uplink>().unwrap().packet().unwrap().clone()
+        text.parse::<Uplink>().unwrap().packets()[0].clone()
     }
 
     /// One address and one gateway of each family, further addresses, routes, MAC and MTU all arrive where they belong.
@@ -409,6 +499,35 @@ mod tests {
         let mac = packet("packet:eth1,address=10.9.0.1/24").mac();
         assert!(mac.is_station() && mac == packet("packet:x,address=10.9.0.1/16").mac());
         assert_ne!(mac, packet("packet:eth1,address=10.9.0.2/24").mac());
+    }
+
+    /// Several uplinks are interfaces, each with addresses of its own.
+    #[test]
+    fn several() {
+        let (one, two) = ("packet:a,address=10.9.0.1/24", "packet:b,address=10.8.0.1/24,name=wan2,masquerade=false");
+        let both = Uplink::parse_all([one, two]).unwrap();
+        let said = both.packets().iter().map(|packet| (packet.name.as_str(), packet.masquerade));
+        assert_eq!(said.collect::<Vec<_>>(), [("a", true), ("wan2", false)]);
+        let interfaces: Vec<_> = both.packets().iter().map(|packet| packet.interface.as_str()).collect();
+        assert_eq!((interfaces, both.to_string()), (vec!["a", "b"], format!("{one} {two}")));
+        assert_eq!(Uplink::parse_all([]).unwrap(), Uplink::default());
+        let many: Vec<String> = (1..18).map(|n| format!("packet:e{n},address=10.{n}.0.1/24")).collect();
+        for (texts, says) in [
+            (vec![one, "sockets"], "sockets stands alone"),
+            (vec!["none", one], "none stands alone"),
+            (vec!["none", "none"], "none stands alone"),
+            (vec![one, "packet:a,address=10.8.0.1/24"], "two uplinks are on a"),
+            (vec![one, "packet:b,address=10.9.0.1/16"], "10.9.0.1 is an address of both uplinks a and b"),
+            (vec![one, "packet:b,address=10.8.0.1/24,name=a"], "two uplinks are called a"),
+            (vec![one, "packet:b,address=10.8.0.1/24,name=a b"], "letters, digits"),
+            (vec![one, "packet:b,address=10.8.0.1/24,name=x,name=y"], "names name twice"),
+            (vec![one, "packet:b,address=10.8.0.1/24,masquerade=perhaps"], "use true or false"),
+            (vec![one, "packet:b"], "has no address"),
+            (many.iter().map(String::as_str).collect(), "more than 16 times"),
+        ] {
+            let error = Uplink::parse_all(texts.iter().copied()).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains('\n'), "{texts:?}: {error}");
+        }
     }
 
     /// Each kind of bad input is refused with one sentence that says what to do.

@@ -151,7 +151,7 @@ pub(crate) async fn connect(
         state_dir: state_dir.to_owned(),
         temporary: false,
         ephemeral,
-        uplink: None,
+        uplinks: Vec::new(),
         policy: Policy::default(),
     })
     .await

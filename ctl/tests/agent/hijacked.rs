@@ -75,7 +75,8 @@ async fn orders_of_its_own() {
     let state = agent.directory.path().to_owned();
     let socket = state.join("v.sock");
     let policy = Policy { ordered: true, sockets: vec![socket.clone()], ..Policy::default() };
-    let options = AgentOptions { state_dir: state.clone(), ephemeral: false, temporary: false, uplink: None, policy };
+    let options =
+        AgentOptions { state_dir: state.clone(), ephemeral: false, temporary: false, uplinks: Vec::new(), policy };
     let (client, hello, events) = AgentClient::start(&options).await.unwrap();
     let agent = Agent { client, hello, events, ..agent };
     agent.sandbox("s1").await;

@@ -229,8 +229,8 @@ const ROUTE: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMa
     eth0\t000012AC\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
 
 async fn open_uplink(agent: &AgentClient, text: &str) -> OpenUplink {
-    let uplink = text.parse::<Uplink>().unwrap().packet().unwrap().clone();
+    let uplink = text.parse::<Uplink>().unwrap().packets()[0].clone();
     let interface = Interface::open(agent, &uplink).await.unwrap();
     let settings = vswitch_switch::nat::rules::Settings::default();
-    OpenUplink::Packet(OpenPacket { uplink, settings, interface })
+    OpenUplink::Packet(vec![OpenPacket { uplink, settings, interface }])
 }

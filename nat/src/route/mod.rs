@@ -19,7 +19,7 @@ pub use check::{Interface, RouteDrop, Sources, check};
 pub use hop::{Fit, decrement_hops, fit, fragment};
 pub use icmp_error::{IcmpError, Sender, may_be_answered};
 pub use limiter::ErrorLimiter;
-pub use neighbour::{Actions, NeighbourEntry, NeighbourLimits, NeighbourState, Neighbours, News, Resolution};
+pub use neighbour::{Actions, NeighbourEntry, NeighbourLimits, NeighbourState, Neighbours, News, Probed, Resolution};
 pub use neighbour_frame::{Announcement, Solicitation, heard};
 pub use table::{Hop, Route, RouteTable};
 pub use tcp_reply::{Reset, clamp_mss, refuse_connection};

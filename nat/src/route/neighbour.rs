@@ -78,6 +78,18 @@ pub enum Resolution<P> {
     Refused(P),
 }
 
+/// What [`Neighbours::probe`] knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probed {
+    /// It has answered, and has not left questions unanswered too often since.
+    Answers,
+    /// It is being asked for the first time.
+    Asked,
+    /// It does not answer, and is asked again.
+    Silent,
+}
+
 /// How a neighbour's address was heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
@@ -112,6 +124,8 @@ pub struct Neighbours<P> {
     entries: BTreeMap<IpAddr, Entry<P>>,
     deadlines: BTreeSet<(Timestamp, IpAddr)>,
     unresolved: usize,
+    /// What is known of those that are probed, which outlives their entries: packets for one that is silent make it another.
+    watched: BTreeMap<IpAddr, Probed>,
     limits: NeighbourLimits,
 }
 
@@ -119,7 +133,13 @@ impl<P> Neighbours<P> {
     /// An empty cache.
     #[must_use]
     pub const fn new(limits: NeighbourLimits) -> Self {
-        Neighbours { entries: BTreeMap::new(), deadlines: BTreeSet::new(), unresolved: 0, limits }
+        Neighbours {
+            entries: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            unresolved: 0,
+            watched: BTreeMap::new(),
+            limits,
+        }
     }
 
     /// The MAC address of `address` if it is known, and whether to ask whether it is still there, by a solicitation to that
@@ -159,6 +179,26 @@ impl<P> Neighbours<P> {
         Resolution::Queued { ask: true, dropped: None }
     }
 
+    /// Asks a neighbour whether it is there, in addition to what packets for it bring about, and says what is known so far. To be
+    /// called again and again: the questions go out with [`Neighbours::handle_timeout`].
+    pub fn probe(&mut self, address: IpAddr, now: Timestamp) -> Probed {
+        let known = self.entries.get(&address).is_some_and(|entry| entry.mac.is_some());
+        if let Some(entry) = self.entries.get_mut(&address) {
+            entry.used = now;
+            if matches!(entry.state, NeighbourState::Reachable | NeighbourState::Stale) {
+                (entry.state, entry.asked) = (NeighbourState::Probe, 0);
+                self.set_deadline(address, Some(now));
+            }
+        } else if self.make_room() {
+            let state = NeighbourState::Incomplete;
+            let entry = Entry { state, mac: None, asked: 0, deadline: None, used: now, queue: Vec::new() };
+            self.entries.insert(address, entry);
+            self.unresolved += 1;
+            self.set_deadline(address, Some(now));
+        }
+        *self.watched.entry(address).or_insert(if known { Probed::Answers } else { Probed::Asked })
+    }
+
     /// Takes note of a neighbour's MAC address and returns the packets that waited for it, oldest first. Only an answer to
     /// a question, or what concerns an entry that exists, is taken note of: nobody fills the cache by announcing.
     pub fn learn(&mut self, address: IpAddr, mac: MacAddr, news: News, now: Timestamp) -> Vec<P> {
@@ -166,6 +206,9 @@ impl<P> Neighbours<P> {
             return Vec::new();
         }
         let Some(entry) = self.entries.get_mut(&address) else { return Vec::new() };
+        if let Some(probed) = self.watched.get_mut(&address).filter(|_| news == News::Answer) {
+            *probed = Probed::Answers;
+        }
         let was_unresolved = entry.mac.is_none();
         let is_same = entry.mac == Some(mac);
         if news == News::Hint && is_same {
@@ -213,6 +256,9 @@ impl<P> Neighbours<P> {
                     self.set_deadline(address, Some(now + ASK_INTERVAL));
                 }
                 NeighbourState::Incomplete | NeighbourState::Probe => {
+                    if let Some(probed) = self.watched.get_mut(&address) {
+                        *probed = Probed::Silent;
+                    }
                     if let Some(entry) = self.remove(address) {
                         actions.given_up.push((address, entry.queue));
                     }

@@ -9,6 +9,7 @@ mod service;
 mod settings;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -33,7 +34,7 @@ pub use traffic::{InvalidTraffic, Traffic};
 use vswitch_frame::NetworkIndex;
 
 use crate::NatDrop;
-use crate::table::{Direction, Flow, FlowKind, Leg, Table, Timeouts};
+use crate::table::{Direction, Flow, FlowKind, FlowRecord, Leg, Table, Timeouts};
 use crate::tuple::{Tuple, Zone, is_mapped, mapped};
 
 /// What control asks for. [`Rules`] is made of it by `TryFrom`, which is where it is checked.
@@ -45,6 +46,8 @@ pub struct RulesSpec {
     /// The addresses on the uplink that masqueraded flows leave from and published ports are reached at. With several
     /// of a family, each endpoint always leaves from the same one (RFC 4787 REQ-2, "paired").
     pub external: Vec<IpAddr>,
+    /// The uplinks beside that one, by the numbers of [`Leg::Further`].
+    pub further: Vec<FurtherUplink>,
     /// The published ports.
     pub publish: Vec<Publish>,
     /// The networks that reach each other.
@@ -57,6 +60,16 @@ pub struct RulesSpec {
     pub inbound: Inbound,
     /// How translation and tracking behave.
     pub settings: Settings,
+}
+
+/// An uplink beside the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherUplink {
+    /// The addresses on it, as [`RulesSpec::external`].
+    pub external: Vec<IpAddr>,
+    /// The networks that leave by it now. Those that no uplink names leave by the first.
+    pub networks: Vec<NetworkIndex>,
 }
 
 /// What may come in from the uplink without having been asked for.
@@ -75,8 +88,9 @@ pub enum Inbound {
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     places: Places,
-    external_v4: Vec<IpAddr>,
-    external_v6: Vec<IpAddr>,
+    external: External,
+    /// Of the further uplinks.
+    further: Vec<External>,
     /// Gateways and addresses of services with their zones, and external addresses in the shared one, sorted.
     own: Vec<(Zone, Ipv6Addr)>,
     publishes: Publishes,
@@ -88,6 +102,24 @@ pub struct Rules {
     settings: Settings,
     /// Of flows by an uplink that is trusted.
     trusted: Timeouts,
+}
+
+/// The addresses of an uplink, by family.
+#[derive(Debug, Clone, Default)]
+struct External {
+    v4: Vec<IpAddr>,
+    v6: Vec<IpAddr>,
+}
+
+impl External {
+    fn new(addresses: &[IpAddr]) -> External {
+        let (v4, v6) = addresses.iter().partition(|address| address.is_ipv4());
+        External { v4, v6 }
+    }
+
+    fn family(&self, of: IpAddr) -> &[IpAddr] {
+        if of.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
 }
 
 /// Which version of what may pass, peerings and policies, these rules are. A flow remembers by which it was judged ([`Flow::mark`]), so that it
@@ -117,6 +149,9 @@ pub enum RulesError {
     /// An external address that no host can have.
     #[error("{0} cannot be an external address; use a unicast address of the uplink")]
     External(IpAddr),
+    /// An address that two uplinks have.
+    #[error("{0} is an external address of two uplinks; give each addresses of its own")]
+    ExternalTwice(IpAddr),
     /// An external address is also inside.
     #[error("external address {0} lies in the inside subnet {1}; use an address of the uplink")]
     ExternalInside(IpAddr, IpNet),
@@ -150,7 +185,7 @@ impl TryFrom<RulesSpec> for Rules {
     type Error = RulesError;
 
     fn try_from(spec: RulesSpec) -> Result<Rules, RulesError> {
-        let places = Places::new(&spec.networks)?;
+        let places = Places::new(&spec.networks, &spec.further)?;
         let mut own: Vec<_> = places.gateways().map(|(zone, address)| (zone, mapped(address))).collect();
         let networks_of_their_own = spec.networks.iter().filter(|network| network.addresses == Addresses::Own);
         let mut routed = networks_of_their_own.flat_map(|network| &network.subnets).filter(|subnet| {
@@ -160,7 +195,8 @@ impl TryFrom<RulesSpec> for Rules {
         if let Some(subnet) = routed.next() {
             return Err(RulesError::OwnRouted(subnet.net));
         }
-        for &address in &spec.external {
+        let further = spec.further.iter().flat_map(|uplink| &uplink.external);
+        for &address in spec.external.iter().chain(further) {
             let mapped_v4 = matches!(address, IpAddr::V6(address) if is_mapped(address));
             if address.is_unspecified() || address.is_multicast() || address.is_loopback() || mapped_v4 {
                 return Err(RulesError::External(address));
@@ -169,6 +205,14 @@ impl TryFrom<RulesSpec> for Rules {
                 return Err(RulesError::ExternalInside(address, place.net));
             }
             own.push((Zone::Shared, mapped(address)));
+        }
+        let lists = std::iter::once(&spec.external).chain(spec.further.iter().map(|uplink| &uplink.external));
+        let mut seen = BTreeMap::new();
+        for (uplink, &address) in lists.enumerate().flat_map(|(uplink, list)| list.iter().map(move |one| (uplink, one)))
+        {
+            if seen.insert(address, uplink).is_some_and(|other| other != uplink) {
+                return Err(RulesError::ExternalTwice(address));
+            }
         }
         let services = Services::new(spec.services, &places);
         own.extend(services.addresses().map(|(zone, address)| (zone, mapped(address))));
@@ -189,13 +233,14 @@ impl TryFrom<RulesSpec> for Rules {
         let policies = Policies::new(spec.policies);
         let version = u32::from(!peerings.is_empty() || !policies.is_empty());
         let access = Access { current: version, newest: version };
-        let (external_v4, external_v6) = spec.external.iter().partition(|address| address.is_ipv4());
+        let external = External::new(&spec.external);
+        let further = spec.further.iter().map(|uplink| External::new(&uplink.external)).collect();
         let (inbound, settings) = (spec.inbound, spec.settings);
         let trusted = settings.timeouts.behind_which_connections_end();
         Ok(Rules {
             places,
-            external_v4,
-            external_v6,
+            external,
+            further,
             own,
             publishes,
             peerings,
@@ -347,17 +392,17 @@ impl Rules {
     #[must_use]
     pub fn zone(&self, leg: Leg) -> Zone {
         match leg {
-            Leg::Uplink => Zone::Shared,
+            Leg::Uplink | Leg::Further(_) => Zone::Shared,
             Leg::Inside(network) | Leg::UplinkOf(network) => self.places.zone_of(network),
         }
     }
 
-    /// The uplink as a network meets it: where those behind it can tell networks apart, its own if its addresses are.
+    /// The uplink as those of a place meet it: where those behind it can tell networks apart, its own if its addresses are.
     #[must_use]
-    pub(crate) fn uplink_of(&self, network: NetworkIndex) -> Leg {
-        match self.places.zone_of(network) {
+    pub(crate) fn uplink_of(&self, place: &Place) -> Leg {
+        match self.places.zone_of(place.network) {
             Zone::Own(network) if self.inbound == Inbound::Trusted => Leg::UplinkOf(network),
-            _ => Leg::Uplink,
+            _ => place.uplink,
         }
     }
 
@@ -379,13 +424,38 @@ impl Rules {
     }
 
     fn is_external(&self, address: IpAddr) -> bool {
-        self.external_v4.contains(&address) || self.external_v6.contains(&address)
+        std::iter::once(&self.external).chain(&self.further).any(|uplink| uplink.family(address).contains(&address))
     }
 
-    /// The external address that flows of `endpoint` leave from.
+    /// Whether an address of the switch's own is that of another uplink than this one: its packets came a way that answers would
+    /// not go.
+    pub(crate) fn is_of_another(&self, uplink: Leg, address: IpAddr) -> bool {
+        !self.further.is_empty()
+            && !self.external_of(uplink).family(address).contains(&address)
+            && self.is_external(address)
+    }
+
+    /// Whether the uplinks of a flow of a former run are there, and are no others by now.
+    pub(crate) fn has_uplinks_of(&self, record: &FlowRecord) -> bool {
+        let [egress, ingress] = record.egress;
+        [(egress, record.reply), (ingress, record.original)].into_iter().all(|(leg, arriving)| match leg {
+            Leg::Further(number) if usize::from(number) >= self.further.len() => false,
+            Leg::Uplink | Leg::Further(_) => !self.is_of_another(leg, arriving.destination()),
+            Leg::UplinkOf(_) | Leg::Inside(_) => true,
+        })
+    }
+
+    fn external_of(&self, uplink: Leg) -> &External {
+        match uplink {
+            Leg::Further(number) => self.further.get(usize::from(number)).unwrap_or(&self.external),
+            Leg::Uplink | Leg::UplinkOf(_) | Leg::Inside(_) => &self.external,
+        }
+    }
+
+    /// The external address that flows of `endpoint` leave from by an uplink.
     #[must_use]
-    pub fn external_for(&self, endpoint: IpAddr) -> Option<IpAddr> {
-        let pool = if endpoint.is_ipv4() { &self.external_v4 } else { &self.external_v6 };
+    pub fn external_for(&self, uplink: Leg, endpoint: IpAddr) -> Option<IpAddr> {
+        let pool = self.external_of(uplink).family(endpoint);
         // Neighbouring addresses take turns: this spreads a subnet evenly, and each endpoint stays with its own.
         let last = mapped(endpoint).octets()[15];
         pool.get(usize::from(last).checked_rem(pool.len())?).copied()

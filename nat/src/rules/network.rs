@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use vswitch_frame::NetworkIndex;
 
-use super::RulesError;
+use super::{FurtherUplink, RulesError};
+use crate::table::Leg;
 use crate::tuple::{Zone, mapped};
 
 /// Whether a network has a way out.
@@ -82,6 +83,8 @@ pub(crate) struct Place {
     pub(crate) gateway: Option<IpAddr>,
     pub(crate) translation: Translation,
     pub(crate) reach: Reach,
+    /// By which it is left.
+    pub(crate) uplink: Leg,
 }
 
 /// All subnets: those that share one zone, and of each network that has one of its own. Sorted, and disjoint within a zone.
@@ -93,10 +96,10 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(networks: &[NetworkSpec]) -> Result<Places, RulesError> {
+    pub(super) fn new(networks: &[NetworkSpec], further: &[FurtherUplink]) -> Result<Places, RulesError> {
         let mut places = Places::default();
         for network in networks {
-            let of_network = places_of(network)?;
+            let of_network = places_of(network, uplink_of(network.index, further))?;
             match network.addresses {
                 Addresses::Shared => places.shared.extend(of_network),
                 Addresses::Own => {
@@ -140,7 +143,12 @@ impl Places {
     }
 }
 
-fn places_of(network: &NetworkSpec) -> Result<Vec<Place>, RulesError> {
+fn uplink_of(network: NetworkIndex, further: &[FurtherUplink]) -> Leg {
+    let by = further.iter().position(|uplink| uplink.networks.contains(&network));
+    by.and_then(|number| u8::try_from(number).ok()).map_or(Leg::Uplink, Leg::Further)
+}
+
+fn places_of(network: &NetworkSpec, uplink: Leg) -> Result<Vec<Place>, RulesError> {
     let place = |subnet: &SubnetSpec| {
         let is_inside = |gateway: &IpAddr| network.subnets.iter().any(|piece| piece.net.contains(gateway));
         if let Some(gateway) = subnet.gateway.filter(|gateway| !is_inside(gateway)) {
@@ -154,6 +162,7 @@ fn places_of(network: &NetworkSpec) -> Result<Vec<Place>, RulesError> {
             gateway: subnet.gateway,
             translation: subnet.translation,
             reach: network.reach,
+            uplink,
         })
     };
     network.subnets.iter().map(place).collect()

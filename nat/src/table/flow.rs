@@ -48,8 +48,10 @@ impl Direction {
 pub enum Leg {
     /// The gateway leg of a network.
     Inside(NetworkIndex),
-    /// The uplink.
+    /// The uplink; of several the first.
     Uplink,
+    /// A further uplink, numbered from 0.
+    Further(u8),
     /// A network's own part of the uplink: by it comes and goes what is that network's alone.
     UplinkOf(NetworkIndex),
 }
@@ -59,7 +61,7 @@ impl Leg {
     #[inline]
     #[must_use]
     pub const fn is_uplink(self) -> bool {
-        matches!(self, Leg::Uplink | Leg::UplinkOf(_))
+        matches!(self, Leg::Uplink | Leg::Further(_) | Leg::UplinkOf(_))
     }
 }
 

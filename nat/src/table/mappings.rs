@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 
 use super::flow::Flow;
 use crate::rules::{Filtering, Mapping, Target};
-use crate::tuple::{Protocol, Tuple, Zone};
+use crate::tuple::{Protocol, Tuple, Zone, mapped};
 
 /// A transport address of one protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,9 +26,15 @@ struct Key {
     port: u16,
 }
 
+/// A source, and the external address that it leaves from: by each uplink it has a port of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Mapped {
+    inside: Key,
+    external: Ipv6Addr,
+}
+
 #[derive(Debug)]
 struct Inside {
-    external: Ipv6Addr,
     port: u16,
     flows: u32,
 }
@@ -43,7 +49,7 @@ struct Owner {
 
 #[derive(Debug)]
 pub(crate) struct Mappings {
-    inside: Box<[Mutex<HashMap<Key, Inside, FixedState>>]>,
+    inside: Box<[Mutex<HashMap<Mapped, Inside, FixedState>>]>,
     outside: Box<[Mutex<HashMap<Key, Owner, FixedState>>]>,
     state: FixedState,
 }
@@ -58,11 +64,11 @@ impl Mappings {
         }
     }
 
-    /// The external address and port that the source of `original` has already.
-    pub(crate) fn of(&self, original: &Tuple) -> Option<(IpAddr, u16)> {
-        let key = inside_key(original);
+    /// The port of `external` that the source of `original` has already.
+    pub(crate) fn of(&self, original: &Tuple, external: IpAddr) -> Option<u16> {
+        let key = Mapped { inside: inside_key(original), external: mapped(external) };
         let shard = self.shard(&self.inside, &key);
-        shard.get(&key).map(|mapping| (mapping.external.to_canonical(), mapping.port))
+        shard.get(&key).map(|mapping| mapping.port)
     }
 
     /// Notes one flow more of the source of `original`, whose answers come as `reply`. Returns whether a reference is
@@ -73,7 +79,8 @@ impl Mappings {
             return Some(mapping == Mapping::PortPreserving && !port_kept && self.remember(original, reply));
         };
         let (key, external) = (inside_key(original), outside_key(reply));
-        let mut inside = self.shard(&self.inside, &key);
+        let source = Mapped { inside: key, external: external.address };
+        let mut inside = self.shard(&self.inside, &source);
         let mut outside = self.shard(&self.outside, &external);
         let owner = match outside.entry(external) {
             Entry::Occupied(entry) => {
@@ -84,7 +91,7 @@ impl Mappings {
                 owner
             }
             Entry::Vacant(entry) => {
-                if inside.contains_key(&key) {
+                if inside.contains_key(&source) {
                     // The source has another port already, given to a packet that was faster.
                     return None;
                 }
@@ -98,17 +105,18 @@ impl Mappings {
                 None => owner.remotes.push((remote, 1)),
             }
         }
-        let entry = inside.entry(key).or_insert(Inside { external: external.address, port: external.port, flows: 0 });
+        let entry = inside.entry(source).or_insert(Inside { port: external.port, flows: 0 });
         entry.flows += 1;
         Some(true)
     }
 
     /// Notes that the source of `original` has the port to which `reply` goes; false if it has another one.
     pub(super) fn remember(&self, original: &Tuple, reply: &Tuple) -> bool {
-        let (key, Key { address: external, port, .. }) = (inside_key(original), outside_key(reply));
+        let Key { address: external, port, .. } = outside_key(reply);
+        let key = Mapped { inside: inside_key(original), external };
         let mut shard = self.shard(&self.inside, &key);
-        let mapping = shard.entry(key).or_insert(Inside { external, port, flows: 0 });
-        let same = (mapping.external, mapping.port) == (external, port);
+        let mapping = shard.entry(key).or_insert(Inside { port, flows: 0 });
+        let same = mapping.port == port;
         mapping.flows += u32::from(same);
         same
     }
@@ -121,8 +129,9 @@ impl Mappings {
     /// One flow less of the source of `original`, whose answers came as `reply`.
     pub(crate) fn forget(&self, original: &Tuple, reply: &Tuple) {
         let (key, external) = (inside_key(original), outside_key(reply));
-        let mut inside = self.shard(&self.inside, &key);
-        let Entry::Occupied(mut entry) = inside.entry(key) else { return };
+        let source = Mapped { inside: key, external: external.address };
+        let mut inside = self.shard(&self.inside, &source);
+        let Entry::Occupied(mut entry) = inside.entry(source) else { return };
         entry.get_mut().flows -= 1;
         let last = entry.get().flows == 0;
         if last {
@@ -161,7 +170,7 @@ impl Mappings {
         (filtering == Filtering::EndpointIndependent || known()).then_some(target)
     }
 
-    fn shard<'m, T>(&self, shards: &'m [Mutex<T>], key: &Key) -> MutexGuard<'m, T> {
+    fn shard<'m, T>(&self, shards: &'m [Mutex<T>], key: &impl Hash) -> MutexGuard<'m, T> {
         let hash = self.state.hash_one(key).to_le_bytes();
         shards[usize::from(hash[7]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }

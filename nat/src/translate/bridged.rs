@@ -4,7 +4,7 @@
 use rand::RngCore;
 use vswitch_frame::{Fragment, L3, Packet};
 
-use super::{Context, Nat, PlannedFlow};
+use super::{Context, Nat, NewSource, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
 use crate::rules::{End, Ports};
@@ -79,7 +79,8 @@ impl Nat {
             check(context, &tuple.inverted(), Ports::Known)?;
         }
         let egress = [context.ingress; 2];
-        let opening = PlannedFlow { tuple, segment, kind: FlowKind::Bridged, egress, target: None, source: None };
+        let opening =
+            PlannedFlow { tuple, segment, kind: FlowKind::Bridged, egress, target: None, source: NewSource::Kept };
         match self.create(context, &opening, rng) {
             Ok((flow, direction)) => {
                 flow.set_mark(context.rules.mark());

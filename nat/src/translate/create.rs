@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::RngCore;
 
 use super::ports::{Pool, is_mappable};
-use super::{Context, Nat, PlannedFlow};
+use super::{Context, Nat, NewSource, PlannedFlow};
 use crate::NatDrop;
 use crate::rules::Mapping;
 use crate::table::tcp::Segment;
@@ -50,7 +50,7 @@ impl Nat {
         if let Some(found) = self.table.find(&opening.tuple, context.now) {
             return Ok(found);
         }
-        match self.table.mappings.of(&opening.tuple) {
+        match opening.source.address().and_then(|source| self.table.mappings.of(&opening.tuple, source)) {
             Some(_) => self.create_once(context, opening, rng),
             None => result,
         }
@@ -68,12 +68,12 @@ impl Nat {
         }
         let (tuple, settings) = (opening.tuple, context.rules.settings());
         let towards = opening.target.map_or(tuple, |to| tuple.with_destination(to.address, to.port));
-        let is_external = |source| context.rules.external_for(tuple.source()) == Some(source);
-        let external = opening.kind == FlowKind::Masquerade || opening.source.is_some_and(is_external);
+        let external = matches!(opening.source, NewSource::External(_));
         let mapping = (external && is_mappable(tuple.protocol())).then_some(settings.mapping);
         let attempt = Attempt { context, opening, towards, mapping };
 
-        let source = opening.source.unwrap_or(tuple.source());
+        let replaced = opening.source.address();
+        let source = replaced.unwrap_or(tuple.source());
         let mut over = None;
         let mut attempt_with = |port| match self.attempt(&attempt, source, port) {
             Tried::Done(flow, direction) => Some(Ok((flow, direction))),
@@ -86,8 +86,8 @@ impl Nat {
             }
         };
 
-        let known = mapping.and_then(|_| self.table.mappings.of(&tuple)).filter(|(address, _)| *address == source);
-        if let Some((_, port)) = known
+        let known = mapping.and_then(|_| self.table.mappings.of(&tuple, source));
+        if let Some(port) = known
             && mapping != Some(Mapping::Random)
             && let Some(done) = attempt_with(port)
         {
@@ -96,14 +96,13 @@ impl Nat {
         if matches!(mapping, Some(Mapping::EndpointIndependent(_))) && known.is_some() {
             return Err(NatDrop::NoPort);
         }
-        let keep =
-            mapping != Some(Mapping::Random) && (opening.source.is_none() || Pool::allows(&tuple, settings.ports));
+        let keep = mapping != Some(Mapping::Random) && (replaced.is_none() || Pool::allows(&tuple, settings.ports));
         if keep && let Some(done) = attempt_with(tuple.source_port()) {
             return done;
         }
         // A source that is not replaced keeps its port whatever happens (X6), unless it was the replaced destination
         // that made it clash (X5).
-        if opening.source.is_some() || matches!(opening.kind, FlowKind::Publish | FlowKind::Service) {
+        if replaced.is_some() || matches!(opening.kind, FlowKind::Publish | FlowKind::Service) {
             for port in Pool::of(&tuple, settings.ports).candidates(rng) {
                 if let Some(done) = attempt_with(port) {
                     return done;
@@ -133,7 +132,7 @@ impl Nat {
             let over = direction == Direction::Reply && is_outrun(&flow, opening.segment.as_ref());
             return Tried::Taken(over.then_some(flow));
         }
-        if opening.source.is_some() && context.rules.shadows(&original, &reply) {
+        if opening.source != NewSource::Kept && context.rules.shadows(&original, &reply) {
             return Tried::Taken(None);
         }
         let held = match mapping {

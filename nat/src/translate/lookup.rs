@@ -7,7 +7,7 @@ use std::time::Duration;
 use vswitch_frame::{Fragment, L3, NetworkIndex, Packet, Timestamp};
 
 use super::fragments::{FragmentKey, Noted, Route};
-use super::{Context, Decision, Kind, Nat, NatPath, PlannedFlow};
+use super::{Context, Decision, Kind, Nat, NatPath, NewSource, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
 use crate::rules::{
@@ -169,7 +169,9 @@ impl Nat {
         }
         let plan = match context.ingress {
             Leg::Inside(network) => self.plan_from_inside(context, network, &tuple, segment.as_ref())?,
-            Leg::Uplink | Leg::UplinkOf(_) => self.plan_from_uplink(context, &tuple, segment.as_ref())?,
+            Leg::Uplink | Leg::Further(_) | Leg::UplinkOf(_) => {
+                self.plan_from_uplink(context, &tuple, segment.as_ref())?
+            }
         };
         let path = |kind, egress, destination| Decision::Forward(NatPath { kind, egress, destination, fragment });
         Ok(match plan {
@@ -213,12 +215,13 @@ impl Nat {
             if there.network != network && either_internal {
                 return Err(NatDrop::Internal);
             }
-            let external = rules.external_for(tuple.source());
+            let external = || rules.external_for(place.uplink, tuple.source()).map(NewSource::External);
+            let gateway = there.gateway.map(NewSource::Gateway);
             let source = match rules.settings().hairpin {
-                Hairpin::External => external.or(there.gateway),
-                Hairpin::Gateway => there.gateway.or(external),
+                Hairpin::External => external().or(gateway),
+                Hairpin::Gateway => gateway.or_else(external),
             };
-            let source = Some(source.ok_or(NatDrop::NoExternalAddress)?);
+            let source = source.ok_or(NatDrop::NoExternalAddress)?;
             let egress = Leg::Inside(there.network);
             return Ok(Plan::Flow { kind: FlowKind::Hairpin, egress, target: Some(target), source });
         }
@@ -242,11 +245,12 @@ impl Nat {
             },
             None if place.reach == Reach::Internal => Err(NatDrop::Internal),
             None if place.translation == Translation::Routed => {
-                Ok(Plan::routed(FlowKind::RoutedOut, rules.uplink_of(network)))
+                Ok(Plan::routed(FlowKind::RoutedOut, rules.uplink_of(place)))
             }
             None => {
-                let source = Some(rules.external_for(tuple.source()).ok_or(NatDrop::NoExternalAddress)?);
-                Ok(Plan::Flow { kind: FlowKind::Masquerade, egress: Leg::Uplink, target: None, source })
+                let source = rules.external_for(place.uplink, tuple.source()).ok_or(NatDrop::NoExternalAddress)?;
+                let source = NewSource::External(source);
+                Ok(Plan::Flow { kind: FlowKind::Masquerade, egress: place.uplink, target: None, source })
             }
         }
     }
@@ -264,6 +268,9 @@ impl Nat {
         if is_inside(context, Zone::Shared, tuple.source()) {
             return Err(NatDrop::SpoofedSource);
         }
+        if rules.is_of_another(context.ingress, tuple.destination()) {
+            return Err(NatDrop::NotLocal);
+        }
         if rules.is_own(Zone::Shared, tuple.destination()) {
             let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.zone, target.address).ok_or(NatDrop::NotPublished)?;
@@ -273,7 +280,11 @@ impl Nat {
             let egress = Leg::Inside(there.network);
             // Outside there are hosts with the network's own addresses, perhaps: one of those would be answered inside.
             let ambiguous = there.net.contains(&tuple.source());
-            let source = if ambiguous { Some(there.gateway.ok_or(NatDrop::NoExternalAddress)?) } else { None };
+            let source = match there.gateway {
+                _ if !ambiguous => NewSource::Kept,
+                Some(gateway) => NewSource::Gateway(gateway),
+                None => return Err(NatDrop::NoExternalAddress),
+            };
             return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source });
         }
         let place = rules.place_of(Zone::Shared, tuple.destination()).ok_or(NatDrop::NotLocal)?;
@@ -379,19 +390,20 @@ const DENIED_FOR: Duration = Duration::from_secs(120);
 enum Plan {
     ToSelf,
     Untracked(Leg),
-    Flow { kind: FlowKind, egress: Leg, target: Option<Target>, source: Option<IpAddr> },
+    Flow { kind: FlowKind, egress: Leg, target: Option<Target>, source: NewSource },
 }
 
 impl Plan {
     const fn routed(kind: FlowKind, egress: Leg) -> Plan {
-        Plan::Flow { kind, egress, target: None, source: None }
+        Plan::Flow { kind, egress, target: None, source: NewSource::Kept }
     }
 }
 
 /// The way to a backend. One that comes back to itself by its service shows as its gateway: it would not answer itself otherwise.
 fn plan_service(chosen: Chosen, tuple: &Tuple, there: &Place) -> Result<Plan, NatDrop> {
     let Chosen::Backend(target) = chosen else { return Ok(Plan::ToSelf) };
-    let source = if target.address == tuple.source() { there.gateway } else { None };
+    let itself = there.gateway.filter(|_| target.address == tuple.source());
+    let source = itself.map_or(NewSource::Kept, NewSource::Gateway);
     let egress = Leg::Inside(there.network);
     Ok(Plan::Flow { kind: FlowKind::Service, egress, target: Some(target), source })
 }

@@ -109,8 +109,27 @@ struct PlannedFlow {
     egress: [Leg; 2],
     /// Where it really goes, if that is not where it was sent.
     target: Option<Target>,
-    /// The address that replaces its source.
-    source: Option<IpAddr>,
+    source: NewSource,
+}
+
+/// What becomes of a flow's source address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NewSource {
+    /// It stays.
+    Kept,
+    /// It is replaced by an uplink's.
+    External(IpAddr),
+    /// It is replaced by a gateway's.
+    Gateway(IpAddr),
+}
+
+impl NewSource {
+    const fn address(self) -> Option<IpAddr> {
+        match self {
+            NewSource::Kept => None,
+            NewSource::External(address) | NewSource::Gateway(address) => Some(address),
+        }
+    }
 }
 
 impl NatPath {
@@ -134,7 +153,7 @@ impl NatPath {
             Kind::Known { flow, direction, .. } | Kind::Error { flow, direction, .. } => {
                 flow.leaving(*direction).source()
             }
-            Kind::New(opening) => opening.source.unwrap_or(arrived),
+            Kind::New(opening) => opening.source.address().unwrap_or(arrived),
             Kind::Fragment { to, .. } => to.source(),
             Kind::Untracked => arrived,
         }
@@ -198,7 +217,9 @@ impl Nat {
 
     /// Brings flows back from before a restart; see [`Table::restore`].
     pub fn restore(&self, records: &[FlowRecord], rules: &Rules, now: Timestamp) -> Restored {
-        let restored = self.table.restore(records, rules.settings().mapping, |leg| rules.zone(leg), now);
+        let there: Vec<FlowRecord> = records.iter().filter(|record| rules.has_uplinks_of(record)).cloned().collect();
+        let mut restored = self.table.restore(&there, rules.settings().mapping, |leg| rules.zone(leg), now);
+        restored.refused += records.len() - there.len();
         self.end_shadows(rules, now);
         self.end_forbidden(rules, now);
         restored
@@ -241,6 +262,18 @@ impl Nat {
         });
         let mut fragments = self.fragments();
         legs.into_iter().for_each(|leg| fragments.forget_leg(leg));
+        ended
+    }
+
+    /// Ends a network's flows by an uplink that it has left; returns how many there were.
+    pub fn end_by(&self, uplink: Leg, network: NetworkIndex, now: Timestamp) -> usize {
+        let filter = FlowFilter { network: Some(network), ..FlowFilter::default() };
+        let mut ended = 0;
+        self.table.for_each(&filter, now, |flow| {
+            if [Direction::Original, Direction::Reply].iter().any(|&direction| flow.egress(direction) == uplink) {
+                ended += usize::from(self.table.remove(flow, now));
+            }
+        });
         ended
     }
 

@@ -37,4 +37,6 @@ mod tcp;
 #[cfg(test)]
 mod udp;
 #[cfg(test)]
+mod uplinks;
+#[cfg(test)]
 mod world;

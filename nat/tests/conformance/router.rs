@@ -6,9 +6,9 @@ use std::time::Duration;
 use vswitch_frame::offload::{Gso, GsoKind};
 use vswitch_frame::{FrameBuf, L3, MacAddr, NetworkIndex, Packet, PacketMut, Timestamp};
 use vswitch_nat::route::{
-    Actions, ErrorLimiter, Fit, IcmpError, Interface, NeighbourLimits, NeighbourState, Neighbours, News, Resolution,
-    Route, RouteDrop, RouteTable, Sender, Solicitation, Sources, check, clamp_mss, decrement_hops, fit, fragment,
-    heard, may_be_answered, refuse_connection,
+    Actions, ErrorLimiter, Fit, IcmpError, Interface, NeighbourLimits, NeighbourState, Neighbours, News, Probed,
+    Resolution, Route, RouteDrop, RouteTable, Sender, Solicitation, Sources, check, clamp_mss, decrement_hops, fit,
+    fragment, heard, may_be_answered, refuse_connection,
 };
 use vswitch_nat::table::Leg;
 
@@ -374,5 +374,40 @@ fn g24_mss_clamp() {
     for text in ["tcp A:4000 > S:80 A mss=1460", "tcp A:4000 > S:80 S", "udp A:4000 > S:80"] {
         let sent = frame(text);
         assert!(!clamp_mss(&mut sent.admitted().packet_mut(), 1450), "{text}");
+    }
+}
+
+/// A next hop that is asked for again and again is known to answer, or to be silent once it has not answered three times, whether
+/// packets wait for it or not, and until it answers again.
+#[test]
+fn next_hops_that_are_watched() {
+    let (router, mac) = (address("R"), MacAddr::new([2, 0, 0, 0, 0, 1]));
+    for busy in [false, true] {
+        let mut cache: Neighbours<u32> = Neighbours::new(NeighbourLimits::default());
+        let mut now = Timestamp::from_millis(1000);
+        let second = |cache: &mut Neighbours<u32>, now: &mut Timestamp| {
+            let probed = cache.probe(router, *now);
+            let asked = cache.handle_timeout(*now).ask;
+            if busy {
+                let _ = cache.resolve(router, 1, *now);
+            }
+            *now = *now + Duration::from_secs(1);
+            (probed, asked.into_iter().map(|(_, to)| to).collect::<Vec<_>>())
+        };
+        assert_eq!(second(&mut cache, &mut now), (Probed::Asked, vec![None]));
+        assert_eq!(second(&mut cache, &mut now), (Probed::Asked, vec![None]));
+        cache.learn(router, mac, News::Answer, now);
+        for _ in 0..5 {
+            assert_eq!(second(&mut cache, &mut now), (Probed::Answers, vec![Some(mac)]));
+            cache.learn(router, mac, News::Answer, now);
+        }
+        let gone: Vec<_> = (0..12).map(|_| second(&mut cache, &mut now).0).collect();
+        let (answers, silent) = gone.split_at(4);
+        assert!(answers.iter().all(|probed| *probed == Probed::Answers), "{gone:?}");
+        assert!(silent.iter().all(|probed| *probed == Probed::Silent), "{gone:?}");
+        // What answers no question is not believed.
+        while second(&mut cache, &mut now).1.is_empty() {}
+        cache.learn(router, mac, News::Answer, now);
+        assert_eq!(second(&mut cache, &mut now).0, Probed::Answers);
     }
 }

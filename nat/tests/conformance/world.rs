@@ -140,6 +140,7 @@ impl World {
                         self.inspect(egress, destination, sent);
                         let leg = match egress {
                             Leg::Uplink => "up".to_owned(),
+                            Leg::Further(number) => format!("further{number}"),
                             Leg::UplinkOf(network) => format!("up{}", network.value()),
                             Leg::Inside(network) => format!("net{}", network.value()),
                         };
@@ -156,7 +157,7 @@ impl World {
         let (source, to) = headers.ip_addresses(&sent.bytes);
         assert_eq!(to, destination, "the path names the destination");
         let text = describe(&sent.bytes);
-        if egress == Leg::Uplink {
+        if matches!(egress, Leg::Uplink | Leg::Further(_)) {
             let routed = address("OPEN");
             assert!(self.rules.network_of(source).is_none() || source == routed, "inside source leaves: {text}");
             for inside in [" A:", " B:", " A ", " B ", " C:", " A6:", " B6:", "PRIV"] {

@@ -327,7 +327,7 @@ impl<T: Trace> RouteContext<'_, T> {
             let mut frame = BurstFrame { buffer, index };
             let on_behalf_of = match held.ingress {
                 Leg::UplinkOf(network) => Some(network),
-                Leg::Uplink | Leg::Inside(_) => None,
+                Leg::Uplink | Leg::Further(_) | Leg::Inside(_) => None,
             };
             let ingress = Ingress { port: None, network, on_behalf_of };
             if let Err(refusal) = self.pass(ingress, &mut frame, spare, None) {

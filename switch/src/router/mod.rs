@@ -42,6 +42,8 @@ use crate::verdict::Cause;
 pub struct RouterConfig {
     /// The network that leads outside, if any. Its gateway is the switch's own leg on it.
     pub uplink: Option<NetworkIndex>,
+    /// The networks of further uplinks, by the numbers of [`Leg::Further`].
+    pub further: Vec<NetworkIndex>,
     /// The stations on the uplink that everything goes to; without any, next hops are asked for.
     pub peers: Peers,
     /// What is translated.
@@ -92,7 +94,7 @@ impl Peers {
         match leg {
             Leg::Uplink => self.shared.get(Peers::shard(inside, self.shared.len())).copied(),
             Leg::UplinkOf(network) => self.own.iter().find(|(of, _)| *of == network).map(|(_, mac)| *mac),
-            Leg::Inside(_) => None,
+            Leg::Further(_) | Leg::Inside(_) => None,
         }
     }
 
@@ -104,10 +106,13 @@ impl Peers {
 /// A checked [`RouterConfig`], part of a snapshot.
 #[derive(Debug)]
 pub struct Plan {
-    pub(crate) uplink: Option<NetworkIndex>,
+    uplink: Option<NetworkIndex>,
+    further: Vec<NetworkIndex>,
     pub(crate) peers: Peers,
     pub(crate) rules: Rules,
     routes: RouteTable,
+    /// By further uplinks.
+    further_routes: Vec<RouteTable>,
     /// Of networks with addresses of their own.
     own_routes: BTreeMap<NetworkIndex, RouteTable>,
 }
@@ -119,15 +124,20 @@ impl TryFrom<RouterConfig> for Plan {
         let rules = Rules::try_from(config.rules)?;
         let mut own: BTreeMap<NetworkIndex, Vec<Route>> = BTreeMap::new();
         let mut shared = Vec::new();
+        let mut further = vec![Vec::new(); config.further.len()];
         for route in config.routes {
-            match rules.zone(route.leg) {
-                Zone::Shared => shared.push(route),
-                Zone::Own(network) => own.entry(network).or_default().push(route),
+            match (route.leg, rules.zone(route.leg)) {
+                (Leg::Further(number), _) => {
+                    further.get_mut(usize::from(number)).into_iter().for_each(|of| of.push(route));
+                }
+                (_, Zone::Shared) => shared.push(route),
+                (_, Zone::Own(network)) => own.entry(network).or_default().push(route),
             }
         }
+        let further_routes = further.iter().map(|routes| RouteTable::new(routes)).collect();
         let own_routes = own.iter().map(|(network, routes)| (*network, RouteTable::new(routes))).collect();
         let (uplink, peers, routes) = (config.uplink, config.peers, RouteTable::new(&shared));
-        Ok(Plan { uplink, peers, rules, routes, own_routes })
+        Ok(Plan { uplink, further: config.further, peers, rules, routes, further_routes, own_routes })
     }
 }
 
@@ -145,22 +155,38 @@ impl Plan {
 
     /// The translator's name for a network.
     pub(crate) fn leg(&self, network: NetworkIndex) -> Leg {
-        if self.uplink == Some(network) { Leg::Uplink } else { Leg::Inside(network) }
+        if self.uplink == Some(network) {
+            return Leg::Uplink;
+        }
+        let further = self.further.iter().position(|uplink| *uplink == network);
+        further.and_then(|number| u8::try_from(number).ok()).map_or(Leg::Inside(network), Leg::Further)
+    }
+
+    /// Whether a network leads outside.
+    pub(crate) fn is_uplink(&self, network: NetworkIndex) -> bool {
+        self.leg(network).is_uplink()
+    }
+
+    /// The networks that lead outside.
+    pub(crate) fn uplinks(&self) -> impl Iterator<Item = NetworkIndex> {
+        self.uplink.into_iter().chain(self.further.iter().copied())
     }
 
     /// The network behind a leg.
-    pub(crate) const fn network(&self, leg: Leg) -> Option<NetworkIndex> {
+    pub(crate) fn network(&self, leg: Leg) -> Option<NetworkIndex> {
         match leg {
             Leg::Uplink | Leg::UplinkOf(_) => self.uplink,
+            Leg::Further(number) => self.further.get(usize::from(number)).copied(),
             Leg::Inside(network) => Some(network),
         }
     }
 
     /// Where what leaves by `leg` for `destination` goes next.
     pub(crate) fn next_hop(&self, leg: Leg, destination: IpAddr) -> Option<Hop> {
-        let routes = match self.rules.zone(leg) {
-            Zone::Shared => &self.routes,
-            Zone::Own(network) => self.own_routes.get(&network)?,
+        let routes = match (leg, self.rules.zone(leg)) {
+            (Leg::Further(number), _) => self.further_routes.get(usize::from(number))?,
+            (_, Zone::Shared) => &self.routes,
+            (_, Zone::Own(network)) => self.own_routes.get(&network)?,
         };
         routes.lookup(destination).filter(|hop| hop.leg == leg)
     }

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::Pipeline;
-    use crate::router::{Peers, RouterConfig};
+    use crate::router::RouterConfig;
     use crate::sys::burst::Burst;
     use crate::{
         Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
@@ -222,7 +222,7 @@ mod tests {
             let rules = RulesSpec { networks: networks_inside, external, ..RulesSpec::default() };
             let routes = vec![Route { destination: "0.0.0.0/0".parse().unwrap(), leg: Leg::Uplink, via: None }];
             datapath
-                .set_router(Some(RouterConfig { uplink: Some(networks[2]), peers: Peers::default(), rules, routes }))
+                .set_router(Some(RouterConfig { uplink: Some(networks[2]), rules, routes, ..RouterConfig::default() }))
                 .unwrap();
             let pipeline = Pipeline::new(Arc::clone(&datapath), 0);
             let outside = plug(&datapath, networks[2], None).1;

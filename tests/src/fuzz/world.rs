@@ -25,7 +25,7 @@ use vswitch_nat::rules::{Addresses, NetworkSpec, Publish, Reach, RulesSpec, Subn
 use vswitch_nat::table::{Leg, Limits};
 use vswitch_switch::datapath::Datapath;
 use vswitch_switch::pipeline::Pipeline;
-use vswitch_switch::router::{Chores, Peers, RouterConfig};
+use vswitch_switch::router::{Chores, RouterConfig};
 use vswitch_switch::sys::burst::Burst;
 use vswitch_switch::{
     Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, memory_link,
@@ -571,7 +571,6 @@ fn router(networks: [NetworkIndex; 5]) -> RouterConfig {
     }
     RouterConfig {
         uplink: Some(networks[Net::World as usize]),
-        peers: Peers::default(),
         rules: RulesSpec {
             networks: inside.into_iter().map(spec).collect(),
             external: vec![Net::World.v4(1).into(), Net::World.v6(1).into()],
@@ -579,6 +578,7 @@ fn router(networks: [NetworkIndex; 5]) -> RouterConfig {
             ..RulesSpec::default()
         },
         routes,
+        ..RouterConfig::default()
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod memory;
 mod packet;
+mod packets;
 mod sockets;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,30 +16,52 @@ use vswitch_frame::NetworkIndex;
 use vswitch_switch::Switch;
 use vswitch_switch::nat::table::FlowFilter;
 
-use self::packet::PacketState;
+use self::packets::Packets;
 use self::sockets::SocketsState;
 use super::state::State;
 use super::{Controller, peerings, policies, ports};
 use crate::error::ControlError;
 use crate::ipam::SubnetPlan;
-use crate::model::Endpoint;
+use crate::model::{Endpoint, Network};
 use crate::overlay::underlay::Monitor;
 use crate::publish::{Families, PublishSpec};
-use crate::uplink::router;
+use crate::uplink::router::{self, Leaving, Way};
 
 /// An uplink that can begin.
 #[derive(Debug)]
 pub enum OpenUplink {
-    /// An interface that was opened.
-    Packet(OpenPacket),
+    /// Interfaces that were opened, one at least.
+    Packet(Vec<OpenPacket>),
     /// Sockets of the host.
     Sockets(OpenSockets),
+}
+
+/// Whether anything goes by an uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// As far as anybody knows.
+    Usable,
+    Gone,
+    NoCarrier,
+    /// A next router does not answer.
+    Silent,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Health::Usable => "it is usable",
+            Health::Gone => "its interface vanished",
+            Health::NoCarrier => "its interface is switched off or has no carrier",
+            Health::Silent => "a next router of it does not answer",
+        })
+    }
 }
 
 /// The controller's part of the uplink.
 #[derive(Debug)]
 pub(super) enum UplinkState {
-    Packet(Box<PacketState>),
+    Packet(Packets),
     Sockets(Box<SocketsState>),
 }
 
@@ -45,16 +69,36 @@ impl UplinkState {
     /// Makes the uplink a network of the switch. Nothing passes before it has its port.
     pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
         Ok(match open {
-            OpenUplink::Packet(open) => UplinkState::Packet(Box::new(PacketState::new(switch, open)?)),
+            OpenUplink::Packet(open) => UplinkState::Packet(Packets::new(switch, open)?),
             OpenUplink::Sockets(open) => UplinkState::Sockets(Box::new(SocketsState::new(switch, open)?)),
         })
     }
 
-    /// The uplink in the words of the API.
-    pub(super) fn stats(&self, monitor: &Monitor) -> vswitch_api::stats::UplinkStats {
+    /// The uplinks in the words of the API, without the networks that leave by them.
+    pub(super) fn stats(&self, monitor: &Monitor) -> Vec<vswitch_api::stats::UplinkStats> {
         match self {
-            UplinkState::Packet(packet) => packet.stats(monitor),
-            UplinkState::Sockets(sockets) => sockets.stats(),
+            UplinkState::Packet(packets) => packets.each().iter().map(|packet| packet.stats(monitor)).collect(),
+            UplinkState::Sockets(sockets) => vec![sockets.stats()],
+        }
+    }
+
+    /// What they are called where networks are.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self {
+            UplinkState::Packet(packets) => {
+                let numbered = packets.each().iter().enumerate();
+                numbered.map(|(number, packet)| router::name(number, &packet.uplink)).collect()
+            }
+            UplinkState::Sockets(_) => vec![router::NAME.to_owned()],
+        }
+    }
+
+    /// By which of them a network leaves.
+    pub(super) fn way(&self, network: &Network) -> Option<usize> {
+        match self {
+            _ if network.internal || network.routed_elsewhere() => None,
+            UplinkState::Packet(packets) => packets.way(network),
+            UplinkState::Sockets(_) => Some(0),
         }
     }
 
@@ -77,7 +121,10 @@ impl UplinkState {
     /// Subnets that no network may have.
     pub(super) fn nets(&self) -> Vec<IpNet> {
         match self {
-            UplinkState::Packet(packet) => packet.uplink.families().map(|family| family.net).collect(),
+            UplinkState::Packet(packets) => {
+                let families = packets.each().iter().flat_map(|packet| packet.uplink.families());
+                families.map(|family| family.net).collect()
+            }
             UplinkState::Sockets(sockets) => sockets.uplink.loopbacks().map(IpNet::from).collect(),
         }
     }
@@ -91,8 +138,9 @@ impl UplinkState {
     /// The families in which a container with these can be reached.
     pub(super) fn families(&self, inside: Families) -> Families {
         match self {
-            UplinkState::Packet(packet) => {
-                let (ipv4, ipv6) = (packet.uplink.ipv4.is_some(), packet.uplink.ipv6.is_some());
+            UplinkState::Packet(packets) => {
+                let ipv4 = packets.each().iter().any(|packet| packet.uplink.ipv4.is_some());
+                let ipv6 = packets.each().iter().any(|packet| packet.uplink.ipv6.is_some());
                 Families { ipv4: inside.ipv4 && ipv4, ipv6: inside.ipv6 && ipv6 }
             }
             // A connection of the one family ends here and goes on as one of the other.
@@ -106,7 +154,19 @@ impl UplinkState {
     /// Whether a host address can be reached by the uplink at all; if not, why.
     pub(super) fn check_host(&self, spec: &PublishSpec, host: IpAddr) -> Result<(), String> {
         match self {
-            UplinkState::Packet(packet) => packet.check_host(spec, host),
+            UplinkState::Packet(_) if host.is_unspecified() || host.is_loopback() => Ok(()),
+            UplinkState::Packet(packets) => {
+                let own: Vec<IpAddr> = packets.each().iter().flat_map(|packet| packet.uplink.own()).collect();
+                if own.contains(&host) {
+                    return Ok(());
+                }
+                let own: Vec<_> = own.iter().map(ToString::to_string).collect();
+                Err(format!(
+                    "failed to bind host port {}: cannot assign requested address; the uplink has {}",
+                    ports::host_text(host, spec),
+                    own.join(", ")
+                ))
+            }
             // The host's own answer is as good as any.
             UplinkState::Sockets(_) => Ok(()),
         }
@@ -114,6 +174,14 @@ impl UplinkState {
 }
 
 impl Controller {
+    /// The name of the uplink that a network leaves by now, where there are several.
+    pub(super) fn leaves_by(&self, network: &Network) -> Option<String> {
+        let Some(UplinkState::Packet(packets)) = &self.inner.uplink else { return None };
+        let several = (packets.each().len() > 1).then_some(packets);
+        let way = several.and_then(|_| self.inner.uplink.as_ref()?.way(network))?;
+        packets.each().get(way).map(|packet| packet.uplink.name.clone())
+    }
+
     /// Makes the router and the gateways do what the state says. Without an uplink there is a router where networks are joined.
     pub(super) fn refresh_router(&self, state: &State) -> Result<(), ControlError> {
         self.publish_gateways(state);
@@ -130,8 +198,13 @@ impl Controller {
                 let config = needed.then_some(config);
                 Ok(self.inner.switch.set_router(config)?)
             }
-            Some(UplinkState::Packet(packet)) => {
-                let config = router::plan(&packet.uplink, packet.index(), inside, &published, &packet.settings);
+            Some(UplinkState::Packet(packets)) => {
+                let each = packets.each();
+                let ways: Vec<Way<'_>> =
+                    each.iter().map(|packet| Way { uplink: &packet.uplink, index: packet.index() }).collect();
+                let leaving = |(index, network)| Leaving { index, network, way: packets.way(network) };
+                let settings = each.first().map(|packet| packet.settings.clone()).unwrap_or_default();
+                let config = router::plan(&ways, inside.map(leaving), &published, &settings);
                 let config = config.with_access(peerings, policies).with_services(services);
                 Ok(self.inner.switch.set_router(Some(config))?)
             }
@@ -194,7 +267,9 @@ impl Controller {
     /// Lets the uplink take part.
     pub(super) fn plug_uplink(&self) -> Result<(), ControlError> {
         match &self.inner.uplink {
-            Some(UplinkState::Packet(packet)) => packet.plug(&self.inner.switch),
+            Some(UplinkState::Packet(packets)) => {
+                packets.each().iter().try_for_each(|packet| packet.plug(&self.inner.switch))
+            }
             Some(UplinkState::Sockets(sockets)) => sockets.plug(&self.inner.switch),
             None => Ok(()),
         }
@@ -203,8 +278,8 @@ impl Controller {
     /// Looks after the uplink for as long as the agent lives.
     pub(super) async fn keep_uplink(self) {
         match &self.inner.uplink {
-            Some(UplinkState::Packet(packet)) => tokio::select! {
-                () = self.keep_interface(packet) => {}
+            Some(UplinkState::Packet(packets)) => tokio::select! {
+                () = self.keep_interfaces(packets) => {}
                 () = self.keep_memory() => {}
             },
             Some(UplinkState::Sockets(_)) => self.keep_memory().await,

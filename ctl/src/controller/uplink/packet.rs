@@ -1,24 +1,20 @@
 //! An interface as the way out, kept open.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use vswitch_frame::{NetworkIndex, PortId};
+use vswitch_switch::nat::route::Probed;
 use vswitch_switch::nat::rules::Settings;
 use vswitch_switch::{PortConfig, PortDevice, Switch};
 
-use super::super::{Controller, ports, unexpected};
+use super::super::{Controller, unexpected};
+use super::Health;
 use crate::agent::client::AgentClient;
 use crate::agent::protocol::{Reply, Request};
 use crate::error::ControlError;
 use crate::overlay::underlay::Monitor;
-use crate::publish::PublishSpec;
 use crate::uplink::{PacketUplink, router};
-
-/// How often the interface is looked after.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// An uplink whose interface was opened.
 #[derive(Debug)]
@@ -66,6 +62,8 @@ impl Interface {
 /// The controller's part of the uplink.
 #[derive(Debug)]
 pub(in crate::controller) struct PacketState {
+    /// Its place among all.
+    number: usize,
     pub(super) uplink: PacketUplink,
     pub(super) settings: Settings,
     link: Mutex<Link>,
@@ -82,15 +80,17 @@ struct Link {
     lost: u64,
     /// How often it came back.
     recovered: u64,
+    health: Health,
 }
 
 impl PacketState {
     /// Makes the uplink a network of the switch. Nothing passes before it has its port.
-    pub(super) fn new(switch: &Switch, open: OpenPacket) -> Result<PacketState, ControlError> {
+    pub(super) fn new(switch: &Switch, number: usize, open: OpenPacket) -> Result<PacketState, ControlError> {
         let OpenPacket { uplink, settings, interface } = open;
-        let index = switch.add_network(router::network(&uplink, mtu_of(&uplink, interface.mtu)))?;
-        let link = Mutex::new(Link { index, port: None, waiting: Some(interface), lost: 0, recovered: 0 });
-        Ok(PacketState { uplink, settings, link })
+        let index = switch.add_network(router::network(number, &uplink, mtu_of(&uplink, interface.mtu)))?;
+        let (waiting, health) = (Some(interface), Health::Usable);
+        let link = Mutex::new(Link { index, port: None, waiting, lost: 0, recovered: 0, health });
+        Ok(PacketState { number, uplink, settings, link })
     }
 
     fn link(&self) -> MutexGuard<'_, Link> {
@@ -102,6 +102,47 @@ impl PacketState {
         self.link().index
     }
 
+    /// What the user calls it.
+    pub(super) fn name(&self) -> &str {
+        &self.uplink.name
+    }
+
+    /// How it was when somebody looked last.
+    pub(super) fn health(&self) -> Health {
+        self.link().health
+    }
+
+    /// Whether it has a port.
+    pub(super) fn is_there(&self) -> bool {
+        self.link().port.is_some()
+    }
+
+    /// Looks whether anything goes by it, asks its next routers whether they are there, and says whether something has changed.
+    pub(super) fn look(&self, switch: &Switch, monitor: &Monitor) -> bool {
+        let carries = monitor.carries(&self.uplink.interface).unwrap_or(None);
+        let routers = self.uplink.families().filter_map(|family| family.gateway);
+        let mut link = self.link();
+        let probed: Vec<_> = routers.filter_map(|router| switch.probe(link.index, router)).collect();
+        let before = link.health;
+        let health = match () {
+            () if link.port.is_none() => Health::Gone,
+            () if carries == Some(false) => Health::NoCarrier,
+            () if probed.contains(&Probed::Silent) => Health::Silent,
+            // It is so until they have answered.
+            () if before != Health::Usable && probed.iter().any(|probed| *probed != Probed::Answers) => Health::Silent,
+            () => Health::Usable,
+        };
+        link.health = health;
+        drop(link);
+        if before != health {
+            match health {
+                Health::Usable => tracing::info!(uplink = self.name(), "the uplink is usable again"),
+                _ => tracing::warn!(uplink = self.name(), "nothing goes by the uplink: {health}"),
+            }
+        }
+        before != health
+    }
+
     /// The uplink in the words of the API.
     pub(super) fn stats(&self, monitor: &Monitor) -> vswitch_api::stats::UplinkStats {
         let carries = monitor.carries(&self.uplink.interface).unwrap_or_else(|error| {
@@ -111,25 +152,16 @@ impl PacketState {
         let link = self.link();
         let down = link.port.is_some() && carries == Some(false);
         vswitch_api::stats::UplinkStats {
+            name: self.uplink.name.clone(),
             interface: self.uplink.interface.clone(),
-            up: link.port.is_some() && !down,
+            up: link.port.is_some() && !down && link.health != Health::Silent,
             down,
+            silent: link.health == Health::Silent,
+            addresses: self.uplink.own().map(|own| own.to_string()).collect(),
+            networks: Vec::new(),
             lost: link.lost,
             recovered: link.recovered,
         }
-    }
-
-    /// Whether a host address is one of the uplink's; if not, which those are.
-    pub(super) fn check_host(&self, spec: &PublishSpec, host: IpAddr) -> Result<(), String> {
-        if host.is_unspecified() || host.is_loopback() || self.uplink.own().any(|own| own == host) {
-            return Ok(());
-        }
-        let own: Vec<_> = self.uplink.own().map(|own| own.to_string()).collect();
-        Err(format!(
-            "failed to bind host port {}: cannot assign requested address; the uplink has {}",
-            ports::host_text(host, spec),
-            own.join(", ")
-        ))
     }
 
     /// Lets the interface that was opened at the start take part.
@@ -148,23 +180,7 @@ fn mtu_of(uplink: &PacketUplink, interface: u32) -> u32 {
 }
 
 impl Controller {
-    /// Looks after the interface for as long as the agent lives: one that vanishes is opened again when it is back.
-    pub(super) async fn keep_interface(&self, on: &PacketState) {
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = self.agent_closed() => return,
-            }
-            self.notice_loss(on);
-            if on.link().port.is_none() {
-                self.recover(on).await;
-            }
-        }
-    }
-
-    fn notice_loss(&self, on: &PacketState) {
+    pub(super) fn notice_loss(&self, on: &PacketState) {
         let mut link = on.link();
         let Some(port) = link.port.filter(|port| self.inner.switch.lost_ports().contains(port)) else { return };
         link.port = None;
@@ -178,7 +194,7 @@ impl Controller {
         }
     }
 
-    async fn recover(&self, on: &PacketState) {
+    pub(super) async fn recover(&self, on: &PacketState) {
         match Interface::open(&self.inner.agent, &on.uplink).await {
             Ok(interface) => {
                 let mtu = mtu_of(&on.uplink, interface.mtu);
@@ -195,7 +211,7 @@ impl Controller {
 
     /// Makes the uplink a new network: what was known of neighbours belongs to the link that is gone.
     fn replace_uplink(&self, on: &PacketState, mtu: u32, interface: Interface) -> Result<(), ControlError> {
-        let index = self.inner.switch.add_network(router::network(&on.uplink, mtu))?;
+        let index = self.inner.switch.add_network(router::network(on.number, &on.uplink, mtu))?;
         let state = self.state();
         let old = {
             let mut link = on.link();

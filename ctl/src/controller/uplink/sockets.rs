@@ -178,7 +178,12 @@ impl SocketsState {
     }
 
     pub(super) fn stats(&self) -> vswitch_api::stats::UplinkStats {
-        vswitch_api::stats::UplinkStats { interface: PORT.to_owned(), up: true, down: false, lost: 0, recovered: 0 }
+        vswitch_api::stats::UplinkStats {
+            name: PORT.to_owned(),
+            interface: PORT.to_owned(),
+            up: true,
+            ..Default::default()
+        }
     }
 
     pub(super) fn counters(&self) -> vswitch_api::stats::SocketsStats {

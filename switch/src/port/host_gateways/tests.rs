@@ -209,7 +209,7 @@ impl World {
             gateways.push(serving);
         }
         let rules = RulesSpec { networks: specs, inbound: Inbound::Trusted, ..RulesSpec::default() };
-        let config = RouterConfig { uplink: Some(uplink), peers, rules, routes };
+        let config = RouterConfig { uplink: Some(uplink), peers, rules, routes, ..RouterConfig::default() };
         datapath.set_router(Some(config.clone())).unwrap();
         let workers = (0..).zip(containers).map(|(number, (index, identity, way_out))| {
             let (device, peer) = memory_link(64, Offloads::Carried).unwrap();

@@ -178,16 +178,23 @@ fn fdb(fdb: &FdbStats) -> String {
 /// One line of what it holds, and a table of what it dropped.
 fn router(router: &RouterStats) -> String {
     let mut text = String::new();
-    if let Some(uplink) = &router.uplink {
-        let word = match (uplink.up, uplink.down) {
-            (true, _) => "up",
-            (false, true) => "down",
-            (false, false) => "lost",
+    let several = router.uplinks.len() > 1;
+    for uplink in if several { router.uplinks.as_slice() } else { router.uplink.as_slice() } {
+        let word = match uplink {
+            one if one.up => "up",
+            one if one.down => "down",
+            one if one.silent => "up, a next router does not answer",
+            _ => "lost",
         };
-        text += &format!("Uplink: {} {word}", uplink.interface);
+        let named = !uplink.name.is_empty() && uplink.name != uplink.interface;
+        let name = if named { format!("{} ({})", uplink.name, uplink.interface) } else { uplink.interface.clone() };
+        text += &format!("Uplink: {name} {word}");
         if uplink.lost > 0 {
             let (lost, recovered) = (units::count(uplink.lost), units::count(uplink.recovered));
             text += &format!(", vanished {lost} times, back {recovered} times");
+        }
+        if several && !uplink.networks.is_empty() {
+            text += &format!(", for {}", uplink.networks.join(", "));
         }
         text.push('\n');
     }

@@ -71,7 +71,10 @@ pub(super) fn graph(topology: &Topology, wanted: &[String], all: bool) -> anyhow
     let place: BTreeMap<&str, usize> =
         networks.iter().enumerate().map(|(place, one)| (one.id.as_str(), place)).collect();
     let mut graph = Graph { networks: networks.iter().map(|network| net(network)).collect(), ..Graph::default() };
-    graph.uplink = graph.networks.iter().any(|one| one.outside).then(|| uplink(&topology.uplink));
+    graph.uplink = graph.networks.iter().any(|one| one.outside).then(|| {
+        let all = std::iter::once(&topology.uplink).chain(&topology.further_uplinks);
+        all.flat_map(uplink).collect()
+    });
     let mut members: Vec<Party<'_>> = Vec::new();
     for (network, party, details) in links {
         let Some(&network) = place.get(network.as_str()) else { continue };
@@ -215,6 +218,7 @@ fn net(network: &TopologyNetwork) -> Net {
     if network.gateway_mac.is_some() && !network.outside {
         details.push("no way out".to_owned());
     }
+    details.extend(network.uplink.iter().map(|uplink| format!("leaves by {uplink}")));
     details.extend(network.peerings.iter().map(|peering| match peering.allow.is_empty() {
         true => format!("joined with {}", peering.network),
         false => format!("joined with {}: {}", peering.network, peering.allow.join(", ")),
@@ -228,7 +232,9 @@ fn net(network: &TopologyNetwork) -> Net {
 }
 
 fn uplink(uplink: &TopologyUplink) -> Vec<String> {
+    let named = uplink.name.as_ref().filter(|name| Some(*name) != uplink.interface.as_ref());
     let what = match &uplink.interface {
+        Some(interface) if let Some(name) = named => format!("uplink {name} ({}:{interface})", uplink.kind),
         Some(interface) => format!("uplink {}:{interface}", uplink.kind),
         None => format!("uplink {}", uplink.kind),
     };
