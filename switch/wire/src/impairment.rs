@@ -311,6 +311,25 @@ pub struct Queue {
     pub overflow: Overflow,
     /// Above this, packets that can be marked are.
     pub ecn_above: Option<Size>,
+    /// Who goes first.
+    pub discipline: Discipline,
+}
+
+impl Queue {
+    /// As long as this, and otherwise as usual.
+    pub(crate) const fn of(size: Size) -> Queue {
+        Queue { size, overflow: Overflow::Tail, ecn_above: None, discipline: Discipline::Fifo }
+    }
+}
+
+/// In which order what waits goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Discipline {
+    /// As it came.
+    #[default]
+    Fifo,
+    /// By its class, strictly; when there is no room, the lowest one loses.
+    Priority,
 }
 
 /// A length of a queue.

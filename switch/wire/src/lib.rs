@@ -27,6 +27,7 @@
 //! that reason and counted.
 
 mod cast;
+mod class;
 mod corrupt;
 pub mod distribution;
 mod flows;

@@ -6,8 +6,7 @@
 
 use crate::distribution::Distribution;
 use crate::impairment::{
-    Area, Corrupt, Duplicate, Impairment, Jitter, Kind, Loss, Model, Order, Overflow, Queue, Rate, Reorder, ReorderBy,
-    Size,
+    Area, Corrupt, Duplicate, Impairment, Jitter, Kind, Loss, Model, Order, Queue, Rate, Reorder, ReorderBy, Size,
 };
 use crate::units;
 use crate::words::{Change, WordError};
@@ -45,7 +44,7 @@ pub fn parse(text: &str) -> Result<Change, WordError> {
             "rate" => line.rate(&mut to)?,
             "limit" => {
                 let size = Size::Packets(line.whole("a number of packets")?);
-                to.queue = Some(Queue { size, overflow: Overflow::Tail, ecn_above: None });
+                to.queue = Some(Queue::of(size));
             }
             _ => {
                 line.at -= 1;

@@ -13,6 +13,8 @@ use crate::impairment::{Overflow, Queue, Rate, Size};
 #[derive(Debug)]
 pub(crate) struct Waiting<T> {
     item: T,
+    /// Higher ones go first.
+    class: u8,
     /// When it came.
     arrived: u64,
     /// Bytes that it is at the rate.
@@ -21,7 +23,17 @@ pub(crate) struct Waiting<T> {
     left: u64,
 }
 
-/// A queue and the rate at its end.
+/// Something that comes.
+#[derive(Debug)]
+pub(crate) struct Arrival<T> {
+    pub(crate) item: T,
+    /// Bytes of the frame.
+    pub(crate) length: usize,
+    /// Higher ones go first; 0 where all are equal.
+    pub(crate) class: u8,
+}
+
+/// A queue and the rate at its end. What waits is sorted by class, and in one class by when it came.
 #[derive(Debug)]
 pub(crate) struct Server<T> {
     waiting: VecDeque<Waiting<T>>,
@@ -94,30 +106,32 @@ impl<T> Server<T> {
 
     /// Lets something wait, and hands out what there is no room for. What finds nobody waiting always has room, be the queue
     /// ever so short.
-    pub(crate) fn push(
-        &mut self,
-        item: T,
-        frame_len: usize,
-        now: u64,
-        (rate, queue): (&Rate, Option<Queue>),
-    ) -> Vec<T> {
-        let weight = Self::weight(rate, frame_len);
-        let queue =
-            queue.unwrap_or(Queue { size: Size::Time(DEFAULT_TIME), overflow: Overflow::Tail, ecn_above: None });
+    pub(crate) fn push(&mut self, arrival: Arrival<T>, now: u64, (rate, queue): (&Rate, Option<Queue>)) -> Vec<T> {
+        let Arrival { item, length, class } = arrival;
+        let weight = Self::weight(rate, length);
+        let queue = queue.unwrap_or(Queue::of(Size::Time(DEFAULT_TIME)));
         let mut lost = Vec::new();
         let idle = self.waiting.is_empty() && (self.busy_until <= now || !matches!(queue.size, Size::Packets(_)));
-        if !idle && self.exceeds(queue.size, rate, weight) {
-            if queue.overflow == Overflow::Tail {
-                return vec![item];
-            }
-            while self.exceeds(queue.size, rate, weight) {
-                let Some(oldest) = self.waiting.pop_front() else { break };
-                self.bytes -= oldest.weight;
-                lost.push(oldest.item);
-            }
+        while !idle && self.exceeds(queue.size, rate, weight) {
+            let (head, lowest) = (queue.overflow == Overflow::Head, self.waiting.back().map(|last| last.class));
+            let victim = match lowest {
+                None if head => break,
+                Some(lowest) if head && lowest <= class => self.waiting.partition_point(|one| one.class > lowest),
+                Some(lowest) if lowest < class => self.waiting.len() - 1,
+                _ => {
+                    lost.push(item);
+                    return lost;
+                }
+            };
+            let Some(victim) = self.waiting.remove(victim) else { break };
+            self.bytes -= victim.weight;
+            lost.push(victim.item);
         }
         self.bytes += weight;
-        self.waiting.push_back(Waiting { item, arrived: now, weight, left: weight });
+        // What a trace has begun to let through is not held up any more.
+        let begun = self.waiting.front().is_some_and(|first| first.left < first.weight);
+        let place = self.waiting.partition_point(|one| one.class >= class).max(usize::from(begun));
+        self.waiting.insert(place, Waiting { item, class, arrived: now, weight, left: weight });
         lost
     }
 

@@ -12,14 +12,15 @@ use vswitch_frame::segment::{Segments, segment};
 use vswitch_frame::{L3, MacAddr, Offload, Packet, ethernet};
 
 use crate::cast::{real, signed, wide};
+use crate::class::class_of;
 use crate::corrupt::{flip, mark};
 use crate::distribution::{below_normal, normal};
 use crate::flows::Flows;
-use crate::impairment::{Impairment, Kind, Order, Queue, ReorderBy, Select, Size, TooLong};
+use crate::impairment::{Discipline, Impairment, Kind, Order, Queue, ReorderBy, Select, Size, TooLong};
 use crate::loss::Chance;
 use crate::lost::{Counters, WireDrop};
 use crate::random::{Purpose, Stream, WireSeed};
-use crate::server::{DEFAULT_BYTES, Server};
+use crate::server::{Arrival, DEFAULT_BYTES, Server};
 
 /// One direction of a wire.
 #[derive(Debug)]
@@ -125,6 +126,8 @@ struct OnItsWay {
     /// Nanoseconds of a copy.
     spacing: u64,
     reorder: Option<ReorderBy>,
+    /// By which it goes before others where somebody has to wait.
+    class: u8,
 }
 
 #[derive(Debug)]
@@ -439,11 +442,13 @@ impl Wire {
             self.counters.corrupted += segments;
         }
         let copy = fate.duplicate.then(|| self.copy(&held)).flatten();
-        self.enqueue(now, OnItsWay { held, jitter: fate.jitter, spacing: 0, reorder: fate.reorder });
+        let ranks = self.impairment.queue.is_some_and(|queue| queue.discipline == Discipline::Priority);
+        let class = if ranks { class_of(packet) } else { 0 };
+        self.enqueue(now, OnItsWay { held, jitter: fate.jitter, spacing: 0, reorder: fate.reorder, class });
         if let Some(held) = copy {
             self.counters.duplicated += segments;
             let spacing = self.impairment.duplicate.map_or(0, |duplicate| duplicate.spacing);
-            self.enqueue(now, OnItsWay { held, jitter: fate.jitter, spacing, reorder: None });
+            self.enqueue(now, OnItsWay { held, jitter: fate.jitter, spacing, reorder: None, class });
         }
     }
 
@@ -455,8 +460,8 @@ impl Wire {
 
     fn enqueue(&mut self, now: u64, item: OnItsWay) {
         let Some(rate) = &self.impairment.rate else { return self.join_line(item, now) };
-        let length = item.held.frame.len();
-        let lost = self.server.push(item, length, now, (rate, self.impairment.queue));
+        let arrival = Arrival { length: item.held.frame.len(), class: item.class, item };
+        let lost = self.server.push(arrival, now, (rate, self.impairment.queue));
         for item in lost {
             self.lose_held(&item.held, WireDrop::Queue);
         }

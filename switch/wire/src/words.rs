@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::distribution::Distribution;
 use crate::impairment::{
-    Area, Blackhole, Corrupt, Duplicate, Impairment, Jitter, Kind, Listed, Loss, Model, Mtu, Order, Overflow, Queue,
-    Rate, Reorder, ReorderBy, Select, Size, TooLong, Which,
+    Area, Blackhole, Corrupt, Discipline, Duplicate, Impairment, Jitter, Kind, Listed, Loss, Model, Mtu, Order,
+    Overflow, Queue, Rate, Reorder, ReorderBy, Select, Size, TooLong, Which,
 };
 use crate::units;
 
@@ -435,12 +435,14 @@ impl<'w> Words<'w> {
     }
 
     fn queue(&mut self) -> Result<Queue, WordError> {
-        let mut queue = Queue { size: self.size()?, overflow: Overflow::Tail, ecn_above: None };
+        let mut queue = Queue::of(self.size()?);
         loop {
             if self.is("head") {
                 queue.overflow = Overflow::Head;
             } else if self.is("tail") {
                 queue.overflow = Overflow::Tail;
+            } else if self.is("priority") {
+                queue.discipline = Discipline::Priority;
             } else if self.is("ecn-above") {
                 queue.ecn_above = Some(self.size()?);
             } else {

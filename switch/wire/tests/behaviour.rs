@@ -106,6 +106,46 @@ fn queues() {
     assert_eq!((bed.wire.counters().held, bed.wire.counters().lost(WireDrop::Queue)), (10, 2));
 }
 
+/// With priorities a higher class goes first, by its DSCP or the priority of its tag; within one nobody is overtaken, and what is on its
+/// way is not held up. A full queue loses the lowest.
+#[test]
+fn priorities() {
+    let with = |n: u16, dscp: u8| {
+        let mut frame = plain_frame(n);
+        frame[15] = dscp << 2;
+        frame[24..26].fill(0);
+        let sum = vswitch_frame::checksum::checksum(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    let (effort, background, less, flash, expedited) = (0, 8, 1, 34, 46);
+    let pass = |words: &str, classes: &[u8]| {
+        let frames: Vec<_> = (0..).zip(classes).map(|(n, class)| (0, with(n, *class))).collect();
+        departures(&mut Bed::new(words), &frames).into_iter().map(|(_, number)| number).collect::<Vec<u16>>()
+    };
+    let classes = [effort, background, effort, expedited, less, effort, flash, expedited];
+    assert_eq!(pass("rate 1mbit queue 100p priority", &classes), [0, 3, 7, 6, 2, 5, 1, 4]);
+    assert_eq!(pass("rate 1mbit queue 100p", &classes), [0, 1, 2, 3, 4, 5, 6, 7]);
+    let classes = [effort, effort, background, expedited, effort, background];
+    assert_eq!(pass("rate 1mbit queue 2p priority", &classes), [0, 3, 1]);
+    assert_eq!(pass("rate 1mbit queue 2p head priority", &classes), [0, 3, 4]);
+    // The first is half through, and is not overtaken any more.
+    let long = udp_frame(&[&0u16.to_be_bytes()[..], &[0; 2970]].concat(), 53);
+    let frames = [(0, long), (3 * MS / 2, with(1, expedited))];
+    let out = departures(&mut Bed::new("rate trace 1,2 queue 9p priority"), &frames);
+    assert_eq!(out.into_iter().map(|(_, number)| number).collect::<Vec<_>>(), [0, 1]);
+
+    let mut bed = Bed::new("rate 1mbit queue 100p priority");
+    let tagged = |n: u16, priority: u8| {
+        let frame = plain_frame(n);
+        [&frame[..12], &[0x81, 0, priority << 5, 10], &frame[12..]].concat()
+    };
+    let frames = [tagged(0, 0), tagged(1, 0), tagged(2, 1), tagged(3, 6)];
+    frames.iter().for_each(|frame| _ = bed.offer(frame));
+    bed.now += 1000 * MS;
+    assert_eq!(bed.due(), [0, 3, 1, 2].map(|at: usize| frames[at].clone()));
+}
+
 /// Congestion is marked on packets whose sender takes marks, and their checksum stays right; others are left alone.
 #[test]
 fn marks() {

@@ -31,7 +31,7 @@ Settings, each replaced for itself:
   duplicate P [correlation P] [after T]                     mtu N [silent|icmp]
   corrupt P [correlation P] [bits N] [payload|header|any] [fix-checksum]
   reorder P [correlation P] [by N|T]
-  rate R [overhead N] [cell N] | rate trace FILE            queue SIZE [tail|head] [ecn-above SIZE]
+  rate R [overhead N] [cell N] | rate trace FILE            queue SIZE [tail|head] [priority] [ecn-above SIZE]
 A super-frame counts as the segments that it stands for. Chance follows a seed: see 'vswitchctl lab seed'.";
 
 /// Arguments of `impair`.
