@@ -105,11 +105,28 @@ pub struct Gateway {
     pub ipv4: Option<(Ipv4Addr, u8)>,
     /// Its IPv6 address and the subnet's prefix length. It also has the link-local address made from its MAC.
     pub ipv6: Option<(Ipv6Addr, u8)>,
-    /// Further addresses that are the switch's own here, in the same subnets.
+    /// Further addresses that are the switch's own here, in the same subnets or in none.
     pub also: Vec<IpAddr>,
-    /// Addresses in the subnets that it answers ARP and Neighbor Discovery for, and that are not in the network: what is sent
-    /// to them is routed.
+    /// Addresses in the subnets, or link-local ones, that it answers ARP and Neighbor Discovery for, and that are not in the
+    /// network: what is sent to them is routed.
     pub proxied: Vec<IpAddr>,
+    /// The same of whole parts of the subnets, where others are: echo requests are theirs to answer.
+    pub beyond: Vec<Beyond>,
+}
+
+/// A subnet of which only a part is on the network, and the rest behind its gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond {
+    /// The subnet.
+    pub net: IpNet,
+    /// What of it is on the network.
+    pub inside: IpNet,
+}
+
+impl Beyond {
+    fn contains(&self, address: IpAddr) -> bool {
+        self.net.contains(&address) && !self.inside.contains(&address)
+    }
 }
 
 impl Gateway {
@@ -117,15 +134,17 @@ impl Gateway {
     pub fn nets(&self) -> impl Iterator<Item = IpNet> {
         let v4 = self.ipv4.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
         let v6 = self.ipv6.and_then(|(address, length)| IpNet::new(address.into(), length).ok());
-        let length = move |address: IpAddr| if address.is_ipv4() { v4 } else { v6 }.map_or(0, |net| net.prefix_len());
-        let also = self.also.iter().filter_map(move |&address| IpNet::new(address, length(address)).ok());
+        let also = self.also.iter().filter_map(move |&address| {
+            let net = if address.is_ipv4() { v4 } else { v6 }.filter(|net| net.contains(&address));
+            net.map_or(Some(address.into()), |net| IpNet::new(address, net.prefix_len()).ok())
+        });
         v4.into_iter().chain(v6).chain(also)
     }
 
     /// Whether frames for the address are for the gateway's MAC address.
     #[must_use]
     pub fn answers_for(&self, address: IpAddr) -> bool {
-        self.owns(address) || self.proxied.contains(&address)
+        self.owns(address) || self.proxied.contains(&address) || self.beyond.iter().any(|part| part.contains(address))
     }
 
     /// Whether the address is the switch's own here.

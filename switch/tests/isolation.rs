@@ -40,8 +40,14 @@ struct Site {
 fn site(mapping: Mapping) -> Site {
     let mut lab = Lab::new(Settings::default());
     let net = lab.datapath.add_network(NetworkConfig { inter_port: false, ..network("net") }).unwrap();
-    let leg =
-        Gateway { mac: UPLINK_MAC, ipv4: Some((EXTERNAL, 24)), ipv6: None, also: Vec::new(), proxied: Vec::new() };
+    let leg = Gateway {
+        mac: UPLINK_MAC,
+        ipv4: Some((EXTERNAL, 24)),
+        ipv6: None,
+        also: Vec::new(),
+        proxied: Vec::new(),
+        beyond: Vec::new(),
+    };
     let uplink = lab.datapath.add_network(NetworkConfig { gateway: Some(leg), ..network("uplink") }).unwrap();
     let [attacker, victim, bystander] = [2, VICTIM, 4].map(|number| lab.port(net, Some(station(number))));
     let outside = lab.port(uplink, None);

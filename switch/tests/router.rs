@@ -37,7 +37,14 @@ struct Site {
 }
 
 fn leg(mac: MacAddr, address: Ipv4Addr) -> Option<Gateway> {
-    Some(Gateway { mac, ipv4: Some((address, 24)), ipv6: None, also: Vec::new(), proxied: Vec::new() })
+    Some(Gateway {
+        mac,
+        ipv4: Some((address, 24)),
+        ipv6: None,
+        also: Vec::new(),
+        proxied: Vec::new(),
+        beyond: Vec::new(),
+    })
 }
 
 fn setup(mtu: u32, publish: Vec<Publish>) -> Site {

@@ -51,6 +51,7 @@ mod overlapping;
 mod overlay_failures;
 mod overlay_refusals;
 mod overlay_traffic;
+mod pasta;
 mod podman;
 mod podman_ports;
 mod podman_restarts;

@@ -16,6 +16,15 @@ pub(crate) struct Known<K> {
     pub(crate) key: K,
 }
 
+/// Where operands may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operands {
+    /// Between options.
+    Anywhere,
+    /// Behind all options: the first one ends them.
+    Last,
+}
+
 /// What a command line says, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said<K> {
@@ -29,7 +38,7 @@ pub(crate) struct Said<K> {
 ///
 /// # Errors
 /// The sentence that getopt_long(3) would print.
-pub(crate) fn read<K: Copy>(arguments: &[OsString], known: &[Known<K>]) -> Result<Said<K>, String> {
+pub(crate) fn read<K: Copy>(arguments: &[OsString], known: &[Known<K>], operands: Operands) -> Result<Said<K>, String> {
     let mut said = Said { options: Vec::new(), operands: Vec::new() };
     let mut words = arguments.iter().map(|word| word.to_str().ok_or("an argument is no UTF-8 text"));
     while let Some(word) = words.next().transpose()? {
@@ -64,6 +73,11 @@ pub(crate) fn read<K: Copy>(arguments: &[OsString], known: &[Known<K>]) -> Resul
             }
         } else {
             said.operands.push(word.to_owned());
+            while operands == Operands::Last
+                && let Some(word) = words.next().transpose()?
+            {
+                said.operands.push(word.to_owned());
+            }
         }
     }
     Ok(said)
@@ -95,8 +109,16 @@ mod tests {
 
     fn read_text(text: &str) -> Result<(String, Vec<String>), String> {
         let words: Vec<OsString> = text.split(' ').map(OsString::from).collect();
-        let said = read(&words, &KNOWN)?;
+        let said = read(&words, &KNOWN, Operands::Anywhere)?;
         Ok((said.options.iter().map(|(key, value)| format!("{key}{value}")).collect(), said.operands))
+    }
+
+    /// What follows the first operand is a command's own.
+    #[test]
+    fn operands_last() {
+        let words: Vec<OsString> = ["-c", "sh", "-c", "--x"].map(OsString::from).to_vec();
+        let said = read(&words, &KNOWN, Operands::Last).unwrap();
+        assert_eq!((said.options.len(), said.operands), (1, vec!["sh".to_owned(), "-c".to_owned(), "--x".to_owned()]));
     }
 
     /// Every spelling that callers use, and what makes no sense.

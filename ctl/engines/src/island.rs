@@ -38,11 +38,11 @@ pub(crate) struct Island {
 }
 
 impl Island {
-    /// Starts a vswitchd with these further arguments.
+    /// Starts a vswitchd with these further arguments, whose standard error is `errors`.
     ///
     /// # Errors
     /// When there is none, or it does not start; it has said why on standard error.
-    pub(crate) fn start(arguments: &[String]) -> anyhow::Result<Island> {
+    pub(crate) fn start(arguments: &[String], errors: Stdio) -> anyhow::Result<Island> {
         let program = daemon::program()?;
         let folder = make_folder()?;
         let socket = folder.join("vswitch.sock");
@@ -50,7 +50,7 @@ impl Island {
         command.arg("--follow-stdin").arg("--socket").arg(&socket).arg("--state-dir").arg(&folder);
         command.args(["--log", "error"]).args(arguments);
         // A group of its own, so that what the terminal tells the caller is not for it.
-        command.current_dir("/").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.current_dir("/").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {

@@ -8,8 +8,8 @@
 //! - [`podman::plugin`]: the same as a network driver of netavark's, by the name `vswitch`;
 //! - [`podman::rootlessport`]: published ports of an ordinary user's containers;
 //! - [`docker`]: dockerd's networks of the driver `vswitch`, the one that stays: dockerd asks it over a socket;
-//! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman, and is `slirp4netns` for its containers;
-//! - [`slirp4netns`]: the way out of one network namespace, of whoever starts that program;
+//! - [`podman::way_out`]: starts vswitchd for an ordinary user's podman, and is `slirp4netns` or `pasta` for its containers;
+//! - [`slirp4netns`] and [`pasta`]: the way out of one network namespace, of whoever starts these programs;
 //! - [`cni`]: the plug-in of whoever speaks the Container Network Interface.
 
 pub mod cni;
@@ -21,10 +21,15 @@ mod island;
 mod leases;
 mod namespace;
 pub mod original;
+pub mod pasta;
 pub mod podman;
 pub mod slirp4netns;
 
+use std::io;
 use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// Runs the helper that is called `name`.
 #[must_use]
@@ -34,7 +39,12 @@ pub fn run(name: &str) -> ExitCode {
         "rootlessport" => podman::rootlessport::main(),
         "vswitch-docker" => docker::main(),
         "podman-slirp4netns" => podman::way_out::main("slirp4netns"),
-        "pasta" => podman::way_out::main("pasta"),
+        pasta::NAME if podman::way_out::is_called() => podman::way_out::main(pasta::NAME),
+        pasta::NAME => pasta::main(),
+        pasta::IN_BACKGROUND => pasta::main_in_background(),
+        pasta::RELAY => pasta::main_of_relay(),
+        pasta::OUTER => pasta::command::outer(),
+        pasta::INNER => pasta::command::inner(),
         slirp4netns::NAME => slirp4netns::main(),
         "vswitch" if cni::is_called() => cni::main(),
         "vswitch" => podman::plugin::main(),
@@ -46,6 +56,24 @@ pub fn run(name: &str) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The signals of kill(1), of a terminal's end and of a terminal's keys.
+pub(crate) const ENDING: [SignalKind; 3] = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
+
+/// Ends when this process is told to by one of these.
+pub(crate) fn ended_by(kinds: &[SignalKind]) -> io::Result<impl Future<Output = ()> + use<>> {
+    let (sender, mut told) = mpsc::channel(1);
+    for &kind in kinds {
+        let (mut signal, sender) = (signal(kind)?, sender.clone());
+        tokio::spawn(async move {
+            signal.recv().await;
+            let _ = sender.send(()).await;
+        });
+    }
+    Ok(async move {
+        told.recv().await;
+    })
 }
 
 /// A line on the user's terminal, which is where an engine's helper has its standard error.

@@ -1,5 +1,5 @@
 //! The program that container engines call for their networks, by the name that it is called by: `netavark`,
-//! `rootlessport`, `slirp4netns`, `vswitch` as a CNI plug-in, and `vswitch-docker`.
+//! `rootlessport`, `slirp4netns`, `pasta`, `vswitch` as a CNI plug-in, and `vswitch-docker`.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -6,10 +6,12 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use rustix::fs::MemfdFlags;
 use vswitch_api::engine::PODMAN_HELPER_FOLDERS;
+
+use crate::complain;
 
 /// The engine's own program of this name: the first that is not this one, in podman's folders and in `PATH`.
 #[must_use]
@@ -36,6 +38,13 @@ pub fn become_in_path(name: &str, arguments: &[OsString]) -> io::Error {
         Some(program) => Command::new(program).args(arguments).exec(),
         None => io::Error::new(io::ErrorKind::NotFound, format!("another {name} is in no folder of PATH")),
     }
+}
+
+/// Becomes the program of this name that is next in `PATH`, because of `why`.
+pub(crate) fn hand_over(name: &str, why: &str, arguments: &[OsString]) -> ExitCode {
+    complain(&format!("{why}; the next {name} in PATH is used"));
+    complain(&become_in_path(name, arguments).to_string());
+    ExitCode::FAILURE
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

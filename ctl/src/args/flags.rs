@@ -24,8 +24,8 @@ pub struct Args {
     /// Pipelines [default: number of cores, at most 4]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Way out of the networks: sockets[,host-loopback=A][,closed=A][,outbound-address=A][,publish-source=client|gateway]
-    /// [,udp-filter=address-and-port-dependent|endpoint-independent] goes over ordinary sockets of the host and needs no
+    /// Way out of the networks: sockets[,host-loopback=A][,host-address=A@HOST][,closed=A][,outbound-address=A]
+    /// [,publish-source=client|gateway][,udp-filter=address-and-port-dependent|endpoint-independent] goes over ordinary sockets of the host and needs no
     /// privilege; packet:IFACE,address=A/LEN[,gateway=A][,mac=M][,mtu=N][,route=CIDR@ROUTER][,masquerade=false][,name=NAME] is a NAT
     /// router on an interface, where address, gateway and route may repeat; none keeps everything inside. Several
     /// interfaces may be given: networks leave by the first that works, or by those that their option uplink names [default: sockets]

@@ -171,6 +171,14 @@ impl NetworkState {
                      subnets",
                 ));
             }
+            Some(plan)
+                if self.network.options.rest_proxied && !plan.range.is_some_and(|range| range.contains(&address)) =>
+            {
+                return Err(ControlError::invalid(format!(
+                    "{address} is outside of network {}, of which its range is all; use an address of that",
+                    self.network.name
+                )));
+            }
             Some(plan) if plan.net.contains(&address) => {}
             _ => return Err(ControlError::invalid(format!("no configured subnet contains IP address {address}"))),
         }

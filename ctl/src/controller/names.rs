@@ -83,7 +83,7 @@ impl Controller {
         let served = on_switch.flat_map(|(on, index)| {
             let members = members.get(&on.network.id).map(Vec::as_slice).unwrap_or_default();
             let own = on.network.subnets().filter_map(SubnetPlan::own);
-            own.map(move |gateway| {
+            own.chain(on.network.options.gateway_addresses.iter().copied()).map(move |gateway| {
                 let members = members.iter().flat_map(|one| {
                     let scope = move |address| (address, self.member_scope(state, &on.network, one));
                     one.addresses.iter().copied().map(scope)
@@ -239,7 +239,7 @@ impl Controller {
     fn scope(&self, state: &State, container: &Id) -> Scope {
         let Some(one) = state.containers.get(container) else { return Scope::default() };
         let resolving = self.resolving(state, one);
-        let subnets = endpoints(state, one).flat_map(|(_, on)| on.network.subnets()).map(|plan| plan.net).collect();
+        let subnets = endpoints(state, one).flat_map(|(_, on)| on.network.pieces()).map(|(_, net)| net).collect();
         let leaves = self.inner.uplink.is_some() && endpoints(state, one).any(|(_, on)| !on.network.internal);
         let mut members: Vec<_> = endpoints(state, one).filter(|(_, on)| !on.network.predefined()).collect();
         // Docker's order of networks: by priority, those that lead out first, by name.
@@ -333,7 +333,7 @@ pub(super) fn publish_network(state: &State, network: &Id) {
     if on.network.options.host_names {
         state.host_names.notify_one();
     }
-    let subnets = on.network.subnets().map(|plan| plan.net);
+    let subnets = on.network.pieces().map(|(_, net)| net);
     let present = on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).filter(|one| one.port.is_some());
     let services = on.network.services.iter();
     let services = services.map(|one| Member { names: vec![one.name.as_str()], addresses: one.addresses.clone() });

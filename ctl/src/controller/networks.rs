@@ -7,7 +7,7 @@ use rand::Rng;
 use vswitch_api::network::NetworkCreate;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::l2::SnoopingConfig;
-use vswitch_switch::{Gateway, NetworkConfig};
+use vswitch_switch::{Beyond, Gateway, NetworkConfig};
 
 use super::desired::Changing;
 use super::state::{NetworkState, State};
@@ -384,12 +384,15 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         std::net::IpAddr::V4(_) => None,
     });
     let mac = network.gateway_mac();
+    let also = network.services.iter().flat_map(|one| &one.addresses);
+    let beyond = network.subnets().filter(|_| network.options.rest_proxied);
     let gateway = (ipv4.is_some() || ipv6.is_some()).then_some(Gateway {
         mac,
         ipv4,
         ipv6,
-        also: network.services.iter().flat_map(|one| one.addresses.iter().copied()).collect(),
+        also: also.chain(&network.options.gateway_addresses).copied().collect(),
         proxied: network.options.proxied.clone(),
+        beyond: beyond.filter_map(|plan| Some(Beyond { net: plan.net, inside: plan.range? })).collect(),
     });
     NetworkConfig {
         name: network.name.clone(),

@@ -176,7 +176,17 @@ impl Network {
 
     /// What of its subnets is inside, each with its subnet: not the addresses that the gateway answers for.
     pub fn pieces(&self) -> impl Iterator<Item = (&SubnetPlan, IpNet)> {
-        self.subnets().flat_map(|plan| plan.without(&self.options.proxied).into_iter().map(move |net| (plan, net)))
+        self.subnets().flat_map(|plan| {
+            let pieces = match plan.range.filter(|_| self.options.rest_proxied) {
+                // The gateway's own address is where it is.
+                Some(range) => {
+                    let own = plan.own().filter(|own| !range.contains(own)).map(IpNet::from);
+                    std::iter::once(range).chain(own).collect()
+                }
+                None => plan.without(&self.options.proxied),
+            };
+            pieces.into_iter().map(move |net| (plan, net))
+        })
     }
 
     /// The subnets, IPv4 first.
@@ -286,6 +296,14 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     for &address in &options.proxied {
         general.take(set_apart(if address.is_ipv4() { &mut ipv4 } else { &mut ipv6 }, address));
     }
+    let given = |family: &Family| match family {
+        Family::Given(wish) => wish.plan.range.is_some(),
+        Family::Off => true,
+        Family::Automatic => false,
+    };
+    if options.rest_proxied && !(given(&ipv4) && given(&ipv6)) {
+        general.add("option proxy-arp=rest is for all of a subnet that is not in its range: name both with --subnet and --ip-range");
+    }
     if overlay && ipam == IpamDriver::Default {
         check_spanning(&ipv4, &ipv6, &mut general);
     }
@@ -320,7 +338,7 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             "the host knows one network by an address, and others may have this one's, too; leave host=true or overlap=true out",
         );
     }
-    if options.overlap && !options.proxied.is_empty() {
+    if options.overlap && (options.rest_proxied || !options.proxied.is_empty()) {
         general.add(
             "what the gateway answers for may be another network's address, too, which is not outside; leave proxy-arp or \
              overlap=true out",
@@ -361,13 +379,20 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
 
 /// Keeps an address that the gateway answers for from being given to anybody.
 fn set_apart(family: &mut Family, address: IpAddr) -> Result<(), String> {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
     match family {
+        // Nobody gives those away.
+        _ if is_link_local => Ok(()),
         Family::Given(wish) if wish.plan.net.contains(&address) && address != wish.plan.gateway => {
             wish.plan.aux.insert(format!("proxy-arp {address}"), address);
             Ok(())
         }
         _ => Err(format!(
-            "option proxy-arp is for addresses of a subnet that is named with --subnet, beside its gateway; leave {address} out"
+            "option proxy-arp is for addresses of a subnet that is named with --subnet, beside its gateway, and for link-local ones; \
+             leave {address} out"
         )),
     }
 }
@@ -630,6 +655,31 @@ mod tests {
         ] {
             let said = parse_network(create(value)).unwrap_err().to_string();
             assert!(said.contains(why), "{value}: {said}");
+        }
+    }
+
+    /// What a subnet has beside its range is outside, if the network says so and names both.
+    #[test]
+    fn a_range_and_the_rest() {
+        let create = |range: &str, value: &str| {
+            let config = IpamConfig { ip_range: range.to_owned(), ..config("10.0.2.0/23") };
+            parse_network(NetworkCreate {
+                name: "n".into(),
+                ipam: Some(vswitch_api::network::Ipam { config: vec![config], ..Default::default() }),
+                options: [("proxy-arp".to_owned(), value.to_owned())].into(),
+                ..NetworkCreate::default()
+            })
+        };
+        let spec = create("10.0.2.7/32", "rest,10.0.2.2,169.254.1.2").unwrap();
+        assert!(spec.options.rest_proxied);
+        assert_eq!(spec.options.proxied.len(), 2);
+        for (range, value, why) in [
+            ("", "rest", "name both with --subnet and --ip-range"),
+            ("10.0.2.7/32", "rest,all", "failed to parse proxy-arp value: rest,all"),
+            ("10.0.2.7/32", "rest,10.9.9.9", "leave 10.9.9.9 out"),
+        ] {
+            let said = create(range, value).unwrap_err().to_string();
+            assert!(said.contains(why), "{range} {value}: {said}");
         }
     }
 

@@ -67,6 +67,12 @@ pub struct NetworkOptions {
     /// Addresses of the subnets that nobody on the network has and that the gateway answers for: what is sent there leaves.
     #[serde(default)]
     pub proxied: Vec<IpAddr>,
+    /// Of its subnets only the ranges are on the network; the gateway answers for the rest, which is outside.
+    #[serde(default)]
+    pub rest_proxied: bool,
+    /// Further addresses of the gateway's own, at which it answers for names.
+    #[serde(default)]
+    pub gateway_addresses: Vec<IpAddr>,
     /// The user named the MTU, so that the network does not follow an underlay's or a parent's.
     #[serde(default)]
     pub mtu_given: bool,
@@ -96,6 +102,8 @@ impl Default for NetworkOptions {
             host_names: false,
             lan: None,
             proxied: Vec::new(),
+            rest_proxied: false,
+            gateway_addresses: Vec::new(),
             mtu_given: false,
         }
     }
@@ -143,6 +151,7 @@ enum Key {
     Host,
     HostNames,
     ProxyArp,
+    GatewayAddresses,
     Overlap,
     Uplink,
     BridgeName,
@@ -154,6 +163,9 @@ enum Key {
     IpvlanMode,
     IpvlanFlag,
 }
+
+/// What `proxy-arp` calls all that is in no range.
+const REST: &str = "rest";
 
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
@@ -170,6 +182,7 @@ const KEYS: [(&str, Key); 31] = [
     ("host", Key::Host),
     ("host-names", Key::HostNames),
     ("proxy-arp", Key::ProxyArp),
+    ("gateway-addresses", Key::GatewayAddresses),
     ("overlap", Key::Overlap),
     ("uplink", Key::Uplink),
     (PARENT_OPTION, Key::Parent),
@@ -264,6 +277,7 @@ impl NetworkOptions {
                         | Key::Host
                         | Key::HostNames
                         | Key::ProxyArp
+                        | Key::GatewayAddresses
                         | Key::Overlap
                 )
             {
@@ -358,12 +372,13 @@ impl ParsedOptions {
             Key::Host => options.host = parse_bool(name, value)?,
             Key::HostNames => options.host_names = parse_bool(name, value)?,
             Key::ProxyArp => {
-                let parse = |text: &str| {
-                    let refused =
-                        || format!("failed to parse {name} value: {value} (write addresses with ',' between them)");
-                    text.trim().parse().map_err(|_| refused())
-                };
-                options.proxied = value.split(',').map(parse).collect::<Result<_, _>>()?;
+                options.rest_proxied = value.split(',').any(|word| word.trim() == REST);
+                let words = value.split(',').filter(|word| word.trim() != REST);
+                options.proxied = words.map(|text| parse_address(name, value, text)).collect::<Result<_, _>>()?;
+            }
+            Key::GatewayAddresses => {
+                let addresses = value.split(',').map(|text| parse_address(name, value, text));
+                options.gateway_addresses = addresses.collect::<Result<_, _>>()?;
             }
             Key::Overlap => options.overlap = parse_bool(name, value)?,
             Key::Uplink => options.uplinks = parse_uplinks(name, value)?,
@@ -433,6 +448,12 @@ fn parse_gateway_mode(name: &str, value: &str, warnings: &mut Vec<String>) -> Re
              isolated)"
         )),
     }
+}
+
+/// One of the addresses of an option's value.
+fn parse_address(name: &str, value: &str, text: &str) -> Result<IpAddr, String> {
+    let refused = |_| format!("failed to parse {name} value: {value} (write addresses with ',' between them)");
+    text.trim().parse().map_err(refused)
 }
 
 /// With room for a number behind it, in the 15 bytes that an interface's name has.

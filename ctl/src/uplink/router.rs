@@ -13,7 +13,7 @@ use vswitch_switch::nat::table::Leg;
 use vswitch_switch::router::{Peers, RouterConfig};
 use vswitch_switch::{Gateway, NetworkConfig};
 
-use super::PacketUplink;
+use super::{PacketUplink, SocketsUplink};
 use crate::ipam::SubnetPlan;
 use crate::model::Network;
 use crate::publish::Published;
@@ -66,7 +66,7 @@ pub fn network(number: usize, uplink: &PacketUplink, mtu: u32) -> NetworkConfig 
             }
         }
     }
-    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new() });
+    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new(), beyond: Vec::new() });
     NetworkConfig { gateway, mtu, ..NetworkConfig::new(name(number, uplink)) }
 }
 
@@ -117,8 +117,15 @@ pub fn plan<'a>(
 
 /// The uplink of sockets as a network of the switch: the router and one station, which takes whatever is sent there.
 #[must_use]
-pub fn sockets_network() -> NetworkConfig {
-    let gateway = Some(Gateway { mac: ROUTER_MAC, ipv4: None, ipv6: None, also: Vec::new(), proxied: Vec::new() });
+pub fn sockets_network(uplink: &SocketsUplink) -> NetworkConfig {
+    let gateway = Some(Gateway {
+        mac: ROUTER_MAC,
+        ipv4: None,
+        ipv6: None,
+        also: Vec::new(),
+        proxied: uplink.host_inside().collect(),
+        beyond: Vec::new(),
+    });
     NetworkConfig { gateway, mtu: SOCKETS_MTU, ..NetworkConfig::new(NAME) }
 }
 

@@ -1,4 +1,4 @@
-//! `sockets[,host-loopback=ADDR][,closed=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
+//! `sockets[,host-loopback=ADDR][,host-address=ADDR@HOST][,closed=ADDR][,outbound-address=ADDR][,publish-source=client|gateway][,udp-filter=…]`: the way out over ordinary host sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
@@ -23,6 +23,10 @@ pub struct SocketsUplink {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// Leads to an address of the host.
+    pub host_v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// As `host_v4`.
+    pub host_v6: Option<(Ipv6Addr, Ipv6Addr)>,
     /// Leads nowhere, whoever has it behind the host.
     pub closed_v4: Option<Ipv4Addr>,
     /// As `closed_v4`.
@@ -66,6 +70,7 @@ impl SocketsUplink {
             let (key, value) = part.split_once('=').ok_or_else(|| UplinkError::SocketsNoValue(part.to_owned()))?;
             match key {
                 "host-loopback" => uplink.share_loopback(value)?,
+                "host-address" => uplink.lead_to_host(value)?,
                 "outbound-address" => uplink.leave_from(value)?,
                 "closed" => uplink.close(value)?,
                 "publish-source" if source_given => return Err(UplinkError::Twice("publish-source")),
@@ -98,7 +103,7 @@ impl SocketsUplink {
     /// When it is none that packets can be sent to, or there is one of its family already.
     pub fn share_loopback(&mut self, text: &str) -> Result<(), UplinkError> {
         let address: IpAddr = text.parse().map_err(|_| UplinkError::LoopbackText(text.to_owned()))?;
-        if !is_usable(address) {
+        if !(is_usable(address) || is_link_local(address)) {
             return Err(UplinkError::Loopback(address));
         }
         let before = match address {
@@ -106,6 +111,22 @@ impl SocketsUplink {
             IpAddr::V6(address) => self.loopback_v6.replace(address).map(IpAddr::V6),
         };
         before.map_or(Ok(()), |before| Err(UplinkError::LoopbackTwice(before, address)))
+    }
+
+    /// Lets an address stand for one of the host's.
+    fn lead_to_host(&mut self, text: &str) -> Result<(), UplinkError> {
+        let refused = || UplinkError::HostAddress(text.to_owned());
+        let (inside, host) = text.split_once('@').ok_or_else(refused)?;
+        let (inside, host) = (inside.parse().map_err(|_| refused())?, host.parse().map_err(|_| refused())?);
+        if !(is_link_local(inside) || is_usable(inside)) || !is_usable(host) {
+            return Err(refused());
+        }
+        let twice = match (inside, host) {
+            (IpAddr::V4(inside), IpAddr::V4(host)) => self.host_v4.replace((inside, host)).is_some(),
+            (IpAddr::V6(inside), IpAddr::V6(host)) => self.host_v6.replace((inside, host)).is_some(),
+            _ => return Err(refused()),
+        };
+        if twice { Err(UplinkError::Twice("host-address")) } else { Ok(()) }
     }
 
     /// Lets nothing reach an address, whoever has it.
@@ -136,6 +157,12 @@ impl SocketsUplink {
         self.loopback_v4.map(IpAddr::V4).into_iter().chain(self.loopback_v6.map(IpAddr::V6))
     }
 
+    /// The addresses that lead to the host, its loopback and another of its addresses.
+    pub fn host_inside(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.host_v4.map(|(inside, _)| inside.into());
+        self.loopbacks().chain(v4).chain(self.host_v6.map(|(inside, _)| inside.into()))
+    }
+
     /// The addresses of the host that what leaves has, IPv4 first; a family without one has the host's own choice.
     pub fn sources(&self) -> impl Iterator<Item = IpAddr> {
         self.source_v4.map(IpAddr::V4).into_iter().chain(self.source_v6.map(IpAddr::V6))
@@ -145,6 +172,14 @@ impl SocketsUplink {
     #[must_use]
     pub fn meets(&self, net: &IpNet) -> Option<IpAddr> {
         self.loopbacks().find(|address| net.contains(address))
+    }
+}
+
+/// Whether the router forwards packets to this address where a network's gateway answers for it, and else to nobody.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 
@@ -169,6 +204,12 @@ impl std::fmt::Display for SocketsUplink {
         f.write_str("sockets")?;
         for address in self.loopbacks() {
             write!(f, ",host-loopback={address}")?;
+        }
+        if let Some((inside, host)) = self.host_v4 {
+            write!(f, ",host-address={inside}@{host}")?;
+        }
+        if let Some((inside, host)) = self.host_v6 {
+            write!(f, ",host-address={inside}@{host}")?;
         }
         let closed = self.closed_v4.map(IpAddr::V4).into_iter().chain(self.closed_v6.map(IpAddr::V6));
         for address in closed {
@@ -200,6 +241,7 @@ mod tests {
             "sockets,host-loopback=fd00::2,publish-source=gateway",
             "sockets,publish-source=gateway,udp-filter=endpoint-independent",
             "sockets,outbound-address=192.0.2.1,outbound-address=2001:db8::1",
+            "sockets,host-address=169.254.1.2@192.0.2.1,host-address=fe80::2@2001:db8::1",
         ] {
             assert_eq!(text.parse::<Uplink>().unwrap().to_string(), text);
         }
@@ -220,13 +262,16 @@ mod tests {
             ("sockets,loopback=10.0.2.2", "no key loopback"),
             ("sockets,host-loopback=x", "no IP address"),
             ("sockets,host-loopback=127.0.0.1", "cannot stand for the host's loopback"),
-            ("sockets,host-loopback=169.254.1.1", "cannot stand for the host's loopback"),
-            ("sockets,host-loopback=fe80::1", "cannot stand for the host's loopback"),
+            ("sockets,host-loopback=224.0.0.1", "cannot stand for the host's loopback"),
             ("sockets,host-loopback=::ffff:10.0.2.2", "cannot stand for the host's loopback"),
             ("sockets,host-loopback=10.0.2.2,host-loopback=10.0.2.3", "10.0.2.2 and 10.0.2.3"),
             ("sockets,outbound-address=eth0", "outbound-address eth0 is no address of the host"),
             ("sockets,outbound-address=0.0.0.0", "no address of the host"),
             ("sockets,outbound-address=192.0.2.1,outbound-address=192.0.2.2", "twice"),
+            ("sockets,host-address=169.254.1.2", "write the address inside, @ and one of the host's"),
+            ("sockets,host-address=169.254.1.2@127.0.0.1", "write the address inside, @ and one of the host's"),
+            ("sockets,host-address=169.254.1.2@fd00::1", "write the address inside, @ and one of the host's"),
+            ("sockets,host-address=10.0.0.1@10.0.0.2,host-address=10.0.0.3@10.0.0.2", "twice"),
             ("sockets,publish-source=me", "client or gateway"),
             ("sockets,publish-source=client,publish-source=client", "twice"),
             ("sockets,udp-filter=open", "address-and-port-dependent or endpoint-independent"),

@@ -72,7 +72,7 @@ pub enum UplinkError {
     Kind(String),
     /// Not a key of `sockets`.
     #[error(
-        "--uplink sockets has no key {0}; the keys are host-loopback, closed, outbound-address, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
+        "--uplink sockets has no key {0}; the keys are host-loopback, host-address, closed, outbound-address, publish-source and udp-filter, as in {SOCKETS_EXAMPLE}"
     )]
     SocketsKey(String),
     /// A key without a value.
@@ -81,6 +81,12 @@ pub enum UplinkError {
     /// Not an address.
     #[error("--uplink outbound-address {0} is no address of the host; write one that 'ip address' shows")]
     Outbound(String),
+    /// Not two addresses of a family.
+    #[error(
+        "--uplink host-address {0} is not as it should be; write the address inside, @ and one of the host's, such as \
+         169.254.1.2@192.0.2.1"
+    )]
+    HostAddress(String),
     /// Not an address.
     #[error("--uplink closed {0} is no IP address; write one that nothing may reach")]
     Closed(String),

@@ -1,4 +1,4 @@
-//! Which addresses the host's sockets may be used for, and the one that stands for the host itself.
+//! Which addresses the host's sockets may be used for, and those that stand for the host itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,6 +9,10 @@ pub struct Destinations {
     pub loopback_v4: Option<Ipv4Addr>,
     /// Leads to ::1 of the host.
     pub loopback_v6: Option<Ipv6Addr>,
+    /// Leads to an address of the host, which is shown as this one inside.
+    pub host_v4: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// As `host_v4`.
+    pub host_v6: Option<(Ipv6Addr, Ipv6Addr)>,
     /// Leads nowhere, whoever has it behind the host.
     pub closed_v4: Option<Ipv4Addr>,
     /// As `closed_v4`.
@@ -36,6 +40,12 @@ impl Destinations {
         match address {
             IpAddr::V4(address) if Some(address) == self.loopback_v4 => Some(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(address) if Some(address) == self.loopback_v6 => Some(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(address) if self.host_v4.is_some_and(|(inside, _)| inside == address) => {
+                self.host_v4.map(|(_, host)| host.into())
+            }
+            IpAddr::V6(address) if self.host_v6.is_some_and(|(inside, _)| inside == address) => {
+                self.host_v6.map(|(_, host)| host.into())
+            }
             other => (is_outside(other) && !self.is_closed(other)).then_some(other),
         }
     }
@@ -56,6 +66,12 @@ impl Destinations {
         match address {
             IpAddr::V4(Ipv4Addr::LOCALHOST) => self.loopback_v4.map(IpAddr::V4),
             IpAddr::V6(Ipv6Addr::LOCALHOST) => self.loopback_v6.map(IpAddr::V6),
+            IpAddr::V4(address) if self.host_v4.is_some_and(|(_, host)| host == address) => {
+                self.host_v4.map(|(inside, _)| inside.into())
+            }
+            IpAddr::V6(address) if self.host_v6.is_some_and(|(_, host)| host == address) => {
+                self.host_v6.map(|(inside, _)| inside.into())
+            }
             other => is_outside(other).then_some(other),
         }
     }
@@ -115,6 +131,16 @@ mod tests {
         assert_eq!(open.inside(Ipv6Addr::LOCALHOST.into()), Some(v6.into()));
         assert_eq!(open.outside(Ipv4Addr::LOCALHOST.into()), None);
         assert_eq!(open.inside("127.0.0.53".parse().unwrap()), None);
+    }
+
+    /// An address that stands for one of the host's, also a link-local one; the host is shown as it.
+    #[test]
+    fn an_address_of_the_host() {
+        let (inside, host) = (Ipv4Addr::new(169, 254, 1, 2), Ipv4Addr::new(192, 0, 2, 1));
+        let destinations = Destinations { host_v4: Some((inside, host)), ..Destinations::default() };
+        assert_eq!(destinations.outside(inside.into()), Some(host.into()));
+        assert_eq!(destinations.inside(host.into()), Some(inside.into()));
+        assert_eq!(destinations.outside(Ipv4Addr::new(169, 254, 1, 3).into()), None);
     }
 
     /// A closed address leads nowhere, and no other is.

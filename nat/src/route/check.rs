@@ -50,6 +50,9 @@ pub enum Sources {
 pub struct Interface {
     /// The switch's addresses on it, each with its subnet.
     pub addresses: Vec<IpNet>,
+    /// What it answers for there and routes, and on the uplink, who speaks there: link-local addresses, too, which are forwarded
+    /// nowhere else.
+    pub proxied: Vec<IpAddr>,
     /// Which sources its frames may have.
     pub sources: Sources,
 }
@@ -92,7 +95,9 @@ pub fn check(interface: &Interface, packet: &Packet<'_>) -> Result<(), RouteDrop
     }
     let to_here = interface.has(destination);
     if !to_here {
-        let link_local = is_link_local(source) || is_link_local(destination);
+        let opened = |address| interface.proxied.contains(&address);
+        let from_link = is_link_local(source) && !(interface.sources == Sources::Any && opened(source));
+        let link_local = from_link || (is_link_local(destination) && !opened(destination));
         if !is_host(destination) || interface.is_subnet_broadcast(destination) || link_local {
             return Err(RouteDrop::NotForwardable);
         }

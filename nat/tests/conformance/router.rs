@@ -17,6 +17,7 @@ use super::notation::{Frame, address, describe, frame};
 fn inside() -> Interface {
     Interface {
         addresses: vec!["10.9.0.1/24".parse().unwrap(), "fd00:9::1/64".parse().unwrap()],
+        proxied: vec!["169.254.1.2".parse().unwrap()],
         sources: Sources::OwnSubnets,
     }
 }
@@ -180,7 +181,12 @@ fn g8_g9_sources() {
         assert_eq!(checked(&format!("udp {source}:1 > S:2")), Err(RouteDrop::SpoofedSource), "{source}");
     }
     assert_eq!(checked("udp S6:1 > T6:2"), Err(RouteDrop::SpoofedSource));
-    let uplink = Interface { addresses: vec!["203.0.113.1/24".parse().unwrap()], sources: Sources::Any };
+    let uplink =
+        Interface { addresses: vec!["203.0.113.1/24".parse().unwrap()], proxied: Vec::new(), sources: Sources::Any };
+    let host = Interface { proxied: vec!["169.254.1.2".parse().unwrap()], ..uplink.clone() };
+    let answer = frame("udp 169.254.1.2:1 > A:2");
+    assert_eq!(check(&host, &answer.admitted().packet()), Ok(()));
+    assert_eq!(check(&uplink, &answer.admitted().packet()), Err(RouteDrop::NotForwardable));
     let sent = frame("udp 1.1.1.1:1 > EXT:2");
     assert_eq!(check(&uplink, &sent.admitted().packet()), Ok(()));
 }
@@ -192,6 +198,9 @@ fn g10_g13_g14_destinations() {
     for destination in ["LO", "0.0.0.0", "224.0.0.9", "255.255.255.255", "10.9.0.255", "169.254.1.1"] {
         assert_eq!(checked(&format!("udp A:1 > {destination}:2")), Err(RouteDrop::NotForwardable), "{destination}");
     }
+    // One that is answered for is forwarded, though not for its neighbours on the link.
+    assert_eq!(checked("udp A:1 > 169.254.1.2:2"), Ok(()));
+    assert_eq!(checked("udp 169.254.7.7:1 > 169.254.1.2:2"), Err(RouteDrop::NotForwardable));
     let mut broadcast = frame("udp A:1 > S:2");
     broadcast.bytes[..6].fill(0xff);
     assert_eq!(check_frame(&broadcast), Err(RouteDrop::LinkBroadcast));

@@ -206,7 +206,8 @@ impl Plan {
 /// What the router knows of its interface in a network.
 pub(crate) fn interface(gateway: Option<&Gateway>, sources: Sources) -> Interface {
     let nets = gateway.into_iter().flat_map(Gateway::nets);
-    Interface { addresses: nets.collect(), sources }
+    let proxied = gateway.map(|gateway| gateway.proxied.clone()).unwrap_or_default();
+    Interface { addresses: nets.collect(), proxied, sources }
 }
 
 /// A packet that waits for its next hop's MAC address.

@@ -204,6 +204,7 @@ mod tests {
                     ipv6: None,
                     also: Vec::new(),
                     proxied: Vec::new(),
+                    beyond: Vec::new(),
                 };
                 let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(address.to_string()) };
                 datapath.add_network(config).unwrap()

@@ -28,6 +28,7 @@ pub fn gateway() -> Gateway {
         ipv6: Some(("fd00::1".parse().unwrap(), 64)),
         also: Vec::new(),
         proxied: Vec::new(),
+        beyond: Vec::new(),
     }
 }
 

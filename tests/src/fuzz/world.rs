@@ -142,6 +142,7 @@ impl Net {
             ipv6: Some((self.v6(1), 64)),
             also: Vec::new(),
             proxied: Vec::new(),
+            beyond: Vec::new(),
         }
     }
 

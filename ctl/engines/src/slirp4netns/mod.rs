@@ -13,12 +13,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use vswitch_api::engine::{EngineAttach, EngineKey, EngineRoute};
 use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
@@ -26,7 +25,7 @@ use vswitch_api::network::{Ipam, IpamConfig, NetworkCreate};
 use self::forwards::Forwards;
 use self::options::{Options, Parsed, Target};
 use crate::island::Island;
-use crate::{complain, daemon, descriptors, original};
+use crate::{ENDING, complain, daemon, descriptors, ended_by, original};
 
 pub(crate) const NAME: &str = "slirp4netns";
 
@@ -51,7 +50,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Parsed::Version) => return show(options::VERSION),
         Ok(Parsed::Run(options)) => options,
         Ok(Parsed::Elsewhere) => {
-            return hand_over("frames by a descriptor or a socket are none of vswitch's", &arguments);
+            return original::hand_over(NAME, "frames by a descriptor or a socket are none of vswitch's", &arguments);
         }
         Err(sentence) => {
             complain(&sentence);
@@ -60,7 +59,7 @@ pub(crate) fn main() -> ExitCode {
     };
     // Before its descriptors are taken, for they are the other one's then.
     if let Err(why) = daemon::program() {
-        return hand_over(&format!("{why:#}"), &arguments);
+        return original::hand_over(NAME, &format!("{why:#}"), &arguments);
     }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,13 +68,6 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Becomes the slirp4netns that is next in PATH.
-fn hand_over(why: &str, arguments: &[OsString]) -> ExitCode {
-    complain(&format!("{why}; the next {NAME} in PATH is used"));
-    complain(&original::become_in_path(NAME, arguments).to_string());
-    ExitCode::FAILURE
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
@@ -88,22 +80,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
             File::open(path).with_context(|| format!("cannot open the network namespace {}", path.display()))
         }
     }?;
-    let mut island = Island::start(&["--uplink".to_owned(), uplink(options)])?;
+    let mut island = Island::start(&["--uplink".to_owned(), uplink(options)], Stdio::inherit())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Whoever ends it while it begins ends the island with it.
-        let mut stop = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        let ended = async {
-            let [terminate, interrupt, hangup] = &mut stop;
-            let (Ok(terminate), Ok(interrupt), Ok(hangup)) = (terminate, interrupt, hangup) else {
-                return std::future::pending().await;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
-            }
-        };
+        let ended = ended_by(&ENDING)?;
         let exit = watch(exit).context("cannot watch the exit descriptor")?;
         let client = island.client().clone();
         let listener = options.api_socket.as_ref().map(|path| {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
-use crate::getopt::{self, Known};
+use crate::getopt::{self, Known, Operands};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +120,7 @@ const KNOWN: [Known<Key>; 20] = [
 /// One sentence, in the words that slirp4netns has for it.
 pub(super) fn parse(arguments: &[OsString]) -> Result<Parsed, String> {
     let known: Vec<_> = KNOWN.into_iter().chain([known("target-type", None, true, Key::TargetType)]).collect();
-    let said = getopt::read(arguments, &known)?;
+    let said = getopt::read(arguments, &known, Operands::Anywhere)?;
     let mut options = Options {
         target: Target::Pid(0),
         interface: String::new(),

@@ -73,7 +73,7 @@ struct OpenPort {
 impl SocketsState {
     pub(super) fn new(switch: &Switch, open: OpenSockets) -> Result<SocketsState, ControlError> {
         let OpenSockets { uplink, settings, ping } = open;
-        let index = switch.add_network(router::sockets_network())?;
+        let index = switch.add_network(router::sockets_network(&uplink))?;
         let shards = switch.workers().min(descriptors() / DESCRIPTORS_OF_A_SHARD).max(1);
         let Shares { shared: (streams, datagrams), own, budget } = shares(descriptors(), shards);
         let of_host = HostGatewaySettings {
@@ -82,6 +82,8 @@ impl SocketsState {
             destinations: Destinations {
                 loopback_v4: uplink.loopback_v4,
                 loopback_v6: uplink.loopback_v6,
+                host_v4: uplink.host_v4,
+                host_v6: uplink.host_v6,
                 closed_v4: uplink.closed_v4,
                 closed_v6: uplink.closed_v6,
                 source_v4: uplink.source_v4,

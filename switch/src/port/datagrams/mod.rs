@@ -447,7 +447,11 @@ impl DatagramShell {
             }
             Source::Published(listener) => {
                 let published = self.listeners.get(&listener)?;
-                let shown = published.shown.of(received.from.ip(), published.target.ip());
+                let mut shown = published.shown.of(received.from.ip(), published.target.ip());
+                // An address that is somebody's inside, too, is not shown there as the host's.
+                if self.networks.iter().any(|network| network.net.contains(&received.from.ip())) {
+                    shown = ClientAddressing::Gateway(published.shown.gateway);
+                }
                 let (client, local, target) = (received.from, received.local, published.target);
                 let arrival = Arrival { listener, client, local, target, shown, length, segment };
                 self.engine.arriving(&arrival, link, now, buffer)

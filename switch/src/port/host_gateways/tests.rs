@@ -137,8 +137,14 @@ impl Worker {
 }
 
 fn network(datapath: &Datapath, name: &str, address: Option<Ipv4Addr>, mac: MacAddr) -> NetworkIndex {
-    let gateway =
-        Gateway { mac, ipv4: address.map(|address| (address, 24)), ipv6: None, also: Vec::new(), proxied: Vec::new() };
+    let gateway = Gateway {
+        mac,
+        ipv4: address.map(|address| (address, 24)),
+        ipv6: None,
+        also: Vec::new(),
+        proxied: Vec::new(),
+        beyond: Vec::new(),
+    };
     datapath.add_network(NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(name) }).unwrap()
 }
 
