@@ -303,7 +303,7 @@ async fn open_uplink(
         Uplink::Sockets(uplink) => {
             let ping = open_ping(agent).await;
             warn_of_limits(uplink);
-            return Ok(Some(OpenUplink::Sockets(OpenSockets { uplink: uplink.clone(), settings, ping })));
+            return Ok(Some(OpenUplink::Sockets(Box::new(OpenSockets { uplink: uplink.clone(), settings, ping }))));
         }
         Uplink::Packet(uplinks) => uplinks,
     };

@@ -14,7 +14,7 @@ use vswitch_switch::lab::{Direction, Expected, Heard, On, Place, Places, Story};
 use vswitch_switch::nat::route::Route;
 use vswitch_switch::nat::rules::{Addresses, NetworkSpec, Reach, RulesSpec, SubnetSpec, Translation};
 use vswitch_switch::nat::table::{FlowFilter, Leg};
-use vswitch_switch::router::{Peers, RouterConfig};
+use vswitch_switch::router::RouterConfig;
 use vswitch_switch::wire::{Change, words};
 use vswitch_switch::{
     Gateway, Identity, MemoryPeer, NetworkConfig, Offloads, PortConfig, PortDevice, Settings, Stats, Switch,
@@ -46,8 +46,14 @@ fn add(switch: &Switch, name: &str, network: NetworkIndex, identity: Option<Iden
 fn site() -> Site {
     let switch = Switch::start(Settings { workers: Some(1), ..Settings::default() }).unwrap();
     let net = switch.add_network(lab::network("net")).unwrap();
-    let leg =
-        Gateway { mac: UPLINK_MAC, ipv4: Some((EXTERNAL, 24)), ipv6: None, also: Vec::new(), proxied: Vec::new() };
+    let leg = Gateway {
+        mac: UPLINK_MAC,
+        ipv4: Some((EXTERNAL, 24)),
+        ipv6: None,
+        also: Vec::new(),
+        proxied: Vec::new(),
+        beyond: Vec::new(),
+    };
     let uplink = switch.add_network(NetworkConfig { gateway: Some(leg), ..NetworkConfig::new("uplink") }).unwrap();
     let [two, three] = [("two", 2), ("three", 3)].map(|(name, number)| add(&switch, name, net, Some(station(number))));
     let outside = add(&switch, "outside", uplink, None);
@@ -65,7 +71,7 @@ fn site() -> Site {
         route("203.0.113.0/24", Leg::Uplink, None),
         route("10.0.0.0/24", Leg::Inside(net), None),
     ];
-    switch.set_router(Some(RouterConfig { uplink: Some(uplink), peers: Peers::default(), rules, routes })).unwrap();
+    switch.set_router(Some(RouterConfig { uplink: Some(uplink), rules, routes, ..RouterConfig::default() })).unwrap();
     Site { switch, net, uplink, two, three, outside }
 }
 

@@ -49,6 +49,7 @@ impl Bed {
                 ipv6: None,
                 also: Vec::new(),
                 proxied: Vec::new(),
+                beyond: Vec::new(),
             };
             let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(name) };
             lab.datapath.add_network(config).unwrap()

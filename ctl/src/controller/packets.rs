@@ -165,6 +165,7 @@ mod tests {
             ipv6: Some(("fd00::1".parse().unwrap(), 64)),
             also: Vec::new(),
             proxied: Vec::new(),
+            beyond: Vec::new(),
         };
         Neighbourhood { own: Some(of(2)), gateway: Some(gateway), others: vec![of(3)] }
     }

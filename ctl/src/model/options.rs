@@ -170,7 +170,7 @@ const REST: &str = "rest";
 /// The option that names an interface of the host.
 pub const PARENT_OPTION: &str = "parent";
 
-const KEYS: [(&str, Key); 31] = [
+const KEYS: [(&str, Key); 32] = [
     ("mtu", Key::Mtu),
     ("icc", Key::Icc),
     ("anti-spoof", Key::AntiSpoof),

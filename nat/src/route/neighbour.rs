@@ -282,6 +282,7 @@ impl<P> Neighbours<P> {
             deadlines: self.deadlines.clone(),
             unresolved: self.unresolved,
             limits: self.limits,
+            watched: self.watched.clone(),
         }
     }
 

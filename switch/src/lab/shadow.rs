@@ -109,7 +109,7 @@ fn refuse_what_is_not_copied(network: &Network, frame: &[u8]) -> Result<(), Swit
 fn asks_service(real: &Snapshot, network: &Network, buffer: &mut FrameBuf) -> bool {
     let asks = |packet: &Packet<'_>| {
         let service = real.service().is_some_and(|(_, service)| service.is_asked(&network.interface, packet));
-        service && real.router.as_ref().is_none_or(|plan| plan.uplink != Some(network.index))
+        service && real.router.as_ref().is_none_or(|plan| !plan.is_uplink(network.index))
     };
     buffer.admit().is_ok_and(|packet| asks(&packet))
 }

@@ -146,9 +146,11 @@ impl Plan {
     pub(crate) fn apart(&self) -> Plan {
         Plan {
             uplink: self.uplink,
+            further: self.further.clone(),
             peers: self.peers.clone(),
             rules: self.rules.apart(),
             routes: self.routes.clone(),
+            further_routes: self.further_routes.clone(),
             own_routes: self.own_routes.clone(),
         }
     }

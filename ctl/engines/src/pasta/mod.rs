@@ -158,7 +158,7 @@ fn run(mut options: Options, ready: Option<PipeWriter>) -> anyhow::Result<ExitCo
                 file.set_len(0).context("cannot write the PID file")?;
                 writeln!(file, "{}", std::process::id()).context("cannot write the PID file")?;
             }
-            let_go(ready, log).context("cannot say that the network is ready")?;
+            let_go(ready, log.as_ref()).context("cannot say that the network is ready")?;
             let mut running = command.map(Waiting::start).transpose()?;
             let code = tokio::select! {
                 code = ended(&mut running) => code,
@@ -210,7 +210,7 @@ async fn follow(client: &Client, key: &EngineKey, relay: Option<(Relay, mpsc::Re
     }
     drop(relay);
     // It was killed; what is there already stays.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// What carries the frames.
@@ -279,15 +279,15 @@ fn create(path: &Path, what: &str) -> anyhow::Result<File> {
 }
 
 /// Says that everything is there, and gives up what the caller reads to its end.
-fn let_go(ready: Option<PipeWriter>, log: Option<File>) -> io::Result<()> {
+fn let_go(ready: Option<PipeWriter>, log: Option<&File>) -> io::Result<()> {
     let Some(mut ready) = ready else { return Ok(()) };
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    if let Some(log) = &log {
+    if let Some(log) = log {
         log.set_len(0)?;
     }
-    rustix::stdio::dup2_stderr(log.as_ref().unwrap_or(&null))?;
+    rustix::stdio::dup2_stderr(log.unwrap_or(&null))?;
     rustix::process::chdir("/")?;
     ready.write_all(&[READY])
 }

@@ -33,7 +33,7 @@ pub enum OpenUplink {
     /// Interfaces that were opened, one at least.
     Packet(Vec<OpenPacket>),
     /// Sockets of the host.
-    Sockets(OpenSockets),
+    Sockets(Box<OpenSockets>),
 }
 
 /// Whether anything goes by an uplink.
@@ -70,7 +70,7 @@ impl UplinkState {
     pub(super) fn new(switch: &Switch, open: OpenUplink) -> Result<UplinkState, ControlError> {
         Ok(match open {
             OpenUplink::Packet(open) => UplinkState::Packet(Packets::new(switch, open)?),
-            OpenUplink::Sockets(open) => UplinkState::Sockets(Box::new(SocketsState::new(switch, open)?)),
+            OpenUplink::Sockets(open) => UplinkState::Sockets(Box::new(SocketsState::new(switch, *open)?)),
         })
     }
 
