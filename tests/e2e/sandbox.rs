@@ -235,6 +235,6 @@ fn volumes() {
             run(Command::new("curl").args(["-s", "--unix-socket"]).arg(vs.socket()).arg("http://v/vswitch/v1/version"));
         assert!(said.ok().contains("version"), "the socket itself is as it was");
         assert_eq!(vs.json("inspect a")[0]["volumes"][1], "/tmp/data:/srv:ro");
-        vs.words("run --rm --network none -v /nowhere:/srv -- true").exits(125).says("/nowhere");
+        vs.words("run --rm --network none --mount type=bind,src=/nowhere,dst=/srv -- true").exits(125).says("/nowhere");
     });
 }

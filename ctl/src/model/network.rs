@@ -647,7 +647,7 @@ mod tests {
         let given: Vec<_> = std::iter::from_fn(|| leases.allocate()).collect();
         assert!(!given.is_empty() && !given.contains(&"10.0.2.2".parse().unwrap()), "{given:?}");
         for (value, why) in [
-            ("10.0.2.1", "beside its gateway; leave 10.0.2.1 out"),
+            ("10.0.2.1", "beside its gateway, and for link-local ones; leave 10.0.2.1 out"),
             ("10.9.9.9", "leave 10.9.9.9 out"),
             ("fd01::2", "leave fd01::2 out"),
             ("x", "failed to parse proxy-arp value: x"),
