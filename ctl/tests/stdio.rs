@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 fn upgrade(daemon: &Daemon, path: &str, body: &str) -> BufReader<UnixStream> {
     let mut stream = UnixStream::connect(daemon.path()).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
-    write!(
-        stream,
+    // In one piece: the agent reads the first line of what is ordered, too.
+    let request = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: vswitch-stdio\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
-    )
-    .unwrap();
+    );
+    stream.write_all(request.as_bytes()).unwrap();
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
