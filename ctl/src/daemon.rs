@@ -21,6 +21,7 @@ use crate::agent::resolv;
 use crate::api::serve::Clients;
 use crate::api::{self, App, listen};
 use crate::args::Options;
+use crate::blocking;
 use crate::confinement::{self, ConfinementError, Places};
 use crate::controller::{Controller, HostFiles, Interface, OpenPacket, OpenSockets, OpenUplink, Parts, Underlay};
 use crate::error::ControlError;
@@ -157,7 +158,9 @@ pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
     let sockets = Sockets { control: socket, docker };
     let (store, contents) = store;
     let opened = Opened { sockets, agent, store, contents, switch, underlay };
-    runtime.block_on(serve(options, &state_dir, opened, confinement))
+    let served = runtime.block_on(serve(options, &state_dir, opened, confinement));
+    blocking::end();
+    served
 }
 
 /// What was opened while vswitchd had its privileges, and what was made after that.

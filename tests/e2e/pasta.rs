@@ -29,10 +29,11 @@ impl World {
         world
     }
 
+    /// The host's network first: it belongs to a user namespace above the user's, where the user may enter nothing.
     fn command(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
         let pid = self.user.pid().to_string();
-        command.args(["-t", &pid, "--user", "--mount", "--net", "--preserve-credentials", "sh", "-c", script]);
+        let mut command = self.site.host.command("nsenter");
+        command.args(["-t", &pid, "--user", "--mount", "--preserve-credentials", "sh", "-c", script]);
         command
     }
 

@@ -71,7 +71,9 @@ impl Namespace {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program that will run inside.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
         let prefix = self.prefix();
         let mut command = Command::new(&prefix[0]);
         command.args(&prefix[1..]).arg(program);
