@@ -291,10 +291,11 @@ impl Nat {
         if place.reach == Reach::Internal {
             return Err(NatDrop::Internal);
         }
-        // Straight to an endpoint, by a route that the uplink's side has: to published ports, and of routed subnets an
-        // echo request, as Docker's rules let through.
-        let is_query = tuple.protocol().is_icmp() && place.translation == Translation::Routed;
-        if !is_query && !rules.is_target(tuple) {
+        // Straight to an endpoint, by a route that the uplink's side has: of routed subnets to published ports and by an
+        // echo request. What is masqueraded is reached at the published address alone, as with Docker since 28: a port
+        // published at one address (127.0.0.1, say) is not open to whoever adds a route.
+        let is_let_in = tuple.protocol().is_icmp() || rules.is_target(tuple);
+        if place.translation != Translation::Routed || !is_let_in {
             return Err(NatDrop::NotPublished);
         }
         Ok(Plan::routed(FlowKind::RoutedIn, Leg::Inside(place.network)))
