@@ -40,18 +40,29 @@ fn ask(request: &Value) -> Value {
 }
 
 fn ask_by(producer: &str) -> Value {
-    let said = sh(&format!("{producer} | python3 -c '{CLIENT}'"));
+    ask_with(producer, "whole")
+}
+
+/// Asks in a manner: `whole`; `split`, a byte at a time; `held`, without ever saying that this was all.
+fn ask_with(producer: &str, manner: &str) -> Value {
+    let said = sh(&format!("{producer} | python3 -c '{CLIENT}' {manner}"));
     serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("no JSON: {said}"))
 }
 
-/// Sends what it reads, and says that this was all; prints the answer.
+/// Sends what it reads; prints the answer.
 const CLIENT: &str = "
-import socket, sys
+import socket, sys, time
+text, manner = sys.stdin.buffer.read(1 << 20), sys.argv[1]
 s = socket.socket(socket.AF_UNIX)
 s.connect(\"/tmp/api.sock\")
+size = 1 if manner == \"split\" else 1 << 20
 try:
-    s.sendall(sys.stdin.buffer.read(1 << 20))
-    s.shutdown(socket.SHUT_WR)
+    for at in range(0, len(text), size):
+        s.sendall(text[at:at + size])
+        # Others have a chance to read that much.
+        time.sleep(0.001)
+    if manner == \"whole\":
+        s.shutdown(socket.SHUT_WR)
 except OSError:
     pass
 print(s.makefile().read())
@@ -230,10 +241,20 @@ fn nonsense() {
             ("echo badjson", "bad request: cannot parse JSON"),
             ("printf %s '{\"execute\": '", "bad request: cannot parse JSON"),
             ("true", "bad request: cannot parse JSON"),
+            ("printf '\\377\\376\\000{}'", "bad request: cannot parse JSON"),
+            ("head -c 4000 /dev/zero | tr '\\000' '['", "bad request: cannot parse JSON"),
             ("head -c 1000000 /dev/zero", "bad request: too large message"),
+            ("printf '%4096s' '{\"execute\": \"list_hostfwd\"}'", "bad request: too large message"),
         ] {
             assert_eq!(desc(&ask_by(producer)), text, "{producer}");
         }
+        // The longest that there is; a short one a byte at a time; one behind which nothing ends; and half of one, whose rest never comes.
+        let longest = "printf '%4095s' '{\"execute\": \"list_hostfwd\"}'";
+        let short = "printf %s '{\"execute\": \"list_hostfwd\"}'";
+        for (producer, manner) in [(longest, "whole"), (longest, "held"), (short, "split")] {
+            assert_eq!(ask_with(producer, manner)["entries"], json!([]), "{manner}");
+        }
+        assert_eq!(desc(&ask_with("printf %s '{\"execute\": '", "held")), "bad request: cannot parse JSON");
         for (request, text) in [
             (json!([1]), "bad request: json_object() failed"),
             (json!({"unexpected": 42}), "bad request: no execute found"),
@@ -246,13 +267,12 @@ fn nonsense() {
         ] {
             assert_eq!(desc(&ask(&request)), text, "{request}");
         }
-        // One that says nothing holds nobody up, and one that says it in pieces is heard.
+        // One that says nothing holds nobody up.
         let silent = spawn(Command::new("python3").args([
             "-c",
             "import socket, time\ns = socket.socket(socket.AF_UNIX)\ns.connect('/tmp/api.sock')\ntime.sleep(1000)",
         ]));
-        let pieces = "for piece in '{\"exec' 'ute\": \"list_' 'hostfwd\"}'; do printf %s \"$piece\"; sleep 0.05; done";
-        assert_eq!(ask_by(pieces)["entries"], json!([]));
+        assert_eq!(ask(&json!({"execute": "list_hostfwd"}))["entries"], json!([]));
         drop(silent);
         assert_eq!(slirp.terminate().code, 0);
         nothing_left();

@@ -26,6 +26,9 @@ const NAMES: u32 = 64;
 /// Held by vswitchd as long as it lives, in its state directory.
 const LOCK: &str = "lock";
 
+/// What its agent says, there, too.
+const AGENT_LOG: &str = "agent.log";
+
 /// The daemon, as long as this is not dropped.
 #[derive(Debug)]
 pub(crate) struct Island {
@@ -65,7 +68,12 @@ impl Island {
         let mut ready = String::new();
         if said.read_line(&mut ready).unwrap_or_default() == 0 {
             let status = island.child.wait().context("vswitchd ended")?;
-            bail!("vswitchd was started and ended with {status}");
+            // The folder goes with this.
+            let log = fs::read_to_string(island.folder.join(AGENT_LOG)).unwrap_or_default();
+            match log.lines().last() {
+                Some(line) => bail!("vswitchd was started and ended with {status}; its agent said last: {line}"),
+                None => bail!("vswitchd was started and ended with {status}"),
+            }
         }
         std::thread::Builder::new().name("vswitchd".to_owned()).spawn(move || {
             // Nothing more is said there; the end is what counts.

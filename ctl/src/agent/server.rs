@@ -525,8 +525,9 @@ impl Agent {
 /// For the kernel to remove all interfaces; ending the agent removes them in any case.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// For the first message of a connection.
-const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+/// For the first message of a connection. A vswitchd that starts connects early and speaks late, which is seconds later on a machine
+/// where a hundred start at once.
+const GREETING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Entries of one answer to [`Request::Survey`]; ids are at most some 80 bytes, and a message holds 256 KiB.
 const PAGE: usize = 1000;
