@@ -1,7 +1,10 @@
 //! What users of podman's own network complain of, tried on vswitch below podman's helpers.
 
+use std::fs;
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use vswitch_tests::{eventually, guard, site::Namespace};
+use vswitch_tests::{eventually, guard, guard::guard_for, site::Namespace};
 
 use super::engines::{CONTAINER, request};
 use super::engines_place::{Place, mapping, serve_names};
@@ -66,6 +69,47 @@ fn servers_see_their_clients() {
         }
     });
 }
+
+/// A client of a published UDP port that has said nothing for three minutes is reached by the server, and is the same client when it says
+/// more: nobody on the way has forgotten it.
+#[test]
+#[ignore = "it takes minutes: tests/run all has it"]
+fn three_silent_minutes() {
+    guard_for(Duration::from_secs(300), || {
+        let place = Place::new();
+        let container = place.site.spare();
+        place.set_up(&container, &request("web", CONTAINER, &[1], 5));
+        let _port = place.publish(CONTAINER, "10.89.1.5", &json!([mapping(9000, 9000, "udp")]));
+        fs::write("/mnt/server.py", SILENT_SERVER).unwrap();
+        fs::write("/mnt/client.py", SILENT_CLIENT).unwrap();
+        let server = container.spawn("python3 /mnt/server.py");
+        eventually("the server is there", 10, || server.output().contains("ready"));
+        let client = place.site.outside.spawn("python3 /mnt/client.py 10.99.0.1");
+        eventually("the client was heard again", 240, || server.output().contains("again"));
+        assert!(server.output().contains("again the same"), "{}", server.output());
+        assert!(client.output().contains("hello\nstill there\n"), "{}", client.output());
+    });
+}
+
+/// Answers, is silent, and speaks first.
+const SILENT_SERVER: &str = "import socket, time\n\
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+server.bind(('', 9000))\n\
+print('ready', flush=True)\n\
+_, client = server.recvfrom(99)\n\
+server.sendto(b'hello', client)\n\
+time.sleep(180)\n\
+server.sendto(b'still there', client)\n\
+print('again', 'the same' if server.recvfrom(99)[1] == client else 'another', flush=True)\n\
+time.sleep(1000)\n";
+
+/// Asks, waits for what comes, and answers that.
+const SILENT_CLIENT: &str = "import socket, sys\n\
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+client.connect((sys.argv[1], 9000))\n\
+client.send(b'x')\n\
+for _ in range(2): print(client.recv(99).decode(), flush=True)\n\
+client.send(b'x')\n";
 
 /// vswitchd and containers start before the host has a network: they have a way out, and their ports one in, once there is one,
 /// and again when the host has another address and another route.

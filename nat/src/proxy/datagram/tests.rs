@@ -342,6 +342,38 @@ fn sessions() {
     assert_eq!(world.engine.counters().flows, 0);
 }
 
+/// Who has spoken with a published port and then says nothing for three minutes is still answered by that port, shown by the same port of
+/// the gateway's, and has the same flow: a session of QUIC or WireGuard outlives its silence.
+#[test]
+fn sessions_outlive_silence() {
+    let mut world = World::new(DatagramLimits::default());
+    let listener = Listener(3);
+    let gateway = ClientAddressing::Gateway([10, 0, 0, 1].into());
+    let clients = [("198.51.100.5:5000", ClientAddressing::Client), ("127.0.0.1:6000", gateway)];
+    let asks = |world: &mut World, (client, shown): (&str, ClientAddressing)| {
+        let (client, target) = (address(client), address(INSIDE));
+        let arrival = Arrival { listener, client, local: None, target, shown, length: 0, segment: None };
+        let now = world.time();
+        world.engine.arriving(&arrival, LINK, now, &mut world.out).unwrap();
+        world.shown(b"").0
+    };
+    let answered = |world: &mut World, (shown, (client, _)): (&String, (&str, ClientAddressing))| {
+        let (slot, by, to) = world.sends(INSIDE, shown, b"").unwrap();
+        assert_eq!((by, to), (By::Published { listener, local: None }, address(client)));
+        slot
+    };
+    let shown = clients.map(|client| asks(&mut world, client));
+    let all_answered =
+        |world: &mut World| -> Vec<Slot> { shown.iter().zip(clients).map(|client| answered(world, client)).collect() };
+    let flows = all_answered(&mut world);
+    assert_eq!(world.passes(180), []);
+    assert_eq!(all_answered(&mut world), flows, "the endpoint speaks first");
+    assert_eq!(world.passes(180), []);
+    assert_eq!(clients.map(|client| asks(&mut world, client)), shown, "the client does");
+    assert_eq!(all_answered(&mut world), flows);
+    assert_eq!(world.passes(301).len(), 2, "nobody is remembered for ever");
+}
+
 /// Echo requests of an identifier have a host socket; answers carry the identifier of inside and a right checksum.
 #[test]
 fn echoes() {
