@@ -106,7 +106,7 @@ const SLICE: u64 = 100_000;
 /// # Errors
 /// One sentence that says why it did not start, or why it ended by itself.
 pub fn run(options: &Options, log: &Log) -> Result<(), DaemonError> {
-    if let Some(warning) = &options.warning {
+    for warning in &options.warnings {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit();

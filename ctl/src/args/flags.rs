@@ -9,7 +9,7 @@ use crate::confinement::Mode;
 
 /// The vswitch daemon: a userspace virtual switch for containers.
 #[derive(Debug, Default, Parser)]
-#[command(name = "vswitchd", version, about)]
+#[command(name = "vswitchd", version)]
 pub struct Args {
     /// Control socket [default: $VSWITCH_SOCKET, $XDG_RUNTIME_DIR/vswitch/vswitch.sock or /run/vswitch/vswitch.sock]
     #[arg(long, value_name = "PATH")]
@@ -17,8 +17,9 @@ pub struct Args {
     /// Where networks, containers and leases are kept [default: /var/lib/vswitch or $XDG_STATE_HOME/vswitch]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// TOML file with these flags as keys (flags win; dockerd's in the words of its daemon.json), tables [nat] and [flows] for the uplink's translator, and a table
-    /// [[overlay]] for each overlay network that is to exist
+    /// TOML file with these flags as keys (flags win; dockerd's in the words of its daemon.json, and what else dockerd knows
+    /// is told and left aside), tables [nat] and [flows] for the uplink's translator, and a table [[overlay]] for each overlay
+    /// network that is to exist
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Pipelines [default: number of cores, at most 4]

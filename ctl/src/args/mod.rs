@@ -19,7 +19,7 @@ use vswitch_switch::Settings;
 
 use crate::api::serve::Clients;
 use crate::log::NoLevel;
-use crate::model::Images;
+use crate::model::{Faults, Images};
 use crate::overlay::file::check_all;
 use crate::overlay::vtep;
 use crate::uplink::Uplink;
@@ -46,16 +46,19 @@ impl Args {
         check_all(&file.overlay)?;
         let docker = DockerConfig::new(self.docker.or(&file.docker), self.config_file.or(file.config_file));
         let Meaning { defaults: networks, process, level, warning } = docker.read()?;
+        let file_level = file.process.level().map_err(Faults::one).map_err(DockerConfigError::from)?;
         let log = match self.log.or(file.log) {
-            None => level.unwrap_or_default(),
+            None => file_level.or(level).unwrap_or_default(),
             Some(text) => text.parse().map_err(|NoLevel| ArgsError::Range {
                 flag: "--log",
                 value: text,
                 allowed: "error, warn, info, debug or trace",
             })?,
         };
-        let (ephemeral, mut live_restore) =
-            (self.ephemeral || self.follow_stdin || file.ephemeral, self.live_restore || file.live_restore);
+        let (ephemeral, mut live_restore) = (
+            self.ephemeral || self.follow_stdin || file.ephemeral,
+            self.live_restore || file.process.live_restore == Some(true),
+        );
         if ephemeral && live_restore {
             return Err(ArgsError::Contradiction);
         }
@@ -79,7 +82,7 @@ impl Args {
         Ok(Options {
             defaults: networks,
             docker,
-            warning,
+            warnings: file.warning.into_iter().chain(warning).collect(),
             docker_socket: self.docker_socket.or(file.docker_socket),
             socket,
             state_dir,
@@ -97,7 +100,7 @@ impl Args {
             ephemeral,
             follow_stdin: self.follow_stdin,
             live_restore,
-            group: self.group.or(file.group).or(process.group),
+            group: self.group.or(file.process.group).or(process.group),
             capabilities: greatest(if self.allow_cap.is_empty() { &file.allow_cap } else { &self.allow_cap })?,
             images,
             clients: if self.allow_from_containers || file.allow_from_containers {

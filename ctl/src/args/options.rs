@@ -51,8 +51,8 @@ pub struct Options {
     pub defaults: Defaults,
     /// Where they came from, to read them again.
     pub docker: DockerConfig,
-    /// What the user should know of them.
-    pub warning: Option<String>,
+    /// What the user should know of them, a sentence each.
+    pub warnings: Vec<String>,
     /// How much is logged.
     pub log: Level,
 }

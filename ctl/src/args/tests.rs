@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Parser;
 
 use super::*;
+use crate::log::Level;
 
 fn resolve(line: &[&str], environment: &Environment) -> Result<Options, ArgsError> {
     Args::try_parse_from([&["vswitchd"], line].concat()).unwrap().resolve(environment)
@@ -70,6 +71,49 @@ fn the_file() {
     assert!(error.contains("invalid type: integer `7`, expected a string"), "{error}");
     std::fs::write(&path, "worker = 2\nmtu = 1400\n").unwrap();
     assert!(resolve(&["--config", config], &user()).unwrap_err().to_string().contains("unknown field `worker`"));
+}
+
+/// What is found in a daemon.json may stand in this file, too: what vswitchd has a flag for holds, what it can do without is
+/// told in one sentence, and a word that nobody knows is refused with the one that was meant.
+#[test]
+fn words_of_dockerd_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vswitchd.toml");
+    let config = path.to_str().unwrap();
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write(
+        "workers = 2\nlog-driver = \"json-file\"\nregistry-mirrors = [\"https://mirror.example.org\"]\nstorage-driver = \
+         \"overlay2\"\nlive-restore = true\ndebug = true\ndata-root = \"/srv/docker\"\nhosts = [\"unix:///run/docker.sock\"]\n\
+         ip = \"127.0.0.1\"\ngroup = \"docker\"\n[default-ulimits.nofile]\nHard = 64000\n[flows]\nflows = 4096\n",
+    );
+    let options = resolve(&["--config", config], &user()).unwrap();
+    assert_eq!((options.settings.workers, options.log), (Some(2), Level::Debug));
+    assert_eq!(options.defaults.publish_host, Some("127.0.0.1".parse().unwrap()));
+    assert!(options.live_restore && options.group.as_deref() == Some("docker"));
+    let [warning] = &options.warnings[..] else { panic!("{:?}", options.warnings) };
+    for word in
+        ["vswitchd.toml", "log-driver", "registry-mirrors", "storage-driver", "data-root", "hosts", "default-ulimits"]
+    {
+        assert!(warning.contains(word), "{word}: {warning}");
+    }
+    assert!(!["live-restore", "debug", "ip,", "nat", "workers"].iter().any(|own| warning.contains(own)), "{warning}");
+    // daemon.json is told of beside it, and has less weight.
+    let json = dir.path().join("daemon.json");
+    std::fs::write(&json, r#"{"log-level": "error", "group": "other", "tls": false}"#).unwrap();
+    let options = resolve(&["--config", config, "--config-file", json.to_str().unwrap()], &user()).unwrap();
+    assert_eq!((options.warnings.len(), options.log, options.group.as_deref()), (2, Level::Debug, Some("docker")));
+    assert_eq!(resolve(&["--config", config, "--log", "warn"], &user()).unwrap().log, Level::Warn);
+    for (text, says) in [
+        ("storage-drivers = \"overlay2\"\n", "did you mean storage-driver?"),
+        ("mtu = 1400\nstorage-drivers = \"overlay2\"\n", "did you mean storage-driver?"),
+        ("log-level = \"loud\"\n", "invalid log-level \"loud\""),
+        ("live-restore = \"yes\"\n", "expected a boolean"),
+        ("live-restore = true\nephemeral = true\n", "use one of them"),
+    ] {
+        write(text);
+        let error = resolve(&["--config", config], &user()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 /// VTEPs come from the flags or the file, overlay networks from the file, where each has its own name and VNI.

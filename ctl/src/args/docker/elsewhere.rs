@@ -1,11 +1,12 @@
 //! Keys of `daemon.json` that do not speak of networks: a few that vswitchd has a flag for, and those that it can do without.
+//! The file of `--config` takes them, too.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::log::Level;
 
-/// What `daemon.json` says of vswitchd itself. Flags and the file of `--config` win.
+/// What a file says of vswitchd itself in dockerd's words. Flags win, and the file of `--config` over `daemon.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct ProcessSettings {
@@ -40,9 +41,9 @@ pub(super) fn take(all: &mut Map<String, Value>) -> Result<ProcessSettings, serd
     serde_json::from_value(Value::Object(taken))
 }
 
-/// Takes the keys out of `all` that vswitchd can do without, and says so in one sentence.
-pub(super) fn set_aside(all: &mut Map<String, Value>) -> Option<String> {
-    let aside: Vec<&str> = NEEDLESS.into_iter().filter(|key| all.remove(*key).is_some()).collect();
+/// Has `remove` take the keys out of a file that vswitchd can do without, and says so in one sentence.
+pub(in crate::args) fn set_aside(mut remove: impl FnMut(&str) -> bool) -> Option<String> {
+    let aside: Vec<&str> = NEEDLESS.into_iter().filter(|key| remove(key)).collect();
     let hint = |key: &&str| match *key {
         "hosts" => Some("; sockets are named with --socket and --docker-socket"),
         "data-root" | "graph" => Some("; what vswitchd keeps is in --state-dir"),
@@ -55,10 +56,10 @@ pub(super) fn set_aside(all: &mut Map<String, Value>) -> Option<String> {
 }
 
 /// Keys of [`ProcessSettings`].
-pub(super) const PROCESS: [&str; 4] = ["debug", "group", "live-restore", "log-level"];
+pub(in crate::args) const PROCESS: [&str; 4] = ["debug", "group", "live-restore", "log-level"];
 
 /// What dockerd knows and vswitchd does not need: images, builds, runtimes, clusters, the host's firewall.
-pub(super) const NEEDLESS: [&str; 77] = [
+pub(super) const NEEDLESS: [&str; 80] = [
     "allow-direct-routing",
     "allow-nondistributable-artifacts",
     "api-cors-header",
@@ -111,6 +112,7 @@ pub(super) const NEEDLESS: [&str; 77] = [
     "metrics-addr",
     "min-api-version",
     "network-control-plane-mtu",
+    "network-diagnostic-port",
     "no-new-privileges",
     "no-proxy",
     "node-generic-resources",
@@ -127,6 +129,8 @@ pub(super) const NEEDLESS: [&str; 77] = [
     "storage-driver",
     "storage-opts",
     "swarm-default-advertise-addr",
+    "swarm-raft-election-tick",
+    "swarm-raft-heartbeat-tick",
     "tls",
     "tlscacert",
     "tlscert",

@@ -1,7 +1,7 @@
 //! dockerd's network settings: as flags of dockerd's names, and as a file in the form of `daemon.json`. What is said in
 //! one place must not be said in the other; SIGHUP reads the file again.
 
-mod elsewhere;
+pub(super) mod elsewhere;
 mod meaning;
 mod settings;
 #[cfg(test)]
@@ -120,7 +120,8 @@ impl DockerConfig {
         };
         // What is null was not said.
         all.retain(|_, value| !value.is_null());
-        let warning = elsewhere::set_aside(&mut all).map(|text| format!("{}: {text}", path.display()));
+        let warning =
+            elsewhere::set_aside(|key| all.remove(key).is_some()).map(|text| format!("{}: {text}", path.display()));
         let process = elsewhere::take(&mut all).map_err(json)?;
         let unknown: Vec<String> =
             all.keys().filter(|key| !KEYS.contains(&key.as_str())).map(|key| describe(key)).collect();
@@ -155,9 +156,13 @@ fn read_object(path: &Path) -> Result<Option<Map<String, Value>>, DockerConfigEr
 }
 
 fn describe(key: &str) -> String {
-    let known = KEYS.into_iter().chain(elsewhere::PROCESS).chain(elsewhere::NEEDLESS);
-    match closest(key, known) {
+    match nearest(key) {
         Some(near) => format!("{key} (did you mean {near}?)"),
         None => key.to_owned(),
     }
+}
+
+/// The word of dockerd's that was perhaps meant.
+pub(super) fn nearest(key: &str) -> Option<&'static str> {
+    closest(key, KEYS.into_iter().chain(elsewhere::PROCESS).chain(elsewhere::NEEDLESS))
 }
