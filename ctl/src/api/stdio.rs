@@ -57,10 +57,14 @@ where
         let Ok(Some(streams)) = received else {
             tell(&mut stream, &failed("send one byte with exactly three descriptors after the upgrade", DAEMON_ERROR))
                 .await;
+            stream.finish().await;
             return;
         };
         match start(streams).await {
-            Err(error) => tell(&mut stream, &failed(&error.to_string(), exit_code(&error))).await,
+            Err(error) => {
+                tell(&mut stream, &failed(&error.to_string(), exit_code(&error))).await;
+                stream.finish().await;
+            }
             Ok((pid, ended)) => report(stream, pid, ended).await,
         }
     });
@@ -87,13 +91,14 @@ async fn report(mut stream: FdStream, pid: u32, ended: impl Future<Output = Opti
     let mut byte = [0u8; 1];
     let code = tokio::select! {
         code = ended => code,
-        _ = stream.read(&mut byte) => return,
+        _ = stream.read(&mut byte) => return stream.finish().await,
     };
     let event = match code {
         Some(exit_code) => StdioEvent::Exited { exit_code },
         None => failed("the process was lost", DAEMON_ERROR),
     };
     tell(&mut stream, &event).await;
+    stream.finish().await;
 }
 
 async fn tell(stream: &mut FdStream, event: &StdioEvent) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
@@ -26,6 +26,9 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks whether a client that sends no more is still there.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a client that was told everything may take to close its end.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Descriptors that one message may carry without the kernel cutting it.
 const MAX_DESCRIPTORS: usize = 8;
@@ -73,6 +76,28 @@ impl FdStream {
                 tokio::time::sleep(WATCH_PAUSE).await;
             }
         }
+    }
+
+    /// Ends a connection that has become a stream: the client reads to a clean end, whatever it sent that nobody took.
+    ///
+    /// A Unix socket that is closed over bytes that were not read resets the other end, which then fails instead of ending. So
+    /// what still comes is dropped until the client closes, too, or has had long enough.
+    pub(crate) async fn finish(self) {
+        self.finish_within(CLOSE_PATIENCE).await;
+    }
+
+    async fn finish_within(mut self, patience: Duration) {
+        self.usher = None;
+        if self.shutdown().await.is_err() {
+            return;
+        }
+        let drain = async {
+            let mut piece = [0; 4096];
+            while matches!(self.read(&mut piece).await, Ok(1..)) {
+                self.descriptors.clear();
+            }
+        };
+        let _ = tokio::time::timeout(patience, drain).await;
     }
 
     fn receive(&mut self, space: &mut [u8]) -> io::Result<usize> {
@@ -147,5 +172,46 @@ impl AsyncWrite for FdStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A client whose bytes nobody took reads what was written, and then the end and no error; so does one that goes on
+    /// sending meanwhile.
+    #[tokio::test]
+    async fn a_clean_end() {
+        for later in [0, 3] {
+            let (ours, client) = std::os::unix::net::UnixStream::pair().unwrap();
+            [&ours, &client].into_iter().for_each(|end| end.set_nonblocking(true).unwrap());
+            (&client).write_all(&[b'x'; 100]).unwrap();
+            let mut stream = FdStream::new(UnixStream::from_std(ours).unwrap(), None);
+            stream.write_all(b"all of it").await.unwrap();
+            let finished = tokio::spawn(stream.finish());
+            let mut client = UnixStream::from_std(client).unwrap();
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, b"all of it");
+            for _ in 0..later {
+                client.write_all(&[b'y'; 100]).await.unwrap();
+            }
+            drop(client);
+            finished.await.unwrap();
+        }
+    }
+
+    /// Nobody holds the daemon's end for longer than it is patient by never closing, or by never ceasing to send.
+    #[tokio::test]
+    async fn an_end_in_any_case() {
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        FdStream::new(ours, None).finish_within(Duration::from_millis(1)).await;
+        assert!(client.write_all(b"too late").await.is_err());
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        let talker = async { while client.write_all(&[0; 4096]).await.is_ok() {} };
+        tokio::join!(talker, FdStream::new(ours, None).finish_within(Duration::from_millis(1)));
     }
 }

@@ -1,10 +1,11 @@
 //! docker exec, run, attach, logs: the streams of processes, by the docker command line.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use vswitch_tests::{Output, Vswitch, eventually, guard, run, spawn};
+use vswitch_tests::{Output, Vswitch, eventually, guard, http, run, spawn};
 
 use super::{docker, docker_command, shown};
 
@@ -110,6 +111,49 @@ fn attach() {
         assert!(listener.wait(Duration::from_secs(20)).ok().ends_with("last\n"));
         assert_eq!(shown(&vs, "inspect a", "{{.State.ExitCode}}"), "0");
     });
+}
+
+/// A client that sends what the process never takes gets everything that the process writes, and then the end of the stream
+/// instead of a reset connection: of exec and of attach.
+#[test]
+fn unread_input() {
+    guard(|| {
+        let vs = host_image();
+        let script = "until test -e /tmp/go; do sleep 0.1; done; echo told";
+        docker(&vs, "run -d --name a busybox sleep 1000").ok();
+        let create =
+            format!(r#"{{"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"Cmd":["sh","-c","{script}"]}}"#);
+        let id = http::request(&vs.socket(), "POST", "/containers/a/exec", Some(&create)).json();
+        let exec = hijacked(&vs, &format!("/exec/{}/start", id["Id"].as_str().unwrap()), r#"{"Detach":false}"#);
+        docker_sh(&vs, "create -i --name b busybox", script).ok();
+        let attach = hijacked(&vs, "/containers/b/attach?stream=1&stdin=1&stdout=1&stderr=1", "");
+        docker(&vs, "start b").ok();
+        for (container, mut stream) in [("a", exec), ("b", attach)] {
+            // Until nothing on the way takes more.
+            stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            while stream.write(&[b'x'; 65536]).is_ok() {}
+            docker(&vs, &format!("exec {container} touch /tmp/go")).ok();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).unwrap_or_else(|error| panic!("{container}: {error}"));
+            assert_eq!(heard, b"\x01\0\0\0\0\0\0\x05told\n", "{container}");
+        }
+    });
+}
+
+/// A connection that has become the streams of a process.
+fn hijacked(vs: &Vswitch, path: &str, body: &str) -> UnixStream {
+    let mut stream = http::connect(&vs.socket());
+    let length = body.len();
+    let head = "Host: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json";
+    write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&answer));
+        answer.push(byte[0]);
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    stream
 }
 
 /// docker logs: streams apart, the last lines, from a time on, with times, and on to the end.

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::UnixStream;
 
 use crate::agent::output::frame;
@@ -110,9 +110,9 @@ async fn carry(
     settled: impl Future<Output = ()>,
 ) {
     let gone = client.watch();
-    let (from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_client, mut to_client) = split(client);
     let (from_process, to_process) = process.into_split();
-    let input = carry_input(from_client, early, to_process, detach);
+    let input = carry_input(&mut from_client, early, to_process, detach);
     let output = async {
         to_client.write_all(before).await?;
         let done = carry_output(from_process, &mut to_client).await;
@@ -131,7 +131,7 @@ async fn carry(
         _ = output => {}
         () = input => {}
     }
-    let _ = to_client.shutdown().await;
+    from_client.unsplit(to_client).finish().await;
 }
 
 async fn carry_output(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
