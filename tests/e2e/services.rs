@@ -122,6 +122,44 @@ fn a_tier_behind_a_name() {
     });
 }
 
+/// A backend that serves at one of its addresses only is led to there, and nobody is led to where it does not.
+#[test]
+fn health_of_each_address() {
+    guard(|| {
+        let vs = Vswitch::with(&["--uplink", "none"]);
+        vs.ok("network create --subnet 10.201.1.0/24 --ipv6 --subnet fd71::/64 shop");
+        let servers = [vs.container("four", "--network shop"), vs.container("both", "--network shop")];
+        let client = vs.container("client", "--network shop");
+        let _running: Vec<_> = servers
+            .iter()
+            .zip(["AF_INET", "AF_INET6"])
+            .map(|(one, family)| {
+                let name = one.name();
+                one.spawn(&format!(
+                    "exec python3 -c 'import socket\ns=socket.socket(socket.{family});s.bind((\"\",80));s.listen(99)\n\
+                     while True:\n c,_=s.accept();c.sendall(b\"{name}\\n\");c.close()'"
+                ))
+            })
+            .collect();
+        servers.iter().for_each(|one| one.listens(80));
+        vs.ok("service create web --network shop --ip 10.201.1.100 --ip fd71::100 --port 80 --backend four,both \
+             --health tcp --health-interval 0.5");
+        eventually("each is known", 20, || state(&vs, "both") == "up" && state(&vs, "four") == "partly");
+        let asked = |address: &str| {
+            let ask = format!(
+                "for i in 1 2 3 4; do python3 -c 'import socket\n\
+                 print(socket.create_connection((\"{address}\",80),5).recv(9).decode(),end=\"\")'; done"
+            );
+            let mut said: Vec<String> = client.ok(&ask).lines().map(str::to_owned).collect();
+            said.sort();
+            said
+        };
+        assert_eq!(asked("10.201.1.100"), ["both", "both", "four", "four"]);
+        assert_eq!(asked("fd71::100"), ["both"; 4]);
+        assert!(vs.ok("service inspect web").contains("\"partly\""));
+    });
+}
+
 /// A connection stays with its backend while backends are exchanged; redis is asked at an address of each family, and a server of
 /// datagrams by a client that hears the service alone.
 #[test]

@@ -93,7 +93,8 @@ pub struct ServiceBackend {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<String>,
-    /// `up`, `checking` (it has not answered yet), `down`, `draining`, or `absent`.
+    /// `up`, `partly` (it serves at some of its addresses, and is led to there), `checking` (it has not answered yet), `down`,
+    /// `draining`, or `absent`.
     pub state: String,
     /// Connections that it was given since the service or vswitchd began.
     pub connections: u64,

@@ -4,7 +4,7 @@
 //! neither policies nor the load on the network say no in its place.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,17 +13,16 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Controller;
-use super::services::{Healths, each, watched};
+use super::services::{Healths, concerned, each, watched};
 use crate::blocking;
 use crate::dns::Outlet;
 use crate::ids::Id;
 use crate::model::{Health, looked_at};
 
-/// A look at one backend.
+/// A look at one backend, at one of its addresses: a program may serve at one and not at the other.
 struct Look {
     endpoint: Id,
     sandbox: String,
-    addresses: Vec<IpAddr>,
     target: SocketAddr,
     health: Health,
 }
@@ -70,23 +69,24 @@ impl Controller {
         let Some((on, record, health)) = found.and_then(|(on, one)| Some((on, one, one.health.clone()?))) else {
             // With the state held, so that a service that is to be looked at again finds nobody who does.
             self.watched().remove(&service);
-            self.healths().retain(|(of, _), _| *of != service);
+            self.healths().retain(|(of, _, _), _| *of != service);
             return None;
         };
         let port = looked_at(&record.ports).ok();
         let backends = watched(&state, on, record);
-        self.healths().retain(|(of, id), _| *of != service || backends.iter().any(|one| one.endpoint.id == *id));
-        let look = |one: &&super::state::EndpointState| {
-            let addresses: Vec<IpAddr> = one.endpoint.addresses().collect();
-            Some(Look {
-                endpoint: one.endpoint.id.clone(),
-                sandbox: one.endpoint.sandbox(),
-                target: SocketAddr::new(*addresses.first()?, port?),
-                addresses,
-                health: health.clone(),
-            })
-        };
-        Some((Duration::from_millis(record.interval_ms), backends.iter().filter_map(look).collect()))
+        self.healths().retain(|(of, id, _), _| *of != service || backends.iter().any(|one| one.endpoint.id == *id));
+        let looks = backends.iter().flat_map(|one| {
+            let look = |address| {
+                Some(Look {
+                    endpoint: one.endpoint.id.clone(),
+                    sandbox: one.endpoint.sandbox(),
+                    target: SocketAddr::new(address, port?),
+                    health: health.clone(),
+                })
+            };
+            concerned(record, one).filter_map(look).collect::<Vec<_>>()
+        });
+        Some((Duration::from_millis(record.interval_ms), looks.collect()))
     }
 
     /// Looks at all backends at once, each for at most an interval, and takes note of what changed.
@@ -101,7 +101,7 @@ impl Controller {
         }
         while let Some(done) = running.join_next().await {
             let Ok((look, serves)) = done else { continue };
-            let before = self.healths().insert((service, look.endpoint.clone()), serves);
+            let before = self.healths().insert((service, look.endpoint.clone(), look.target.ip()), serves);
             if before == Some(serves) {
                 continue;
             }
@@ -110,7 +110,7 @@ impl Controller {
             self.refresh_router_anyway(&state);
             if !serves {
                 // A client that goes on sending from its port would never find another backend.
-                self.cut_off(&state, |_, one| one.id == service, &look.addresses);
+                self.cut_off(&state, |_, one| one.id == service, &[look.target.ip()]);
             }
         }
     }

@@ -18,14 +18,16 @@ use crate::ids::Id;
 use crate::model::{Backends, Network, ServiceChange, ServiceRecord, ServiceWish, looked_at};
 use crate::publish::{Binding, PublishSpec, Published};
 
-/// What is known of a backend's health, by service and endpoint.
-pub(super) type Healths = BTreeMap<(u64, Id), bool>;
+/// What is known of a backend's health, by service, endpoint and address.
+pub(super) type Healths = BTreeMap<(u64, Id, IpAddr), bool>;
 
 /// What a backend is to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// It takes connections.
     Up,
+    /// It serves at some of its addresses, and takes connections there.
+    Partly,
     /// Nobody has looked yet.
     Checking,
     /// It did not serve when somebody looked last.
@@ -275,6 +277,7 @@ impl Controller {
                     addresses: addresses.iter().map(ToString::to_string).collect(),
                     state: match standing {
                         Standing::Up => "up",
+                        Standing::Partly => "partly",
                         Standing::Checking => "checking",
                         Standing::Down => "down",
                         Standing::Draining => "draining",
@@ -373,8 +376,14 @@ impl Controller {
             let present = backends(state, on, record, &healths);
             // Also of those that are not there yet: after a restart connections go on before all endpoints are back.
             let addresses = |up: bool| {
-                let some = present.iter().filter(|(_, standing)| (*standing == Standing::Up) == up);
-                some.flat_map(|(one, _)| one.endpoint.addresses()).collect()
+                let some = present.iter().flat_map(|(one, standing)| {
+                    one.endpoint.addresses().filter(|address| match standing {
+                        Standing::Up => up,
+                        Standing::Partly => up == serves(record, one, *address, &healths).unwrap_or_default(),
+                        _ => !up,
+                    })
+                });
+                some.collect()
             };
             Some(ServiceSpec {
                 id: record.id,
@@ -473,17 +482,33 @@ fn backends<'a>(
             true if one.port.is_none() => Standing::Absent,
             true if record.drained.contains(&one.endpoint.name) => Standing::Draining,
             true if record.health.is_none() => Standing::Up,
-            true => match healths.get(&(record.id, one.endpoint.id.clone())) {
-                Some(true) => Standing::Up,
-                Some(false) => Standing::Down,
-                None => Standing::Checking,
-            },
+            true => {
+                let known: Vec<_> =
+                    concerned(record, one).map(|address| serves(record, one, address, healths)).collect();
+                match () {
+                    () if known.iter().all(|serves| *serves == Some(true)) => Standing::Up,
+                    () if known.contains(&Some(true)) => Standing::Partly,
+                    () if known.contains(&None) => Standing::Checking,
+                    () => Standing::Down,
+                }
+            }
             false if record.former.contains(&one.endpoint.name) => Standing::Former,
             false => return None,
         };
         Some((one, standing))
     })
     .collect()
+}
+
+/// The addresses of a backend by which a service leads to it: those of a family in which the service has one.
+pub(super) fn concerned(record: &ServiceRecord, one: &EndpointState) -> impl Iterator<Item = IpAddr> {
+    let led_by = |address: &IpAddr| record.addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+    one.endpoint.addresses().filter(led_by).collect::<Vec<_>>().into_iter()
+}
+
+/// What is known of a backend at one of its addresses.
+fn serves(record: &ServiceRecord, one: &EndpointState, address: IpAddr, healths: &Healths) -> Option<bool> {
+    healths.get(&(record.id, one.endpoint.id.clone(), address)).copied()
 }
 
 /// The endpoints that are to be looked at.
