@@ -19,7 +19,7 @@ pub(super) fn root_directory(path: &str) {
     }
     for name in [
         "sh", "cat", "ls", "echo", "touch", "sleep", "env", "id", "mount", "stat", "readlink", "mkdir", "wc", "tty",
-        "rm",
+        "rm", "head",
     ] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
@@ -48,6 +48,12 @@ fn root_directories() {
         assert_eq!(a.ok("echo $HOME; readlink /proc/self/cwd; ls /dev/null").trim(), "/root\n/\n/dev/null");
         a.ok("echo changed > /mark; mkdir -p /opt/x; touch /tmp/t");
         assert_eq!(fs::read_to_string("/mnt/root/mark").unwrap(), "of-the-directory");
+        a.ok("head -c 300000 /dev/zero > /opt/x/big");
+        let size = vs.json("ps -s")[0]["size"].as_u64().unwrap();
+        assert!((300_000..400_000).contains(&size), "{size}");
+        assert!(vs.ok("ps --size").contains("SIZE") && !vs.ok("ps").contains("SIZE"));
+        let sized = vs.ok("ps --format {{.Names}}={{.Size}}");
+        assert!(sized.starts_with("a=30") && sized.trim().ends_with("kB"), "{sized}");
         vs.ok("stop -t 0 a");
         vs.ok("start a");
         assert_eq!(a.ok("cat /mark; ls -d /opt/x").trim(), "changed\n/opt/x");
@@ -74,6 +80,38 @@ fn root_directories() {
         }
         assert!(data.join("volumes/kept").is_dir());
         vs.words("run --rm --rootfs /nowhere -- true").exits(125).says("there is no directory /nowhere");
+    });
+}
+
+/// A working directory that is not there is made where the container has the place for itself, and nowhere on the host.
+#[test]
+fn working_directories() {
+    guard(|| {
+        let vs = Vswitch::start();
+        root_directory("/mnt/root");
+        let made = |options: &str, at: &str| {
+            let line = format!("run --rm {options} -w {at} -- sh -c");
+            let words: Vec<&str> = line.split_whitespace().chain(["pwd; : > file; ls"]).collect();
+            vs.ctl(&words)
+        };
+        for (options, at) in [
+            ("--rootfs /mnt/root", "/srv/new/deep"),
+            ("", "/tmp/new/deep"),
+            ("--tmpfs /mnt/laid", "/mnt/laid/new"),
+            ("-v data:/mnt/volume", "/mnt/volume/new"),
+        ] {
+            assert_eq!(made(options, at).ok(), format!("{at}\nfile\n"), "{options}");
+            assert!(!Path::new(at).exists() && !Path::new("/mnt/root").join(&at[1..]).exists(), "{at}");
+        }
+        for (options, at) in [("", "/mnt/nowhere"), ("", "/tmp/../mnt/nowhere"), ("--rootfs host-rw", "/mnt/nowhere")] {
+            made(options, at).exits(125).says("choose another with -w");
+            assert!(!Path::new("/mnt/nowhere").exists());
+        }
+        made("--rootfs /mnt/root --read-only", "/srv/new")
+            .exits(125)
+            .says("cannot make the working directory /srv/new");
+        vs.container("a", "").sh("true");
+        vs.words("exec -w /tmp/nowhere a true").exits(125).says("choose another with -w");
     });
 }
 

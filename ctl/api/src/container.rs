@@ -263,6 +263,9 @@ pub struct Container {
     pub ports: Vec<PortBinding>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Bytes that it has changed of a root directory of its own, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// One per network.
     pub endpoints: Vec<Endpoint>,
 }

@@ -138,6 +138,16 @@ impl Data {
         Ok((found, false))
     }
 
+    /// Where the content of volumes is, and what containers changed of their root directories.
+    pub(crate) fn folders_of(&self, volumes: &[String], roots: &[String]) -> Result<Vec<PathBuf>, Failure> {
+        let volume = |name: &String| {
+            volume_name(name).map_err(Failure::other)?;
+            Ok(self.folder.join(VOLUMES).join(name).join(CONTENT))
+        };
+        let root = |id: &String| Ok(self.folder.join(ROOTS).join(plain(id)?).join("upper"));
+        volumes.iter().map(volume).chain(roots.iter().map(root)).collect()
+    }
+
     /// Removes a volume with all that is in it; one that is not there is said to be gone.
     pub(crate) fn remove_volume(&self, name: &str) -> Result<(), Failure> {
         let volume = self.volume(name)?;

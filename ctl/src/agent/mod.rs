@@ -32,6 +32,7 @@ mod processes;
 pub mod protocol;
 pub(crate) mod resolv;
 mod server;
+mod sizes;
 mod socket;
 mod survivors;
 mod terminal;

@@ -77,6 +77,13 @@ pub enum Request {
         /// The last name of the answer before, or nothing.
         after: String,
     },
+    /// Count what volumes and containers' changes of their root directories take of the disk. Answer: [`Reply::Sizes`].
+    Sizes {
+        /// Names of volumes.
+        volumes: Vec<String>,
+        /// Ids of containers.
+        roots: Vec<String>,
+    },
     /// Remove a volume with what is in it. Answer: [`Reply::Done`].
     VolumeRemove {
         /// Its name.
@@ -306,7 +313,7 @@ pub enum Request {
 }
 
 /// Protocol version of this build.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// What the agent lets a vswitchd have done. Everything is refused by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -527,6 +534,11 @@ pub enum Reply {
         volumes: Vec<VolumeRecord>,
         /// More follow.
         more: bool,
+    },
+    /// Bytes of what was named, in that order.
+    Sizes {
+        /// Zero for what is not there.
+        bytes: Vec<u64>,
     },
     /// The order was read.
     Order {

@@ -30,6 +30,7 @@ use super::{
     protocol::{
         Envelope, Event, Existing, Failure, FailureKind, FromAgent, NetnsRef, PROTOCOL_VERSION, Policy, Reply, Request,
     },
+    sizes,
     survivors::Survivor,
     users,
     wire::{Channel, Exhausted},
@@ -387,6 +388,13 @@ impl Agent {
             Request::VolumeList { after } => {
                 let (volumes, more) = self.processes.data().list_volumes(&after)?;
                 Ok((Reply::Volumes { volumes, more }, Vec::new()))
+            }
+            Request::Sizes { volumes, roots } => {
+                let folders = self.processes.data().folders_of(&volumes, &roots)?;
+                let count = move || folders.iter().map(|folder| sizes::below(folder)).collect();
+                let bytes = tokio::task::spawn_blocking(count).await;
+                let bytes = bytes.map_err(|error| Failure::io("count sizes", &error.into()))?;
+                Ok((Reply::Sizes { bytes }, Vec::new()))
             }
             Request::VolumeRemove { name } => {
                 self.processes.data().remove_volume(&name).map(|()| (Reply::Done, Vec::new()))

@@ -24,14 +24,21 @@ use crate::model::{parse_container, parse_exec};
 #[serde(default)]
 pub(super) struct Listing {
     all: Flag,
+    size: Flag,
 }
 
 /// Containers, newest first.
 #[utoipa::path(get, path = "/vswitch/v1/containers",
-    params(("all" = Option<bool>, Query, description = "also those that do not run")),
-    responses((status = 200, body = [Container])))]
-pub(super) async fn list(State(app): State<App>, Asked(query): Asked<Listing>) -> Json<Vec<Container>> {
-    Json(app.controller.list_containers(query.all.0))
+    params(("all" = Option<bool>, Query, description = "also those that do not run"),
+        ("size" = Option<bool>, Query, description = "with what they changed of root directories of their own")),
+    responses((status = 200, body = [Container]), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn list(State(app): State<App>, Asked(query): Asked<Listing>) -> Answer<Json<Vec<Container>>> {
+    let mut found = app.controller.list_containers(query.all.0);
+    if query.size.0 {
+        let sizes = app.controller.container_sizes(found.iter().map(|one| one.id.clone()).collect()).await?;
+        found.iter_mut().for_each(|one| one.size = sizes.get(&one.id).copied());
+    }
+    Ok(Json(found))
 }
 
 /// Makes a container, named and addressed, not started.

@@ -63,6 +63,7 @@ mod restarts;
 mod routes;
 mod services;
 mod shutdown;
+mod sizes;
 mod state;
 mod tasks;
 mod topology;

@@ -189,6 +189,7 @@ pub(super) fn container(state: &State, one: &ContainerState) -> Container {
         read_only: spec.mounts.read_only,
         ports: container.ports.iter().map(port).collect(),
         labels: spec.labels.clone(),
+        size: None,
         endpoints: one
             .endpoints
             .iter()

@@ -158,7 +158,8 @@ impl Controller {
     }
 
     /// Volumes that containers have, with the ids of those.
-    fn used_volumes(&self) -> BTreeMap<String, BTreeSet<String>> {
+    #[must_use]
+    pub fn used_volumes(&self) -> BTreeMap<String, BTreeSet<String>> {
         let state = self.state();
         let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for one in state.containers.values() {

@@ -26,7 +26,8 @@ pub fn merge_env(own: &[String], more: Vec<String>) -> Vec<String> {
     merged
 }
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where every container looks for programs, unless it says otherwise.
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const TERM: &str = "TERM=xterm";
 

@@ -50,7 +50,7 @@ pub use engine::{
     EngineNetwork, EnginePortsSpec, EngineSpec, parse_engine, parse_engine_dns, parse_engine_ports,
     parse_engine_publish,
 };
-pub use environment::{environment, merge_env};
+pub use environment::{PATH, environment, merge_env};
 pub use event::{Event, Kind as EventKind};
 pub use faults::Faults;
 pub use filter::{Filters, bad_value};

@@ -2,12 +2,15 @@
 //! ends when the command does (and with it, by the kernel's hand, everything else in the container).
 
 use std::{
+    fs::DirBuilder,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::{Component, Path},
     process::ExitCode,
 };
 
 use rustix::{
+    fs::Mode,
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait},
     thread::CapabilitySet,
 };
@@ -28,6 +31,7 @@ use crate::agent::{
     protocol::{ExecSpec, Failure, ProcessSpec},
     wire::{self, Channel},
 };
+use crate::model::Root;
 
 /// Runs the container that the standard input's socket describes.
 pub(crate) fn main() -> ExitCode {
@@ -57,6 +61,7 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     }
     mounts::own_proc(&order.spec)?;
     before.leave().map_err(failed("leave the host's root directory"))?;
+    make_working_dir(&order.spec)?;
     rustix::system::sethostname(order.spec.hostname.as_bytes())
         .map_err(|error| Failure::io("set the host name", &error.into()))?;
     if !order.spec.options.domainname.is_empty() {
@@ -74,6 +79,32 @@ fn run(agent: &OwnedFd) -> Result<i32, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     runtime.map_err(failed("start the container's init"))?.block_on(serve(agent, order, stage, streams))
 }
+
+/// Makes the folder in which the command begins where it is not there, as Docker does: in a root directory of the container's
+/// own, and on what lies on the host's for the container alone. The host's own tree stays as it is.
+fn make_working_dir(spec: &ProcessSpec) -> Result<(), Failure> {
+    let path = Path::new(&spec.working_dir);
+    let laid = spec.mounts.list.iter().map(|mount| mount.target.as_str());
+    let own = match spec.mounts.root {
+        Root::Directory { .. } => true,
+        Root::Host | Root::HostWritable => OWN_FOLDERS.into_iter().chain(laid).any(|folder| path.starts_with(folder)),
+    };
+    // Where a way leads that goes up is not said by its words.
+    if !own || path.exists() || path.components().any(|part| part == Component::ParentDir) {
+        return Ok(());
+    }
+    let before = rustix::process::umask(Mode::from_bits_truncate(UMASK));
+    let made = DirBuilder::new().recursive(true).create(path);
+    rustix::process::umask(before);
+    made.map_err(|error| {
+        Failure::other(format!("cannot make the working directory {}: {error}; choose another with -w", path.display()))
+    })
+}
+
+/// A container has these for itself, whatever its root directory.
+const OWN_FOLDERS: [&str; 2] = ["/tmp", "/run"];
+
+const UMASK: u32 = 0o022;
 
 async fn serve(agent: &OwnedFd, order: InitOrder, stage: Stage, streams: [OwnedFd; 3]) -> Result<i32, Failure> {
     let failed = |error: io::Error| Failure::io("start the container's init", &error);

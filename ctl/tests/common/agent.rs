@@ -231,6 +231,9 @@ impl FakeState {
             Request::VolumeMake { .. } | Request::VolumeList { .. } | Request::VolumeRemove { .. } => {
                 (Reply::Volumes { volumes: Vec::new(), more: false }, Vec::new(), None)
             }
+            Request::Sizes { volumes, roots } => {
+                (Reply::Sizes { bytes: vec![0; volumes.len() + roots.len()] }, Vec::new(), None)
+            }
             Request::PingOpen { .. } => (Reply::Sockets, Vec::new(), None),
             Request::Listen { .. } => (Reply::Listening, vec![device()], None),
             Request::ProcessAttach { .. } => (Reply::Attached, vec![device()], None),

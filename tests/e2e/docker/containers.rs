@@ -1,9 +1,10 @@
 //! docker ps, inspect, port, stop, start, wait and rm on containers of vswitch.
 
 use serde_json::Value;
-use vswitch_tests::{Vswitch, guard};
+use vswitch_tests::{Vswitch, eventually, guard, run};
 
-use super::docker;
+use super::{docker, docker_command, shown};
+use crate::mounts::root_directory;
 
 /// docker ps shows our containers with its own filters, formats and short forms.
 #[test]
@@ -102,6 +103,25 @@ fn lives() {
         docker(&vs, "rename c a").exits(1).says("already in use");
         assert_eq!(docker(&vs, "rm -f a c").ok(), "a\nc\n");
         assert_eq!(docker(&vs, "ps -aq").ok(), "");
+    });
+}
+
+/// What volumes hold and what containers changed of root directories of their own is counted.
+#[test]
+fn disk_usage() {
+    guard(|| {
+        root_directory("/mnt/root");
+        let vs = Vswitch::with(&["--image", "own=/mnt/root"]);
+        docker(&vs, "volume create empty").ok();
+        let script = "head -c 20000 /dev/zero > /data/file; head -c 3000000 /dev/zero > /big; exec sleep 1000";
+        let line = "run -d --name a -v data:/data own sh -c";
+        run(docker_command(&vs).args(line.split(' ')).arg(script)).ok();
+        let counted = || shown(&vs, "system df", "{{.Type}} {{.TotalCount}} {{.Active}} {{.Size}}");
+        eventually("it is written", 20, || counted().contains("Containers 1 1 3"));
+        assert!(counted().contains("Local Volumes 2 1 20kB"), "{}", counted());
+        let sizes = shown(&vs, "ps -s", "{{.Size}}");
+        assert!(sizes.starts_with('3') && sizes.contains("MB"), "{sizes}");
+        assert!(docker(&vs, "system df -v").ok().contains("20kB"));
     });
 }
 

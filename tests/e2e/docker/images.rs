@@ -22,6 +22,8 @@ fn the_host_as_an_image() {
         assert_eq!(shown(&vs, &format!("image inspect {image}"), "{{.Id}}"), image);
         assert_eq!(shown(&vs, "image inspect docker.io/some/thing:1", "{{.RepoTags}}"), "[shell:latest]");
         assert_eq!(shown(&vs, "images", "{{.Repository}}:{{.Tag}}"), "shell:latest");
+        let env = shown(&vs, "image inspect busybox", "{{json .Config.Env}}");
+        assert_eq!(env, r#"["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]"#);
         assert_eq!(shown(&vs, "ps --filter ancestor=busybox", "{{.Names}}"), "web");
         assert!(docker(&vs, "pull busybox").ok().contains("up to date"));
         docker(&vs, "tag shell other").ok();

@@ -22,6 +22,14 @@ impl Client {
         self.call(Method::GET, format!("{PREFIX}/containers?all={all}")).answer().await
     }
 
+    /// The same, each with what it has changed of a root directory of its own, which takes time to count.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn containers_with_sizes(&self, all: bool) -> Result<Vec<Container>, ClientError> {
+        self.call(Method::GET, format!("{PREFIX}/containers?all={all}&size=true")).answer().await
+    }
+
     /// One container, by name, id or unique start of its id.
     ///
     /// # Errors

@@ -27,10 +27,10 @@ pub struct ContainerSummary {
     pub created: u64,
     /// Published and exposed ports, while it runs.
     pub ports: Vec<SummaryPort>,
-    /// Bytes written, if asked for: vswitch counts none.
+    /// Bytes changed of a root directory of its own, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<u64>,
-    /// Bytes in all, if asked for: vswitch counts none.
+    /// Bytes of its root directory, if asked for: vswitch counts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_root_fs: Option<u64>,
     /// Labels.
@@ -222,10 +222,10 @@ pub struct ContainerInspect {
     pub exec_ids: Option<Vec<String>>,
     /// What the host does for it.
     pub host_config: HostConfig,
-    /// Bytes written, if asked for: vswitch counts none.
+    /// Bytes changed of a root directory of its own, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<u64>,
-    /// Bytes in all, if asked for: vswitch counts none.
+    /// Bytes of its root directory, if asked for: vswitch counts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_root_fs: Option<u64>,
     /// What is mounted in it.

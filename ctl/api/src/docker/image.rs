@@ -74,7 +74,7 @@ pub struct ImageConfig {
     pub cmd: Vec<String>,
     /// Null.
     pub entrypoint: Option<Vec<String>>,
-    /// Empty.
+    /// The `PATH` that containers have.
     pub env: Vec<String>,
     /// Empty.
     pub labels: BTreeMap<String, String>,

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::container::ContainerSummary;
 use super::image::ImageSummary;
+use super::volume::Volume;
 
 /// `docker version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -184,8 +185,8 @@ pub struct DiskUsage {
     pub images: Vec<ImageSummary>,
     /// Containers.
     pub containers: Vec<ContainerSummary>,
-    /// Empty: not counted.
-    pub volumes: Vec<String>,
+    /// Volumes, with what is in them.
+    pub volumes: Vec<Volume>,
     /// Empty.
     pub build_cache: Vec<String>,
 }

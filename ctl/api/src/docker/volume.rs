@@ -24,6 +24,19 @@ pub struct Volume {
     pub options: BTreeMap<String, String>,
     /// `local`.
     pub scope: String,
+    /// What it takes, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_data: Option<VolumeUsage>,
+}
+
+/// Part of a [`Volume`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct VolumeUsage {
+    /// Bytes.
+    pub size: u64,
+    /// How many containers have it.
+    pub ref_count: usize,
 }
 
 /// Body of `POST /volumes/create`.

@@ -33,18 +33,29 @@ pub(crate) struct PsArgs {
     /// The one that was created last
     #[arg(short, long, conflicts_with = "last")]
     latest: bool,
+    /// Also what each has changed of a root directory of its own, which takes time to count
+    #[arg(short, long)]
+    size: bool,
     #[command(flatten)]
     list: ListArgs,
 }
 
 impl PsArgs {
-    pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, client: &Client) -> anyhow::Result<()> {
         let last = if self.latest { Some(1) } else { self.last };
+        let sizes = self.size || self.list.format.as_deref().is_some_and(|format| format.contains(".Size"));
+        if self.size && !self.list.json && !self.list.quiet {
+            let format = self.list.format.take().filter(|format| format != "table");
+            self.list.format = Some(format.unwrap_or_else(|| format!(r"{}\t{{{{.Size}}}}", Container::TABLE)));
+        }
+        let listed = |all| async move {
+            if sizes { client.containers_with_sizes(all).await } else { client.containers(all).await }
+        };
         if self.filter.is_empty() && last.is_none() {
-            return listing::print(client.containers(self.all).await?, &self.list);
+            return listing::print(listed(self.all).await?, &self.list);
         }
         let passed = client.filter_containers(self.all, last, &filters(self.filter)).await?;
-        let mut all = client.containers(true).await?;
+        let mut all = listed(true).await?;
         all.retain(|one| passed.iter().any(|other| other.id == one.id));
         listing::print(all, &self.list)
     }
@@ -64,6 +75,7 @@ impl Listed for Container {
         ("Ports", "PORTS"),
         ("Labels", "LABELS"),
         ("Pid", "PID"),
+        ("Size", "SIZE"),
     ];
     const TABLE: &'static str = r"table {{.ID}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Networks}}\t{{.Addresses}}\t{{.Ports}}\t{{.Names}}";
 
@@ -84,6 +96,7 @@ impl Listed for Container {
             super::port::summary(&self.ports),
             labels.collect::<Vec<_>>().join(","),
             self.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            self.size.map(units::bytes).unwrap_or_default(),
         ]
     }
 

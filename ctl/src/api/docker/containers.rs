@@ -31,7 +31,7 @@ pub(in crate::api) struct Listing {
 #[utoipa::path(get, path = "/containers/json",
     params(("all" = Option<bool>, Query, description = "also those that do not run"),
         ("limit" = Option<i64>, Query, description = "the newest ones only"),
-        ("size" = Option<bool>, Query, description = "sizes, which are zero"),
+        ("size" = Option<bool>, Query, description = "bytes changed of root directories of their own"),
         ("filters" = Option<String>, Query, description = "JSON, as Docker's")),
     responses((status = 200, body = [ContainerSummary]), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn list(
@@ -42,8 +42,9 @@ pub(in crate::api) async fn list(
     let filters = filters::parse(&query.filters)?;
     let mut found = app.controller.docker_containers(ContainerQuery { all: query.all.0, limit, filters })?;
     if query.size.0 {
+        let sizes = app.controller.container_sizes(found.iter().map(|one| one.id.clone()).collect()).await?;
         for one in &mut found {
-            (one.size_rw, one.size_root_fs) = (Some(0), Some(0));
+            (one.size_rw, one.size_root_fs) = (sizes.get(&one.id).copied(), Some(0));
         }
     }
     Ok(Json(found))
@@ -58,7 +59,7 @@ pub(in crate::api) struct Inspection {
 
 /// One container.
 #[utoipa::path(get, path = "/containers/{id}/json",
-    params(("id" = String, Path), ("size" = Option<bool>, Query, description = "sizes, which are zero")),
+    params(("id" = String, Path), ("size" = Option<bool>, Query, description = "bytes changed of a root directory of its own")),
     responses((status = 200, body = ContainerInspect), (status = "4XX", body = ErrorBody)))]
 pub(in crate::api) async fn inspect(
     State(app): State<App>,
@@ -67,7 +68,8 @@ pub(in crate::api) async fn inspect(
 ) -> Answer<Json<ContainerInspect>> {
     let mut shown = app.controller.docker_container(&id)?;
     if query.size.0 {
-        (shown.size_rw, shown.size_root_fs) = (Some(0), Some(0));
+        let sizes = app.controller.container_sizes(vec![shown.id.clone()]).await?;
+        (shown.size_rw, shown.size_root_fs) = (sizes.get(&shown.id).copied(), Some(0));
     }
     Ok(Json(shown))
 }

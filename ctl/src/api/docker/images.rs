@@ -17,7 +17,7 @@ use super::networks::Filters;
 use crate::api::App;
 use crate::api::answer::{Answer, Refusal};
 use crate::api::extract::{Asked, Segments};
-use crate::model::{DockerError, Filters as Checked, Image, tagged_image};
+use crate::model::{DockerError, Filters as Checked, Image, PATH, tagged_image};
 
 /// A path in which an image's name is one segment: names have slashes, and clients write them as they are.
 pub(crate) fn one_segment(uri: &Uri) -> Option<Uri> {
@@ -98,7 +98,7 @@ pub(in crate::api) async fn inspect(
 ) -> Answer<Json<ImageInspect>> {
     let image = find(&app, &name)?;
     let directory = image.directory().display().to_string();
-    let config = ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
+    let config = ImageConfig { cmd: vec!["sh".to_owned()], env: vec![PATH.to_owned()], ..ImageConfig::default() };
     Ok(Json(ImageInspect {
         id: image.id(),
         repo_tags: tags(&app, &image, &name),

@@ -10,6 +10,7 @@ use vswitch_api::docker::image::ImageSummary;
 use vswitch_api::docker::system::{AddressPool, BuildsPruned, Component, DiskUsage, Info, Platform, Plugins, Version};
 use vswitch_api::{DOCKER_API_VERSION, DOCKER_MIN_API_VERSION};
 
+use super::volumes;
 use crate::api::App;
 use crate::api::answer::Answer;
 use crate::clock::Moment;
@@ -103,7 +104,7 @@ pub(in crate::api) async fn info(State(app): State<App>) -> Json<Info> {
     })
 }
 
-/// `docker system df`: nothing is counted.
+/// `docker system df`: volumes, and what containers changed of root directories of their own; images are not counted.
 #[utoipa::path(get, path = "/system/df", responses((status = 200, body = DiskUsage)))]
 pub(in crate::api) async fn disk(State(app): State<App>) -> Answer<Json<DiskUsage>> {
     let all = ContainerQuery { all: true, ..ContainerQuery::default() };
@@ -112,9 +113,13 @@ pub(in crate::api) async fn disk(State(app): State<App>) -> Answer<Json<DiskUsag
         repo_tags: image.tag().into_iter().collect(),
         ..ImageSummary::default()
     });
+    let mut containers = app.controller.docker_containers(all)?;
+    let sizes = app.controller.container_sizes(containers.iter().map(|one| one.id.clone()).collect()).await?;
+    containers.iter_mut().for_each(|one| one.size_rw = sizes.get(&one.id).copied());
     Ok(Json(DiskUsage {
         images: images.collect(),
-        containers: app.controller.docker_containers(all)?,
+        containers,
+        volumes: volumes::measured(&app).await?,
         ..DiskUsage::default()
     }))
 }

@@ -1,11 +1,13 @@
 //! `/volumes…`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use vswitch_api::ErrorBody;
-use vswitch_api::docker::volume::{Volume, VolumeCreate, VolumeList, VolumesPruned};
+use vswitch_api::docker::volume::{Volume, VolumeCreate, VolumeList, VolumeUsage, VolumesPruned};
 
 use super::filters;
 use super::networks::Filters;
@@ -79,6 +81,19 @@ pub(in crate::api) async fn prune(State(app): State<App>, Asked(query): Asked<Fi
     Ok(Json(VolumesPruned { volumes_deleted, space_reclaimed: 0 }))
 }
 
+/// All volumes, with what they take.
+pub(super) async fn measured(app: &App) -> Answer<Vec<Volume>> {
+    let all = app.controller.list_volumes(&VolumeFilter::listing(BTreeMap::new())?).await?;
+    let sizes = app.controller.volume_sizes(all.iter().map(|one| one.name.clone()).collect()).await?;
+    let used = app.controller.used_volumes();
+    let measured = all.into_iter().map(|record| {
+        let size = sizes.get(&record.name).copied().unwrap_or_default();
+        let ref_count = used.get(&record.name).map_or(0, BTreeSet::len);
+        Volume { usage_data: Some(VolumeUsage { size, ref_count }), ..shown(record) }
+    });
+    Ok(measured.collect())
+}
+
 fn shown(record: VolumeRecord) -> Volume {
     Volume {
         created_at: record.created,
@@ -88,5 +103,6 @@ fn shown(record: VolumeRecord) -> Volume {
         name: record.name,
         options: record.options,
         scope: "local".to_owned(),
+        usage_data: None,
     }
 }
