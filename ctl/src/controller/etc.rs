@@ -27,10 +27,12 @@ pub(super) struct Etc {
 /// What running containers were given last. Held across a change, so that changes reach a container in their order.
 pub(super) type Given = tokio::sync::Mutex<HashMap<Id, Etc>>;
 
-/// The gateway of a container's first network, which is the host's address to Docker's containers.
-fn first_gateway(state: &State, owner: &ContainerState) -> Option<IpAddr> {
-    let mut endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
-    endpoints.find_map(|one| state.networks.get(&one.endpoint.network)?.network.subnets().find_map(SubnetPlan::own))
+/// The gateway of a container's first network that has one, of each family: the host's addresses to Docker's containers.
+fn first_gateways(state: &State, owner: &ContainerState) -> Vec<IpAddr> {
+    let endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
+    let networks = endpoints.filter_map(|one| state.networks.get(&one.endpoint.network));
+    let mut gateways = networks.map(|on| on.network.subnets().filter_map(SubnetPlan::own).collect::<Vec<_>>());
+    gateways.find(|some| !some.is_empty()).unwrap_or_default()
 }
 
 /// What a container is called at its own addresses: as Docker, the name with its domain and without; and its name among containers.
@@ -57,10 +59,16 @@ impl Controller {
             NetworkMode::Host => return None,
         };
         let spec = &owner.container.spec;
-        let host = self.host_address().or_else(|| first_gateway(state, owner));
-        let extra = spec.extra_hosts.iter().filter_map(|extra| match extra.address {
-            HostAddress::Address(address) => Some((address, extra.name.as_str())),
-            HostAddress::Word(_) => Some((host?, extra.name.as_str())),
+        let mut host: Vec<IpAddr> = self.host_addresses().collect();
+        if host.is_empty() {
+            host = first_gateways(state, owner);
+        }
+        let extra = spec.extra_hosts.iter().flat_map(|extra| {
+            let addresses = match extra.address {
+                HostAddress::Address(address) => vec![address],
+                HostAddress::Word(_) => host.clone(),
+            };
+            addresses.into_iter().map(|address| (address, extra.name.as_str()))
         });
         let names = own_names(&owner.container.hostname, &spec.process.domainname, &owner.container.name);
         let endpoints = owner.endpoints.iter().filter_map(|id| state.endpoints.get(id));
