@@ -67,6 +67,30 @@ fn listings() {
     });
 }
 
+/// What vswitchd logs to a terminal has colours, unless NO_COLOR says anything; in a pipe it has none.
+#[test]
+fn colours_of_the_log() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.terminate();
+        let daemon = vs.daemon_command();
+        let words: Vec<String> = std::iter::once(daemon.get_program())
+            .chain(daemon.get_args())
+            .map(|word| word.to_str().unwrap().to_owned())
+            .collect();
+        // It ends as soon as it has begun, for its standard input has ended.
+        let line = format!("{} --follow-stdin < /dev/null", words.join(" "));
+        let log = |no_color: &str, line: &str| {
+            sh(&format!("export NO_COLOR='{no_color}' TERM=xterm; script -qec '{line}' /dev/null")).ok()
+        };
+        let (coloured, plain, piped) = (log("", &line), log("1", &line), log("", &format!("{line} 2>&1 | cat")));
+        assert!(coloured.contains("\x1b[") && coloured.contains("INFO"), "{coloured}");
+        for plain in [plain, piped] {
+            assert!(!plain.contains('\x1b') && plain.contains("INFO"), "{plain}");
+        }
+    });
+}
+
 /// The demo runs without a daemon, in under ten seconds, shows its steps, and leaves nothing; by sockets of the host, and over
 /// an interface.
 #[test]

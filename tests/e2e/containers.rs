@@ -50,6 +50,32 @@ fn streams() {
     });
 }
 
+/// `run -a` shows the streams that are named and sends what is named, and what is neither is in the logs all the same.
+#[test]
+fn chosen_streams() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let run = |options: &str| {
+            let script = "echo out; echo err >&2; exit 3";
+            let words: Vec<&str> = options.split(' ').chain(["--", "sh", "-c", script]).collect();
+            let said = vs.ctl(&[&["run"], &words[..]].concat()).exits(3);
+            (said.stdout.clone(), said.stderr.clone())
+        };
+        assert_eq!(run("--rm -a stdout"), ("out\n".to_owned(), String::new()));
+        assert_eq!(run("--name a --attach STDERR"), (String::new(), "err\n".to_owned()));
+        assert_eq!(run("--rm -a stdout -a stderr"), ("out\n".to_owned(), "err\n".to_owned()));
+        assert_eq!(vs.ok("logs a").lines().count(), 2);
+        let ctl = format!("VSWITCH_SOCKET={} vswitchctl", vs.socket().display());
+        assert_eq!(sh(&format!("echo in | {ctl} run -i --rm -a stdin -a stdout -- cat")).ok(), "in\n");
+        // Whoever only sends is told the id, and is done when everything is sent.
+        let id = sh(&format!("echo in | {ctl} run -i --name b -a stdin -- sh -c 'cat; exec sleep 1000'")).ok();
+        assert_eq!(id.trim().len(), 64);
+        eventually("it was sent", 10, || vs.ok("logs b") == "in\n");
+        vs.words("run -d -a stdout -- true").exits(2).says("cannot specify both --attach and --detach");
+        vs.words("run -a nothing -- true").exits(2);
+    });
+}
+
 /// `run -d` prints the id; the output goes to logs; ps shows the container until --rm or rm removes it.
 #[test]
 fn detached() {

@@ -107,3 +107,30 @@ fn created_and_started() {
         vs.refuses("events --since soon --until 0s", "an age such as 10m");
     });
 }
+
+/// What is typed to look at containers, and to begin one again: ports that were only exposed, the latest ones, parts of outputs, the daemon.
+#[test]
+fn looked_at() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let script = "echo one; echo two; exec sleep 1000";
+        vs.ctl(&["run", "-d", "--name", "web", "-P", "--expose", "80", "--expose", "53/udp", "--", "sh", "-c", script])
+            .ok();
+        vs.ok("run -d --name db -- sleep 1000");
+        let ports = vs.ok("port web");
+        assert!(ports.contains("80/tcp -> 0.0.0.0:") && ports.contains("53/udp -> 0.0.0.0:"), "{ports}");
+        assert_eq!(vs.ok("ps -l --format {{.Names}}"), "db\n");
+        assert_eq!(vs.ok("ps -n 1 --format {{.Names}}"), "db\n");
+        assert_eq!(vs.ok("ps -f name=we --format {{.Names}}"), "web\n");
+        eventually("it has printed", 10, || vs.ok("logs web") == "one\ntwo\n");
+        assert_eq!(vs.ok("logs --tail 1 --since 10m web"), "two\n");
+        let stamped = vs.ok("logs -t --tail 1 web");
+        assert!(stamped.starts_with("20") && stamped.ends_with("Z two\n"), "{stamped}");
+        assert_eq!(vs.ok("restart -t 0 web"), "web\n");
+        eventually("it has printed again", 10, || vs.ok("logs --tail all web").lines().count() == 4);
+        assert!(vs.ok("events --since 10m --until 0s --filter container=web").contains("restart"));
+        assert!(vs.ok("info").contains("Containers: 2"), "{}", vs.ok("info"));
+        vs.ok("stop -t 0 web db");
+        assert_eq!(vs.ok("ps -q"), "");
+    });
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
@@ -35,6 +35,40 @@ pub(crate) struct Cli {
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// What the caller typed.
+    pub(crate) fn read() -> Result<Cli, clap::Error> {
+        let mut command = flowing(<Cli as CommandFactory>::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// Lets the paragraphs behind the examples be as wide as the terminal, whatever it is.
+fn flowing(command: clap::Command) -> clap::Command {
+    let text = command.get_after_help().map(|text| flow(&text.to_string()));
+    let command = match text {
+        Some(text) => command.after_help(text),
+        None => command,
+    };
+    command.mut_subcommands(flowing)
+}
+
+/// Joins the lines of each paragraph. What is indented stays as it is, and what ends with a colon is a title.
+fn flow(text: &str) -> String {
+    let plain = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+    let mut whole = String::new();
+    let mut before = "";
+    for line in text.lines() {
+        if !whole.is_empty() {
+            whole.push(if plain(before) && plain(line) { ' ' } else { '\n' });
+        }
+        whole.push_str(line);
+        before = line;
+    }
+    whole
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +109,7 @@ enum Command {
     Rm(containers::RmArgs),
     /// Wait until containers have ended and print their exit status
     Wait(containers::WaitArgs),
-    /// Print what a container without streams has written
+    /// Print what a container has written that runs in the background, or was connected with -it
     Logs(containers::LogsArgs),
     /// Copy files between a container and here
     Cp(cp::CpArgs),
@@ -219,5 +253,24 @@ impl Cli {
             Command::Version(args) => args.run(&client).await,
             Command::DemoWorker(command) => command.run().await.map(done),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paragraphs become one line each, and examples stay lines.
+    #[test]
+    fn paragraphs() {
+        let text = "Examples:\n  one\n  two   says\n\nA sentence that\ngoes on.\nAnd on.\n\nAnother:\n  three";
+        assert_eq!(
+            flow(text),
+            "Examples:\n  one\n  two   says\n\nA sentence that goes on. And on.\n\nAnother:\n  three"
+        );
+        let run = flowing(<Cli as CommandFactory>::command()).find_subcommand("run").unwrap().clone();
+        let text = run.get_after_help().unwrap().to_string();
+        let mut paragraphs = text.lines().filter(|line| line.starts_with("The container has"));
+        assert!(paragraphs.next().unwrap().contains("--rootfs brings another"), "{text}");
     }
 }

@@ -35,12 +35,10 @@ mod values;
 use std::borrow::Cow;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Parse the process's arguments, do what they say, and say how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             let plain = error.render().to_string();

@@ -36,7 +36,7 @@ pub use networks::Filters;
 pub use session::{Session, Streams};
 use socket::Named;
 pub use socket::{NoRuntimeDirectory, SOCKET_VARIABLE, own_socket};
-pub use streams::{Frames, OutputQuery, Piece};
+pub use streams::{Frames, OutputQuery, Piece, StreamsWanted};
 
 use crate::ClientError;
 

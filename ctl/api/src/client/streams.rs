@@ -28,20 +28,33 @@ pub struct OutputQuery {
     pub tail: Option<String>,
 }
 
+/// Which streams of a container to be connected with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamsWanted<'a> {
+    /// What is sent is its standard input.
+    pub input: bool,
+    /// Its standard output, or all of its terminal's.
+    pub output: bool,
+    /// Its standard error.
+    pub errors: bool,
+    /// What leaves a terminal.
+    pub detach_keys: &'a str,
+}
+
 impl Client {
-    /// Connect to the streams of a container, which need not have begun: what it writes and, with `input`, what it reads. Without a
-    /// terminal its output comes in [`frames`](Frames). `early` of the answer came right behind the 101.
+    /// Connect to the streams of a container, which need not have begun. Without a terminal its output comes in
+    /// [`frames`](Frames). `early` of the answer came right behind the 101.
     ///
     /// # Errors
     /// As every call: see [`ClientError`].
     pub async fn attach_container(
         &self,
         container: &str,
-        input: bool,
-        detach_keys: &str,
+        wanted: StreamsWanted<'_>,
     ) -> Result<(UnixStream, Bytes), ClientError> {
+        let StreamsWanted { input, output, errors, detach_keys } = wanted;
         let path = format!(
-            "/containers/{}/attach?stream=1&stdout=1&stderr=1&stdin={input}&detachKeys={}",
+            "/containers/{}/attach?stream=1&stdout={output}&stderr={errors}&stdin={input}&detachKeys={}",
             escape(container),
             escape(detach_keys)
         );

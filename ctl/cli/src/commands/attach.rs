@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use vswitch_api::Client;
+use vswitch_api::client::StreamsWanted;
 use vswitch_api::container::ContainerState;
 use vswitch_api::endpoint::AttachRequest;
 
@@ -98,13 +99,13 @@ impl AttachArgs {
                 if shown.state != ContainerState::Running {
                     bail!("You cannot attach to a stopped container, start it first");
                 }
-                let wanted = Attachment {
-                    container: &shown.id,
-                    tty: shown.tty,
+                let streams = StreamsWanted {
                     input: !self.no_stdin,
+                    output: true,
+                    errors: true,
                     detach_keys: &self.leave.detach_keys,
-                    start: false,
                 };
+                let wanted = Attachment { container: &shown.id, tty: shown.tty, streams, start: false };
                 foreground::attach(client, wanted).await
             }
             None => self.attach(client).await.map(|()| ExitCode::SUCCESS),

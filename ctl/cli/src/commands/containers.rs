@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use vswitch_api::Client;
-use vswitch_api::client::{Frames, OutputQuery};
+use vswitch_api::client::{Frames, OutputQuery, StreamsWanted};
 use vswitch_api::docker::container::ContainerUpdate;
 use vswitch_api::docker::create::RestartPolicyWish;
 
@@ -36,8 +36,9 @@ impl StartArgs {
                 return Err(Usage("you cannot start and attach multiple containers at once".into()).into());
             };
             let shown = client.container(container).await?;
-            let (tty, input, detach_keys) = (shown.tty, self.interactive, &*self.leave.detach_keys);
-            let wanted = Attachment { container: &shown.id, tty, input, detach_keys, start: true };
+            let detach_keys = &*self.leave.detach_keys;
+            let streams = StreamsWanted { input: self.interactive, output: true, errors: true, detach_keys };
+            let wanted = Attachment { container: &shown.id, tty: shown.tty, streams, start: true };
             return foreground::attach(client, wanted).await;
         }
         let mut tally = Tally::default();

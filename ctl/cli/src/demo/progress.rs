@@ -1,5 +1,6 @@
 //! One line a step: what was done, how long it took.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ impl Progress {
     /// Standard output, with colour if it is a terminal and `NO_COLOR` is not set.
     pub(crate) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Progress { terminal, colour: terminal && !refused, start: clock::instant() }
+        let colour = terminal && !refused(std::env::var_os("NO_COLOR"));
+        Progress { terminal, colour, start: clock::instant() }
     }
 
     /// Time since the beginning.
@@ -99,5 +100,25 @@ impl Progress {
 
     fn paint(&self, code: &str, text: &str) -> String {
         if self.colour && !text.is_empty() { format!("{code}{text}{RESET}") } else { text.to_owned() }
+    }
+}
+
+/// What `$NO_COLOR` says (<https://no-color.org>): anything but nothing.
+fn refused(no_color: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any text refuses colours, and an empty one does not.
+    #[test]
+    fn no_color() {
+        assert!(refused(Some("1".into())) && refused(Some("0".into())));
+        assert!(!refused(Some(OsString::new())) && !refused(None));
+        for (colour, shown) in [(true, "\x1b[1mx\x1b[0m"), (false, "x")] {
+            assert_eq!(Progress { terminal: true, colour, start: clock::instant() }.bold("x"), shown);
+        }
     }
 }

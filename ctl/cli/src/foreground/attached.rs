@@ -11,7 +11,7 @@ use std::thread;
 use clap::Args;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
-use vswitch_api::client::Frames;
+use vswitch_api::client::{Frames, StreamsWanted};
 use vswitch_api::keys::detach_keys;
 use vswitch_api::{Client, ClientError};
 
@@ -38,24 +38,29 @@ pub(crate) struct Attachment<'a> {
     pub(crate) container: &'a str,
     /// It has a terminal.
     pub(crate) tty: bool,
-    /// Send our standard input.
-    pub(crate) input: bool,
-    /// What leaves it.
-    pub(crate) detach_keys: &'a str,
+    /// With which of its streams, and how it is left.
+    pub(crate) streams: StreamsWanted<'a>,
     /// Start it once we listen.
     pub(crate) start: bool,
+}
+
+impl Attachment<'_> {
+    /// Anything of what it writes.
+    const fn hears(&self) -> bool {
+        self.streams.output || self.streams.errors
+    }
 }
 
 /// Connect until the container ends or is left; its exit status.
 pub(crate) async fn attach(client: &Client, wanted: Attachment<'_>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let keys = keys(wanted.detach_keys)?;
+    let keys = keys(wanted.streams.detach_keys)?;
     let left = Arc::new(AtomicBool::new(false));
     let (waiting, id) = (client.clone(), wanted.container.to_owned());
     // Before the start: a container that is removed at its end is gone at once.
     let mut ended = tokio::spawn(async move { waiting.wait_container(&id).await });
     let mut closed = connect(client, wanted, &keys, &left).await?;
-    let raw = if wanted.tty && wanted.input { RawMode::enter()? } else { None };
+    let raw = if wanted.tty && wanted.streams.input { RawMode::enter()? } else { None };
     if wanted.start {
         client.start_container(wanted.container).await?;
     }
@@ -65,10 +70,13 @@ pub(crate) async fn attach(client: &Client, wanted: Attachment<'_>) -> anyhow::R
         tokio::select! {
             _ = &mut closed => {
                 if left.load(Ordering::Relaxed) {
-                    break Ok(None);
+                    break Ok(End::Left);
+                }
+                if !wanted.hears() {
+                    break Ok(End::Told);
                 }
                 match (&mut ended).await {
-                    Ok(Ok(status)) => break Ok(Some(status.exit_code)),
+                    Ok(Ok(status)) => break Ok(End::Status(status.exit_code)),
                     Ok(Err(refused @ ClientError::Refused { .. })) => break Err(refused),
                     _ if crate::clock::instant() >= deadline => {
                         break Err(client.container(wanted.container).await.err().unwrap_or(ClientError::Broken {
@@ -89,7 +97,7 @@ pub(crate) async fn attach(client: &Client, wanted: Attachment<'_>) -> anyhow::R
             signal = signals.next() => match signal {
                 Signal::WINCH => resize(client, wanted).await,
                 // The keys of a terminal reach the process as bytes; who signals us means us.
-                signal if wanted.tty => break Ok(Some(128 + signal.as_raw())),
+                signal if wanted.tty => break Ok(End::Status(128 + signal.as_raw())),
                 signal => {
                     if let Err(error) = client.kill_container(wanted.container, signal.as_raw()).await {
                         output::note(&format!("warning: the signal was not passed on: {error}"));
@@ -100,12 +108,23 @@ pub(crate) async fn attach(client: &Client, wanted: Attachment<'_>) -> anyhow::R
     };
     drop(raw);
     Ok(match outcome? {
-        Some(status) => exit_code(status),
-        None => {
+        End::Status(status) => exit_code(status),
+        End::Told => ExitCode::SUCCESS,
+        End::Left => {
             output::note("read escape sequence");
             ExitCode::SUCCESS
         }
     })
+}
+
+/// How it ended, as far as we are concerned.
+enum End {
+    /// With the container's exit status.
+    Status(i32),
+    /// We have sent everything, and were not to hear anything.
+    Told,
+    /// By the keys.
+    Left,
 }
 
 /// Carries both directions; what comes says that nothing more comes.
@@ -115,19 +134,25 @@ async fn connect(
     keys: &[u8],
     left: &Arc<AtomicBool>,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
-    let (stream, early) = client.attach_container(wanted.container, wanted.input, wanted.detach_keys).await?;
+    let (stream, early) = client.attach_container(wanted.container, wanted.streams).await?;
     let stream = blocking(stream)?;
-    if wanted.input {
+    let (sent, told) = oneshot::channel();
+    if wanted.streams.input {
         let (mut to, left) = (stream.try_clone()?, left.clone());
         let keys = if wanted.tty { keys.to_vec() } else { Vec::new() };
-        thread::Builder::new().name("input".into()).spawn(move || carry_input(&mut to, &keys, &left))?;
+        thread::Builder::new().name("input".into()).spawn(move || {
+            carry_input(&mut to, &keys, &left);
+            // Nobody waits where something is to be heard.
+            let _ = sent.send(());
+        })?;
     }
-    carry_output(stream, &early, wanted.tty)
+    if wanted.hears() { carry_output(stream, &early, wanted.tty) } else { Ok(told) }
 }
 
 /// What the container writes, after vswitchd has gone and come back.
 async fn connect_output(client: &Client, wanted: Attachment<'_>) -> anyhow::Result<oneshot::Receiver<()>> {
-    let (stream, early) = client.attach_container(wanted.container, false, wanted.detach_keys).await?;
+    let streams = StreamsWanted { input: false, ..wanted.streams };
+    let (stream, early) = client.attach_container(wanted.container, streams).await?;
     carry_output(blocking(stream)?, &early, wanted.tty)
 }
 

@@ -49,7 +49,8 @@ impl CreateArgs {
     }
 
     async fn create(self, client: &Client) -> anyhow::Result<ExitCode> {
-        let created = self.container.create(client, Shape { tty: self.tty, input: self.interactive }).await?;
+        let created =
+            self.container.create(client, Shape { tty: self.tty, input: self.interactive, once: false }).await?;
         output::print(&format!("{}\n", created.id))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -62,6 +63,8 @@ pub(crate) struct Shape {
     pub(crate) tty: bool,
     /// Standard input is kept open.
     pub(crate) input: bool,
+    /// It ends with that of whoever sends it.
+    pub(crate) once: bool,
 }
 
 /// Everything that a container is.
@@ -70,7 +73,7 @@ pub(crate) struct ContainerArgs {
     /// Remove it when it has ended
     #[arg(long)]
     rm: bool,
-    /// Its name
+    /// Its name [default: one that is chosen for it]
     #[arg(long)]
     name: Option<String>,
     /// Its hostname [default: its short id]
@@ -96,13 +99,14 @@ pub(crate) struct ContainerArgs {
     /// Further name on the (first) network (repeat for more)
     #[arg(long = "network-alias", visible_alias = "net-alias", value_name = "NAME")]
     aliases: Vec<String>,
-    /// Reach a container under another name
+    /// Reach a container under another name (repeat for more)
     #[arg(long = "link", value_name = "CONTAINER[:ALIAS]")]
     links: Vec<String>,
-    /// Publish a port on the host
+    /// Publish a port on the host (repeat for more)
     #[arg(short, long, value_name = "[IP:][HOST]:PORT[/PROTO]")]
     publish: Vec<String>,
-    /// A port that others may want to know of: linked containers with --icc=false reach it, and -P publishes it
+    /// A port that it serves: on a bridge with --icc=false containers that --link to it reach it there, and -P publishes it
+    /// (repeat for more)
     #[arg(long, value_name = "PORT[-PORT][/PROTO]")]
     expose: Vec<String>,
     /// Publish every port that is exposed, at any free port of the host
@@ -135,7 +139,8 @@ pub(crate) struct ContainerArgs {
     process: ProcessArgs,
     #[command(flatten)]
     foreign: ForeignArgs,
-    /// Working directory [default: the current one, where the container has it]
+    /// Working directory, made where the container has the place for itself [default: the current one, where the container
+    /// has it]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
     /// Label (repeat for more)
@@ -204,7 +209,7 @@ impl ContainerArgs {
         Ok(created)
     }
 
-    fn request(self, Shape { tty, input }: Shape) -> anyhow::Result<ContainerCreate> {
+    fn request(self, Shape { tty, input, once }: Shape) -> anyhow::Result<ContainerCreate> {
         let home = if self.process.user.is_some() { Home::Own } else { self.files.home() };
         let mut variables = lists::read(&self.env_files, Bare::Inherit)?;
         variables.extend(self.env);
@@ -243,6 +248,7 @@ impl ContainerArgs {
             more_networks: networks.collect(),
             tty,
             open_stdin: input,
+            stdin_once: once,
             auto_remove: self.rm,
             dns: self.dns,
             dns_search: self.dns_search,
