@@ -110,6 +110,11 @@ impl Controller {
     pub async fn restart_container(&self, text: &str, seconds: Option<i64>) -> Result<(), ControlError> {
         self.stop_container(text, seconds).await?;
         self.start_container(text, Vec::new()).await?;
+        // Whoever removed it meanwhile has told of that.
+        let id = self.state().container(text).map(|one| one.container.id.clone());
+        if let Ok(id) = id {
+            self.tell_by_id(&id, "restart", &[]);
+        }
         Ok(())
     }
 
