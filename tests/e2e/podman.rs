@@ -340,6 +340,31 @@ fn builds(vs: &Vswitch, podman: &Podman<'_>) {
     assert_eq!(vs.json("endpoint ls").as_array().unwrap().len(), 1, "only that of the container");
 }
 
+/// A container reaches what serves on the host by the name that podman gives the host: an ordinary user's podman chooses one of the host's
+/// addresses for it, root's is told one. (The test's host has it by tests/src/guard.sh.)
+#[test]
+fn the_host_by_podman_s_name() {
+    guard(|| {
+        let vs = Vswitch::start();
+        let mut settings = installed(SETTINGS);
+        if is_root() {
+            settings.push_str("\n[containers]\nhost_containers_internal_ip = \"192.0.2.7\"\n");
+        }
+        let podman = Podman::with(&vs, &settings);
+        sh("mkdir /tmp/pages && echo hello > /tmp/pages/index.html").ok();
+        let server = "cd /tmp/pages && exec python3 -m http.server 8001 --bind 192.0.2.7";
+        let _server = spawn(Command::new("sh").args(["-c", server]));
+        eventually("the host serves", 20, || fetch("192.0.2.7:8001") == "hello\n");
+        podman.ok("network create one");
+        podman.ok("run -d --name client --network one box sleep 100000");
+        let hosts = podman.inside("client", "cat /etc/hosts").ok();
+        let line = hosts.lines().find(|line| line.contains("host.containers.internal"));
+        assert!(line.is_some_and(|line| line.starts_with("192.0.2.7")), "{hosts}");
+        let page = podman.inside("client", "wget -q -O - http://host.containers.internal:8001/");
+        assert_eq!(page.stdout, "hello\n", "{page}");
+    });
+}
+
 /// What an ordinary user's podman gives a container that names no network, by what 'install' has written: vswitch's slirp4netns, with
 /// addresses, ports by its API, and nothing left when the container is gone.
 #[test]

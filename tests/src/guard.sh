@@ -35,6 +35,13 @@ case $name in
     # A node that users may open, where this machine's is root's alone.
     [ -w /dev/net/tun ] || mount --bind /mnt/programs/tools/tun /dev/net/tun
     ;;
+*::the_host_by_podman_s_name)
+    # A host that has an address.
+    ip link add up0 type veth peer name up1
+    ip addr add 192.0.2.7/24 dev up0
+    ip link set up0 up
+    ip link set up1 up
+    ;;
 *::host_reaches_containers)
     # What root has done for an ordinary user, to the letter of what vswitchctl says.
     if [ "$uid" != 0 ]; then
