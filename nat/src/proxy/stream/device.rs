@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
-use vswitch_frame::{FrameBuf, ethernet};
+use vswitch_frame::ethernet;
 
 /// Longest packet either way: what an IPv4 header can say.
 pub(super) const MAX_PACKET: usize = 65_535;
@@ -23,11 +23,11 @@ pub(super) struct OnePacket<'a> {
 /// Where a packet goes, and what was put there.
 #[derive(Debug)]
 struct Slot<'a> {
-    out: Option<&'a mut FrameBuf>,
+    out: Option<&'a mut [u8]>,
     emitted: Option<Emitted>,
 }
 
-/// A packet that lies behind room for an Ethernet header. What smoltcp 0.14 says of its segments is not heard, as it says so
+/// A packet. What smoltcp 0.14 says of its segments is not heard, as it says so
 /// of IPv4 alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Emitted {
@@ -36,7 +36,8 @@ pub(super) struct Emitted {
 }
 
 impl<'a> OnePacket<'a> {
-    pub(super) const fn new(incoming: Option<&'a [u8]>, out: Option<&'a mut FrameBuf>) -> Self {
+    /// There is room for [`MAX_PACKET`] bytes in `out`.
+    pub(super) const fn new(incoming: Option<&'a [u8]>, out: Option<&'a mut [u8]>) -> Self {
         OnePacket { incoming, out: Slot { out, emitted: None } }
     }
 
@@ -98,13 +99,13 @@ impl RxToken for Incoming<'_> {
 /// Room for a packet that goes out.
 #[derive(Debug)]
 pub(super) struct Outgoing<'t> {
-    out: &'t mut FrameBuf,
+    out: &'t mut [u8],
     emitted: &'t mut Option<Emitted>,
 }
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
-        let result = f(&mut self.out.receive_area()[ethernet::HEADER_LEN..ethernet::HEADER_LEN + length]);
+        let result = f(&mut self.out[..length]);
         *self.emitted = Some(Emitted { length });
         result
     }

@@ -27,6 +27,7 @@
 mod device;
 mod flow;
 mod host_side;
+mod lengthen;
 mod open;
 mod rings;
 mod settings;
@@ -99,6 +100,8 @@ pub struct Streams {
     scratch: FrameBuf,
     /// The next port at a gateway's address that stands for a client.
     next_port: u16,
+    /// Packets of more than 64 KiB may be made.
+    long: bool,
 }
 
 impl Streams {
@@ -121,7 +124,14 @@ impl Streams {
             replies: VecDeque::new(),
             scratch: FrameBuf::new(),
             next_port: FIRST_SHOWN_PORT,
+            long: false,
         }
+    }
+
+    /// The same, for endpoints that take packets of more than 64 KiB over IPv4.
+    #[must_use]
+    pub fn with_long_packets(self) -> Self {
+        Streams { long: true, ..self }
     }
 
     /// Whose the addresses inside are; connections stay those of whom they were opened for.
@@ -473,11 +483,19 @@ impl Streams {
             self.counters.expired += 1;
             open.abort();
         }
-        for (count, buffer) in buffers.iter_mut().enumerate() {
-            let Some(emitted) = open.egress(&mut self.interface, buffer, now) else {
+        let mut count = 0;
+        while let Some((buffer, rest)) = buffers[count..].split_first_mut() {
+            let Some(mut emitted) = open.egress(&mut self.interface, buffer, now) else {
                 self.settle(slot, ends_at, now, outside);
                 return count;
             };
+            count += 1;
+            if let Some(spare) = rest.first_mut().filter(|_| self.long)
+                && let Some(emitted) = open.lengthen(&mut self.interface, (buffer, &mut emitted), spare, now)
+            {
+                wire::finish(spare, emitted, ends, mss, self.link);
+                count += 1;
+            }
             wire::finish(buffer, emitted, ends, mss, self.link);
         }
         self.list(slot);

@@ -21,7 +21,7 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use vswitch_frame::tcp::flag;
-use vswitch_frame::{FrameBuf, Packet, Timestamp};
+use vswitch_frame::{FrameBuf, Packet, Timestamp, ethernet};
 
 use super::StreamLimits;
 use super::device::{Emitted, OnePacket};
@@ -48,6 +48,8 @@ pub(super) struct Open {
     sent: u32,
     /// The inside takes nothing just now.
     shut: bool,
+    /// Something was sent again.
+    pub(super) loses: bool,
 }
 
 /// Where a connection stands when there is nothing to send.
@@ -95,6 +97,7 @@ impl Open {
             acknowledged: None,
             sent: 0,
             shut: false,
+            loses: false,
         }
     }
 
@@ -163,27 +166,36 @@ impl Open {
         out: &mut FrameBuf,
         now: Timestamp,
     ) -> Option<Emitted> {
-        let mut device = OnePacket::new(Some(packet), Some(out));
+        let area = packet_area(out);
+        let mut device = OnePacket::new(Some(packet), Some(area));
         interface.poll_ingress_single(instant(now), &mut device, &mut self.sockets);
         let emitted = device.emitted()?;
-        self.emits(out, emitted);
+        self.emits(&area[..emitted.length]);
         Some(emitted)
     }
 
     /// Puts the next packet for the inside into `out`, if there is one.
     pub(super) fn egress(&mut self, interface: &mut Interface, out: &mut FrameBuf, now: Timestamp) -> Option<Emitted> {
-        let mut device = OnePacket::new(None, Some(out));
+        self.emit(interface, packet_area(out), now)
+    }
+
+    /// Puts the next packet for the inside at the beginning of `area`, if there is one.
+    pub(super) fn emit(&mut self, interface: &mut Interface, area: &mut [u8], now: Timestamp) -> Option<Emitted> {
+        let mut device = OnePacket::new(None, Some(area));
         interface.poll_egress(instant(now), &mut device, &mut self.sockets);
         let emitted = device.emitted()?;
-        self.emits(out, emitted);
+        self.emits(&area[..emitted.length]);
         Some(emitted)
     }
 
-    /// Notes how far the stack has sent. What it sends into a shut window is but a probe.
-    fn emits(&mut self, out: &mut FrameBuf, emitted: Emitted) {
-        let Some((flags, end)) = wire::extent(out, emitted).filter(|_| !self.shut) else { return };
+    /// Notes how far the stack has sent, and whether it repeats itself. What it sends into a shut window is but a probe.
+    fn emits(&mut self, packet: &[u8]) {
+        let Some((flags, begin, end)) = wire::extent(packet).filter(|_| !self.shut) else { return };
         if flags & flag::SYN != 0 || (flags & flag::RST == 0 && wire::is_before(self.sent, end)) {
             self.sent = end;
+        } else if begin != end && flags & flag::RST == 0 {
+            // A keep-alive repeats what was acknowledged.
+            self.loses |= !self.acknowledged.is_some_and(|number| wire::is_before(begin, number));
         }
     }
 
@@ -244,6 +256,11 @@ impl Open {
             State::TimeWait => "time-wait",
         }
     }
+}
+
+/// Where a frame's packet goes.
+pub(super) fn packet_area(out: &mut FrameBuf) -> &mut [u8] {
+    &mut out.receive_area()[ethernet::HEADER_LEN..]
 }
 
 /// A fresh socket with rings of `ring` bytes, whose pages the kernel gives when they are first touched.

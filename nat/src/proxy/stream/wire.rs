@@ -177,14 +177,13 @@ impl Arrived {
     }
 }
 
-/// The control bits of a packet that the stack put behind room for an Ethernet header, and the sequence number behind it.
-pub(super) fn extent(out: &mut FrameBuf, emitted: Emitted) -> Option<(u8, u32)> {
-    let packet = &out.receive_area()[ethernet::HEADER_LEN..ethernet::HEADER_LEN + emitted.length];
+/// The control bits of a packet of the stack's, its sequence number, and the one behind it.
+pub(super) fn extent(packet: &[u8]) -> Option<(u8, u32, u32)> {
     let header = if packet[0] >> 4 == 4 { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
     let segment = Tcp::parse(&packet[header..]).ok()?;
     let controls = (segment.flags() & (flag::SYN | flag::FIN)).count_ones();
     let end = advanced(segment.sequence(), segment.payload().len()).wrapping_add(controls);
-    Some((segment.flags(), end))
+    Some((segment.flags(), segment.sequence(), end))
 }
 
 /// The maximum segment size of a SYN's options, as smoltcp reads it.

@@ -54,7 +54,7 @@ impl StreamShell {
         budget: Option<Budget>,
     ) -> io::Result<Self> {
         Ok(StreamShell {
-            engine: Streams::new(limits, link, seed),
+            engine: engine(limits, link, seed),
             sockets: HostSockets::new(registry.try_clone()?, budget),
             listeners: Listeners::new(registry.try_clone()?),
             inside: Vec::new(),
@@ -158,6 +158,17 @@ impl StreamShell {
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         self.engine.handle_timeout(now);
         self.listeners.handle_timeout(now);
+    }
+}
+
+fn engine(limits: StreamLimits, link: Link, seed: u64) -> Streams {
+    let engine = Streams::new(limits, link, seed);
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    // Stacks of containers take them since Linux 6.3 (docs/decisions/0012).
+    match (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3) {
+        true => engine.with_long_packets(),
+        false => engine,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine with a made-up host, fake time, and smoltcp as the endpoint's stack.
 
 mod bounds;
+mod long;
 mod segments;
 mod world;
 
@@ -99,10 +100,12 @@ proptest! {
         ring in prop_oneof![Just(StreamLimits::default().ring), 2_000usize..300_000],
         buffer in 2_000usize..300_000,
         (host, endpoint) in (pace(), pace()),
+        long: bool,
     ) {
         // What hangs is neither woken nor ended by a timer: only retransmissions take their time.
         let limits = StreamLimits { ring, half_closed: DAY, keep_alive: DAY, unanswered: DAY, ..StreamLimits::default() };
-        let mut world = World::with_buffer(buffer, limits, Wire { loses, doubles, delays }, seed);
+        let world = World::with_buffer(buffer, limits, Wire { loses, doubles, delays }, seed);
+        let mut world = if long { world.long() } else { world };
         exchange(&mut world, &pattern(out), &pattern(back), Pace { host, endpoint });
     }
 

@@ -13,9 +13,10 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpCidr};
 use vswitch_frame::ethernet::{self, Ethernet};
+use vswitch_frame::ipv4::MAX_PACKET_LEN;
 use vswitch_frame::offload::PartialChecksum;
 use vswitch_frame::tcp::{self, Tcp, flag};
-use vswitch_frame::{EtherType, FrameBuf, MacAddr, Offload, Packet, PacketMut, Timestamp, ipv4, ipv6};
+use vswitch_frame::{EtherType, FrameBuf, MacAddr, Offload, Packet, PacketMut, Timestamp, ipv4, ipv6, segment};
 
 use crate::proxy::datagram::wire::Link;
 use crate::proxy::stream::open::{has_ended, owes_fin};
@@ -268,6 +269,11 @@ impl World {
         }
     }
 
+    /// The same, whose endpoint takes packets of more than 64 KiB.
+    pub(super) fn long(self) -> World {
+        World { engine: self.engine.with_long_packets(), ..self }
+    }
+
     pub(super) fn socket(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.handle)
     }
@@ -349,7 +355,15 @@ impl World {
                         continue;
                     }
                 }
-                self.to_endpoint.push(buffer.frame()[ethernet::HEADER_LEN..].to_vec());
+                // The endpoint's stack knows none that are longer than 64 KiB; Linux does.
+                let mut frame = buffer.frame().to_vec();
+                match PacketMut::admit(&mut frame, buffer.offload) {
+                    Ok(mut packet) if packet.view().ip_packet().len() > MAX_PACKET_LEN => {
+                        let push = |piece: &Packet<'_>| self.to_endpoint.push(piece.ip_packet().to_vec());
+                        segment::shorten(&mut packet, MAX_PACKET_LEN, push).expect("a super-frame");
+                    }
+                    _ => self.to_endpoint.push(buffer.frame()[ethernet::HEADER_LEN..].to_vec()),
+                }
             }
             if filled < buffers.len() {
                 break;
