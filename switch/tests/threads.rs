@@ -1,6 +1,7 @@
 //! The running switch: worker threads, ports that come and go, and control beside traffic. `tests/threads` runs it under Miri, too.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "threads are waited for in real time")]
 
 mod lab;
 
