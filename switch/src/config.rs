@@ -242,6 +242,8 @@ pub enum PortDevice {
     Packet(std::os::fd::OwnedFd),
     /// A TAP descriptor from [`crate::sys::tap::open`].
     Tap(std::os::fd::OwnedFd),
+    /// A socket of a virtual machine, or of another program that sends frames.
+    Machine(crate::MachineDevice),
     /// The switch's end of a [`crate::memory_link`].
     Memory(crate::MemoryDevice),
     /// A leg on a LAN.

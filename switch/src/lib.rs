@@ -86,6 +86,7 @@ pub use port::{
     HostPortId, InsideNetwork, Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream, ShellCounters,
     SpareSockets, StreamStats,
 };
+pub use port::{MachineDevice, MachineEnd, Parting};
 pub use port::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use stats::*;
 pub use trace::Step;

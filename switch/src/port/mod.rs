@@ -4,6 +4,7 @@ mod budget;
 mod datagrams;
 mod host_gateway;
 mod host_gateways;
+mod machine;
 mod memory;
 mod pieces;
 mod reactor;
@@ -26,6 +27,7 @@ pub use host_gateway::{
     Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostPort, HostPortId, InsideNetwork,
 };
 pub use host_gateways::HostGateways;
+pub use machine::{MachineDevice, MachineEnd, Parting};
 pub use memory::{MemoryDevice, MemoryFrame, MemoryPeer, Offloads, memory_link};
 pub use services::{Service, ServiceDatagram, ServicePort, ServiceStats, ServiceStream};
 pub use streams::StreamStats;
@@ -146,13 +148,14 @@ impl Port {
         }
     }
 
-    /// `packet`, `lan`, `tap`, `memory`, `overlay`, `host` or `service`.
+    /// `packet`, `lan`, `tap`, `machine`, `memory`, `overlay`, `host` or `service`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self.device {
             PortDevice::Packet(_) => "packet",
             PortDevice::Lan(_) => "lan",
             PortDevice::Tap(_) => "tap",
+            PortDevice::Machine(_) => "machine",
             PortDevice::Memory(_) => "memory",
             PortDevice::Overlay(_) => "overlay",
             PortDevice::Host(_) => "host",
@@ -167,7 +170,12 @@ impl Port {
             PortDevice::Packet(socket) => packet::is_gone(socket.as_fd()),
             PortDevice::Lan(lan) => packet::is_gone(lan.socket()),
             PortDevice::Tap(_) => self.suspect.load(Relaxed),
-            PortDevice::Memory(_) | PortDevice::Overlay(_) | PortDevice::Host(_) | PortDevice::Service(_) => false,
+            // Of a machine's, who plugged it in is told.
+            PortDevice::Machine(_)
+            | PortDevice::Memory(_)
+            | PortDevice::Overlay(_)
+            | PortDevice::Host(_)
+            | PortDevice::Service(_) => false,
         }
     }
 
@@ -216,6 +224,7 @@ impl Port {
         match &self.device {
             PortDevice::Packet(fd) | PortDevice::Tap(fd) => Some(fd.as_raw_fd()),
             PortDevice::Lan(lan) => Some(lan.raw_fd()),
+            PortDevice::Machine(machine) => Some(machine.raw_fd()),
             PortDevice::Memory(device) => Some(device.fd().as_raw_fd()),
             PortDevice::Host(gateway) => Some(gateway.raw_fd()),
             PortDevice::Service(service) => Some(service.raw_fd()),
@@ -233,6 +242,7 @@ impl Port {
             PortDevice::Packet(socket) => burst.receive(socket.as_fd(), buffers),
             PortDevice::Lan(lan) => lan.receive(burst, buffers),
             PortDevice::Tap(fd) => receive_each(buffers, |buffer| tap::receive(fd.as_fd(), buffer)),
+            PortDevice::Machine(machine) => machine.receive(burst, buffers),
             PortDevice::Memory(device) => Ok(Received::all(device.receive(buffers), buffers.len())),
             PortDevice::Host(gateway) => gateway.receive(buffers),
             PortDevice::Service(service) => service.receive(buffers),
@@ -270,6 +280,11 @@ impl Port {
                 let sent = device.send(&mut buffers[usize::from(rest[0])]);
                 sent.map(|()| 1).map_err(|error| Refused { frames: 1, error })
             }),
+            PortDevice::Machine(machine) => {
+                let mut exit = Exit::new(self, cells, watch);
+                machine.send(burst, buffers, indices, &mut exit);
+                exit.sent(buffers, indices);
+            }
             PortDevice::Host(gateway) => {
                 let mut exit = Exit::new(self, cells, watch);
                 gateway.send(buffers, indices, &mut exit);

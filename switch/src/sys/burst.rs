@@ -11,7 +11,7 @@ use std::ptr;
 use vswitch_frame::offload::VNET_HEADER_LEN;
 use vswitch_frame::train::{MAX_HEADER_LEN, Train};
 use vswitch_frame::vlan::VlanTag;
-use vswitch_frame::{EtherType, FrameBuf};
+use vswitch_frame::{EtherType, FrameBuf, Offload};
 
 use crate::port::Received;
 
@@ -76,11 +76,47 @@ impl Burst {
     /// # Errors
     /// What the kernel says; "nothing there" is none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, buffers: &mut [FrameBuf]) -> io::Result<Received> {
+        let (received, asked) = self.receive_into(socket, buffers, FrameBuf::vnet_receive_area)?;
+        for (message, buffer) in self.messages[..received].iter().zip(buffers) {
+            let length = usize::try_from(message.msg_len).expect("a frame's length");
+            let whole = message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0 && buffer.vnet_received(length).is_ok();
+            if !whole {
+                buffer.truncate(0);
+            } else if let Some(tag) = stripped_tag(&message.msg_hdr) {
+                buffer.insert_vlan(tag);
+            }
+        }
+        Ok(Received::from_kernel(received, asked))
+    }
+
+    /// Receives up to `buffers.len()` frames from a socket whose messages are finished frames and nothing else. One that is longer than a
+    /// buffer leaves it empty.
+    ///
+    /// # Errors
+    /// What the kernel says; "nothing there" is none.
+    pub fn receive_messages(&mut self, socket: BorrowedFd<'_>, buffers: &mut [FrameBuf]) -> io::Result<Received> {
+        let (received, asked) = self.receive_into(socket, buffers, FrameBuf::receive_area)?;
+        for (message, buffer) in self.messages[..received].iter().zip(buffers) {
+            let whole = message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            let length = if whole { usize::try_from(message.msg_len).expect("a frame's length") } else { 0 };
+            buffer.received(length, Offload::NONE);
+        }
+        Ok(Received::from_kernel(received, asked))
+    }
+
+    /// Lets the kernel fill areas of buffers. Answers how many it filled, and how many it was given.
+    #[inline]
+    fn receive_into(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        buffers: &mut [FrameBuf],
+        area: impl Fn(&mut FrameBuf) -> &mut [u8],
+    ) -> io::Result<(usize, usize)> {
         let count = buffers.len().min(self.messages.len());
         for (((message, piece), control), buffer) in
             self.messages.iter_mut().zip(&mut self.pieces).zip(&mut self.control).zip(&mut buffers[..count])
         {
-            let area = buffer.vnet_receive_area();
+            let area = area(buffer);
             *piece = libc::iovec { iov_base: area.as_mut_ptr().cast(), iov_len: area.len() };
             message.msg_hdr.msg_name = ptr::null_mut();
             message.msg_hdr.msg_namelen = 0;
@@ -97,22 +133,14 @@ impl Burst {
             let messages = self.messages.as_mut_ptr();
             libc::recvmmsg(socket.as_raw_fd(), messages, length, libc::MSG_DONTWAIT, ptr::null_mut())
         };
-        let Ok(received) = usize::try_from(received) else {
-            let error = io::Error::last_os_error();
-            // Only this says that the socket was emptied.
-            let nothing = error.kind() == io::ErrorKind::WouldBlock;
-            return if nothing { Ok(Received::from_kernel(0, count)) } else { Err(error) };
-        };
-        for (message, buffer) in self.messages[..received].iter().zip(buffers) {
-            let length = usize::try_from(message.msg_len).expect("a frame's length");
-            let whole = message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0 && buffer.vnet_received(length).is_ok();
-            if !whole {
-                buffer.truncate(0);
-            } else if let Some(tag) = stripped_tag(&message.msg_hdr) {
-                buffer.insert_vlan(tag);
+        match usize::try_from(received) {
+            Ok(received) => Ok((received, count)),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                // Only this says that the socket was emptied.
+                if error.kind() == io::ErrorKind::WouldBlock { Ok((0, count)) } else { Err(error) }
             }
         }
-        Ok(Received::from_kernel(received, count))
     }
 
     /// Sends the frames that `indices` names, in order, with their virtio-net headers. Returns how many the kernel took;
@@ -168,6 +196,38 @@ impl Burst {
             Ok(sent) => Ok(self.frames[..sent].iter().sum()),
             Err(_) => Err(Refused { frames: self.frames[0], error: io::Error::last_os_error() }),
         }
+    }
+}
+
+impl Burst {
+    /// Sends messages, each a frame and nothing else, in order. Returns how many the kernel took; when fewer than all, the next call
+    /// starts with the one that failed and tells why.
+    ///
+    /// # Errors
+    /// Why the first was not taken.
+    pub fn send_messages<'m>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        messages: impl Iterator<Item = &'m [u8]>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for ((message, piece), bytes) in self.messages.iter_mut().zip(&mut self.pieces).zip(messages) {
+            *piece = self::piece(bytes);
+            message.msg_hdr.msg_name = ptr::null_mut();
+            message.msg_hdr.msg_namelen = 0;
+            message.msg_hdr.msg_iov = piece;
+            message.msg_hdr.msg_iovlen = 1;
+            message.msg_hdr.msg_control = ptr::null_mut();
+            message.msg_hdr.msg_controllen = 0;
+            message.msg_hdr.msg_flags = 0;
+            count += 1;
+        }
+        let length = libc::c_uint::try_from(count).expect("a burst is small");
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: the first `count` headers lead to pieces of this burst, and those to bytes that `'m` keeps borrowed beyond this call,
+        // with their true lengths (set just above); the kernel only reads them.
+        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.messages.as_mut_ptr(), length, flags) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
@@ -227,7 +287,6 @@ impl std::fmt::Debug for Burst {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-    use vswitch_frame::Offload;
     use vswitch_frame::offload::PartialChecksum;
     use vswitch_frame::segment::segment;
 
