@@ -200,6 +200,9 @@ pub enum ControlError {
     /// No such endpoint.
     #[error("endpoint {0} not found")]
     EndpointNotFound(String),
+    /// No such port for machines.
+    #[error("there is no port {0} for machines; see 'port ls'")]
+    PortNotFound(String),
     /// Attachment names are unique among endpoints and containers.
     #[error("the name {0} is already in use by another endpoint; choose another with --name")]
     AttachmentExists(String),
@@ -297,6 +300,7 @@ impl ControlError {
             | E::VolumeNotFound(_)
             | E::LinkTarget { .. }
             | E::EndpointNotFound(_)
+            | E::PortNotFound(_)
             | E::NotConnected { .. }
             | E::NamespaceGone(_) => Class::NotFound,
             E::NetworkExists(_) | E::MacInUse { .. } | E::ContainerExists { .. } | E::AttachmentExists(_) => {

@@ -32,6 +32,7 @@ mod l2_vlans;
 mod lan;
 mod lifecycle;
 mod limits;
+mod machines;
 mod modes;
 mod mounts;
 mod names_files;

@@ -62,7 +62,7 @@ pub enum EndpointState {
     Up,
     /// The same, but its link was taken down.
     NoCarrier,
-    /// Its container does not run.
+    /// Its container does not run, or its machine is not plugged in.
     Down,
     /// Its namespace vanished.
     Lost,

@@ -26,6 +26,7 @@ pub mod flow;
 pub mod frame;
 pub mod human;
 pub mod keys;
+pub mod machine;
 pub mod network;
 pub mod port;
 pub mod service;

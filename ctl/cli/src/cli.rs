@@ -87,7 +87,7 @@ enum Command {
     Exec(exec::ExecArgs),
     /// List containers
     Ps(ps::PsArgs),
-    /// Show a container's published ports
+    /// Show a container's published ports; open ports for virtual machines
     Port(port::PortArgs),
     /// Start containers that do not run
     Start(containers::StartArgs),

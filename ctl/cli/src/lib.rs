@@ -5,6 +5,7 @@
 //!
 //! - `cli` is the grammar's root; each noun's grammar sits beside its code in `commands`;
 //! - `foreground` lends the caller's streams or terminal to a process (`run`, `exec`);
+//! - `machines` keeps a port for machines open (`port open`);
 //! - `listing`, `table`, `template` and `output` turn answers into what people and programs read;
 //! - `commands::top` alone draws on the terminal; everything else prints;
 //! - `demo` is a tour: a private daemon, two containers and traffic between them.
@@ -24,6 +25,7 @@ mod demo;
 mod failure;
 mod foreground;
 mod listing;
+mod machines;
 mod natural;
 mod output;
 mod pcap;

@@ -18,6 +18,7 @@ mod fdb;
 mod flows;
 mod frames;
 pub mod listen;
+mod machines;
 mod orders;
 mod peerings;
 mod policies;
@@ -133,6 +134,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::drain))
         .routes(routes!(peerings::list))
         .routes(routes!(peerings::join, peerings::part))
+        .routes(routes!(machines::list, machines::open))
+        .routes(routes!(machines::plug))
+        .routes(routes!(machines::close))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
         .routes(routes!(capture::stream))

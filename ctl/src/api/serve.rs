@@ -26,7 +26,7 @@ use super::docker::images::one_segment;
 use super::docker::version::negotiate;
 use super::extract;
 use super::orders::{Slot, Usher};
-use super::stream::FdStream;
+use super::stream::{Carried, FdStream};
 use crate::blocking::may_block;
 use crate::controller::Controller;
 use crate::peer::Peer;
@@ -106,12 +106,14 @@ fn room(descriptors: Option<u64>) -> usize {
 
 async fn one(stream: UnixStream, router: Router, orders: Option<Controller>, _permit: OwnedSemaphorePermit) {
     let slot = Slot::default();
+    let carried = Carried::default();
     let usher = orders.map(|controller| Usher::new(controller, slot.clone()));
+    let connection = FdStream::new(stream, usher, carried.clone());
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(FdStream::new(stream, usher)), Routed { router, slot })
+        .serve_connection(TokioIo::new(connection), Routed { router, slot, carried })
         .with_upgrades()
         .await;
     if let Err(error) = served {
@@ -167,6 +169,7 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 struct Routed {
     router: Router,
     slot: Slot,
+    carried: Carried,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Routed {
@@ -176,6 +179,7 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.slot.take());
+        request.extensions_mut().insert(self.carried.clone());
         match negotiate(request.uri()) {
             Ok(Some(uri)) => *request.uri_mut() = uri,
             Ok(None) => {}

@@ -4,14 +4,18 @@
 //! Descriptors must be caught by every read, not only after an upgrade: the HTTP layer may read ahead, and a plain
 //! `read` would let the kernel drop them.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
@@ -33,11 +37,37 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// Descriptors that one message may carry without the kernel cutting it.
 const MAX_DESCRIPTORS: usize = 8;
 
+/// The descriptors that have come with a connection, until somebody takes them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Carried(Arc<Mutex<Vec<OwnedFd>>>);
+
+impl Carried {
+    /// All of them, in order.
+    pub(super) fn take(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is more than anybody needs is closed at once.
+    fn add(&self, more: impl Iterator<Item = OwnedFd>) {
+        let mut descriptors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = STREAMS.saturating_sub(descriptors.len());
+        descriptors.extend(more.take(room));
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Carried {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.remove().unwrap_or_default())
+    }
+}
+
 /// One client's connection.
 #[derive(Debug)]
 pub(crate) struct FdStream {
     stream: UnixStream,
-    descriptors: Vec<OwnedFd>,
+    carried: Carried,
     stuck: Option<Pin<Box<Sleep>>>,
     usher: Option<Usher>,
     /// It may leave unread what it likes.
@@ -46,13 +76,14 @@ pub(crate) struct FdStream {
 
 impl FdStream {
     /// With an usher, orders are shown to the agent before they are read.
-    pub(super) const fn new(stream: UnixStream, usher: Option<Usher>) -> Self {
-        FdStream { stream, descriptors: Vec::new(), stuck: None, usher, patient: false }
+    /// What comes beside bytes is put into `carried`.
+    pub(super) const fn new(stream: UnixStream, usher: Option<Usher>, carried: Carried) -> Self {
+        FdStream { stream, carried, stuck: None, usher, patient: false }
     }
 
     /// The descriptors that have come so far.
     pub(crate) fn take_descriptors(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.descriptors)
+        self.carried.take()
     }
 
     /// Lets the client read when it likes: what it does not read now waits where it comes from.
@@ -94,14 +125,14 @@ impl FdStream {
         let drain = async {
             let mut piece = [0; 4096];
             while matches!(self.read(&mut piece).await, Ok(1..)) {
-                self.descriptors.clear();
+                drop(self.carried.take());
             }
         };
         let _ = tokio::time::timeout(patience, drain).await;
     }
 
     fn receive(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        let (stream, carried) = (&self.stream, &self.carried);
         stream.try_io(Interest::READABLE, || {
             let mut control = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut control);
@@ -109,9 +140,7 @@ impl FdStream {
                 recvmsg(stream.as_fd(), &mut [IoSliceMut::new(space)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(more) = message {
-                    // What is more than anybody needs is closed at once.
-                    let room = STREAMS.saturating_sub(descriptors.len());
-                    descriptors.extend(more.take(room));
+                    carried.add(more);
                 }
             }
             Ok(received.bytes)
@@ -189,7 +218,7 @@ mod tests {
             let (ours, client) = std::os::unix::net::UnixStream::pair().unwrap();
             [&ours, &client].into_iter().for_each(|end| end.set_nonblocking(true).unwrap());
             (&client).write_all(&[b'x'; 100]).unwrap();
-            let mut stream = FdStream::new(UnixStream::from_std(ours).unwrap(), None);
+            let mut stream = FdStream::new(UnixStream::from_std(ours).unwrap(), None, Carried::default());
             stream.write_all(b"all of it").await.unwrap();
             let finished = tokio::spawn(stream.finish());
             let mut client = UnixStream::from_std(client).unwrap();
@@ -208,10 +237,10 @@ mod tests {
     #[tokio::test]
     async fn an_end_in_any_case() {
         let (ours, mut client) = UnixStream::pair().unwrap();
-        FdStream::new(ours, None).finish_within(Duration::from_millis(1)).await;
+        FdStream::new(ours, None, Carried::default()).finish_within(Duration::from_millis(1)).await;
         assert!(client.write_all(b"too late").await.is_err());
         let (ours, mut client) = UnixStream::pair().unwrap();
         let talker = async { while client.write_all(&[0; 4096]).await.is_ok() {} };
-        tokio::join!(talker, FdStream::new(ours, None).finish_within(Duration::from_millis(1)));
+        tokio::join!(talker, FdStream::new(ours, None, Carried::default()).finish_within(Duration::from_millis(1)));
     }
 }

@@ -145,6 +145,12 @@ impl Controller {
                     endpoint.network_name
                 )));
             }
+            if endpoint.owner == Owner::Machine {
+                return Err(ControlError::Conflict(format!(
+                    "endpoint {text} belongs to a port for machines; use 'port close {}'",
+                    endpoint.name
+                )));
+            }
             if endpoint.container().is_some() {
                 return Err(ControlError::Conflict(format!(
                     "endpoint {text} belongs to container {}; use 'network disconnect {} {0}'",
@@ -279,7 +285,7 @@ impl Controller {
         if let Some(one) = state.endpoints.get_mut(id) {
             one.port = Some(port);
             one.unplugged = false;
-            one.endpoint.interface = Some(interface);
+            one.endpoint.interface = Some(interface).filter(|name| !name.is_empty());
             one.endpoint.lost = false;
             let endpoint = one.endpoint.clone();
             names::publish_network(&state, &endpoint.network);

@@ -94,6 +94,7 @@ impl Controller {
             let living = state.endpoints.values().filter(|one| match &one.endpoint.owner {
                 Owner::Container(id) => state.containers.get(id).is_some_and(|one| one.container.running()),
                 Owner::Attached(_) | Owner::Host => true,
+                Owner::Machine => false,
             });
             let places = living.filter_map(|one| Some((state.networks.get(&one.endpoint.network)?.index?, one)));
             let addresses: BTreeSet<(NetworkIndex, IpAddr)> = places

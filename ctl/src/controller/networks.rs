@@ -17,7 +17,7 @@ use crate::clock::Moment;
 use crate::error::ControlError;
 use crate::ids::Id;
 use crate::ipam::{GatewayLeg, Ranges, SubnetPlan, default_gateway, pools, pools::Pool};
-use crate::model::{Driver, EngineNames, Family, Faults, Network, NetworkOptions, NetworkSpec};
+use crate::model::{Driver, EngineNames, Family, Faults, Network, NetworkOptions, NetworkSpec, Owner};
 use crate::store::Change;
 use crate::uplink::router;
 
@@ -113,7 +113,9 @@ impl Controller {
         }
         let active: Vec<String> = state
             .active_endpoints(on)
+            .filter(|one| one.endpoint.owner != Owner::Machine)
             .map(|one| format!("name:{:?} id:{:?}", one.endpoint.name, one.endpoint.id.short()))
+            .chain(state.machine_ports_on(&on.network.id).map(|name| format!("port {name} for machines")))
             .collect();
         if !active.is_empty() {
             let network = on.network.name.clone();
@@ -140,7 +142,9 @@ impl Controller {
             .values()
             .filter(|on| {
                 let custom = !on.network.predefined() && on.network.settings.is_none();
-                custom && matches(&on.network) && state.active_endpoints(on).next().is_none()
+                let used = state.active_endpoints(on).next().is_some()
+                    || state.machine_ports_on(&on.network.id).next().is_some();
+                custom && matches(&on.network) && !used
             })
             .map(|on| (on.network.id.clone(), on.network.name.clone()))
             .collect();
@@ -231,6 +235,7 @@ impl Controller {
                 on.network = network;
             }
         }
+        self.close_machine_ports(state, id);
         for id in lost {
             self.let_host_go(state, id);
             state.remove_endpoint(id);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
 
 use super::lan::Leg;
+use super::machines::MachinePortState;
 use super::overlay::Tunnel;
 use super::services;
 use crate::dns::{Zone, ZoneCell};
@@ -26,6 +27,8 @@ pub struct State {
     pub(super) networks: BTreeMap<Id, NetworkState>,
     pub(super) containers: BTreeMap<Id, ContainerState>,
     pub(super) endpoints: BTreeMap<Id, EndpointState>,
+    /// Ports for machines, by name.
+    pub(super) machines: BTreeMap<String, MachinePortState>,
     pub(super) ula: Option<[u8; 5]>,
     /// What the operator decided.
     pub(super) defaults: Defaults,
@@ -132,6 +135,8 @@ impl State {
         }
         let mut endpoints = contents.endpoints;
         endpoints.sort_by_key(|endpoint| endpoint.sequence);
+        // Machines are not there any more, nor is anybody who would bring them back.
+        endpoints.retain(|endpoint| endpoint.owner != Owner::Machine);
         for endpoint in endpoints {
             state.sequence = state.sequence.max(endpoint.sequence + 1);
             if let Some(on) = state.networks.get_mut(&endpoint.network) {
@@ -267,6 +272,7 @@ impl State {
     /// Whether a container or an attached namespace has this name.
     pub(super) fn name_taken(&self, name: &str) -> bool {
         self.containers.values().any(|one| one.container.name == name)
+            || self.machines.contains_key(name)
             || self.endpoints.values().any(|one| one.endpoint.container().is_none() && one.endpoint.name == name)
     }
 
@@ -278,7 +284,8 @@ impl State {
 
     /// Whether nobody is on a network, but for the host perhaps.
     pub(super) fn is_deserted(&self, on: &NetworkState) -> bool {
-        on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).all(|one| one.endpoint.owner == Owner::Host)
+        let mut there = on.endpoints.iter().filter_map(|id| self.endpoints.get(id));
+        there.all(|one| one.endpoint.owner == Owner::Host) && self.machine_ports_on(&on.network.id).next().is_none()
     }
 
     /// Endpoints of a network that carry traffic or are about to: of containers that run or are being started, and of
@@ -287,6 +294,7 @@ impl State {
         on.endpoints.iter().filter_map(|id| self.endpoints.get(id)).filter(|one| match &one.endpoint.owner {
             Owner::Container(id) => self.containers.get(id).is_some_and(ContainerState::active),
             Owner::Attached(_) => !one.endpoint.lost,
+            Owner::Machine => true,
             // It is there because of the network, and goes with it.
             Owner::Host => false,
         })
@@ -372,7 +380,7 @@ impl State {
         self.insert_endpoint(endpoint.clone());
         let live = match &endpoint.owner {
             Owner::Container(id) => self.containers.get(id).is_some_and(ContainerState::active),
-            Owner::Attached(_) | Owner::Host => true,
+            Owner::Attached(_) | Owner::Host | Owner::Machine => true,
         };
         if live && let Err(error) = self.take_addresses_of(&endpoint.id) {
             self.remove_endpoint(&endpoint.id);

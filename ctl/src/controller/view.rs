@@ -102,6 +102,7 @@ pub(super) fn endpoint(state: &State, one: &EndpointState) -> Endpoint {
         (_, Some(_)) if one.unplugged => ApiEndpointState::NoCarrier,
         (_, Some(_)) => ApiEndpointState::Up,
         (Owner::Attached(_) | Owner::Host, None) => ApiEndpointState::Lost,
+        (Owner::Machine, None) => ApiEndpointState::Down,
         (Owner::Container(id), None) => match state.containers.get(id) {
             Some(one) if one.container.running() => ApiEndpointState::Lost,
             _ => ApiEndpointState::Down,

@@ -128,6 +128,8 @@ pub enum Owner {
     Attached(Attachment),
     /// The host's own, on a network with the option `host`.
     Host,
+    /// Of a port for machines, and gone with it. None is taken up from the store.
+    Machine,
 }
 
 /// A namespace that somebody else made.
@@ -177,7 +179,7 @@ impl Endpoint {
     pub const fn wishes(&self) -> Option<&EngineWishes> {
         match &self.owner {
             Owner::Attached(attachment) => Some(&attachment.wishes),
-            Owner::Container(_) | Owner::Host => None,
+            Owner::Container(_) | Owner::Host | Owner::Machine => None,
         }
     }
 
@@ -186,7 +188,7 @@ impl Endpoint {
     pub const fn container(&self) -> Option<&Id> {
         match &self.owner {
             Owner::Container(id) => Some(id),
-            Owner::Attached(_) | Owner::Host => None,
+            Owner::Attached(_) | Owner::Host | Owner::Machine => None,
         }
     }
 
@@ -195,7 +197,7 @@ impl Endpoint {
     pub const fn attached_to(&self) -> Option<&NetnsRef> {
         match &self.owner {
             Owner::Attached(attachment) => Some(&attachment.netns),
-            Owner::Container(_) | Owner::Host => None,
+            Owner::Container(_) | Owner::Host | Owner::Machine => None,
         }
     }
 
@@ -204,7 +206,7 @@ impl Endpoint {
     pub const fn engine(&self) -> Option<&EngineKey> {
         match &self.owner {
             Owner::Attached(attachment) => attachment.engine.as_ref(),
-            Owner::Container(_) | Owner::Host => None,
+            Owner::Container(_) | Owner::Host | Owner::Machine => None,
         }
     }
 
@@ -213,7 +215,7 @@ impl Endpoint {
     pub fn sandbox(&self) -> String {
         match &self.owner {
             Owner::Container(id) => id.to_string(),
-            Owner::Attached(_) | Owner::Host => format!("host-{}", self.id),
+            Owner::Attached(_) | Owner::Host | Owner::Machine => format!("host-{}", self.id),
         }
     }
 

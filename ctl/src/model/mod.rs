@@ -17,6 +17,7 @@ mod images;
 mod isolation;
 mod lan;
 mod link;
+mod machine;
 mod mounts;
 mod name;
 mod network;
@@ -59,6 +60,7 @@ pub use images::{Image, ImageError, Images, id_of as image_id, tagged as tagged_
 pub use isolation::{Isolation, check_users};
 pub use lan::{Lan, Meeting, Parent};
 pub use link::Link;
+pub use machine::{MachinePortSpec, parse_machine_port};
 pub use mounts::{Changes, Mount, Mounts, Root, Source, Tmpfs, is_anonymous_of, volume_name};
 pub use name::{container_name, network_name};
 pub use network::{Driver, EngineNames, IpamDriver, Network, NetworkSpec, apply_settings, parse_network};

@@ -18,6 +18,7 @@ pub(crate) mod flows;
 pub(crate) mod frames;
 pub(crate) mod inspect;
 mod installed;
+pub(crate) mod machine_port;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod ps;

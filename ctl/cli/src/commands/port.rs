@@ -1,11 +1,13 @@
 //! `port`.
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, Subcommand};
 use vswitch_api::Client;
 use vswitch_api::port::{PortBinding, PortChange};
 
+use super::machine_port::{self, CloseArgs, OpenArgs};
 use crate::failure::Usage;
+use crate::listing::ListArgs;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -15,15 +17,31 @@ Examples:
   vswitchctl port web 53/udp
   vswitchctl port add web 8080:80     publish one more, at once if it runs
   vswitchctl port rm web 8080:80      no more (80 stands for all that lead there)
-A container whose name is add or rm is named by its id.";
+  vswitchctl port open blue --listen stream:/tmp/vm.sock      a port for virtual machines
+  vswitchctl port ls
+A container whose name is one of these words is named by its id.";
+
+/// Ports for machines.
+#[derive(Debug, Subcommand)]
+enum MachineCommand {
+    /// Let machines onto a network that send and receive frames by a socket
+    Open(Box<OpenArgs>),
+    /// List ports for machines
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Close ports for machines
+    Close(CloseArgs),
+}
 
 /// Arguments of `port`.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_help_heading = "Ports for machines")]
 pub(crate) struct PortArgs {
+    #[command(subcommand)]
+    machines: Option<MachineCommand>,
     /// The container, by name or id; or add or rm, and then the container
-    #[arg(value_name = "[add|rm] CONTAINER")]
-    container: String,
+    #[arg(value_name = "[add|rm] CONTAINER", required = true)]
+    container: Option<String>,
     /// One of its ports; tcp unless said otherwise. With add and rm: [IP:][HOST:]PORT[/PROTO] each
     #[arg(value_name = "PORT[/PROTO]")]
     ports: Vec<String>,
@@ -34,15 +52,23 @@ pub(crate) struct PortArgs {
 
 impl PortArgs {
     pub(crate) async fn run(self, client: &Client) -> anyhow::Result<()> {
-        if matches!(self.container.as_str(), "add" | "rm") {
-            return self.change(client).await;
+        match self.machines {
+            Some(MachineCommand::Open(args)) => return args.run(client).await,
+            Some(MachineCommand::Ls(args)) => return machine_port::list(client, &args).await,
+            Some(MachineCommand::Close(args)) => return args.run(client).await,
+            None => {}
+        }
+        // Required where there is no other command.
+        let Some(named) = &self.container else { return Ok(()) };
+        if matches!(named.as_str(), "add" | "rm") {
+            return change(client, named, &self.ports, self.json).await;
         }
         if let [_, second, ..] = &self.ports[..] {
             return Err(
                 Usage(format!("one port at a time: leave {second} out, or write 'port add' or 'port rm'")).into()
             );
         }
-        let container = client.container(&self.container).await?;
+        let container = client.container(named).await?;
         let Some(port) = self.ports.first() else {
             if self.json {
                 return output::json(&container.ports);
@@ -59,35 +85,31 @@ impl PortArgs {
         let matches = |one: &PortBinding| one.container_port == number && one.protocol.eq_ignore_ascii_case(protocol);
         let found: Vec<_> = container.ports.into_iter().filter(matches).collect();
         if found.is_empty() {
-            bail!("no public port '{number}/{protocol}' published for {}", self.container);
+            bail!("no public port '{number}/{protocol}' published for {named}");
         }
         if self.json {
             return output::json(&found);
         }
         Ok(output::print(&found.iter().map(|one| host(one) + "\n").collect::<String>())?)
     }
+}
 
-    /// `port add` and `port rm`.
-    async fn change(&self, client: &Client) -> anyhow::Result<()> {
-        let Some((container, publish)) = self.ports.split_first().filter(|(_, publish)| !publish.is_empty()) else {
-            return Err(Usage(format!(
-                "port {} needs a container and its ports, such as: web 8080:80",
-                self.container
-            ))
-            .into());
-        };
-        let change = PortChange { publish: publish.to_vec() };
-        if self.container == "rm" {
-            return Ok(client.unpublish(container, &change).await?);
-        }
-        let changed = client.publish(container, &change).await?;
-        changed.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
-        if self.json {
-            return output::json(&changed.ports);
-        }
-        let lines = changed.ports.iter().map(|one| format!("{} -> {}\n", target(one), host(one)));
-        Ok(output::print(&lines.collect::<String>())?)
+/// `port add` and `port rm`.
+async fn change(client: &Client, word: &str, arguments: &[String], json: bool) -> anyhow::Result<()> {
+    let Some((container, publish)) = arguments.split_first().filter(|(_, publish)| !publish.is_empty()) else {
+        return Err(Usage(format!("port {word} needs a container and its ports, such as: web 8080:80")).into());
+    };
+    let change = PortChange { publish: publish.to_vec() };
+    if word == "rm" {
+        return Ok(client.unpublish(container, &change).await?);
     }
+    let changed = client.publish(container, &change).await?;
+    changed.warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    if json {
+        return output::json(&changed.ports);
+    }
+    let lines = changed.ports.iter().map(|one| format!("{} -> {}\n", target(one), host(one)));
+    Ok(output::print(&lines.collect::<String>())?)
 }
 
 fn target(binding: &PortBinding) -> String {
