@@ -106,5 +106,5 @@ mod tuple;
 
 pub use drop::NatDrop;
 pub use rules::{Rules, RulesError, RulesSpec};
-pub use translate::{Context, Decision, Nat, NatPath, PORT_DRAWS};
+pub use translate::{Context, Decision, Nat, NatPath, PORT_DRAWS, Rebound};
 pub use tuple::{Protocol, Tuple, Zone};

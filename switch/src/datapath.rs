@@ -10,13 +10,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use arc_swap::ArcSwap;
-use rand::RngCore;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use vswitch_frame::{Generation, MacAddr, NetworkIndex, PortId};
 
 use crate::clock::Clock;
 use crate::fdb::{FIRST_VLAN, Fdb};
+use vswitch_nat::Rebound;
 use vswitch_nat::route::{Announcement, Probed, Sources};
-use vswitch_nat::table::{FlowRecord, Restored};
+use vswitch_nat::table::{FlowFilter, FlowRecord, Restored};
 use vswitch_nat::translate::{CutOff, ServedBy};
 
 use crate::l2::{Features, GroupMember, LldpNeighbour, LldpNeighbours, PortFeatures, Violation};
@@ -233,6 +235,13 @@ impl Datapath {
         let snapshot = self.snapshot();
         let leg = snapshot.router.as_ref().map(|plan| plan.leg(uplink)).filter(|leg| leg.is_uplink());
         leg.map_or(0, |leg| self.router.nat.end_by(leg, network, self.clock.now()))
+    }
+
+    /// Gives the masqueraded flows that match another external port each; without a router there are none.
+    #[must_use]
+    pub fn rebind_flows(&self, filter: &FlowFilter) -> Rebound {
+        let Some(plan) = self.snapshot().router.clone() else { return Rebound::default() };
+        self.router.nat.rebind(&plan.rules, filter, self.clock.now(), &mut StdRng::from_os_rng())
     }
 
     /// Lets the flows of a former run go on, as far as today's rules allow it.

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use vswitch_frame::{MacAddr, NetworkIndex, NetworkRef, PortId, Vni};
 
+use vswitch_nat::Rebound;
 use vswitch_nat::Zone;
 use vswitch_nat::proxy::stream::StreamLimits;
 use vswitch_nat::route::Probed;
@@ -96,6 +97,9 @@ pub enum SwitchError {
     /// There are as many as there may be.
     #[error("too many changes of wires wait to be taken back; try again later, or without a time")]
     TooManyChanges,
+    /// There are as many as there may be.
+    #[error("as many replays run as can at a time; wait for one of them, or end it")]
+    TooManyReplays,
     /// Something that decides on the frame has no copy.
     #[error("what would become of this frame cannot be foreseen: {0}; trace it without a dry run")]
     NoDryRun(&'static str),
@@ -451,6 +455,12 @@ impl Switch {
     #[must_use]
     pub fn flush_flows(&self, filter: &FlowFilter) -> usize {
         self.datapath.router.nat.table().flush(filter, self.datapath.clock().now())
+    }
+
+    /// Gives the masqueraded flows that match another external port each.
+    #[must_use]
+    pub fn rebind_flows(&self, filter: &FlowFilter) -> Rebound {
+        self.datapath.rebind_flows(filter)
     }
 
     /// Ends the flows by which a service leads to a backend that does not serve any more. Clients of TCP connections are told.

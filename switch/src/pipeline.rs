@@ -164,6 +164,31 @@ impl Pipeline {
         Some(number)
     }
 
+    /// As [`Pipeline::process`], for frames that come from no port but a file; or the same towards the port. [`Pipeline::flush`]
+    /// must follow.
+    #[cold]
+    pub(crate) fn bring(
+        &mut self,
+        port: &Port,
+        direction: Direction,
+        buffers: &mut [FrameBuf],
+        count: usize,
+        now: Timestamp,
+    ) {
+        match direction {
+            Direction::Up => self.process(port, buffers, count, now),
+            Direction::Down => {
+                self.egress.numbers.clear();
+                self.egress.now = now;
+                for (index, buffer) in (0..).zip(&mut buffers[..count]) {
+                    // What leaves was checked by somebody.
+                    let _ = buffer.admit();
+                    self.egress.push(port.id, index);
+                }
+            }
+        }
+    }
+
     /// Decides for the frame in the first buffer, and sends nothing.
     #[cold]
     pub(crate) fn decide_alone(

@@ -62,6 +62,7 @@ mod ports;
 mod privileges;
 mod reach;
 mod refusals;
+mod replays;
 mod restart;
 mod restart_policies;
 mod rootless_forged;

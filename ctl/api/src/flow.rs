@@ -114,3 +114,12 @@ pub struct FlowsRemoved {
     /// Flows removed.
     pub removed: u64,
 }
+
+/// What became of flows that were to get another external port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FlowsRebound {
+    /// They have another one: packets leave with it from now on.
+    pub rebound: u64,
+    /// They are as they were: nothing of them is replaced, or it cannot be another one.
+    pub kept: u64,
+}

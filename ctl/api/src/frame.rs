@@ -1,4 +1,5 @@
-//! Single frames: injected, traced, expected. `/vswitch/v1/inject`, `/vswitch/v1/trace` and `/vswitch/v1/expect`.
+//! Single frames: injected, traced, expected, and files of them that are sent again. `/vswitch/v1/inject`, `/vswitch/v1/trace`, `/vswitch/v1/expect` and
+//! `/vswitch/v1/replay`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -148,4 +149,50 @@ pub struct SeenFrame {
     /// The parts of the filter that it does not match.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs_in: Vec<String>,
+}
+
+/// What is done with the frames of a pcap or pcapng file, which is the request's body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReplayQuery {
+    /// The container, `container@network` or attached endpoint that sends them.
+    pub endpoint: String,
+    /// They are sent towards it instead.
+    pub towards: Option<bool>,
+    /// How fast: `2x` is twice as fast as they came; as fast without it.
+    pub speed: Option<String>,
+    /// One behind the other, whatever their times.
+    pub at_once: Option<bool>,
+    /// Only those that this address sent, by IP (and ARP) or Ethernet.
+    pub side: Option<String>,
+    /// `OLD=NEW`, several with commas: OLD is an IP or MAC address of the file; NEW another one, an endpoint, or `gateway`.
+    pub map: Option<String>,
+    /// Checksums are made anew: of what was captured where it was sent, they may be unfinished.
+    pub fix_checksums: Option<bool>,
+}
+
+/// What came of a replay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Replayed {
+    /// Frames that were sent.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// From when the first was due to when the last was sent, in nanoseconds.
+    pub time_ns: u64,
+    /// How late half of them were at most, in nanoseconds.
+    pub late_median_ns: u64,
+    /// How late 99 % were at most.
+    pub late_p99_ns: u64,
+    /// How late 99.9 % were at most.
+    pub late_p999_ns: u64,
+    /// How late the latest was.
+    pub late_max_ns: u64,
+    /// Frames of the other side, which were left out.
+    pub other_side: u64,
+    /// Frames of which the file has only the beginning, which were left out.
+    pub cut: u64,
+    /// Frames that are too short or too long to be sent, which were left out.
+    pub unfit: u64,
 }

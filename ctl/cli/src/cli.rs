@@ -7,8 +7,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb, flows,
-    frames, inspect, network, port, ps, run, service, stats, top, tunnel, version, volume, wires,
+    attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb,
+    flows, frames, inspect, network, port, ps, replay, run, service, stats, top, tunnel, version, volume, wires,
 };
 use crate::demo;
 
@@ -153,6 +153,8 @@ enum Command {
     Inject(Box<frames::InjectArgs>),
     /// Wait for a frame, and say what came instead
     Expect(frames::ExpectArgs),
+    /// Send the frames of a file again, each at its time
+    Replay(replay::ReplayArgs),
     /// Make wires worse: delay, loss, rate and what else happens to frames
     Impair(wires::ImpairArgs),
     /// Let some not hear others: a partition
@@ -237,6 +239,7 @@ impl Cli {
             Command::Trace(args) => args.run(&client).await.map(done),
             Command::Inject(args) => args.run(&client).await.map(done),
             Command::Expect(args) => args.run(&client).await.map(done),
+            Command::Replay(args) => args.run(&client).await.map(done),
             Command::Impair(args) => args.run(&client).await.map(done),
             Command::Cut(args) => args.run(&client).await.map(done),
             Command::Heal(args) => args.run(&client).await.map(done),

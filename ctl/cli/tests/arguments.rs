@@ -129,6 +129,7 @@ fn help() {
         "trace",
         "inject",
         "expect",
+        "replay",
         "impair",
         "cut",
         "heal",

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use vswitch_api::ErrorBody;
-use vswitch_api::flow::{Flow, FlowEvent, FlowQuery, FlowsRemoved};
+use vswitch_api::flow::{Flow, FlowEvent, FlowQuery, FlowsRebound, FlowsRemoved};
 
 use super::App;
 use super::answer::Answer;
@@ -24,6 +24,14 @@ pub(super) async fn list(State(app): State<App>, Asked(query): Asked<FlowQuery>)
     responses((status = 200, body = FlowsRemoved), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn flush(State(app): State<App>, Asked(query): Asked<FlowQuery>) -> Answer<Json<FlowsRemoved>> {
     Ok(Json(app.controller.flush_flows(&query)?))
+}
+
+/// Gives the flows that match another external port, as if a router on the way had forgotten them: of masqueraded ones, and over host
+/// sockets of UDP and echo requests. It is in force when this is answered.
+#[utoipa::path(post, path = "/vswitch/v1/flows/rebind", params(FlowQuery),
+    responses((status = 200, body = FlowsRebound), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn rebind(State(app): State<App>, Asked(query): Asked<FlowQuery>) -> Answer<Json<FlowsRebound>> {
+    Ok(Json(app.controller.rebind_flows(&query)?))
 }
 
 /// What happens to the flows that match, from now on: one JSON object a line, until the client goes.

@@ -22,6 +22,7 @@ mod machines;
 mod orders;
 mod peerings;
 mod policies;
+mod replay;
 pub mod serve;
 mod services;
 mod stdio;
@@ -139,10 +140,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(machines::close))
         .routes(routes!(flows::list, flows::flush))
         .routes(routes!(flows::watch))
+        .routes(routes!(flows::rebind))
         .routes(routes!(capture::stream))
         .routes(routes!(frames::inject))
         .routes(routes!(frames::trace, frames::live))
         .routes(routes!(frames::expect))
+        .routes(routes!(replay::replay))
         .routes(routes!(wires::list, wires::change))
         .routes(routes!(wires::cut, wires::heal))
         .routes(routes!(wires::links))

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::broadcast;
-use vswitch_api::flow::{Flow, FlowEvent, FlowEventKind, FlowQuery, FlowSide, FlowsRemoved};
+use vswitch_api::flow::{Flow, FlowEvent, FlowEventKind, FlowQuery, FlowSide, FlowsRebound, FlowsRemoved};
 use vswitch_api::stats;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::nat::table::{self, EventKind, FlowFilter, FlowRecord, Leg};
-use vswitch_switch::nat::{Protocol, Tuple};
+use vswitch_switch::nat::{Protocol, Rebound, Tuple};
 use vswitch_switch::router::RouterStats;
 
 use super::uplink::UplinkState;
@@ -108,6 +108,26 @@ impl Controller {
         let filters = filters(&self.state(), query)?;
         let removed: usize = filters.iter().map(|filter| self.inner.switch.flush_flows(filter)).sum();
         Ok(FlowsRemoved { removed: u64::try_from(removed).unwrap_or(u64::MAX) })
+    }
+
+    /// Gives the flows that match another external port.
+    ///
+    /// # Errors
+    /// When the question makes no sense or names something unknown.
+    pub fn rebind_flows(&self, query: &FlowQuery) -> Result<FlowsRebound, ControlError> {
+        let filters = filters(&self.state(), query)?;
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let mut rebound = FlowsRebound::default();
+        for filter in &filters {
+            let Rebound { moved, kept } = self.inner.switch.rebind_flows(filter);
+            let by_sockets = self.inner.uplink.as_ref().map_or(0, |uplink| {
+                let flows = self.inner.switch.flows(filter);
+                wide(flows.iter().filter(|flow| uplink.rebind(flow)).count())
+            });
+            rebound.rebound += wide(moved) + by_sockets;
+            rebound.kept += wide(kept).saturating_sub(by_sockets);
+        }
+        Ok(rebound)
     }
 
     /// What happens to the flows that match, from now on.

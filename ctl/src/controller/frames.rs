@@ -20,7 +20,7 @@ use super::{Controller, packets};
 use crate::error::ControlError;
 
 /// Longest frames that are injected: an IP packet and its headers.
-const LONGEST: usize = 65_535 + 18;
+pub(super) const LONGEST: usize = 65_535 + 18;
 /// How long a frame is followed, and waited for, unless something is said.
 const PATIENCE: Duration = Duration::from_secs(2);
 const WITHIN: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl Controller {
     }
 
     /// Who is at a port and around it, also where the switch itself does not care.
-    fn around(&self, port: PortId) -> Option<Neighbourhood> {
+    pub(super) fn around(&self, port: PortId) -> Option<Neighbourhood> {
         let mut around = self.inner.switch.neighbourhood(port)?;
         let state = self.state();
         let own = state.endpoints.values().find(|one| one.port == Some(port))?;
@@ -118,7 +118,7 @@ impl Controller {
         Some(around)
     }
 
-    fn one_port(&self, name: &str) -> Result<PortId, ControlError> {
+    pub(super) fn one_port(&self, name: &str) -> Result<PortId, ControlError> {
         let several = || {
             ControlError::invalid(format!("{name:?} is not one endpoint; name one, as CONTAINER or CONTAINER@NETWORK"))
         };

@@ -60,6 +60,7 @@ mod ports;
 mod publish;
 mod reconcile;
 mod rename;
+mod replay;
 mod restarts;
 mod routes;
 mod services;

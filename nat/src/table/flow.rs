@@ -128,7 +128,7 @@ pub struct Flow {
     tracking: Mutex<Tracking>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tracking {
     pub(super) protocol: ProtocolState,
     pub(super) replied: bool,
@@ -136,7 +136,7 @@ pub(super) struct Tracking {
     pub(super) traffic: [Traffic; 2],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum ProtocolState {
     Tcp(Connection),
     /// UDP and whatever else has no states: since when it is tracked.
@@ -216,6 +216,23 @@ impl Flow {
         let flow = Flow::with(new, protocol, now);
         flow.set_mark(NEVER_JUDGED);
         flow
+    }
+
+    /// The same flow, whose answers come as `reply` from now on.
+    pub(super) fn moved(&self, reply: Tuple, holds_mapping: bool) -> Flow {
+        let tracking = self.tracking();
+        Flow {
+            original: self.original,
+            reply,
+            egress: self.egress,
+            kind: self.kind,
+            holds_mapping,
+            dead: AtomicBool::new(false),
+            mark: AtomicU32::new(self.mark()),
+            created: self.created,
+            expires: AtomicU64::new(self.expires.load(Ordering::Relaxed)),
+            tracking: Mutex::new(tracking.clone()),
+        }
     }
 
     fn with(new: NewFlow, protocol: ProtocolState, now: Timestamp) -> Flow {

@@ -7,7 +7,7 @@ use vswitch_frame::Timestamp;
 use super::tcp::TcpState;
 use super::{Direction, EventKind, Flow, FlowEvent, FlowFilter, FlowKind, FlowRecord, Leg, NewFlow, Table};
 use crate::rules::Mapping;
-use crate::tuple::{Protocol, Zone};
+use crate::tuple::{Protocol, Tuple, Zone};
 
 /// What became of the records that were to be restored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,35 @@ impl Table {
         let mut removed = 0;
         self.for_each(filter, now, |flow| removed += usize::from(self.remove(flow, now)));
         removed
+    }
+
+    /// Takes a flow and its mapping from everybody else; false when somebody else has done so. [`Table::replace`] must follow: until
+    /// then it is still found.
+    pub(crate) fn take(&self, flow: &Arc<Flow>) -> bool {
+        let taken = flow.bury();
+        if taken && flow.holds_mapping {
+            self.mappings.release(flow);
+        }
+        taken
+    }
+
+    /// Puts a flow that was taken back, with other answers; false when that could not be, and it is gone.
+    pub(crate) fn replace(&self, flow: &Arc<Flow>, reply: Tuple, mapping: Mapping, now: Timestamp) -> bool {
+        let held = self.mappings.hold(flow.original(), &reply, mapping);
+        let moved = held.map(|held| Arc::new(flow.moved(reply, held)));
+        let hashes = [flow.original(), flow.reply(), &reply].map(|tuple| self.shards.hash(tuple));
+        let replaced = moved.as_ref().is_some_and(|moved| self.shards.replace(flow, moved, hashes));
+        self.tell(EventKind::Destroy, flow, now);
+        match moved {
+            Some(moved) if replaced => self.tell(EventKind::New, &moved, now),
+            moved => {
+                if moved.is_some_and(|moved| moved.holds_mapping) {
+                    self.mappings.forget(flow.original(), &reply);
+                }
+                self.unlink(flow);
+            }
+        }
+        replaced
     }
 
     /// Starts keeping events for [`Table::take_events`].

@@ -235,16 +235,21 @@ impl Table {
         if !flow.bury() {
             return false;
         }
-        for tuple in [flow.original(), flow.reply()] {
-            self.shards.unlink(self.shards.hash(tuple), flow);
-        }
         if flow.holds_mapping {
             self.mappings.release(flow);
         }
-        self.accounts.close(flow.endpoint_key());
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.unlink(flow);
         self.tell(EventKind::Destroy, flow, now);
         true
+    }
+
+    /// Nobody finds it any more.
+    fn unlink(&self, flow: &Arc<Flow>) {
+        for tuple in [flow.original(), flow.reply()] {
+            self.shards.unlink(self.shards.hash(tuple), flow);
+        }
+        self.accounts.close(flow.endpoint_key());
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn expire(&self, flow: &Arc<Flow>, now: Timestamp) {

@@ -120,6 +120,37 @@ impl Shards {
         Ok(())
     }
 
+    /// Puts one flow in the place of another one that has the same original tuple, at once; `hashes` are of that one, of the old
+    /// answers and of the new ones. False when somebody else has these: then nothing is changed.
+    pub(super) fn replace(&self, old: &Arc<Flow>, new: &Arc<Flow>, hashes: [Hash; 3]) -> bool {
+        let [original, _, reply] = hashes;
+        let mut order = hashes.map(|hash| hash.shard).to_vec();
+        order.sort_unstable();
+        order.dedup();
+        let mut held: Vec<_> = order.into_iter().map(|index| (index, self.write(index))).collect();
+        let taken = |slot: &Slot| slot.is(reply, new.reply());
+        let in_the_way =
+            held.iter().any(|(index, shard)| *index == reply.shard && shard.find(spread(reply.tag), taken).is_some());
+        if in_the_way {
+            return false;
+        }
+        for (index, shard) in &mut held {
+            for hash in hashes.iter().filter(|hash| hash.shard == *index) {
+                let mine = |slot: &Slot| slot.tag & !1 == hash.tag && Arc::ptr_eq(&slot.flow, old);
+                if let Ok(entry) = shard.find_entry(spread(hash.tag), mine) {
+                    entry.remove();
+                }
+            }
+            for (hash, direction) in [(original, Direction::Original), (reply, Direction::Reply)] {
+                if hash.shard == *index {
+                    let slot = Slot::new(new, hash, direction);
+                    shard.insert_unique(spread(hash.tag), slot, |slot| spread(slot.tag & !1));
+                }
+            }
+        }
+        true
+    }
+
     /// Takes away the slot that points to this very flow under this hash.
     pub(super) fn unlink(&self, hash: Hash, flow: &Arc<Flow>) {
         let mut shard = self.write(hash.shard);

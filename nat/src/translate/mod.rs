@@ -14,6 +14,7 @@ mod errors;
 mod fragments;
 mod lookup;
 mod ports;
+mod rebind;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ pub use fragments::{FragmentCounters, FragmentLimits, HeldFrame};
 use fragments::{FragmentKey, Fragments};
 pub use ports::PORT_DRAWS;
 use rand::RngCore;
+pub use rebind::Rebound;
 use vswitch_frame::{NetworkIndex, PacketMut, Timestamp};
 
 use crate::quotation::{Quotation, rewrite_addresses};

@@ -1,7 +1,8 @@
 //! Listings, events and restarts (section 3.4 of the rows, U7, T15).
 
+use vswitch_nat::rules::{Filtering, Mapping};
 use vswitch_nat::table::{EventKind, FlowFilter, FlowRecord};
-use vswitch_nat::{Nat, Protocol};
+use vswitch_nat::{Nat, Protocol, Rebound};
 
 use super::notation::address;
 use super::udp::external_port;
@@ -186,4 +187,41 @@ fn timeouts_are_due() {
     assert_eq!(world.count(), 0);
     assert_eq!(world.nat.table().counters().expired, 100);
     assert_eq!(world.nat.next_timeout(), None);
+}
+
+/// Flows that are given another external port leave and are answered by that one from then on, and by the old one no more; they are
+/// the same flows otherwise, also to those who count and listen. Flows of one source go on sharing a port.
+#[test]
+fn rebinding() {
+    for mapping in [Mapping::PortPreserving, Mapping::EndpointIndependent(Filtering::EndpointIndependent)] {
+        let mut spec = spec(&["8080:B:80/tcp"]);
+        spec.settings.mapping = mapping;
+        let mut world = World::with(spec);
+        world.send("udp A:5000 > S:7000");
+        world.send("udp S:7000 > EXT:5000");
+        world.send("udp A:5000 > S2:7000");
+        world.send("udp C:5001 > S:7000");
+        world.send("tcp S:1000 > EXT:8080 S");
+        let before = world.count();
+        world.nat.table().listen();
+        let of_a = FlowFilter { source: Some(address("A").into()), ..FlowFilter::default() };
+        assert_eq!(world.rebind(&of_a), Rebound { moved: 2, kept: 0 });
+        let (events, _) = world.nat.table().take_events();
+        assert_eq!(events.iter().filter(|event| event.event == EventKind::New).count(), 2, "{events:?}");
+        let port = external_port(&world.send("udp A:5000 > S:7000"));
+        assert!(port != 5000, "{mapping:?}");
+        assert_eq!(world.send(&format!("udp S:7000 > EXT:{port}")), "net9: udp S:7000 > A:5000");
+        assert_eq!(world.send("udp S:7000 > EXT:5000"), "self", "the old one is nobody's");
+        assert_eq!(external_port(&world.send("udp A:5000 > S2:7000")), port);
+        assert_eq!(external_port(&world.send("udp A:5000 > S2:9")), port, "its next flows have that one, too");
+        assert_eq!(world.send("udp C:5001 > S:7000"), "up: udp EXT:5001 > S:7000");
+        assert_eq!(world.count(), before + 1);
+        let published = FlowFilter { protocol: Some(Protocol::TCP), ..FlowFilter::default() };
+        assert_eq!(world.rebind(&published), Rebound { moved: 0, kept: 1 });
+        // Nothing is held when all are gone.
+        world.pass(100_000);
+        world.nat.table().expire_all(world.now);
+        assert_eq!(world.count(), 0);
+        assert_eq!(world.send("udp A:5000 > S:7000"), "up: udp EXT:5000 > S:7000");
+    }
 }

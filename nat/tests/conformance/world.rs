@@ -9,7 +9,7 @@ use vswitch_frame::{Fragment, Headers, NetworkIndex, PacketMut, Timestamp, check
 use vswitch_nat::rules::{Addresses, NetworkSpec, PortRange, Publish, Reach, SubnetSpec, Translation, Transport};
 use vswitch_nat::table::{FlowFilter, FlowRecord, Leg, Limits, Timeouts};
 use vswitch_nat::translate::FragmentLimits;
-use vswitch_nat::{Context, Decision, Nat, Rules, RulesSpec};
+use vswitch_nat::{Context, Decision, Nat, Rebound, Rules, RulesSpec};
 
 use super::notation::{Frame, address, crc32c, describe, frame};
 
@@ -103,6 +103,11 @@ impl World {
     pub(crate) fn pass(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
         self.nat.handle_timeout(self.now);
+    }
+
+    /// Gives flows other external ports.
+    pub(crate) fn rebind(&mut self, filter: &FlowFilter) -> Rebound {
+        self.nat.rebind(&self.rules, filter, self.now, &mut self.rng)
     }
 
     /// Sends a packet from the network that its source is in.

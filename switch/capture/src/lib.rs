@@ -7,6 +7,7 @@
 //! - [`Filter`]: a filter of tcpdump's language (pcap-filter(7)), compiled to a short program over the frame's bytes.
 //! - [`pcapng`]: blocks of the capture format that Wireshark, tshark and tcpdump read.
 //! - [`describe`]: a frame in one line, for people.
+//! - [`FrameReader`]: the frames of a pcap or pcapng file, and [`Mapping`], which makes them fit for another place.
 //!
 //! # Limits
 //! Filters know Ethernet, VLAN tags, ARP, IPv4, IPv6 and what lies upon them; not MPLS, `PPPoE`, IPX or other link layers, nor the
@@ -16,7 +17,11 @@
 //! Filters select what `tcpdump -r` selects (`tests/judge.rs`).
 
 pub mod describe;
+mod file;
 mod filter;
+mod mapping;
 pub mod pcapng;
 
+pub use file::{FileError, FileFrame, FrameReader};
 pub use filter::{Filter, FilterError};
+pub use mapping::{Mapping, Side};

@@ -159,6 +159,7 @@ impl Datapath {
     /// A port is about to go, and its wire with it.
     pub(crate) fn forget_wire(&self, snapshot: &mut Snapshot, port: PortId) {
         lock(&self.wires().known).remove(&port);
+        lock(&self.wires().replays).iter().filter(|running| running.port == port).for_each(|running| running.gone());
         for wire in lock(&self.wires().known).values() {
             wire.set_cuts(|cuts| cuts.retain(|(id, _)| *id != port));
         }
@@ -219,7 +220,8 @@ impl Datapath {
         let wires: &Wires = self.wires();
         let due = lock(&wires.known).values().map(|wire| wire.next_due()).min();
         let back = lock(&wires.due_back).iter().map(|back| back.at).min();
-        due.into_iter().chain(back).min().filter(|due| *due != u64::MAX)
+        let replays = lock(&wires.replays).iter().filter_map(|running| running.next_due()).min();
+        due.into_iter().chain(back).chain(replays).min().filter(|due| *due != u64::MAX)
     }
 
     /// Takes back the changes whose time is over.

@@ -75,6 +75,7 @@ impl Departures {
                     more |= self.deliver(*port, wire, direction, now) == BURST;
                 }
             }
+            more |= self.replay(now);
             let next = self.datapath.next_due();
             if next.is_none() {
                 self.datapath.let_go_of_idle_wires();
@@ -96,6 +97,31 @@ impl Departures {
         });
         // Whoever does not wait for it any more needs no answer.
         let _ = done.send(known);
+    }
+
+    /// Sends what files have now, each file a burst; says whether there may be more.
+    fn replay(&mut self, now: u64) -> bool {
+        let wires = Arc::clone(self.datapath.wires());
+        let replays = lock(&wires.replays).clone();
+        let mut more = false;
+        for running in replays {
+            if running.next_due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let Some(port) = self.pipeline.port(running.port) else {
+                running.gone();
+                continue;
+            };
+            let frames = running.take(now, BURST);
+            more |= frames.len() == BURST;
+            for (buffer, (_, frame)) in self.buffers.iter_mut().zip(&frames) {
+                buffer.fill(frame, Offload::NONE);
+            }
+            self.pipeline.bring(&port, running.direction, &mut self.buffers, frames.len(), Clock::timestamp(now));
+            self.pipeline.flush(&mut self.burst, &mut self.buffers);
+            running.sent(&frames, wires.now());
+        }
+        more
     }
 
     fn deliver(&mut self, port: PortId, wire: &PortWire, direction: Direction, now: u64) -> usize {
@@ -168,6 +194,7 @@ impl DeparturesThread {
 
     pub(crate) fn stop(self) {
         self.stop.store(true, SeqCst);
+        lock(&self.wires.replays).iter().for_each(|running| running.end());
         self.wires.wake();
         // How it ended was told by itself.
         let _ = self.thread.join();

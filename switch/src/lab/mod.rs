@@ -9,6 +9,7 @@ pub mod capture;
 mod control;
 pub mod departures;
 mod expect;
+mod replay;
 mod shadow;
 mod story;
 mod switch;
@@ -23,6 +24,7 @@ use vswitch_wire::Told as LossTold;
 
 pub use capture::{Capture, CaptureStop, Format};
 pub use expect::{Expectation, Expected, MOST_KEPT, Outcome};
+pub use replay::{Pace, Replay, ReplayStop, Replayed};
 pub use story::{End, Heard, Seen, Story, Told, Tracer};
 pub use switch::Neighbourhood;
 pub use tap::{CaptureSpec, On, Place, Places, ReasonName, Super};

@@ -14,6 +14,7 @@ use vswitch_frame::{FrameBuf, Packet, PortId};
 use vswitch_nat::route::{IcmpError, Sender as IcmpSender};
 use vswitch_wire::{Counters, Held, Impairment, Memory, Offered, Sender, Told, Wire, WireSeed};
 
+use super::replay::Running;
 use super::{Shared, Story};
 use crate::clock::Clock;
 use crate::port::Port;
@@ -63,6 +64,8 @@ pub struct Wires {
     pub(super) numbers: Arc<AtomicU64>,
     /// Frames that somebody wants to be there.
     pub(super) injections: Mutex<VecDeque<Injection>>,
+    /// Files that are sent again.
+    pub(super) replays: Mutex<Vec<Arc<Running>>>,
     /// How many there were whose story is told.
     pub(super) injected: AtomicU64,
     /// The latest ones, by which it was.
@@ -144,6 +147,7 @@ impl Wires {
             due_back: Mutex::default(),
             numbers: Arc::default(),
             injections: Mutex::default(),
+            replays: Mutex::default(),
             injected: AtomicU64::new(0),
             stories: Mutex::default(),
         }

@@ -243,6 +243,13 @@ impl HostGateway {
         state.streams.forget_endpoint(address);
     }
 
+    /// Lets a socket inside, or who sends echo requests with this identifier, have another port of the host's from its next packet
+    /// on; returns whether it had one.
+    #[must_use]
+    pub fn rebind(&self, inside: SocketAddr) -> bool {
+        self.0.state.lock().datagrams.rebind(self.0.reactor.registry(), inside)
+    }
+
     /// Says which networks are inside.
     pub fn set_networks(&self, networks: Vec<InsideNetwork>) {
         let mut state = self.0.state.lock();

@@ -6,7 +6,7 @@ use hyper::body::{Bytes, Incoming};
 
 use super::Client;
 use super::transport::escape;
-use crate::flow::{Flow, FlowEvent, FlowQuery, FlowsRemoved};
+use crate::flow::{Flow, FlowEvent, FlowQuery, FlowsRebound, FlowsRemoved};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -24,6 +24,14 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn flush_flows(&self, query: &FlowQuery) -> Result<FlowsRemoved, ClientError> {
         self.call(Method::DELETE, path("", query)).answer().await
+    }
+
+    /// Give the flows that match another external port.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn rebind_flows(&self, query: &FlowQuery) -> Result<FlowsRebound, ClientError> {
+        self.call(Method::POST, path("/rebind", query)).answer().await
     }
 
     /// What happens to the flows that match, from now on.

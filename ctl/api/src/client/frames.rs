@@ -1,11 +1,14 @@
 //! Single frames.
 
+use std::io;
+
 use hyper::Method;
+use tokio::sync::mpsc;
 
 use super::Client;
 use super::containers::ContainerOutput;
 use super::transport::escape;
-use crate::frame::{ExpectQuery, FrameRequest, Story, TraceQuery};
+use crate::frame::{ExpectQuery, FrameRequest, ReplayQuery, Replayed, Story, TraceQuery};
 use crate::{ClientError, PREFIX};
 
 impl Client {
@@ -36,6 +39,31 @@ impl Client {
             .stream()
             .await?;
         Ok(ContainerOutput::new(self.clone(), body))
+    }
+
+    /// Sends the frames of a file again; `file` comes while they are sent. Returns when all are.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn replay(
+        &self,
+        query: &ReplayQuery,
+        file: mpsc::Receiver<io::Result<Vec<u8>>>,
+    ) -> Result<Replayed, ClientError> {
+        let ReplayQuery { endpoint, towards, speed, at_once, side, map, fix_checksums } = query;
+        let flag = |flag: &Option<bool>| flag.map(|flag| flag.to_string());
+        let (towards, at_once, fix_checksums) = (flag(towards), flag(at_once), flag(fix_checksums));
+        let endpoint = Some(endpoint.clone());
+        let texts = set(&[
+            ("endpoint", &endpoint),
+            ("towards", &towards),
+            ("speed", speed),
+            ("at_once", &at_once),
+            ("side", side),
+            ("map", map),
+            ("fix_checksums", &fix_checksums),
+        ]);
+        self.call(Method::POST, format!("{PREFIX}/replay?{texts}")).pieces(file).patience(None).answer().await
     }
 
     /// Waits for frames: the answer is a JSON object. When this returns, the next frame is looked at.

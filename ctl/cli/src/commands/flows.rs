@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use vswitch_api::Client;
-use vswitch_api::flow::{Flow, FlowEvent, FlowEventKind, FlowQuery};
+use vswitch_api::flow::{Flow, FlowEvent, FlowEventKind, FlowQuery, FlowsRebound};
 
 use crate::output;
 
@@ -15,6 +15,7 @@ Examples:
   vswitchctl flows ls                                    as conntrack -L prints it
   vswitchctl flows ls --endpoint web --protocol tcp --json
   vswitchctl flows flush --source 10.9.0.0/24 --dport 53
+  vswitchctl flows rebind --endpoint web --protocol udp  as if a router had forgotten them: other external ports
   vswitchctl flows watch --network blue                  new, changed and ended flows, until Ctrl-C";
 
 /// What can be done with the flows that the uplink's translator tracks.
@@ -26,6 +27,8 @@ pub(crate) enum FlowsCommand {
     Ls(FlowArgs),
     /// End flows (all of them without a filter)
     Flush(FilterArgs),
+    /// Give flows another external port while they live, as if a router had forgotten them
+    Rebind(FilterArgs),
     /// Print what happens to flows, until Ctrl-C
     Watch(FlowArgs),
 }
@@ -80,6 +83,13 @@ impl FlowsCommand {
             FlowsCommand::Flush(args) => {
                 let removed = client.flush_flows(&args.into()).await?.removed;
                 Ok(output::print(&format!("{removed} {} ended\n", if removed == 1 { "flow" } else { "flows" }))?)
+            }
+            FlowsCommand::Rebind(args) => {
+                let FlowsRebound { rebound, kept } = client.rebind_flows(&args.into()).await?;
+                let flows = if rebound == 1 { "flow" } else { "flows" };
+                let rest =
+                    if kept > 0 { format!(", {kept} kept: nothing of them can be replaced") } else { String::new() };
+                Ok(output::print(&format!("{rebound} {flows} rebound{rest}\n"))?)
             }
             FlowsCommand::Watch(args) => watch(client, args).await,
         }

@@ -22,6 +22,7 @@ pub(crate) mod machine_port;
 pub(crate) mod network;
 pub(crate) mod port;
 pub(crate) mod ps;
+pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod stats;

@@ -14,7 +14,7 @@ pub use sockets::OpenSockets;
 pub(super) use sockets::descriptors;
 use vswitch_frame::NetworkIndex;
 use vswitch_switch::Switch;
-use vswitch_switch::nat::table::FlowFilter;
+use vswitch_switch::nat::table::{FlowFilter, FlowRecord};
 
 use self::packets::Packets;
 use self::sockets::SocketsState;
@@ -107,6 +107,14 @@ impl UplinkState {
         match self {
             UplinkState::Packet(_) => None,
             UplinkState::Sockets(sockets) => Some(sockets.counters()),
+        }
+    }
+
+    /// Lets a flow have another socket of the host's from its next packet on, if it has one that can be changed; says whether it had.
+    pub(super) fn rebind(&self, flow: &FlowRecord) -> bool {
+        match self {
+            UplinkState::Packet(_) => false,
+            UplinkState::Sockets(sockets) => sockets.rebind(flow),
         }
     }
 

@@ -8,10 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::RngCore;
 use vswitch_frame::{MacAddr, NetworkIndex, PortId};
+use vswitch_switch::nat::Protocol;
 use vswitch_switch::nat::proxy::datagram::{DatagramLimits, Filter};
 use vswitch_switch::nat::proxy::destinations::Destinations;
 use vswitch_switch::nat::proxy::stream::{StreamDrop, StreamLimits};
 use vswitch_switch::nat::rules::Settings;
+use vswitch_switch::nat::table::{FlowRecord, Leg};
 use vswitch_switch::{
     Budget, Clients, HostGateway, HostGatewaySettings, HostGatewayStats, HostGateways, HostPort, HostPortId,
     InsideNetwork, PortConfig, PortDevice, SpareSockets, Switch,
@@ -144,6 +146,14 @@ impl SocketsState {
 
     pub(super) fn forget_endpoint(&self, network: NetworkIndex, address: IpAddr) {
         self.gateway_of(network).forget_endpoint(address);
+    }
+
+    /// Lets the socket inside that a flow is of have another one of the host's from its next packet on; says whether it had one.
+    pub(super) fn rebind(&self, flow: &FlowRecord) -> bool {
+        let [Leg::Uplink | Leg::UplinkOf(_), Leg::Inside(network)] = flow.egress else { return false };
+        let FlowRecord { original, .. } = flow;
+        let has_own = original.protocol() == Protocol::UDP || original.protocol().is_icmp();
+        has_own && self.gateway_of(network).rebind(SocketAddr::new(original.source(), original.source_port()))
     }
 
     /// What serves a network.

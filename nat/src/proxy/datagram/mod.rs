@@ -296,6 +296,13 @@ impl Datagrams {
         self.table.close_if(|flow| flow.inside().ip() == address);
     }
 
+    /// Lets a socket inside have another one of the host's from its next packet on; returns whether it had one.
+    pub fn rebind(&mut self, inside: SocketAddr) -> bool {
+        let before = self.table.len();
+        self.table.close_if(|flow| matches!(flow.key, Key::Mapping(_, of) if of == inside));
+        self.table.len() < before
+    }
+
     /// Ends the sessions of a published port that closes.
     pub fn forget_listener(&mut self, listener: Listener) {
         self.table.close_if(|flow| flow.client.is_some_and(|client| client.listener == listener));

@@ -335,6 +335,13 @@ impl DatagramShell {
         self.close_ended(registry);
     }
 
+    /// Lets a socket inside have another one of the host's from its next packet on; returns whether it had one.
+    pub(crate) fn rebind(&mut self, registry: &Registry, inside: SocketAddr) -> bool {
+        let rebound = self.engine.rebind(inside);
+        self.close_ended(registry);
+        rebound
+    }
+
     fn send_whole(&mut self, registry: &Registry, packet: &Packet<'_>, now: Timestamp) -> Result<(), DatagramDrop> {
         // Its drop is counted by the engine.
         let outgoing = self.engine.outgoing(packet, now);

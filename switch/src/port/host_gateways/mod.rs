@@ -5,7 +5,7 @@
 //! each by itself.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use vswitch_frame::MacAddr;
@@ -78,6 +78,12 @@ impl HostGateways {
         if let Ok(gateway) = self.of(address) {
             gateway.forget_endpoint(address);
         }
+    }
+
+    /// As [`HostGateway::rebind`].
+    #[must_use]
+    pub fn rebind(&self, inside: SocketAddr) -> bool {
+        self.of(inside.ip()).is_ok_and(|gateway| gateway.rebind(inside))
     }
 
     /// As [`HostGateway::shrink`].
