@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests measure real time")]
 
+mod acceptance;
 mod api;
 mod attach;
 mod attack;

@@ -1,5 +1,6 @@
 //! The root of the grammar.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use vswitch_api::Client;
 
 use crate::commands::{
-    attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, fdb,
+    attach, bridge, capture, cni, completions, containers, cp, create, endpoint, engine, events, exec, extcap, fdb,
     flows, frames, inspect, network, port, ps, replay, run, service, stats, top, tunnel, version, volume, wires,
 };
 use crate::demo;
@@ -39,9 +40,9 @@ pub(crate) struct Cli {
 
 impl Cli {
     /// What the caller typed.
-    pub(crate) fn read() -> Result<Cli, clap::Error> {
+    pub(crate) fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         let mut command = flowing(<Cli as CommandFactory>::command());
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let matches = command.try_get_matches_from_mut(words)?;
         Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 }
@@ -147,6 +148,8 @@ enum Command {
     Flows(flows::FlowsCommand),
     /// Show frames as they cross the switch, and write them to a file
     Capture(capture::CaptureArgs),
+    /// Answer Wireshark, which shows endpoints as interfaces then
+    Extcap(extcap::ExtcapArgs),
     /// Show what a frame meets on its way through the switch, or would
     Trace(Box<frames::TraceArgs>),
     /// Let a frame in as if an endpoint had sent it, or send one towards it
@@ -236,6 +239,7 @@ impl Cli {
             Command::Mdb(command) => command.run(&client).await.map(done),
             Command::Flows(command) => command.run(&client).await.map(done),
             Command::Capture(args) => args.run(&client).await.map(done),
+            Command::Extcap(args) => args.run(&client).await.map(done),
             Command::Trace(args) => args.run(&client).await.map(done),
             Command::Inject(args) => args.run(&client).await.map(done),
             Command::Expect(args) => args.run(&client).await.map(done),

@@ -35,12 +35,14 @@ mod units;
 mod values;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Parse the process's arguments, do what they say, and say how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match cli::Cli::read() {
+    let cli = match cli::Cli::read(arguments()) {
         Ok(cli) => cli,
         Err(error) => {
             let plain = error.render().to_string();
@@ -60,4 +62,14 @@ pub fn main() -> ExitCode {
     // A thread may still sit in a read of the terminal: do not wait for it.
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| failure::report(&error))
+}
+
+/// The words of the command line. Wireshark starts programs by their names alone, and the one of ours stands for a command.
+fn arguments() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let name = words.first().and_then(|program| Path::new(program).file_name());
+    if name.is_some_and(|name| name == commands::extcap::PROGRAM) {
+        words.insert(1, "extcap".into());
+    }
+    words
 }

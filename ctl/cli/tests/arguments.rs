@@ -126,6 +126,7 @@ fn help() {
         "lldp",
         "flows",
         "capture",
+        "extcap",
         "trace",
         "inject",
         "expect",

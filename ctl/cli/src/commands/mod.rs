@@ -13,6 +13,7 @@ pub(crate) mod engine;
 mod engine_docker;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod extcap;
 pub(crate) mod fdb;
 pub(crate) mod flows;
 pub(crate) mod frames;
