@@ -105,8 +105,8 @@ pub(crate) struct ContainerArgs {
     /// Publish a port on the host (repeat for more)
     #[arg(short, long, value_name = "[IP:][HOST]:PORT[/PROTO]")]
     publish: Vec<String>,
-    /// A port that it serves: on a bridge with --icc=false containers that --link to it reach it there, and -P publishes it
-    /// (repeat for more)
+    /// A port that it serves: containers that --link to it reach it also with vswitchd --icc=false, on the default network, and
+    /// -P publishes it (repeat for more)
     #[arg(long, value_name = "PORT[-PORT][/PROTO]")]
     expose: Vec<String>,
     /// Publish every port that is exposed, at any free port of the host
