@@ -31,6 +31,18 @@ fn redis_across() {
         web.cannot_ping("10.201.2.9");
         web.serves_page();
         assert!(redis.sh(&format!("curl -sS -m 2 http://{}/page", web.ipv4("shop"))).code != 0, "not allowed");
+        // By name, too, with the network's behind it; a name alone is one of the own network.
+        let hosts = |name: &str| web.sh(&format!("getent ahosts {name}")).stdout;
+        let known = hosts("redis.db");
+        assert!(known.contains("10.201.2.9 ") && known.contains("fd72::9 "), "{known}");
+        assert_eq!(hosts("redis"), "");
+        assert_eq!(ask("redis.db", "ping").ok().trim(), "PONG");
+        assert!(web.ok("getent hosts 10.201.2.9").contains("redis.db"));
+        assert!(redis.ok("getent hosts web.shop").contains(&web.ipv6("shop").to_string()));
+        let stranger = vs.container("stranger", "");
+        assert_ne!(stranger.sh("getent hosts redis.db").code, 0, "the default network is joined with nobody");
+        let at_gateway = web.ok("dig +short @10.201.1.1 redis.db A");
+        assert_eq!(at_gateway.trim(), "10.201.2.9", "the gateway says the same");
         let shown = vs.json("network inspect db");
         assert_eq!(shown[0]["Peerings"], serde_json::json!([{"Network": "shop", "Allow": ["tcp/6379"]}]));
         for (format, line) in [
@@ -51,13 +63,14 @@ fn redis_across() {
 
         vs.crash();
         vs.up();
-        assert_eq!(ask("10.201.2.9", "ping").ok().trim(), "PONG");
+        assert_eq!(ask("redis.db", "ping").ok().trim(), "PONG");
         // Said anew, it opens what it did not.
         vs.ok("network peer db shop");
         web.pings("10.201.2.9");
         redis.pings(web.ipv6("shop"));
         vs.ok("network unpeer db shop");
         web.cannot_ping("10.201.2.9");
+        assert_eq!(hosts("redis.db"), "");
         assert_eq!(vs.json("network inspect shop")[0].get("Peerings"), None);
 
         vs.ok("network peer shop db");

@@ -14,11 +14,11 @@ use super::etc::{GATEWAY_NAME, HOST_NAMES};
 use super::files::Resolving;
 use super::state::{ContainerState, EndpointState, NetworkState, State};
 use super::uplink::descriptors;
-use super::{Controller, links, routes, unexpected};
+use super::{Controller, links, peerings, routes, unexpected};
 use crate::agent::protocol::{Reply, Request, SandboxSocket};
 use crate::dns::{
-    self, Client, Dns, Gateways, Limits, Member, Outlet, Scope, Served, Servers, Serving, Upstreams, View, Zone,
-    ZoneCell,
+    self, Client, Dns, Gateways, Joined, Limits, Member, Outlet, Scope, Served, Servers, Serving, Upstreams, View,
+    Zone, ZoneCell,
 };
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -338,7 +338,13 @@ pub(super) fn publish_network(state: &State, network: &Id) {
     let services = on.network.services.iter();
     let services = services.map(|one| Member { names: vec![one.name.as_str()], addresses: one.addresses.clone() });
     let members = present.map(|one| member(state, one)).chain(services);
-    on.zone.store(Arc::new(Zone::new(&on.network.name, subnets, members)));
+    let joined = peerings::others(state, &on.network).filter(|other| !other.network.predefined()).map(|other| Joined {
+        name: other.network.name.to_ascii_lowercase().into(),
+        zone: Arc::downgrade(&other.zone),
+        families: peerings::families(&on.network, &other.network),
+    });
+    let zone = Zone::new(&on.network.name, subnets, members).joined_with(joined.collect());
+    on.zone.store(Arc::new(zone));
 }
 
 /// Everything that an endpoint is called.

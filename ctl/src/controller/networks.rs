@@ -228,6 +228,7 @@ impl Controller {
             .filter(|id| state.endpoints.get(*id).is_some_and(|one| one.endpoint.container().is_none()))
             .collect();
         let parted = peerings::without(state, id);
+        let joined: Vec<Id> = peerings::others(state, &on.network).map(|other| other.network.id.clone()).collect();
         let change = Change::new().drop_network(id).drop_endpoints(lost.iter().copied());
         state.commit(&parted.iter().fold(change, Change::put_network))?;
         for network in parted {
@@ -249,6 +250,7 @@ impl Controller {
             tracing::info!(network = on.network.name, id = id.short(), "network removed");
             self.tell_network(&on.network, "destroy");
         }
+        peerings::publish_names(state, &joined);
         if let Some(index) = index {
             // The index is soon another network's, so neither rules nor flows may speak of it any more.
             self.refresh_router_anyway(state);

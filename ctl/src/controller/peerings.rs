@@ -9,7 +9,7 @@ use vswitch_switch::nat::rules::{PeeringSpec, PeeringTraffic, Traffic};
 
 use super::desired::Changing;
 use super::state::{NetworkState, State};
-use super::{Controller, routes};
+use super::{Controller, names, routes};
 use crate::agent::protocol::Request;
 use crate::error::ControlError;
 use crate::ids::Id;
@@ -33,10 +33,7 @@ impl Controller {
         for network in [&one, &other] {
             check_routed(&state, network)?;
         }
-        let family = |network: &Network, ipv4| {
-            network.subnets().filter_map(crate::ipam::SubnetPlan::own).any(|own| own.is_ipv4() == ipv4)
-        };
-        if ![true, false].into_iter().any(|ipv4| family(&one, ipv4) && family(&other, ipv4)) {
+        if families(&one, &other) == [false, false] {
             return Err(ControlError::invalid(format!(
                 "networks {} and {} have no address family in common, so nothing could pass between them",
                 one.name, other.name
@@ -49,6 +46,7 @@ impl Controller {
         changed.peerings.retain(|peering| peering.with != with.id);
         changed.peerings.push(Peering { with: with.id.clone(), allow });
         self.change_record(&mut state, changed)?;
+        publish_names(&state, [&one.id, &other.id]);
         tracing::info!(network = one.name, with = other.name, "networks peered");
         Ok(())
     }
@@ -69,6 +67,7 @@ impl Controller {
         let mut changed = keeper.clone();
         changed.peerings.retain(|peering| peering.with != with.id);
         self.change_record(&mut state, changed)?;
+        publish_names(&state, [&one.id, &other.id]);
         tracing::info!(network = one.name, from = other.name, "networks parted");
         Ok(())
     }
@@ -138,8 +137,29 @@ pub(super) fn check_routed(state: &State, network: &Network) -> Result<(), Contr
 
 /// Whether a network is joined with another one.
 pub(super) fn is_joined(state: &State, network: &Network) -> bool {
-    !network.peerings.is_empty()
-        || state.networks.values().any(|on| on.network.peerings.iter().any(|one| one.with == network.id))
+    others(state, network).next().is_some()
+}
+
+/// Lets the members of joined networks find each other by name, and nobody else.
+pub(super) fn publish_names<'i>(state: &State, networks: impl IntoIterator<Item = &'i Id>) {
+    networks.into_iter().for_each(|network| names::publish_network(state, network));
+}
+
+/// Which families pass between two networks, IPv4 and IPv6: those of which both have a gateway of the switch's.
+pub(super) fn families(one: &Network, other: &Network) -> [bool; 2] {
+    let has = |network: &Network, ipv4| {
+        network.subnets().filter_map(crate::ipam::SubnetPlan::own).any(|own| own.is_ipv4() == ipv4)
+    };
+    [true, false].map(|ipv4| has(one, ipv4) && has(other, ipv4))
+}
+
+/// The networks that are joined with one.
+pub(super) fn others<'s>(state: &'s State, network: &'s Network) -> impl Iterator<Item = &'s NetworkState> {
+    let joined = |other: &&NetworkState| {
+        network.peerings.iter().any(|one| one.with == other.network.id)
+            || other.network.peerings.iter().any(|one| one.with == network.id)
+    };
+    state.networks.values().filter(joined)
 }
 
 /// The networks that are joined with one, by name.

@@ -45,7 +45,7 @@ pub use outlet::Outlet;
 pub use resolv::ResolvConf;
 pub use scope::{Link, Scope, Servers, Upstreams, View};
 pub use service::{Client, Dns, Serving};
-pub use zone::{Member, Zone, ZoneCell};
+pub use zone::{Joined, Member, Zone, ZoneCell};
 
 /// The port of name servers (RFC 1035 section 4.2).
 pub const PORT: u16 = 53;

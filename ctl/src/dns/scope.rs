@@ -1,4 +1,4 @@
-//! What one sandbox may see: the zones of its own networks and nothing else.
+//! What one sandbox may see: the zones of its own networks, and of those that these are joined with by `name.network`; nothing else.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Scope {
             None => self.networks.iter().find_map(|view| view.addresses(name)),
             Some(_) => self.everywhere(self.below_domain(name).unwrap_or(name)),
         };
-        on_network.or_else(|| self.qualified(name)).or_else(fixed)
+        on_network.or_else(|| self.qualified(name)).or_else(|| self.beyond(name)).or_else(fixed)
     }
 
     /// What all networks have of a name.
@@ -112,6 +112,11 @@ impl Scope {
         })
     }
 
+    /// `name.network` of a network that one of the scope's is joined with.
+    fn beyond(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.networks.iter().find_map(|view| view.zone.load().joined().iter().find_map(|joined| joined.addresses(name)))
+    }
+
     /// Who has an address.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Owner {
@@ -124,9 +129,14 @@ impl Scope {
                 });
             }
         }
-        match self.networks.iter().any(|view| view.zone.load().contains(address)) {
-            true => Owner::Nobody,
-            false => Owner::Elsewhere,
+        if self.networks.iter().any(|view| view.zone.load().contains(address)) {
+            return Owner::Nobody;
+        }
+        let beyond = |view: &View| view.zone.load().joined().iter().find_map(|joined| joined.owner(address));
+        match self.networks.iter().find_map(beyond) {
+            Some(Some(names)) => Owner::Named(vec![names.canonical]),
+            Some(None) => Owner::Nobody,
+            None => Owner::Elsewhere,
         }
     }
 }
@@ -153,7 +163,7 @@ impl View {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::zone::{Member, Zone};
+    use super::super::zone::{Joined, Member, Zone};
     use super::*;
 
     /// A network with members `(name, address)`.
@@ -232,6 +242,40 @@ pub(super) mod tests {
         scope.networks.push(view("green", "10.3.0.0/24", &[("db2 7d8ae front", "10.3.0.2")]));
         let all = ["db2", "7d8ae", "front"].map(Into::into).to_vec();
         assert_eq!(scope.owner("10.3.0.2".parse().unwrap()), Owner::Named(all));
+    }
+
+    /// Names of a network that one's own is joined with are seen with that network's behind them, where packets pass to them, and only
+    /// for as long as it is there; networks that the other one is joined with are not.
+    #[test]
+    fn names_of_joined_networks() {
+        let own = view("red", "10.1.0.0/24", &[("db", "10.1.0.2")]);
+        let other = view("my.blue", "10.2.0.0/24", &[("Web 1f", "10.2.0.3 fd02::3")]);
+        let third = view("green", "10.3.0.0/24", &[("far", "10.3.0.2")]);
+        let join = |view: &View, with: &View| {
+            let joined = Joined { name: with.name.clone(), zone: Arc::downgrade(&with.zone), families: [true, false] };
+            view.zone.rcu(|zone| Zone::clone(zone).joined_with(vec![joined.clone()]));
+        };
+        join(&own, &other);
+        join(&other, &third);
+        let scope = Scope { networks: vec![own], ..Scope::default() };
+        for (name, wanted) in [
+            ("db", Some("10.1.0.2")),
+            ("web.my.blue", Some("10.2.0.3")),
+            ("1f.my.blue", Some("10.2.0.3")),
+            ("web", None),
+            ("web.red", None),
+            ("db.my.blue", None),
+            ("far.green", None),
+        ] {
+            assert_eq!(text(scope.addresses(name)).as_deref(), wanted, "{name}");
+        }
+        let owner = |text: &str| scope.owner(text.parse().unwrap());
+        assert_eq!(owner("10.2.0.3"), Owner::Named(vec!["Web.my.blue".into()]));
+        assert_eq!(owner("10.2.0.4"), Owner::Nobody);
+        assert_eq!(owner("fd02::3"), Owner::Elsewhere);
+        assert_eq!(owner("10.3.0.2"), Owner::Elsewhere);
+        drop(other);
+        assert_eq!(text(scope.addresses("web.my.blue")), None);
     }
 
     /// A link is a name for its owner alone, hides the network's own name, and ends with its target.

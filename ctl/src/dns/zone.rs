@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -17,11 +17,23 @@ pub struct Member<'a> {
 }
 
 /// The names of one network at one moment. Names are compared without regard to case.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Zone {
     forward: HashMap<Box<str>, Vec<IpAddr>>,
     reverse: HashMap<IpAddr, Names>,
     subnets: Vec<IpNet>,
+    joined: Vec<Joined>,
+}
+
+/// A network that another one is joined with, as the other's members see it: by `name.network` alone.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its name in lower case.
+    pub name: Box<str>,
+    /// Its names. Two networks that are joined know each other, and neither shall keep the other.
+    pub zone: Weak<ZoneCell>,
+    /// Whether packets of these families pass, IPv4 and IPv6.
+    pub families: [bool; 2],
 }
 
 /// The names of an address.
@@ -73,6 +85,19 @@ impl Zone {
         Arc::new(ArcSwap::from_pointee(Zone::default()))
     }
 
+    /// With the names of networks that this one is joined with.
+    #[must_use]
+    pub fn joined_with(mut self, joined: Vec<Joined>) -> Self {
+        self.joined = joined;
+        self
+    }
+
+    /// The networks that this one is joined with.
+    #[must_use]
+    pub fn joined(&self) -> &[Joined] {
+        &self.joined
+    }
+
     /// The addresses of a name in lower case; `None` if nobody has it.
     #[must_use]
     pub fn addresses(&self, name: &str) -> Option<&[IpAddr]> {
@@ -89,6 +114,27 @@ impl Zone {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.subnets.iter().any(|net| net.contains(&address))
+    }
+}
+
+impl Joined {
+    /// The addresses by which a name `bare.network` in lower case is reached from the other network.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let bare = name.strip_suffix(&*self.name)?.strip_suffix('.')?;
+        let zone = self.zone.upgrade()?.load_full();
+        Some(zone.addresses(bare)?.iter().copied().filter(|address| self.passes(*address)).collect())
+    }
+
+    /// What is known of an address, if it belongs to the network and packets pass there.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<Option<Names>> {
+        let zone = self.zone.upgrade()?.load_full();
+        (zone.contains(address) && self.passes(address)).then(|| zone.names(address).cloned())
+    }
+
+    fn passes(&self, address: IpAddr) -> bool {
+        self.families[usize::from(address.is_ipv6())]
     }
 }
 
