@@ -46,6 +46,36 @@ fn macvlan() {
     });
 }
 
+/// With `host=true` the host reaches its containers on the LAN, and they it, by an address of its own in their range; everybody else
+/// by its interface as before.
+#[test]
+fn the_host_beside_its_containers() {
+    guard(|| {
+        let lan = Lan::start();
+        let v6 = "--ipv6 --subnet fd01::/64 --gateway fd01::fe --ip-range fd01::1:0/112";
+        lan.vs.ok(&format!("network create -d macvlan {SUBNET} {v6} -o parent=eth0 --opt host=true lan"));
+        assert!(lan.host.ok("ip -o addr show dev vs-lan").contains("10.1.0.128/32"));
+        let a = lan.vs.container("a", "--network lan");
+        a.serves_page();
+        let by_name = || lan.host.sh(&format!("curl -s --max-time 2 http://{}/page", a.ipv4("lan"))).stdout;
+        eventually("the host reaches a container", 20, || by_name().contains("page-of-a"));
+        pings(&lan.host, &a.ipv6("lan").to_string());
+        a.ok("ping -4 -c 1 -W 5 host");
+        pings(&lan.host, "10.1.0.8");
+        pings(&lan.host, "10.1.0.254");
+        pings(&lan.other, "10.1.0.9");
+        a.pings("10.1.0.8");
+        pings(&lan.other, &a.ipv4("lan").to_string());
+        lan.vs.crash();
+        lan.vs.up();
+        eventually("it does again", 20, || by_name().contains("page-of-a"));
+        lan.vs.ok("rm -f a");
+        lan.vs.ok("network rm lan");
+        assert_ne!(lan.host.sh("ip link show dev vs-lan").code, 0);
+        assert_eq!(lan.host.ok("ip route show 10.1.0.128/25"), "");
+    });
+}
+
 /// Frames for others never reach the switch, whatever the LAN floods; what is for a container does.
 #[test]
 fn hears_what_is_its_own() {
@@ -209,6 +239,11 @@ fn parents_come_and_go() {
         eventually("the MTU is told", 15, || lan.vs.log().contains("the parent's MTU changed"));
         let c = lan.vs.container("c", "--network lan");
         assert!(c.ok("ip -o link show eth0").contains("mtu 1400"));
+        eventually("who runs has it, too", 15, || a.ok("ip -o link show eth0").contains("mtu 1400"));
+        a.ok("ping -M do -s 1372 -c 1 -W 5 10.1.0.8");
+        lan.host.ok("ip link set eth0 mtu 1500");
+        eventually("and again", 15, || a.ok("ip -o link show eth0").contains("mtu 1500"));
+        a.ok("ping -M do -s 1472 -c 1 -W 5 10.1.0.8");
         lan.vs.crash();
         lan.vs.up();
         a.pings("10.1.0.8");

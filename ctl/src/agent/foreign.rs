@@ -193,6 +193,7 @@ impl Foreign {
                 | Request::Routes { sandbox, .. } => sandbox,
                 Request::EndpointReopen { endpoint }
                 | Request::EndpointCarrier { endpoint, .. }
+                | Request::EndpointMtu { endpoint, .. }
                 | Request::EndpointDetach { endpoint } => table.endpoints.get(endpoint)?,
                 _ => return None,
             };

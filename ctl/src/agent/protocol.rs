@@ -169,6 +169,13 @@ pub enum Request {
         /// Whether it is to have one.
         up: bool,
     },
+    /// Change the MTU of an endpoint's interface and of its other end. Answer: [`Reply::Done`].
+    EndpointMtu {
+        /// Id of the endpoint.
+        endpoint: String,
+        /// Bytes of IP packet.
+        mtu: u32,
+    },
     /// Replace the default routes of a sandbox (`None` removes). Answer: [`Reply::Done`], or [`Reply::Kept`].
     DefaultRoute {
         /// Id of the sandbox.

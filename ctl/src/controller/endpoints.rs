@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use vswitch_switch::{Identity, PortConfig, PortDevice};
 
 use super::state::{State, prefix_of};
-use super::{Controller, features, names, policies, routes, services, unexpected, view};
+use super::{Controller, features, host, names, policies, routes, services, unexpected, view};
 use crate::agent::client::AgentError;
 use crate::agent::protocol::{Link, NetnsRef, OtherRoutes, Reply, Request};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{AttachSpec, Attachment, DefaultRoute, Endpoint, Network, Owner};
+use crate::model::{AttachSpec, Attachment, DefaultRoute, Endpoint, Network, Owner, StaticAddress};
 use crate::namegen;
 use crate::store::Change;
 
@@ -348,12 +348,19 @@ pub(super) fn identity(endpoint: &Endpoint, anti_spoof: bool) -> Option<Identity
 }
 
 pub(super) fn link(endpoint: &Endpoint, network: &crate::model::Network, mtu: u32) -> Link {
+    // The rest of the subnet is where the host's own routes say.
+    let alone = endpoint.owner == Owner::Host && host::ranges(network).next().is_some();
+    let prefix = |fixed: StaticAddress| match (alone, fixed.address) {
+        (true, IpAddr::V4(_)) => 32,
+        (true, IpAddr::V6(_)) => 128,
+        (false, _) => prefix_of(Some(network), fixed),
+    };
     let ipv4 = endpoint.ipv4.and_then(|fixed| match fixed.address {
-        IpAddr::V4(address) => Some((address, prefix_of(Some(network), fixed))),
+        IpAddr::V4(address) => Some((address, prefix(fixed))),
         IpAddr::V6(_) => None,
     });
     let ipv6 = endpoint.ipv6.and_then(|fixed| match fixed.address {
-        IpAddr::V6(address) => Some((address, prefix_of(Some(network), fixed))),
+        IpAddr::V6(address) => Some((address, prefix(fixed))),
         IpAddr::V4(_) => None,
     });
     let link_local = endpoint.link_local.clone();

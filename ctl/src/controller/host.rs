@@ -1,21 +1,23 @@
 //! The host as a station of a network: `network create --opt host=true`.
 //!
 //! It is an endpoint like others, with an address from the network's subnet that is stored and stays, anti-spoofing, and a
-//! port. As root its interface is the end of a veth pair; an ordinary user's is a TAP, which root has made once. It comes
+//! port. On a LAN, where the host has an interface of its own already, its address there is one alone, and only the network's part of
+//! the subnet is reached by it. As root its interface is the end of a veth pair; an ordinary user's is a TAP, which root has made once. It comes
 //! with its network, and again at every start of vswitchd, and goes with it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use vswitch_switch::PortDevice;
 
 use super::Controller;
 use super::endpoints::{link, opened_endpoint};
 use super::state::State;
-use crate::agent::protocol::{HostLine, Request};
+use crate::agent::protocol::{HostLine, Request, Route, RouteTarget};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Endpoint, EndpointSpec, NetworkSpec, Owner, host_interface};
+use crate::model::{Endpoint, EndpointSpec, Network, NetworkSpec, Owner, host_interface};
 use crate::store::Change;
 
 /// Most lines of names, so that they fit a message to the agent.
@@ -112,7 +114,19 @@ impl Controller {
             return Ok(());
         }
         self.ask(Request::SandboxHost { sandbox: endpoint.sandbox() }).await?;
-        self.bring_up(&endpoint.id).await
+        self.bring_up(&endpoint.id).await?;
+        let to = |range| Route { destination: range, target: RouteTarget::Link, metric: None };
+        let routes: Vec<Route> = {
+            let state = self.state();
+            ranges(&state.network(endpoint.network.as_str())?.network).map(to).collect()
+        };
+        match routes.is_empty() {
+            true => Ok(()),
+            false => {
+                self.ask(Request::Routes { sandbox: endpoint.sandbox(), endpoint: endpoint.id.to_string(), routes })
+                    .await
+            }
+        }
     }
 
     /// At a start: the host is again on every network where it was.
@@ -187,6 +201,12 @@ impl Controller {
             self.ask_anyway(Request::SandboxRemove { sandbox: endpoint.sandbox() }).await;
         }
     }
+}
+
+/// What the host reaches by its interface on a network that is a part of a LAN, where it has an interface of its own.
+pub(super) fn ranges(network: &Network) -> impl Iterator<Item = IpNet> {
+    let on_lan = network.routed_elsewhere();
+    network.subnets().filter_map(move |plan| plan.range.filter(|_| on_lan))
 }
 
 fn line(endpoint: &Endpoint, address: IpAddr) -> HostLine {

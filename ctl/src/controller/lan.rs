@@ -42,6 +42,17 @@ struct OpenParent {
     sight: LinkSight,
 }
 
+/// What became of a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noticed {
+    /// Nothing that others have to follow.
+    Nothing,
+    /// Its MTU is another one.
+    Mtu,
+    /// The leg is to be opened (again).
+    Gone,
+}
+
 impl Leg {
     /// Its port, and what that is called where endpoints are named. Brackets are in no endpoint's name.
     pub(super) fn name(&self, network: &Network) -> Option<(PortId, String)> {
@@ -246,25 +257,42 @@ impl Controller {
                 Ok(sight) => sight,
                 Err(error) => return tracing::warn!("the parents of networks: {error}"),
             };
-            if self.notice(&id, &parent, sight)
-                && sight.is_some()
-                && let Err(error) = self.take_up(&id, &parent).await
-            {
-                tracing::debug!("parent {parent} cannot be opened yet: {error}");
+            match self.notice(&id, &parent, sight) {
+                Noticed::Nothing => {}
+                Noticed::Mtu => self.fit_endpoints(&id).await,
+                Noticed::Gone if sight.is_none() => {}
+                Noticed::Gone => match self.take_up(&id, &parent).await {
+                    Ok(()) => self.fit_endpoints(&id).await,
+                    Err(error) => tracing::debug!("parent {parent} cannot be opened yet: {error}"),
+                },
             }
         }
     }
 
-    /// Takes note of what became of a parent; whether the leg is to be opened (again).
-    fn notice(&self, id: &Id, parent: &Parent, sight: Option<LinkSight>) -> bool {
+    /// Gives the interfaces of a network on a LAN the MTU that its parent has now, as the kernel does with those of a macvlan.
+    async fn fit_endpoints(&self, id: &Id) {
+        let requests: Vec<Request> = {
+            let state = self.state();
+            let Some(on) = state.networks.get(id) else { return };
+            let mtu = self.mtu_on(on);
+            let here = on.endpoints.iter().filter_map(|id| state.endpoints.get(id)).filter(|one| one.port.is_some());
+            here.map(|one| Request::EndpointMtu { endpoint: one.endpoint.id.to_string(), mtu }).collect()
+        };
+        for request in requests {
+            self.ask_anyway(request).await;
+        }
+    }
+
+    /// Takes note of what became of a parent.
+    fn notice(&self, id: &Id, parent: &Parent, sight: Option<LinkSight>) -> Noticed {
         let mut state = self.turn();
         let lost = self.inner.switch.lost_ports();
-        let Some(on) = state.networks.get_mut(id) else { return false };
+        let Some(on) = state.networks.get_mut(id) else { return Noticed::Nothing };
         let name = on.network.name.clone();
         let one_mac = on.network.options.lan.as_ref().is_some_and(|lan| lan.one_mac);
         // Since before this start, or about to have its first one.
-        let Some(leg) = &mut on.leg else { return true };
-        let Some(port) = leg.port else { return true };
+        let Some(leg) = &mut on.leg else { return Noticed::Gone };
+        let Some(port) = leg.port else { return Noticed::Gone };
         let old = leg.sight;
         let other_mac = one_mac && sight.is_some_and(|sight| sight.mac != old.mac);
         if sight.is_none() || lost.contains(&port) || other_mac {
@@ -277,12 +305,12 @@ impl Controller {
             if let Err(error) = self.inner.switch.remove_port(port) {
                 tracing::warn!("the switch could not remove {port}: {error}");
             }
-            return true;
+            return Noticed::Gone;
         }
-        let Some(new) = sight.filter(|new| *new != old) else { return false };
+        let Some(new) = sight.filter(|new| *new != old) else { return Noticed::Nothing };
         leg.sight = new;
         if new.mtu != old.mtu {
-            tracing::info!(network = name, %parent, mtu = new.mtu, before = old.mtu, "the parent's MTU changed; containers get it when they start");
+            tracing::info!(network = name, %parent, mtu = new.mtu, before = old.mtu, "the parent's MTU changed, and that of the network's interfaces with it");
             if let Err(error) = self.settle_network(on) {
                 tracing::warn!("network {name} keeps its MTU: {error}");
             }
@@ -292,7 +320,10 @@ impl Controller {
             (false, true) => tracing::info!(network = name, %parent, "the parent carries frames"),
             _ => {}
         }
-        false
+        match new.mtu == old.mtu {
+            true => Noticed::Nothing,
+            false => Noticed::Mtu,
+        }
     }
 
     async fn take_up(&self, id: &Id, parent: &Parent) -> Result<(), ControlError> {

@@ -318,6 +318,21 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
             "with icc=false nobody on the network is reached, by the host neither; leave host=true or icc=false out",
         );
     }
+    if options.host
+        && let Some(lan) = &options.lan
+    {
+        if matches!(lan.meeting, Meeting::Private | Meeting::Passthru) {
+            general.add("with macvlan_mode=private or passthru the host meets nobody; leave host=true out, or use macvlan_mode=bridge");
+        }
+        // Of the LAN's subnet the host has a route already, by the parent.
+        let beside = options.routed_elsewhere() && lan.parent.as_ref().is_some_and(|parent| parent.vlan.is_none());
+        if beside && ipam == IpamDriver::Default && !(given(&ipv4) && given(&ipv6)) {
+            general.add(
+                "the host reaches containers in the network's own part of the LAN's subnet, and the rest by its interface as before: name \
+                 both with --subnet and --ip-range, or leave host=true out",
+            );
+        }
+    }
     if options.host_names && !options.host {
         general.add(
             "names of containers are for a host that reaches them: add --opt host=true, or leave host-names=true out",
@@ -733,6 +748,14 @@ mod tests {
                 "leave host=true or overlap=true out",
             ),
             (serde_json::json!({"Name": "n", "Driver": "overlay", "Options": {"host": "true"}}), "for bridge networks"),
+            (
+                serde_json::json!({"Name": "n", "Driver": "macvlan", "Options": {"host": "true", "parent": "eth0"}}),
+                "with --subnet and --ip-range",
+            ),
+            (
+                serde_json::json!({"Name": "n", "Driver": "macvlan", "Options": {"host": "true", "macvlan_mode": "private"}}),
+                "the host meets nobody",
+            ),
         ] {
             let error = make(json).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

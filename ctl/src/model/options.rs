@@ -268,14 +268,16 @@ impl NetworkOptions {
                 faults.add(format!("option {name} is of no use with the driver {}; leave it out", driver.word()));
             } else if driver != Driver::Overlay && matches!(key, Key::Vni | Key::EncapChecksum | Key::Vtep) {
                 faults.add(format!("option {name} is for overlay networks; add --driver overlay, or leave it out"));
+            } else if matches!(key, Key::Host | Key::HostNames)
+                && !matches!(driver, Driver::Bridge | Driver::Macvlan | Driver::Ipvlan)
+            {
+                faults.add(format!("option {name} is for bridge networks, macvlan and ipvlan; leave it out"));
             } else if driver != Driver::Bridge
                 && matches!(
                     key,
                     Key::GatewayIpv4
                         | Key::GatewayIpv6
                         | Key::InhibitIpv4
-                        | Key::Host
-                        | Key::HostNames
                         | Key::ProxyArp
                         | Key::GatewayAddresses
                         | Key::Overlap

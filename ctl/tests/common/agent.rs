@@ -221,6 +221,7 @@ impl FakeState {
             | Request::ParentAllow { .. }
             | Request::DefaultRoute { .. }
             | Request::EndpointCarrier { .. }
+            | Request::EndpointMtu { .. }
             | Request::ProcessFiles { .. }
             | Request::ProcessOutput { .. }
             | Request::ProcessResize { .. }

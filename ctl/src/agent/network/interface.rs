@@ -164,6 +164,11 @@ impl Netlink {
         self.handle.link().set(LinkUnspec::new_with_index(index).down().build()).execute().await
     }
 
+    /// Changes an interface's MTU.
+    pub(crate) async fn resize(&self, index: u32, mtu: u32) -> Result<(), rtnetlink::Error> {
+        self.handle.link().set(LinkUnspec::new_with_index(index).mtu(mtu).build()).execute().await
+    }
+
     /// Gives an interface an address; an IPv6 address without duplicate address detection.
     pub(crate) async fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> Result<(), rtnetlink::Error> {
         let mut request = self.handle.address().add(index, address, prefix);

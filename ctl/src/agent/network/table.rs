@@ -79,6 +79,7 @@ impl Table {
             Request::EndpointAttach { endpoint, sandbox, link } => self.attach(endpoint, sandbox, &link).await,
             Request::EndpointReopen { endpoint } => self.reopen(&endpoint).await,
             Request::EndpointCarrier { endpoint, up } => self.carrier(&endpoint, up).await,
+            Request::EndpointMtu { endpoint, mtu } => self.resize(&endpoint, mtu).await,
             Request::EndpointDetach { endpoint } => self.detach(&endpoint).await,
             Request::DefaultRoute { sandbox, ipv4, ipv6, others } => {
                 self.default_route(&sandbox, (ipv4, ipv6), others).await
@@ -296,6 +297,17 @@ impl Table {
         let Endpoint { port_index, interface, .. } = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
         let done = if up { self.netlink.up(*port_index).await } else { self.netlink.down(*port_index).await };
         done.map_err(|error| Failure::netlink(format!("change the carrier of {interface}"), &error))?;
+        DONE
+    }
+
+    /// Both ends of a veth pair have the same MTU, or the shorter one's packets are all that pass.
+    async fn resize(&self, id: &str, mtu: u32) -> Answer {
+        let endpoint = self.endpoints.get(id).ok_or_else(|| Failure::no_endpoint(id))?;
+        let failed =
+            |error: rtnetlink::Error| Failure::netlink(format!("change the MTU of {}", endpoint.interface), &error);
+        let inside = self.netlink_in(self.netns(&endpoint.sandbox)?.as_fd())?;
+        inside.resize(endpoint.index, mtu).await.map_err(failed)?;
+        self.netlink.resize(endpoint.port_index, mtu).await.map_err(failed)?;
         DONE
     }
 
