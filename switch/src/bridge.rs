@@ -73,15 +73,15 @@ pub(crate) fn decide_told<T: Trace>(
         if destination.is_reserved_multicast() && !passes {
             return Some(DropReason::ReservedMulticast.into());
         }
-        if gateway.is_some_and(|gateway| gateway.is_asked_for(packet)) {
+        if let Some(gateway) = gateway.filter(|gateway| gateway.is_asked_for(packet)) {
             trace.step(|| Step::Gateway);
-            return to_gateway(ingress);
+            return to_gateway(ingress, gateway, packet);
         }
         trace.step(|| Step::Group(destination));
         Verdict::Flood
-    } else if gateway.is_some_and(|gateway| gateway.mac == destination) {
+    } else if let Some(gateway) = gateway.filter(|gateway| gateway.is_at(destination)) {
         trace.step(|| Step::Gateway);
-        return to_gateway(ingress);
+        return to_gateway(ingress, gateway, packet);
     } else {
         let found = cache.lookup(fdb, FdbKey::new(network.index, destination), now);
         trace.step(|| Step::Lookup { mac: destination, found });
@@ -163,7 +163,7 @@ fn check_source(
     if !source.is_station() {
         return Err(DropReason::InvalidSource);
     }
-    if gateway.is_some_and(|gateway| gateway.mac == source) {
+    if gateway.is_some_and(|gateway| gateway.is_at(source)) {
         return Err(DropReason::SpoofedGateway);
     }
     match &ingress.config.identity {
@@ -182,10 +182,11 @@ fn isolate(packet: &Packet<'_>, ingress: &Port, network: &Network, verdict: Verd
     }
 }
 
-/// Each host of an overlay network has a gateway of its own with the same addresses, which nobody meets behind a tunnel.
+/// Each host of an overlay network has a gateway of its own with the same addresses, which nobody meets behind a tunnel but at those that
+/// are one host's alone.
 #[inline]
-fn to_gateway(ingress: &Port) -> Option<Verdict> {
-    ingress.overlay().map(|_| DropReason::RemoteGateway.into())
+fn to_gateway(ingress: &Port, gateway: &Gateway, packet: &Packet<'_>) -> Option<Verdict> {
+    ingress.overlay().filter(|_| !gateway.is_met_by(packet)).map(|_| DropReason::RemoteGateway.into())
 }
 
 /// Whether a packet, or each of a super-frame's segments, is longer than `mtu`.

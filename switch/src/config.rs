@@ -112,6 +112,18 @@ pub struct Gateway {
     pub proxied: Vec<IpAddr>,
     /// The same of whole parts of the subnets, where others are: echo requests are theirs to answer.
     pub beyond: Vec<Beyond>,
+    /// What it is to the other hosts of an overlay network.
+    pub mesh: Option<Mesh>,
+}
+
+/// Every host of an overlay network has the same gateway, which nobody meets behind a tunnel. Some of its addresses are this host's alone
+/// (those of services); by them, and a MAC address of this host's alone, the others meet it as one more station.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    /// Its MAC address there.
+    pub mac: MacAddr,
+    /// Its addresses there, of those in [`Gateway::also`].
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A subnet of which only a part is on the network, and the rest behind its gateway.
@@ -139,6 +151,36 @@ impl Gateway {
             net.map_or(Some(address.into()), |net| IpNet::new(address, net.prefix_len()).ok())
         });
         v4.into_iter().chain(v6).chain(also)
+    }
+
+    /// Whether this is a MAC address of its own.
+    #[inline]
+    #[must_use]
+    pub fn is_at(&self, mac: MacAddr) -> bool {
+        mac == self.mac || self.mesh.as_ref().is_some_and(|mesh| mesh.mac == mac)
+    }
+
+    /// The MAC address that an address of its own is at.
+    #[inline]
+    #[must_use]
+    pub fn mac_of(&self, address: IpAddr) -> MacAddr {
+        match &self.mesh {
+            Some(mesh) if mesh.addresses.contains(&address) => mesh.mac,
+            _ => self.mac,
+        }
+    }
+
+    /// As whom it asks for a neighbour of the same family: where other hosts are asked, too, as one whom they know apart.
+    #[must_use]
+    pub fn asker(&self, target: IpAddr) -> Option<(MacAddr, IpAddr)> {
+        let mesh = self.mesh.as_ref().and_then(|mesh| {
+            mesh.addresses.iter().find(|own| own.is_ipv4() == target.is_ipv4()).map(|&own| (mesh.mac, own))
+        });
+        let own = match target {
+            IpAddr::V4(_) => self.ipv4.map(|(address, _)| IpAddr::V4(address)),
+            IpAddr::V6(_) => self.ipv6.map(|(address, _)| IpAddr::V6(address)),
+        };
+        mesh.or_else(|| own.map(|own| (self.mac, own)))
     }
 
     /// Whether frames for the address are for the gateway's MAC address.

@@ -13,7 +13,7 @@ use vswitch_frame::icmp::{self, Icmp, v4, v6};
 use vswitch_frame::ipv4::{self, Ipv4, protocol};
 use vswitch_frame::ipv6::{self, Ipv6};
 use vswitch_frame::ndp::{self, Neighbor};
-use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, L3, Offload, Packet};
+use vswitch_frame::{DropReason, EtherType, Fragment, FrameBuf, L3, MacAddr, Offload, Packet};
 
 use crate::Gateway;
 use crate::verdict::Verdict;
@@ -34,6 +34,21 @@ impl Gateway {
             }
             _ => false,
         }
+    }
+
+    /// Whether a frame out of a tunnel is for what the gateway is to other hosts: for one of its addresses there, and nothing to be
+    /// passed on.
+    #[cold]
+    pub(crate) fn is_met_by(&self, packet: &Packet<'_>) -> bool {
+        let Some(mesh) = self.mesh.as_ref().filter(|_| packet.vlan_tci().is_none()) else { return false };
+        let (destination, _) = packet.addresses();
+        let meant = match packet.l3() {
+            L3::Arp => Arp::parse(packet.ip_packet()).ok().map(|arp| arp.target_ip().into()),
+            L3::Ipv6 if destination.is_multicast() => Neighbor::parse(packet.l4()).ok().map(|ask| ask.target().into()),
+            L3::Ipv4 | L3::Ipv6 => Some(packet.ip_addresses().1),
+            _ => None,
+        };
+        (destination == mesh.mac || destination.is_multicast()) && meant.is_some_and(|to| mesh.addresses.contains(&to))
     }
 
     /// Whether a packet is an echo request to an address that the gateway answers for, which may lead nowhere: it stands there.
@@ -72,8 +87,9 @@ impl Gateway {
         if packet.operation() != arp::REQUEST || !self.answers_for(packet.target_ip().into()) {
             return Verdict::Consumed;
         }
-        packet.answer(self.mac);
-        self.turn_around(buffer)
+        let mac = self.mac_of(packet.target_ip().into());
+        packet.answer(mac);
+        turn_around(buffer, mac)
     }
 
     fn answer_ipv4(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
@@ -95,7 +111,7 @@ impl Gateway {
         packet.set_source(destination);
         packet.set_destination(source);
         packet.set_ttl(ipv4::DEFAULT_TTL);
-        self.turn_around(buffer)
+        turn_around(buffer, self.mac_of(destination.into()))
     }
 
     fn answer_ipv6(&self, buffer: &mut FrameBuf, routed: bool) -> Verdict {
@@ -135,7 +151,7 @@ impl Gateway {
         packet.set_source(destination);
         packet.set_destination(source);
         packet.set_hop_limit(ipv4::DEFAULT_TTL);
-        self.turn_around(buffer)
+        turn_around(buffer, self.mac_of(destination.into()))
     }
 
     fn advertise(&self, buffer: &mut FrameBuf, asker: Ipv6Addr, target: Ipv6Addr) -> Verdict {
@@ -149,27 +165,28 @@ impl Gateway {
             (asker, asker_mac)
         } else {
             let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-            (all_nodes, vswitch_frame::MacAddr::ipv6_multicast(all_nodes))
+            (all_nodes, MacAddr::ipv6_multicast(all_nodes))
         };
+        let own = self.mac_of(target.into());
         let mut reply = [0u8; LEN];
         if let Ok(mut ethernet) = Ethernet::parse(&mut reply[..]) {
             ethernet.set_destination(mac);
-            ethernet.set_source(self.mac);
+            ethernet.set_source(own);
             ethernet.set_ether_type(EtherType::IPV6);
         }
-        ndp::write_advertisement(&mut reply[ethernet::HEADER_LEN..], self.mac, target, destination, solicited);
+        ndp::write_advertisement(&mut reply[ethernet::HEADER_LEN..], own, target, destination, solicited);
         buffer.fill(&reply, Offload::NONE);
         Verdict::Answer
     }
+}
 
-    /// Sends the frame back to its source, from the gateway.
-    fn turn_around(&self, buffer: &mut FrameBuf) -> Verdict {
-        let Ok(mut ethernet) = Ethernet::parse(buffer.frame_mut()) else { return DropReason::Runt.into() };
-        let asker = ethernet.source();
-        ethernet.set_destination(asker);
-        ethernet.set_source(self.mac);
-        Verdict::Answer
-    }
+/// Sends the frame back to its source, from this address of the gateway's.
+fn turn_around(buffer: &mut FrameBuf, own: MacAddr) -> Verdict {
+    let Ok(mut ethernet) = Ethernet::parse(buffer.frame_mut()) else { return DropReason::Runt.into() };
+    let asker = ethernet.source();
+    ethernet.set_destination(asker);
+    ethernet.set_source(own);
+    Verdict::Answer
 }
 
 /// The types of a family's echo messages.

@@ -47,6 +47,7 @@ fn site(mapping: Mapping) -> Site {
         also: Vec::new(),
         proxied: Vec::new(),
         beyond: Vec::new(),
+        mesh: None,
     };
     let uplink = lab.datapath.add_network(NetworkConfig { gateway: Some(leg), ..network("uplink") }).unwrap();
     let [attacker, victim, bystander] = [2, VICTIM, 4].map(|number| lab.port(net, Some(station(number))));

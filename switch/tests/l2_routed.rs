@@ -79,6 +79,7 @@ fn router(net: NetworkIndex) -> RouterConfig {
         algorithm: Algorithm::RoundRobin,
         backends: vec![IpAddr::V4(station(3).ipv4.unwrap())],
         former: Vec::new(),
+        elsewhere: Vec::new(),
     };
     let inside =
         NetworkSpec { index: net, subnets: vec![subnet], reach: Reach::Internal, addresses: Addresses::Shared };

@@ -44,6 +44,7 @@ fn leg(mac: MacAddr, address: Ipv4Addr) -> Option<Gateway> {
         also: Vec::new(),
         proxied: Vec::new(),
         beyond: Vec::new(),
+        mesh: None,
     })
 }
 

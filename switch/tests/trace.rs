@@ -53,6 +53,7 @@ fn site() -> Site {
         also: Vec::new(),
         proxied: Vec::new(),
         beyond: Vec::new(),
+        mesh: None,
     };
     let uplink = switch.add_network(NetworkConfig { gateway: Some(leg), ..NetworkConfig::new("uplink") }).unwrap();
     let [two, three] = [("two", 2), ("three", 3)].map(|(name, number)| add(&switch, name, net, Some(station(number))));

@@ -50,6 +50,7 @@ impl Bed {
                 also: Vec::new(),
                 proxied: Vec::new(),
                 beyond: Vec::new(),
+                mesh: None,
             };
             let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(name) };
             lab.datapath.add_network(config).unwrap()

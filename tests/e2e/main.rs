@@ -34,6 +34,7 @@ mod lan;
 mod lifecycle;
 mod limits;
 mod machines;
+mod mesh;
 mod modes;
 mod mounts;
 mod names_files;

@@ -123,6 +123,7 @@ fn reached(through: Through) -> Translator {
             algorithm: Algorithm::RoundRobin,
             backends: (1..=BACKENDS).map(|number| backend(number).into()).collect(),
             former: Vec::new(),
+            elsewhere: Vec::new(),
         }),
     })
 }

@@ -94,7 +94,7 @@ pub struct ServiceBackend {
     /// Its addresses.
     pub addresses: Vec<String>,
     /// `up`, `partly` (it serves at some of its addresses, and is led to there), `checking` (it has not answered yet), `down`,
-    /// `draining`, or `absent`.
+    /// `draining`, `elsewhere` (named by address, on another host), or `absent`.
     pub state: String,
     /// Connections that it was given since the service or vswitchd began.
     pub connections: u64,

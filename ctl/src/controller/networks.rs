@@ -1,13 +1,14 @@
 //! Networks: create, remove, prune, list.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rand::Rng;
 use vswitch_api::network::NetworkCreate;
-use vswitch_frame::NetworkIndex;
+use vswitch_frame::{MacAddr, NetworkIndex};
 use vswitch_switch::l2::SnoopingConfig;
-use vswitch_switch::{Beyond, Gateway, NetworkConfig};
+use vswitch_switch::{Beyond, Gateway, Mesh, NetworkConfig};
 
 use super::desired::Changing;
 use super::state::{NetworkState, State};
@@ -400,6 +401,7 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         also: also.chain(&network.options.gateway_addresses).copied().collect(),
         proxied: network.options.proxied.clone(),
         beyond: beyond.filter_map(|plan| Some(Beyond { net: plan.net, inside: plan.range? })).collect(),
+        mesh: mesh(network),
     });
     NetworkConfig {
         name: network.name.clone(),
@@ -413,6 +415,15 @@ pub(super) fn switch_config(network: &Network) -> NetworkConfig {
         lan: network.options.lan.as_ref().map(|lan| lan.meeting.mode()),
         mtu: network.options.mtu,
     }
+}
+
+/// As whom other hosts of an overlay meet services of this one. Each host's record of the network has an id of its own.
+fn mesh(network: &Network) -> Option<Mesh> {
+    const LOCAL: u64 = 0x0200_0000_0000;
+    let addresses: Vec<IpAddr> = network.services.iter().flat_map(|one| one.addresses.iter().copied()).collect();
+    let ours = network.driver == Driver::Overlay && !addresses.is_empty();
+    let [a, b, c, d] = network.id.seed();
+    ours.then(|| Mesh { mac: MacAddr::from_u64(LOCAL | u64::from(u32::from_be_bytes([a, b, c, d]))), addresses })
 }
 
 fn automatic(net: IpNet) -> SubnetPlan {

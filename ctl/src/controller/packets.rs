@@ -166,6 +166,7 @@ mod tests {
             also: Vec::new(),
             proxied: Vec::new(),
             beyond: Vec::new(),
+            mesh: None,
         };
         Neighbourhood { own: Some(of(2)), gateway: Some(gateway), others: vec![of(3)] }
     }

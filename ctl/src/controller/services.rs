@@ -15,7 +15,7 @@ use super::state::{EndpointState, NetworkState, State};
 use super::{Controller, names};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Backends, Network, ServiceChange, ServiceRecord, ServiceWish, looked_at};
+use crate::model::{Backends, Driver, Network, ServiceChange, ServiceRecord, ServiceWish, looked_at};
 use crate::publish::{Binding, PublishSpec, Published};
 
 /// What is known of a backend's health, by service, endpoint and address.
@@ -292,10 +292,17 @@ impl Controller {
         if let Backends::Named(names) = &record.backends {
             let absent = names.iter().filter(|name| !backends.iter().any(|one| one.name == **name));
             let absent: Vec<ServiceBackend> = absent
-                .map(|name| ServiceBackend {
-                    name: name.clone(),
-                    state: "absent".to_owned(),
-                    ..ServiceBackend::default()
+                .map(|name| match name.parse::<IpAddr>() {
+                    Ok(address) => ServiceBackend {
+                        name: name.clone(),
+                        addresses: vec![name.clone()],
+                        state: if record.drained.contains(name) { "draining" } else { "elsewhere" }.to_owned(),
+                        connections: given.get(&(record.id, address)).copied().unwrap_or_default(),
+                        flows: flows_of(address),
+                    },
+                    Err(_) => {
+                        ServiceBackend { name: name.clone(), state: "absent".to_owned(), ..ServiceBackend::default() }
+                    }
                 })
                 .collect();
             backends.extend(absent);
@@ -375,7 +382,7 @@ impl Controller {
         let spec = |on: &NetworkState, record: &ServiceRecord| {
             let present = backends(state, on, record, &healths);
             // Also of those that are not there yet: after a restart connections go on before all endpoints are back.
-            let addresses = |up: bool| {
+            let addresses = |up: bool| -> Vec<IpAddr> {
                 let some = present.iter().flat_map(|(one, standing)| {
                     one.endpoint.addresses().filter(|address| match standing {
                         Standing::Up => up,
@@ -391,8 +398,9 @@ impl Controller {
                 addresses: record.addresses.clone(),
                 ports: record.ports.clone(),
                 algorithm: record.algorithm,
-                backends: addresses(true),
-                former: addresses(false),
+                backends: addresses(true).into_iter().chain(elsewhere(record, false)).collect(),
+                former: addresses(false).into_iter().chain(elsewhere(record, true)).collect(),
+                elsewhere: elsewhere(record, false).collect(),
             })
         };
         each(state).filter_map(|(on, one)| spec(on, one)).collect()
@@ -438,6 +446,7 @@ pub(super) fn owner(service: u64) -> Id {
 pub(super) fn drawn(state: &State, on: &NetworkState) -> Vec<TopologyService> {
     let service = |record: &ServiceRecord| {
         let mut backends: Vec<_> = watched(state, on, record).iter().map(|one| one.endpoint.name.clone()).collect();
+        backends.extend(elsewhere(record, false).map(|address| address.to_string()));
         backends.sort();
         TopologyService {
             name: record.name.clone(),
@@ -511,6 +520,15 @@ fn serves(record: &ServiceRecord, one: &EndpointState, address: IpAddr, healths:
     healths.get(&(record.id, one.endpoint.id.clone(), address)).copied()
 }
 
+/// The backends that other hosts of the network have, named by address: those that take connections, or those that are `drained`.
+fn elsewhere(record: &ServiceRecord, drained: bool) -> impl Iterator<Item = IpAddr> {
+    let named = match &record.backends {
+        Backends::Named(names) => names.as_slice(),
+        Backends::Labelled(_) => &[],
+    };
+    named.iter().filter(move |name| record.drained.contains(*name) == drained).filter_map(|name| name.parse().ok())
+}
+
 /// The endpoints that are to be looked at.
 pub(super) fn watched<'a>(state: &'a State, on: &'a NetworkState, record: &ServiceRecord) -> Vec<&'a EndpointState> {
     let all = backends(state, on, record, &Healths::new());
@@ -553,6 +571,10 @@ pub(super) fn check_name(state: &State, name: &str) -> Result<(), ControlError> 
 
 fn check_backends(state: &State, network: &Network, names: &[String]) -> Result<(), ControlError> {
     for name in names {
+        if let Ok(address) = name.parse() {
+            check_elsewhere(state, network, address)?;
+            continue;
+        }
         let here = |one: &&EndpointState| one.endpoint.name == *name && one.endpoint.network == network.id;
         if state.endpoints.values().any(|one| here(&one)) {
             continue;
@@ -568,6 +590,34 @@ fn check_backends(state: &State, network: &Network, names: &[String]) -> Result<
         });
     }
     Ok(())
+}
+
+/// Whether a backend may be named by this address: it is somebody's behind another host.
+fn check_elsewhere(state: &State, network: &Network, address: IpAddr) -> Result<(), ControlError> {
+    if network.driver != Driver::Overlay {
+        return Err(ControlError::invalid(format!(
+            "{address} is an address, by which backends are named that other hosts of an overlay have; network {} has one host: name a \
+             container or an attached namespace",
+            network.name
+        )));
+    }
+    let plan = network.subnets().find(|plan| plan.net.contains(&address));
+    let Some(plan) = plan else {
+        return Err(ControlError::invalid(format!(
+            "{address} is in no subnet of network {}, so nobody there can be a backend at it",
+            network.name
+        )));
+    };
+    let own = plan.gateway == address || network.services.iter().any(|one| one.addresses.contains(&address));
+    let here =
+        |one: &&EndpointState| one.endpoint.network == network.id && one.endpoint.addresses().any(|it| it == address);
+    match state.endpoints.values().find(here) {
+        Some(one) => {
+            Err(ControlError::invalid(format!("{address} is {}, which is on this host: name it so", one.endpoint.name)))
+        }
+        None if own => Err(ControlError::invalid(format!("{address} is the switch's own, and no backend"))),
+        None => Ok(()),
+    }
 }
 
 fn check_is_backend(state: &State, on: &NetworkState, record: &ServiceRecord, name: &str) -> Result<(), ControlError> {

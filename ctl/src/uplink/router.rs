@@ -66,7 +66,8 @@ pub fn network(number: usize, uplink: &PacketUplink, mtu: u32) -> NetworkConfig 
             }
         }
     }
-    let gateway = Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new(), beyond: Vec::new() });
+    let gateway =
+        Some(Gateway { mac: uplink.mac(), ipv4, ipv6, also, proxied: Vec::new(), beyond: Vec::new(), mesh: None });
     NetworkConfig { gateway, mtu, ..NetworkConfig::new(name(number, uplink)) }
 }
 
@@ -125,6 +126,7 @@ pub fn sockets_network(uplink: &SocketsUplink) -> NetworkConfig {
         also: Vec::new(),
         proxied: uplink.host_inside().collect(),
         beyond: Vec::new(),
+        mesh: None,
     });
     NetworkConfig { gateway, mtu: SOCKETS_MTU, ..NetworkConfig::new(NAME) }
 }

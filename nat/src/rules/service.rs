@@ -34,6 +34,10 @@ pub struct ServiceSpec {
     pub backends: Vec<IpAddr>,
     /// Of those that keep what they have, and of all that have ever been to be told from strangers.
     pub former: Vec<IpAddr>,
+    /// Of the backends those that are behind another host's switch, which must answer here: they are shown the service's own address in
+    /// the place of their client's.
+    #[serde(default)]
+    pub elsewhere: Vec<IpAddr>,
 }
 
 /// A port of a service.
@@ -75,10 +79,19 @@ pub struct BackendFlows {
 /// What a packet for a service's address and port meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chosen {
-    /// This backend.
-    Backend(Target),
+    /// This backend, which is shown the service as its client if that is not to be itself.
+    Backend(Target, Shown),
     /// There is no backend that takes it.
     Nobody,
+}
+
+/// Who a backend sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Its client.
+    Client,
+    /// This address of the service.
+    Service(IpAddr),
 }
 
 /// All services.
@@ -178,7 +191,9 @@ impl Services {
         let backend = service.choose(opener, table);
         Some(backend.map_or(Chosen::Nobody, |backend| {
             backend.flows.fetch_add(1, Ordering::Relaxed);
-            Chosen::Backend(Target { zone: service.zone, address: backend.address, port: target })
+            let target = Target { zone: service.zone, address: backend.address, port: target };
+            let elsewhere = service.spec.elsewhere.contains(&backend.address);
+            Chosen::Backend(target, if elsewhere { Shown::Service(opener.destination()) } else { Shown::Client })
         }))
     }
 

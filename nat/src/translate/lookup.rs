@@ -11,7 +11,7 @@ use super::{Context, Decision, Kind, Nat, NatPath, NewSource, PlannedFlow};
 use crate::NatDrop;
 use crate::classify::{Class, classify};
 use crate::rules::{
-    Between, Chosen, End, Filtering, Hairpin, Inbound, Mapping, Place, Ports, Reach, Rules, Target, Translation,
+    Between, Chosen, End, Filtering, Hairpin, Inbound, Mapping, Place, Ports, Reach, Rules, Shown, Target, Translation,
 };
 use crate::table::tcp::Segment;
 use crate::table::{DENIED, Direction, Flow, FlowKind, Leg};
@@ -209,7 +209,7 @@ impl Nat {
                 }
                 return plan_service(chosen, tuple, there);
             }
-            let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
+            let Some((target, shown)) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.zone, target.address).ok_or(NatDrop::NotPublished)?;
             let either_internal = place.reach == Reach::Internal || there.reach == Reach::Internal;
             if there.network != network && either_internal {
@@ -217,9 +217,10 @@ impl Nat {
             }
             let external = || rules.external_for(place.uplink, tuple.source()).map(NewSource::External);
             let gateway = there.gateway.map(NewSource::Gateway);
-            let source = match rules.settings().hairpin {
-                Hairpin::External => external().or(gateway),
-                Hairpin::Gateway => gateway.or_else(external),
+            let source = match (shown, rules.settings().hairpin) {
+                (Shown::Service(address), _) => Some(NewSource::Gateway(address)),
+                (Shown::Client, Hairpin::External) => external().or(gateway),
+                (Shown::Client, Hairpin::Gateway) => gateway.or_else(external),
             };
             let source = source.ok_or(NatDrop::NoExternalAddress)?;
             let egress = Leg::Inside(there.network);
@@ -272,7 +273,7 @@ impl Nat {
             return Err(NatDrop::NotLocal);
         }
         if rules.is_own(Zone::Shared, tuple.destination()) {
-            let Some(target) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
+            let Some((target, shown)) = self.inbound_target(context, tuple, segment) else { return Ok(Plan::ToSelf) };
             let there = rules.place_of(target.zone, target.address).ok_or(NatDrop::NotPublished)?;
             if there.reach == Reach::Internal {
                 return Err(NatDrop::Internal);
@@ -280,10 +281,11 @@ impl Nat {
             let egress = Leg::Inside(there.network);
             // Outside there are hosts with the network's own addresses, perhaps: one of those would be answered inside.
             let ambiguous = there.net.contains(&tuple.source());
-            let source = match there.gateway {
-                _ if !ambiguous => NewSource::Kept,
-                Some(gateway) => NewSource::Gateway(gateway),
-                None => return Err(NatDrop::NoExternalAddress),
+            let source = match (shown, there.gateway) {
+                (Shown::Service(address), _) => NewSource::Gateway(address),
+                (Shown::Client, _) if !ambiguous => NewSource::Kept,
+                (Shown::Client, Some(gateway)) => NewSource::Gateway(gateway),
+                (Shown::Client, None) => return Err(NatDrop::NoExternalAddress),
             };
             return Ok(Plan::Flow { kind: FlowKind::Publish, egress, target: Some(target), source });
         }
@@ -334,8 +336,13 @@ impl Nat {
     }
 
     /// Where a packet to one of the switch's addresses is to go: to where its port is published, else to the source
-    /// inside that has the port, if filtering lets it.
-    fn inbound_target(&self, context: &Context<'_>, tuple: &Tuple, segment: Option<&Segment>) -> Option<Target> {
+    /// inside that has the port, if filtering lets it; and who is seen there.
+    fn inbound_target(
+        &self,
+        context: &Context<'_>,
+        tuple: &Tuple,
+        segment: Option<&Segment>,
+    ) -> Option<(Target, Shown)> {
         let published = tuple.protocol().has_ports().then(|| context.rules.published(tuple)).flatten();
         let filtering = match context.rules.settings().mapping {
             Mapping::EndpointIndependent(filtering) => filtering,
@@ -347,11 +354,12 @@ impl Nat {
             && let Some(chosen) = self.backend(context, &tuple.with_destination(address, port).in_zone(zone), segment)
         {
             return match chosen {
-                Chosen::Backend(target) => Some(target),
+                Chosen::Backend(target, shown) => Some((target, shown)),
                 Chosen::Nobody => None,
             };
         }
-        published.or_else(|| by_mapping().then(|| self.table.mappings.owner(tuple, filtering)).flatten())
+        let target = published.or_else(|| by_mapping().then(|| self.table.mappings.owner(tuple, filtering)).flatten());
+        target.map(|target| (target, Shown::Client))
     }
 
     /// The backend for what may open a flow to a service; `None`: it is for none. What is of a connection that was cut opens
@@ -402,9 +410,12 @@ impl Plan {
 
 /// The way to a backend. One that comes back to itself by its service shows as its gateway: it would not answer itself otherwise.
 fn plan_service(chosen: Chosen, tuple: &Tuple, there: &Place) -> Result<Plan, NatDrop> {
-    let Chosen::Backend(target) = chosen else { return Ok(Plan::ToSelf) };
+    let Chosen::Backend(target, shown) = chosen else { return Ok(Plan::ToSelf) };
     let itself = there.gateway.filter(|_| target.address == tuple.source());
-    let source = itself.map_or(NewSource::Kept, NewSource::Gateway);
+    let source = match shown {
+        Shown::Service(address) => NewSource::Gateway(address),
+        Shown::Client => itself.map_or(NewSource::Kept, NewSource::Gateway),
+    };
     let egress = Leg::Inside(there.network);
     Ok(Plan::Flow { kind: FlowKind::Service, egress, target: Some(target), source })
 }

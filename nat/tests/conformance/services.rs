@@ -29,6 +29,7 @@ pub(crate) fn balanced(algorithm: Algorithm, backends: &[&str], former: &[&str],
         algorithm,
         backends: addresses(backends),
         former: addresses(former),
+        elsewhere: Vec::new(),
     };
     let peerings = vec![PeeringSpec { between: [index(NET), index(NET2)], allow: vec!["tcp/80".parse().unwrap()] }];
     RulesSpec { services: vec![service], peerings, ..spec(publishes) }
@@ -98,6 +99,25 @@ fn who_asks_and_who_answers() {
     });
     assert_eq!(world.send("tcp C:4000 > 10.9.0.100:80 A seq=2 ack=2"), "isolated");
     assert_eq!(world.send("tcp A:4000 > 10.9.0.100:80 A seq=2 ack=2"), "net9: tcp A:4000 > 10.9.0.11:8080 A");
+}
+
+/// A backend behind another host's switch is shown the service in the place of its client, whoever that is, so that it answers here.
+#[test]
+fn backends_elsewhere() {
+    let mut spec = balanced(Algorithm::RoundRobin, &BACKENDS[..1], &[], &["8080:10.9.0.100:80/tcp"]);
+    spec.services[0].elsewhere = spec.services[0].backends.clone();
+    let mut world = World::with(spec);
+    assert_eq!(world.send("tcp A:4000 > 10.9.0.100:80 S seq=1"), "net9: tcp 10.9.0.100:4000 > 10.9.0.11:8080 S");
+    assert_eq!(
+        world.send("tcp 10.9.0.11:8080 > 10.9.0.100:4000 SA seq=1 ack=2"),
+        "net9: tcp 10.9.0.100:80 > A:4000 SA"
+    );
+    assert_eq!(world.send("tcp S:4001 > EXT:8080 S seq=1"), "net9: tcp 10.9.0.100:4001 > 10.9.0.11:8080 S");
+    assert_eq!(world.send("tcp 10.9.0.11:8080 > 10.9.0.100:4001 SA seq=1 ack=2"), "up: tcp EXT:8080 > S:4001 SA");
+    // Two clients with one port are told apart.
+    let other = world.send("tcp B:4000 > 10.9.0.100:80 S seq=1");
+    assert!(other.starts_with("net9: tcp 10.9.0.100:") && !other.contains(":4000 >"), "{other}");
+    assert_eq!(world.send("tcp 10.9.0.11:8080 > 10.9.0.100:4002 S seq=1"), "self", "nobody asked for that");
 }
 
 /// Whose turn it is: one after the other, who holds least, or always the same one for a client.

@@ -136,7 +136,7 @@ impl<T: Trace> RouteContext<'_, T> {
         };
         let out = self.plan.network(hop.leg).and_then(|index| self.snapshot.network(index));
         let out = out.ok_or(RouteDrop::NoRoute)?;
-        let gateway = out.config.gateway.as_ref().map(|gateway| gateway.mac).ok_or(RouteDrop::NoRoute)?;
+        let gateway = out.config.gateway.as_ref().ok_or(RouteDrop::NoRoute)?;
         self.trace.step(|| {
             let (network, mtu) = (out.config.name.clone(), out.config.mtu);
             Step::Hop { network, neighbour: hop.neighbour, mtu }
@@ -193,7 +193,8 @@ impl<T: Trace> RouteContext<'_, T> {
                 return self.wait(out, hop.neighbour, waiting, spare).map(Some);
             }
         };
-        let addresses = Addresses { from: gateway, to: mac };
+        let from = gateway.mac_of(frame.buffer.packet().ip_addresses().0);
+        let addresses = Addresses { from, to: mac };
         if fits == Fit::Fragment {
             for part in fragment(&frame.buffer.packet(), mtu) {
                 let (buffer, index) = spare.take().ok_or(DropReason::NoBuffer)?;
@@ -286,7 +287,7 @@ impl<T: Trace> RouteContext<'_, T> {
 
     /// Sends a frame that waited, now that its next hop is at `mac`.
     fn send_waiting(&mut self, network: &Network, mac: MacAddr, waiting: &Waiting, spare: &mut Spare<'_>) {
-        let Some(gateway) = network.config.gateway.as_ref().map(|gateway| gateway.mac) else { return };
+        let Some(gateway) = network.config.gateway.as_ref() else { return };
         if waiting.returns {
             let ingress = waiting.ingress.upgrade().map(|port| port.id);
             if !self.reaches(network, ingress, Known::At(mac)) {
@@ -295,6 +296,7 @@ impl<T: Trace> RouteContext<'_, T> {
         }
         let mtu = u16::try_from(network.config.mtu).unwrap_or(u16::MAX);
         let packet = waiting.packet.view();
+        let from = gateway.mac_of(packet.ip_addresses().0);
         let parts = match fit(&packet, mtu) {
             Fit::Fragment => fragment(&packet, mtu),
             Fit::Fits | Fit::TooBig => Vec::new(),
@@ -303,7 +305,7 @@ impl<T: Trace> RouteContext<'_, T> {
         for part in parts.iter().map(|part| Packet::finished(part)).chain(whole) {
             let Some((buffer, index)) = spare.take() else { return self.router.count(RouteDrop::QueueFull.into()) };
             buffer.fill_with(&part);
-            self.send(network, Addresses { from: gateway, to: mac }, buffer, index);
+            self.send(network, Addresses { from, to: mac }, buffer, index);
         }
     }
 

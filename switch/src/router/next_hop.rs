@@ -79,12 +79,8 @@ impl HopCache {
 
 /// Builds the question for `target` in `network`; `false` when the network has no address of that family.
 pub(crate) fn solicit(network: &Network, target: IpAddr, to: Option<MacAddr>, out: &mut FrameBuf) -> bool {
-    let Some(gateway) = &network.config.gateway else { return false };
-    let source = match target {
-        IpAddr::V4(_) => gateway.ipv4.map(|(address, _)| IpAddr::V4(address)),
-        IpAddr::V6(_) => gateway.ipv6.map(|(address, _)| IpAddr::V6(address)),
-    };
-    source.is_some_and(|source| Solicitation { mac: gateway.mac, source, target, to }.build(out))
+    let asker = network.config.gateway.as_ref().and_then(|gateway| gateway.asker(target));
+    asker.is_some_and(|(mac, source)| Solicitation { mac, source, target, to }.build(out))
 }
 
 /// Takes note of what an ARP or ND frame says of a neighbour in `network`, and returns the packets that waited for it.

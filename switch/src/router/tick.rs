@@ -140,7 +140,7 @@ impl Chores {
         };
         let port = mac.and_then(|mac| datapath.fdb.lookup(FdbKey::new(network.index, mac), now));
         if let (Some(mac), Some(port)) = (mac, port)
-            && cut.reset.build(gateway.mac, mac, self.0.buffer())
+            && cut.reset.build(gateway.mac_of(service), mac, self.0.buffer())
         {
             self.0.send(snapshot, [port]);
         }
@@ -205,6 +205,7 @@ mod tests {
                     also: Vec::new(),
                     proxied: Vec::new(),
                     beyond: Vec::new(),
+                    mesh: None,
                 };
                 let config = NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(address.to_string()) };
                 datapath.add_network(config).unwrap()

@@ -29,6 +29,7 @@ pub fn gateway() -> Gateway {
         also: Vec::new(),
         proxied: Vec::new(),
         beyond: Vec::new(),
+        mesh: None,
     }
 }
 

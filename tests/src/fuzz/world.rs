@@ -143,6 +143,7 @@ impl Net {
             also: Vec::new(),
             proxied: Vec::new(),
             beyond: Vec::new(),
+            mesh: None,
         }
     }
 

@@ -58,7 +58,8 @@ pub(crate) struct CreateArgs {
     /// The same, and the host publishes its port, too
     #[arg(short = 'p', long = "publish", value_name = "PORT")]
     publish: Vec<String>,
-    /// Containers or attached namespaces that take turns (repeat, or separate with commas)
+    /// Containers or attached namespaces that take turns, or addresses of those that other hosts of an overlay have (repeat, or separate
+    /// with commas)
     #[arg(long = "backend", value_name = "NAME", value_delimiter = ',')]
     backends: Vec<String>,
     /// All containers with this label, now and later: KEY or KEY=VALUE (of several all must match)

@@ -144,6 +144,7 @@ fn network(datapath: &Datapath, name: &str, address: Option<Ipv4Addr>, mac: MacA
         also: Vec::new(),
         proxied: Vec::new(),
         beyond: Vec::new(),
+        mesh: None,
     };
     datapath.add_network(NetworkConfig { gateway: Some(gateway), ..NetworkConfig::new(name) }).unwrap()
 }
@@ -321,6 +322,7 @@ fn answers_of_services_come_to_the_gateway_that_asked() {
         algorithm: Algorithm::RoundRobin,
         backends: vec!["10.0.0.2".parse().unwrap()],
         former: Vec::new(),
+        elsewhere: Vec::new(),
     };
     datapath.set_router(Some(config.with_services(vec![service]))).unwrap();
     workers.iter_mut().for_each(|worker| worker.pipeline.refresh());
