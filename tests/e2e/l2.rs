@@ -123,6 +123,56 @@ fn secured_addresses() {
     });
 }
 
+/// Options of a network change while it is in use: for ports that are there and those to come, but not over what an endpoint says itself;
+/// rates, storm control, isolation between all. They are shown, and hold over a restart.
+#[test]
+fn options_of_a_network_in_use() {
+    guard(|| {
+        let vs = Vswitch::start();
+        vs.ok("network create n --subnet 10.8.0.0/24 --opt anti-spoof=false --opt rate-in=5pps");
+        let (a, b) = (vs.container("a", "--network n"), vs.container("b", "--network n --opt rate-in=100000pps"));
+        let counted = |from: &Container<'_>, to: &Container<'_>, reason: &str| {
+            let before = vs.drops(from.name(), "n", reason);
+            let frame = frames::ethernet(mac(to), mac(from), 0x88b5, reason.as_bytes());
+            let ear = to.sniff();
+            from.sends(500, &[&frame]);
+            let dropped = || vs.drops(from.name(), "n", reason) - before;
+            eventually("all are passed or dropped", 15, || dropped() + ear.count(&frame) as u64 >= 500);
+            dropped()
+        };
+        assert!(counted(&a, &b, "rate-in") > 300, "the network's rate");
+        vs.ok("network update n --opt rate-in=100000pps --opt storm-broadcast=5pps");
+        assert_eq!(counted(&a, &b, "rate-in"), 0, "at once");
+        assert_eq!(inspect(&a, &vs)["options"]["rate-in"], "100000pps");
+        vs.ok("endpoint set b rate-in=5pps");
+        vs.ok("network update n --opt rate-in=");
+        assert_eq!(counted(&a, &b, "rate-in"), 0);
+        assert!(counted(&b, &a, "rate-in") > 300, "what the endpoint says itself stays");
+        vs.ok("endpoint set b rate-in=");
+        vs.ok("network update n -o com.docker.network.bridge.enable_icc=false");
+        a.cannot_ping(b.ipv4("n"));
+        vs.crash();
+        vs.up();
+        a.cannot_ping(b.ipv4("n"));
+        let options = vs.json("network inspect n")[0]["Options"].clone();
+        assert_eq!(options["storm-broadcast"], "5pps");
+        assert_eq!(options.get("rate-in"), None);
+        vs.ok("network update n -o icc=true");
+        a.pings(b.ipv4("n"));
+        for (line, text) in [
+            ("network update n -o mtu=1400", "stays as the network was made; these change: icc, bpdus"),
+            ("network update n -o rate-inn=5pps", "did you mean rate-in?"),
+            ("network update n -o rate-in=fast", "write a rate"),
+            ("network update n -o mcast-querier=true", "where the network snoops"),
+            ("network update bridge -o icc=false", "as vswitchd's settings say"),
+            ("network update n -o uplink=wan2", "names an interface, and this vswitchd has none"),
+            ("network update nope -o icc=false", "network nope not found"),
+        ] {
+            vs.refuses(line, text);
+        }
+    });
+}
+
 /// A mirror gets what an endpoint sends and is sent, also after it was started again; rates hold in both directions.
 #[test]
 fn mirrors_and_rates() {

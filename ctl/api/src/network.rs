@@ -166,6 +166,14 @@ pub struct NetworkPeer {
     pub allow: Vec<String>,
 }
 
+/// Body of `PATCH /vswitch/v1/networks/{network}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkChange {
+    /// Options that change at once, for all of its endpoints that say nothing else themselves; an empty value is the default.
+    pub options: BTreeMap<String, String>,
+}
+
 /// Body of `POST /vswitch/v1/networks/{network}/policy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -133,6 +133,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(services::inspect, services::remove))
         .routes(routes!(services::update))
         .routes(routes!(services::drain))
+        .routes(routes!(peerings::change))
         .routes(routes!(peerings::list))
         .routes(routes!(peerings::join, peerings::part))
         .routes(routes!(machines::list, machines::open))

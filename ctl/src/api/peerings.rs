@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use vswitch_api::ErrorBody;
-use vswitch_api::network::{NetworkPeer, NetworkPeering};
+use vswitch_api::network::{NetworkChange, NetworkPeer, NetworkPeering};
 
 use super::App;
 use super::answer::{Answer, Refusal};
@@ -18,6 +18,18 @@ pub(super) async fn list(
     Segments(network): Segments<String>,
 ) -> Answer<Json<Vec<NetworkPeering>>> {
     Ok(Json(app.controller.peerings(&network)?))
+}
+
+/// Changes options of a network, at once.
+#[utoipa::path(patch, path = "/vswitch/v1/networks/{network}", params(("network" = String, Path)), request_body = NetworkChange,
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn change(
+    State(app): State<App>,
+    Segments(network): Segments<String>,
+    Body(wire): Body<NetworkChange>,
+) -> Answer<StatusCode> {
+    app.controller.change_network(&network, &wire.options)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Joins two networks, or says anew what may pass between them.

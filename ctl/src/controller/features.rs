@@ -10,7 +10,7 @@ use super::state::{EndpointState, State};
 use super::{Controller, view};
 use crate::error::ControlError;
 use crate::ids::Id;
-use crate::model::{Faults, MirrorWord, PortOptions, closest};
+use crate::model::{Faults, MirrorWord, Network, PortOptions, closest};
 use crate::store::Change;
 
 impl Controller {
@@ -53,6 +53,40 @@ impl Controller {
         }
         tracing::info!(endpoint = one.endpoint.name, network = one.endpoint.network_name, "options changed");
         Ok(self.shown(&state, one))
+    }
+
+    /// Changes options of a network that is in use, for all of its endpoints that say nothing else themselves.
+    ///
+    /// # Errors
+    /// When the network is unknown, an option or value makes no sense or does not change, or the store refuses.
+    pub fn change_network(&self, network: &str, options: &BTreeMap<String, String>) -> Result<(), ControlError> {
+        let mut state = self.turn();
+        let before = state.network(network)?.network.clone();
+        if before.predefined() {
+            return Err(ControlError::invalid(format!(
+                "network {} is as vswitchd's settings say; change those, or make a network of your own",
+                before.name
+            )));
+        }
+        if before.settings.is_some() {
+            return Err(ControlError::SettingsOnly(before.name));
+        }
+        let changed = before.options.changed(&before.raw_options, options, before.driver);
+        let (options, raw_options) = changed.map_err(|faults| ControlError::invalid(faults.to_string()))?;
+        let id = before.id.clone();
+        self.check_uplinks(&options, before.internal)?;
+        self.change_record(&mut state, Network { options, raw_options, ..before })?;
+        let Some(on) = state.networks.get(&id) else { return Ok(()) };
+        self.settle_network(on)?;
+        for one in on.endpoints.iter().filter_map(|id| state.endpoints.get(id)) {
+            if let Some(port) = one.port {
+                let features = to_switch(&state, one);
+                let set = self.inner.switch.set_features(port, features);
+                set.map_err(|error| ControlError::Conflict(error.to_string()))?;
+            }
+        }
+        tracing::info!(network = on.network.name, "options changed");
+        Ok(())
     }
 
     /// Tells the switch of mirrors that lead to an endpoint, whose port is another one now.

@@ -310,14 +310,7 @@ pub fn parse_network(wire: NetworkCreate) -> Result<NetworkSpec, ControlError> {
     if ipv6 != Family::Off {
         general.take(options.check_ipv6());
     }
-    if options.mcast_querier.is_some() && !options.mcast_snooping {
-        general.add("mcast-querier is of use where the network snoops: add --opt mcast-snooping=true, or leave it out");
-    }
-    if options.host && !options.icc {
-        general.add(
-            "with icc=false nobody on the network is reached, by the host neither; leave host=true or icc=false out",
-        );
-    }
+    options.check_together(&mut general);
     if options.host
         && let Some(lan) = &options.lan
     {

@@ -241,7 +241,61 @@ pub const MIN_MTU_IPV6: u32 = 1280;
 /// Largest IP packet.
 const MAX_MTU: u32 = 65_535;
 
+/// Options of the network itself that may change while it is in use, beside [`PORT_KEYS`].
+const CHANGEABLE: [&str; 5] = ["icc", "bpdus", "mcast-snooping", "mcast-querier", "uplink"];
+
 impl NetworkOptions {
+    /// These options, and those of the network as they are given, with some changed; an empty value is the default.
+    ///
+    /// # Errors
+    /// What makes no sense, or does not change while the network is in use.
+    pub fn changed(
+        &self,
+        given: &BTreeMap<String, String>,
+        changes: &BTreeMap<String, String>,
+        driver: Driver,
+    ) -> Result<(NetworkOptions, BTreeMap<String, String>), Faults> {
+        let mut faults = Faults::new("");
+        let mut given = given.clone();
+        for (name, value) in changes {
+            let key = |name: &str| KEYS.iter().find(|(known, _)| *known == name).map(|(_, key)| *key);
+            let is_one = |known: &&&str| **known == *name || key(known).is_some_and(|known| Some(known) == key(name));
+            let Some(known) = CHANGEABLE.iter().chain(&PORT_KEYS).find(is_one) else {
+                let all: Vec<&str> = CHANGEABLE.into_iter().chain(PORT_KEYS).collect();
+                let (all, near) = (all.join(", "), closest(name, all.into_iter()));
+                faults.add(match near {
+                    Some(near) => format!("option {name} cannot be changed; did you mean {near}?"),
+                    None => format!("option {name} stays as the network was made; these change: {all}"),
+                });
+                continue;
+            };
+            // By whichever of its names it was given.
+            given.retain(|other, _| *other != **known && (key(other).is_none() || key(other) != key(known)));
+            if !value.is_empty() {
+                given.insert(name.clone(), value.clone());
+            }
+        }
+        let NetworkOptions { ports, icc, bpdus, mcast_snooping, mcast_querier, uplinks, .. } =
+            NetworkOptions::parse(&given, driver, &mut faults).options;
+        let changed = NetworkOptions { ports, icc, bpdus, mcast_snooping, mcast_querier, uplinks, ..self.clone() };
+        changed.check_together(&mut faults);
+        faults.finish((changed, given))
+    }
+
+    /// Of options that may change, those that contradict others.
+    pub(super) fn check_together(&self, faults: &mut Faults) {
+        if self.mcast_querier.is_some() && !self.mcast_snooping {
+            faults.add(
+                "mcast-querier is of use where the network snoops: add --opt mcast-snooping=true, or leave it out",
+            );
+        }
+        if self.host && !self.icc {
+            faults.add(
+                "with icc=false nobody on the network is reached, by the host neither; leave host=true or icc=false out",
+            );
+        }
+    }
+
     /// From `--opt`, with what is for the tunnel of an overlay network; faults go to `faults`. As with Docker, keys that nobody
     /// knows are kept, except where one was misspelt.
     #[must_use]

@@ -8,8 +8,8 @@ use super::Client;
 use super::transport::escape;
 use crate::fdb::{FdbAdd, FdbEntry, FdbRemoved, GroupEntry};
 use crate::network::{
-    Network, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkPeer, NetworkPeering,
-    NetworksPruned, PolicyAdd, PolicyAdded, PolicyRule,
+    Network, NetworkChange, NetworkConnect, NetworkCreate, NetworkCreated, NetworkDisconnect, NetworkPeer,
+    NetworkPeering, NetworksPruned, PolicyAdd, PolicyAdded, PolicyRule,
 };
 use crate::topology::LldpNeighbour;
 use crate::{ClientError, PREFIX};
@@ -72,6 +72,14 @@ impl Client {
     /// As every call: see [`ClientError`].
     pub async fn disconnect_network(&self, network: &str, request: &NetworkDisconnect) -> Result<(), ClientError> {
         self.call(Method::POST, format!("/networks/{}/disconnect", escape(network))).json(request).done().await
+    }
+
+    /// Change options of a network that is in use.
+    ///
+    /// # Errors
+    /// As every call: see [`ClientError`].
+    pub async fn change_network(&self, network: &str, change: &NetworkChange) -> Result<(), ClientError> {
+        self.call(Method::PATCH, format!("{PREFIX}/networks/{}", escape(network))).json(change).done().await
     }
 
     /// The networks that one is joined with.

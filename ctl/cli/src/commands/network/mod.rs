@@ -7,6 +7,7 @@ mod members;
 mod peer;
 mod policy;
 mod remove;
+mod update;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ Examples:
   vswitchctl network create --subnet 10.9.0.0/24 --gateway 10.9.0.254 --ipv6 --opt mtu=9000 blue
   vswitchctl network ls --filter driver=bridge --format '{{.Name}}'
   vswitchctl network connect --alias db blue web
+  vswitchctl network update blue --opt rate-out=100mbit --opt icc=false
   vswitchctl network peer --allow tcp/5432,icmp blue green";
 
 /// What can be done with networks.
@@ -38,6 +40,8 @@ pub(crate) enum NetworkCommand {
     Inspect(InspectArgs),
     /// Draw who is connected to whom
     Graph(graph::GraphArgs),
+    /// Change options of a network that is in use, at once
+    Update(update::UpdateArgs),
     /// Remove networks that nobody uses
     #[command(visible_alias = "remove")]
     Rm(remove::RmArgs),
@@ -81,6 +85,7 @@ impl NetworkCommand {
             NetworkCommand::Ls(args) => args.run(client).await.map(done),
             NetworkCommand::Inspect(args) => args.run(client).await,
             NetworkCommand::Graph(args) => args.run(client).await.map(done),
+            NetworkCommand::Update(args) => args.run(client).await.map(done),
             NetworkCommand::Rm(args) => args.run(client).await,
             NetworkCommand::Prune(args) => args.run(client).await,
             NetworkCommand::Connect(args) => args.run(client).await.map(done),
