@@ -306,6 +306,7 @@ fn dhcp() {
         eventually("the server serves", 15, || log().contains("DHCP, IP range"));
         let a = lan.vs.container("a", "--network lan");
         let address = a.ipv4("lan");
+        assert_eq!(lan.vs.json("network inspect lan")[0]["EnableIPv4"], true);
         assert!((50..=60).contains(&address.octets()[3]), "{address}");
         assert!(a.ok("ip route show default").starts_with("default via 10.1.0.254 dev eth0"));
         a.pings("10.1.0.8");

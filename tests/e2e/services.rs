@@ -1,9 +1,11 @@
 //! Load-balanced services: nginx and redis behind one address, asked by curl and others.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use vswitch_tests::guard::guard_for;
 use vswitch_tests::rootless::Rootless;
-use vswitch_tests::{Container, Vswitch, eventually, guard};
+use vswitch_tests::{Container, Vswitch, eventually, guard, http};
 
 /// Starts nginx, which says who it is and who asks; `/ok` is well unless /mnt/sick is there.
 fn nginx(one: &Container<'_>) {
@@ -222,6 +224,55 @@ fn connections_stay() {
         assert_eq!(shown[0]["backends"][0]["name"], "r2", "{shown}");
         assert_eq!(shown[0]["backends"][0]["connections"], 1, "{shown}");
     });
+}
+
+/// Backends come and go under clients that hold connections, and open new ones all the time.
+#[test]
+fn changes_of_backends() {
+    guard(|| changed(100));
+}
+
+/// As often as somebody would complain of.
+#[test]
+#[ignore = "it takes minutes: tests/run all has it"]
+fn ten_thousand_changes() {
+    guard_for(Duration::from_secs(1800), || changed(10_000));
+}
+
+/// Changes backends so often; no connection is lost by that, and none refused.
+fn changed(times: usize) {
+    let vs = Vswitch::with(&["--uplink", "none"]);
+    vs.ok("network create --subnet 10.201.1.0/24 shop");
+    let servers = ["r1", "r2", "r3"].map(|name| vs.container(name, "--network shop"));
+    let redis = "exec redis-server --bind '*' --protected-mode no --save ''";
+    let _running = servers.each_ref().map(|one| one.spawn(redis));
+    servers.iter().for_each(|one| one.listens(6379));
+    let client = vs.container("client", "--network shop");
+    let address = vs.ok("service create db --network shop --port 6379 --backend r1,r2").trim().to_owned();
+    let talk = format!(
+        "exec python3 -uc 'import os,socket,struct,time\n\
+         def ask(c):\n c.sendall(b\"PING\\r\\n\");assert c.recv(9)==b\"+PONG\\r\\n\"\n\
+         def new():\n c=socket.create_connection((\"{address}\",6379),20);ask(c)\n return c\n\
+         def end(c):\n c.setsockopt(socket.SOL_SOCKET,socket.SO_LINGER,struct.pack(\"ii\",1,0));c.close()\n\
+         held=[new() for _ in range(32)];opened=32\nprint(\"holds\")\n\
+         while not os.path.exists(\"/mnt/done\"):\n time.sleep(.005)\n for c in held: ask(c)\n \
+         for _ in range(8): end(new());opened+=1\n\
+         print(\"all well\", opened)'"
+    );
+    let talking = client.spawn(&talk);
+    eventually("connections are held", 20, || talking.output().contains("holds"));
+    for number in 0..times {
+        let (comes, goes) = if number % 2 == 0 { ("r3", "r2") } else { ("r2", "r3") };
+        let body = format!("{{\"backend_add\":[\"{comes}\"],\"backend_remove\":[\"{goes}\"]}}");
+        let answer = http::request(&vs.socket(), "POST", "/vswitch/v1/services/db/update", Some(&body));
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert!(!talking.output().contains("Error"), "{}", talking.output());
+    }
+    client.ok("touch /mnt/done");
+    eventually("the client is content", 60, || talking.output().contains("all well"));
+    let given: u64 = vs.stats().router.unwrap().services.iter().map(|one| one.connections).sum();
+    let opened = talking.output().split("all well ").nth(1).unwrap().trim().parse::<u64>().unwrap();
+    assert!(given > 32 && opened > 32, "{opened} were opened");
 }
 
 /// One sentence for each service that cannot be.

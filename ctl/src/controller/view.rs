@@ -10,7 +10,7 @@ use vswitch_api::port::PortBinding;
 use super::state::{ContainerState, EndpointState, NetworkState, State, gateway_of, prefix_of};
 use super::{features, links, peerings};
 use crate::ipam::{GatewayLeg, SubnetPlan};
-use crate::model::{NetworkMode, Owner, Phase, StaticAddress};
+use crate::model::{IpamDriver, NetworkMode, Owner, Phase, StaticAddress};
 use crate::publish::Binding;
 
 /// A network in Docker's shape.
@@ -28,7 +28,7 @@ pub(super) fn network(state: &State, on: &NetworkState) -> Network {
         created: network.created.to_string(),
         scope: "local".to_owned(),
         driver: network.driver.word().to_owned(),
-        enable_ipv4: network.ipv4.is_some() || network.predefined(),
+        enable_ipv4: network.ipv4.is_some() || network.predefined() || network.ipam == IpamDriver::Dhcp,
         enable_ipv6: network.ipv6.is_some(),
         ipam,
         internal: network.internal,
