@@ -218,3 +218,61 @@ fn turn_echo(buffer: &mut FrameBuf, echo: Echo) -> Result<(), Verdict> {
     message.set_checksum(checksum);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::Mesh;
+
+    const SHARED: MacAddr = MacAddr::new([2, 0x42, 10, 0, 0, 1]);
+    const OWN: MacAddr = MacAddr::new([2, 0, 1, 2, 3, 4]);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+    const FURTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+    const STATION: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+
+    fn udp(mac: MacAddr, to: Ipv4Addr) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], mac.octets());
+        builder.ipv4(STATION.octets(), to.octets(), 64).udp(4000, 80).write(&mut frame, b"hello").unwrap();
+        frame
+    }
+
+    fn who_has(target: Ipv4Addr) -> Vec<u8> {
+        let station = MacAddr::new([2, 0, 0, 0, 0, 9]);
+        let mut frame = [&MacAddr::BROADCAST.octets()[..], &station.octets(), &[8, 6], &[0; arp::LEN]].concat();
+        arp::write(&mut frame[ethernet::HEADER_LEN..], arp::REQUEST, (station, STATION), (MacAddr::ZERO, target));
+        frame
+    }
+
+    /// Out of a tunnel a gateway is met at the addresses that are its host's alone; nothing is passed on from there, and nobody meets
+    /// the gateway that all hosts are.
+    #[test]
+    fn behind_tunnels() {
+        let mut gateway = Gateway {
+            mac: SHARED,
+            ipv4: Some((GATEWAY, 24)),
+            ipv6: None,
+            also: vec![SERVICE.into(), FURTHER.into()],
+            proxied: Vec::new(),
+            beyond: Vec::new(),
+            mesh: Some(Mesh { mac: OWN, addresses: vec![SERVICE.into()] }),
+        };
+        let met = |gateway: &Gateway, frame: &[u8]| gateway.is_met_by(&Packet::finished(frame));
+        assert!(met(&gateway, &udp(OWN, SERVICE)) && met(&gateway, &who_has(SERVICE)));
+        let beyond = Ipv4Addr::new(198, 51, 100, 1);
+        for (mac, to) in [(OWN, GATEWAY), (OWN, FURTHER), (OWN, beyond), (SHARED, SERVICE), (SHARED, GATEWAY)] {
+            assert!(!met(&gateway, &udp(mac, to)), "{mac} {to}");
+        }
+        assert!(!met(&gateway, &who_has(GATEWAY)) && !met(&gateway, &who_has(FURTHER)));
+        assert_eq!([GATEWAY, FURTHER, SERVICE].map(|own| gateway.mac_of(own.into())), [SHARED, SHARED, OWN]);
+        assert_eq!(gateway.asker(STATION.into()), Some((OWN, SERVICE.into())));
+        gateway.mesh = None;
+        assert!(!met(&gateway, &udp(OWN, SERVICE)) && !met(&gateway, &who_has(SERVICE)));
+        assert_eq!(gateway.asker(STATION.into()), Some((SHARED, GATEWAY.into())));
+    }
+}
