@@ -158,7 +158,9 @@ fn options_of_a_network_in_use() {
         assert_eq!(options["storm-broadcast"], "5pps");
         assert_eq!(options.get("rate-in"), None);
         vs.ok("network update n -o icc=true");
-        a.pings(b.ipv4("n"));
+        // Its stack may be about to give the address up.
+        let there = format!("ping -c 1 -W 1 {}", b.ipv4("n"));
+        eventually("they meet again", 15, || a.sh(&there).code == 0);
         for (line, text) in [
             ("network update n -o mtu=1400", "stays as the network was made; these change: icc, bpdus"),
             ("network update n -o rate-inn=5pps", "did you mean rate-in?"),
