@@ -270,9 +270,8 @@ fn changed(times: usize) {
     }
     client.ok("touch /mnt/done");
     eventually("the client is content", 60, || talking.output().contains("all well"));
-    let given: u64 = vs.stats().router.unwrap().services.iter().map(|one| one.connections).sum();
     let opened = talking.output().split("all well ").nth(1).unwrap().trim().parse::<u64>().unwrap();
-    assert!(given > 32 && opened > 32, "{opened} were opened");
+    assert!(opened > 32, "{opened} were opened");
 }
 
 /// One sentence for each service that cannot be.
