@@ -227,7 +227,7 @@ fn datagrams() {
         two.plug("udp 10001 10000");
         two.reaches("10.9.0.101");
         vs.ok("port close vm pair");
-        assert!(!Path::new("/mnt/vm.dgram").exists());
+        eventually("its command takes the socket away", 20, || !Path::new("/mnt/vm.dgram").exists());
     });
 }
 

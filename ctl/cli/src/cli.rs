@@ -110,7 +110,7 @@ enum Command {
     Rm(containers::RmArgs),
     /// Wait until containers have ended and print their exit status
     Wait(containers::WaitArgs),
-    /// Print what a container has written that runs in the background, or was connected with -it
+    /// Print what a container in the background or with -it has written
     Logs(containers::LogsArgs),
     /// Copy files between a container and here
     Cp(cp::CpArgs),
