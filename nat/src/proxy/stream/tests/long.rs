@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use smoltcp::socket::tcp::State;
-use vswitch_frame::ipv4::protocol;
-use vswitch_frame::{FrameBuf, Headers, L3, checksum, segment};
+use vswitch_frame::L3;
 
 use super::world::{SERVER, World};
-use super::{CLEAN, pattern};
+use super::{CLEAN, pattern, segments_are_right};
 use crate::proxy::stream::StreamLimits;
 
 /// A connection that is to get these bytes.
@@ -44,20 +43,7 @@ fn bulk() {
         assert!(received(&mut world, sent.len()) == sent);
         let largest = world.sent.iter().max_by_key(|(frame, _)| frame.len()).unwrap();
         assert!(longest.contains(&largest.0.len()), "{} bytes", largest.0.len());
-        let mut buffer = FrameBuf::from_frame(&largest.0, largest.1);
-        let segments = segment::segment(&buffer.admit().unwrap()).unwrap();
-        let mut out = vec![0; segments.max_len()];
-        for index in 0..segments.count() {
-            let length = segments.write(index, &mut out);
-            let frame = &out[..length];
-            let headers = Headers::parse(frame).unwrap();
-            assert_eq!(headers.l3(), family);
-            assert!(headers.packet(frame).len() <= 1500);
-            let l4 = headers.l4(frame);
-            let (from, to) = headers.ip_addresses(frame);
-            let pseudo = checksum::pseudo_header(from, to, protocol::TCP, l4.len()).unwrap();
-            assert_eq!(checksum::fold(pseudo + checksum::sum(l4)), 0xffff, "segment {index}");
-        }
+        segments_are_right(largest, family);
     }
 }
 

@@ -453,6 +453,24 @@ fn published() {
     assert_eq!(refused.host.closed, [(slot, Ending::Reset)]);
 }
 
+/// The segments that a super-frame's offload asks for fit the endpoint's MSS, and each one's checksum is right.
+fn segments_are_right((frame, offload): &(Vec<u8>, Offload), family: L3) {
+    let mut buffer = FrameBuf::from_frame(frame, *offload);
+    let segments = segment::segment(&buffer.admit().unwrap()).unwrap();
+    let mut out = vec![0; segments.max_len()];
+    for index in 0..segments.count() {
+        let length = segments.write(index, &mut out);
+        let frame = &out[..length];
+        let headers = Headers::parse(frame).unwrap();
+        assert_eq!(headers.l3(), family);
+        assert!(headers.packet(frame).len() <= 1500);
+        let l4 = headers.l4(frame);
+        let (from, to) = headers.ip_addresses(frame);
+        let pseudo = checksum::pseudo_header(from, to, protocol::TCP, l4.len()).unwrap();
+        assert_eq!(checksum::fold(pseudo + checksum::sum(l4)), 0xffff, "segment {index}");
+    }
+}
+
 /// Bulk goes to the endpoint in super-frames of either family whose segments fit its MSS, and each segment's checksum is right
 /// when the offload is done.
 #[test]
@@ -468,20 +486,7 @@ fn super_frames() {
         let gso = largest.1.gso.expect("a super-frame");
         // Linux's `gso_max_size`: from there on it segments in software.
         assert!((60_000..65_536).contains(&largest.0.len()) && gso.size == mss, "{} bytes, {gso:?}", largest.0.len());
-        let mut buffer = FrameBuf::from_frame(&largest.0, largest.1);
-        let segments = segment::segment(&buffer.admit().unwrap()).unwrap();
-        let mut out = vec![0; segments.max_len()];
-        for index in 0..segments.count() {
-            let length = segments.write(index, &mut out);
-            let frame = &out[..length];
-            let headers = Headers::parse(frame).unwrap();
-            assert_eq!(headers.l3(), family);
-            assert!(headers.packet(frame).len() <= 1500);
-            let l4 = headers.l4(frame);
-            let (from, to) = headers.ip_addresses(frame);
-            let pseudo = checksum::pseudo_header(from, to, protocol::TCP, l4.len()).unwrap();
-            assert_eq!(checksum::fold(pseudo + checksum::sum(l4)), 0xffff, "segment {index}");
-        }
+        segments_are_right(largest, family);
     }
 }
 
