@@ -49,6 +49,7 @@ mod egress;
 pub mod fdb;
 mod gateway;
 mod handle;
+pub mod kernel;
 pub mod l2;
 pub mod lab;
 pub mod lan;

@@ -2,6 +2,7 @@
 //! Read first: "Seccomp security profiles for Docker" in Docker's documentation; seccomp(2), "Filters".
 
 use serde::{Deserialize, Serialize};
+use vswitch_switch::kernel::version;
 
 /// What becomes of a container's system calls. It is what was written, checked: which rules hold is decided where the
 /// container is.
@@ -246,13 +247,6 @@ pub(super) fn is_profile(text: &str) -> bool {
 
 fn has(at: Surroundings<'_>, name: &str) -> bool {
     super::capability_number(name).is_some_and(|number| at.capabilities.contains(&number))
-}
-
-/// `5.17` and `5.17.3-generic` alike.
-#[must_use]
-pub fn version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
 }
 
 /// Docker writes `null` for an empty list.

@@ -8,19 +8,18 @@
 
 use std::{collections::BTreeMap, io};
 
+use vswitch_switch::kernel;
 use vswitch_switch::sys::seccomp::Instruction;
 
 use super::names;
-use crate::model::seccomp::{Action, Argument, Operator, SeccompProfile, Surroundings, Verdict, version};
+use crate::model::seccomp::{Action, Argument, Operator, SeccompProfile, Surroundings, Verdict};
 
 /// The filter of a profile for a container with these capabilities.
 pub(super) fn compile(profile: &SeccompProfile, capabilities: &[u8]) -> io::Result<Vec<Instruction>> {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let kernel = version(&release).unwrap_or_default();
     let Some(processor) = PROCESSOR.filter(|processor| profile.is_for(processor.libseccomp)) else {
         return Err(io::Error::other("the seccomp profile is for other processors than this one"));
     };
-    let at = Surroundings { arch: processor.docker, capabilities, kernel };
+    let at = Surroundings { arch: processor.docker, capabilities, kernel: kernel::running() };
     let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
     for rule in profile.rules(at) {
         let numbers = rule.names.iter().filter_map(|name| u32::try_from(names::number(name)?).ok());

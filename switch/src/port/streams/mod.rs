@@ -20,6 +20,7 @@ use vswitch_nat::proxy::stream::{Readiness, Slot, StreamCounters, StreamDrop, St
 
 use super::budget::Budget;
 use super::datagrams::PublishedAs;
+use crate::kernel;
 use listeners::Listeners;
 pub(super) use sockets::HostSockets;
 
@@ -163,13 +164,8 @@ impl StreamShell {
 
 fn engine(limits: StreamLimits, link: Link, seed: u64) -> Streams {
     let engine = Streams::new(limits, link, seed);
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     // Stacks of containers take them since Linux 6.3 (docs/decisions/0012).
-    match (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3) {
-        true => engine.with_long_packets(),
-        false => engine,
-    }
+    if kernel::running() >= (6, 3) { engine.with_long_packets() } else { engine }
 }
 
 /// Which connection an event is about, if it is about one's socket, and what it says.
